@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+# kettlingar's build (GNU make; `make -j2` works). All results go to build/, fetched libraries to .deps/.
+#
+#   make            the examples: build/<name> from examples/<name>.cpp
+#   make test       examples and test suite, and runs the tests       TEST_ARGS='-tc=*chunk*' runs some
+#   make demo       the examples at work
+#   make header     src/ joined into kettlingar.hpp; edit src/, never the result
+#   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
+#   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make tsan       the tests about threads under ThreadSanitizer     TSAN_TESTS='*' runs all
+#   make format     clang-format on what is written by hand
+#   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
+#
+# On the command line: CXX=clang++-16, CXXFLAGS=-O2, CPPFLAGS='-isystem /where/asio/is', WERROR=-Werror and the like.
+# A program of your own needs none of this: g++ -std=c++20 main.cpp -pthread
+
+CXXFLAGS   ?= -O1 -g
+WARNINGS   ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor
+WERROR     ?=
+TEST_ARGS  ?=
+TSAN_TESTS ?= *thread*
+CHECKS     ?=
+
+EXAMPLES  := $(patsubst examples/%.cpp,build/%,$(wildcard examples/*.cpp))
+OWN_FLAGS := -DJSON_USE_IMPLICIT_CONVERSIONS=0
+COMPILE    = $(CXX) -std=c++20 -I. $(CPPFLAGS) $(DEPS_FLAGS) $(OWN_FLAGS) $(WARNINGS) $(WERROR) $(CXXFLAGS) -pthread
+DEPENDS    = -MMD -MP -MT $@ -MF $@.d
+ASAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
+TSAN      := -fsanitize=thread
+# What decides how objects look. When it changes, build/deps.mk is remade and everything after it.
+BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
+
+GNU_MAKE  := $(MAKE)
+export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN BUILD_KEY TEST_ARGS TSAN_TESTS
+
+.PHONY: all test demo header check asan tsan format clean FORCE
+.DELETE_ON_ERROR:
+
+all: $(EXAMPLES)
+
+# DEPS_FLAGS (where the libraries are) comes from here.
+ifneq ($(filter-out header format clean,$(or $(MAKECMDGOALS),all)),)
+include build/deps.mk
+ifeq ($(MAKE_RESTARTS),)
+ifneq ($(strip $(DEPS_KEY)),$(strip $(BUILD_KEY) $(wildcard .deps/root)))
+build/deps.mk: FORCE
+endif
+endif
+endif
+
+build/deps.mk: .ci/deps
+	@mkdir -p build
+	@sh .ci/deps
+
+$(EXAMPLES): build/%: examples/%.cpp build/deps.mk
+	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/kettlingar_test.o: kettlingar_test.cpp build/deps.mk
+	$(COMPILE) $(DEPENDS) -c $< -o $@
+
+build/kettlingar_test: build/kettlingar_test.o
+	$(CXX) $(CXXFLAGS) -pthread $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/asan_test build/tsan_test: kettlingar_test.cpp build/deps.mk
+	$(COMPILE) $(SANITIZE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/asan_test: SANITIZE := $(ASAN)
+build/tsan_test: SANITIZE := $(TSAN)
+
+test: all build/kettlingar_test
+	build/kettlingar_test $(TEST_ARGS)
+
+demo: all
+	sh examples/demo.sh
+
+asan: all build/asan_test
+	UBSAN_OPTIONS=print_stacktrace=1 build/asan_test $(TEST_ARGS)
+
+# Address randomisation wider than g++ 12's ThreadSanitizer expects would stop it; setarch -R turns it off.
+tsan: all build/tsan_test
+	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan_test -tc='$(TSAN_TESTS)' $(TEST_ARGS)
+
+check:
+	@MAKEFLAGS= sh .ci/check $(CHECKS)
+
+# Not a file rule: nothing rebuilds the header behind anyone's back, so `check` sees when it is stale.
+header:
+	@mkdir -p build
+	@new=build/joined.$$$$; sh src/join.sh >$$new || { rm -f $$new; exit 1; }; \
+	  if cmp -s $$new kettlingar.hpp; then rm $$new; else mv $$new kettlingar.hpp; fi
+
+# Not src/kettlingar.hpp: its includes stand in reading order.
+format:
+	find $(wildcard src examples tests bench kettlingar_test.cpp) \( -name '*.hpp' -o -name '*.cpp' \) \
+	  ! -path src/kettlingar.hpp -exec clang-format -i {} +
+
+clean:
+	rm -rf build
+
+-include $(wildcard build/*.d)

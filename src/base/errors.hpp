@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// base/errors.hpp: what handlers throw and clients throw back: one tree, by HTTP status.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "json.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// An answer that is not a result. Thrown by a handler it becomes the reply: `status` as HTTP status, the text as
+/// `{"error": text}`. Thrown by a client it is that reply. The text reaches whoever called, strangers of public
+/// methods included; any other exception of a handler is a 500 whose text only authenticated callers see.
+class Error : public std::runtime_error {
+ public:
+  /// `status` is an HTTP status of 300 to 599; others count as 500.
+  Error(int status, const std::string& text)
+      : std::runtime_error(text), status_(status >= 300 && status <= 599 ? status : 500) {}
+
+  int status() const noexcept { return status_; }
+
+ private:
+  int status_;
+};
+
+/// 400 and other 4xx: the caller's arguments cannot be used.
+class InvalidArgument : public Error {
+ public:
+  explicit InvalidArgument(const std::string& text, int status = 400) : Error(status, text) {}
+};
+
+/// 401, 403 or 407: wrong token, or a caller that may not do this.
+class PermissionDenied : public Error {
+ public:
+  explicit PermissionDenied(const std::string& text = "Access Denied", int status = 403) : Error(status, text) {}
+};
+
+/// 404: no such method, or nothing of that name.
+class NotFound : public Error {
+ public:
+  explicit NotFound(const std::string& text = "Not Found") : Error(404, text) {}
+};
+
+/// One thing a method has to be told before it can work, see NeedInfo.
+struct NeededVariable {
+  std::string name;          ///< the argument to add to the next try
+  std::string type = "str";  ///< starts with `pass`: asked for without echo; `user`: a user name
+  std::string comment = {};  ///< shown as the prompt; the name or a word for the type if empty
+  json fallback = nullptr;   ///< what an empty answer means
+};
+
+/// 423: "ask the user for these and call again". The command line prompts, up to three rounds.
+class NeedInfo : public Error {
+ public:
+  explicit NeedInfo(const std::string& text, std::vector<NeededVariable> needed = {}, json resource = false)
+      : Error(423, text), needed_(std::move(needed)), resource_(std::move(resource)) {}
+
+  const std::vector<NeededVariable>& needed() const noexcept { return needed_; }
+  const json& resource() const noexcept { return resource_; }
+
+ private:
+  std::vector<NeededVariable> needed_;
+  json resource_;
+};
+
+/// 302: look elsewhere. `location` is sent as it is and must be a valid header value.
+class Redirect : public Error {
+ public:
+  explicit Redirect(std::string location) : Error(302, "Redirect to " + location), location_(std::move(location)) {}
+
+  const std::string& location() const noexcept { return location_; }
+
+ private:
+  std::string location_;
+};
+
+/// Nothing answers under that name. Thrown by clients only.
+class NotRunning : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The connection broke, or what came back was not an answer. Thrown by clients only.
+class ConnectionError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The service could not start: address in use, directory not safe, already running. Thrown by `start` and `run`.
+class StartError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace v0_1
+}  // namespace kettlingar

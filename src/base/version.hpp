@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// base/version.hpp: the only version numbers of the project, and what the header needs to compile.
+#pragma once
+
+#if !defined(__cplusplus) || __cplusplus < 202002L
+#error "kettlingar needs C++20: compile with -std=c++20 (g++ 12 or newer, clang 15 or newer)"
+#endif
+#if !defined(__unix__) && !defined(__APPLE__)
+#error "kettlingar needs a POSIX system (unix sockets, descriptor passing); on Windows use WSL"
+#endif
+#if !defined(__cpp_exceptions)
+#error "kettlingar needs C++ exceptions: remove -fno-exceptions"
+#endif
+#if !__has_include(<asio.hpp>)
+#error "kettlingar needs standalone Asio 1.22 or newer (Debian/Ubuntu: apt install libasio-dev)"
+#endif
+#if !__has_include(<nlohmann/json.hpp>)
+#error "kettlingar needs nlohmann_json 3.11 or newer (Debian/Ubuntu: apt install nlohmann-json3-dev)"
+#endif
+
+#define KETTLINGAR_VERSION_MAJOR 0
+#define KETTLINGAR_VERSION_MINOR 1
+#define KETTLINGAR_VERSION_PATCH 0
+#define KETTLINGAR_VERSION \
+  (KETTLINGAR_VERSION_MAJOR * 10000 + KETTLINGAR_VERSION_MINOR * 100 + KETTLINGAR_VERSION_PATCH)

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// os/descriptor.hpp: descriptors that close themselves, and system calls that survive signals.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <fcntl.h>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Owns one open descriptor and closes it. Move only; -1 is "none".
+class UniqueFd {
+ public:
+  UniqueFd() = default;
+  /// Takes ownership of `fd`.
+  explicit UniqueFd(int fd) noexcept : fd_(fd) {}
+  UniqueFd(UniqueFd&& other) noexcept : fd_(other.release()) {}
+  UniqueFd& operator=(UniqueFd&& other) noexcept {
+    if (this != &other) reset(other.release());
+    return *this;
+  }
+  ~UniqueFd() { reset(); }
+
+  int get() const noexcept { return fd_; }
+  explicit operator bool() const noexcept { return fd_ >= 0; }
+  /// Gives the descriptor away; the caller closes it.
+  int release() noexcept { return std::exchange(fd_, -1); }
+  void reset(int fd = -1) noexcept {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = fd;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+namespace detail {
+
+/// Repeats `call` for as long as a signal interrupts it. Not for close(), whose descriptor is gone either way.
+template <class Call>
+auto retry_interrupted(Call call) {
+  decltype(call()) result;
+  do {
+    result = call();
+  } while (result == -1 && errno == EINTR);
+  return result;
+}
+
+/// Throws std::system_error with the text of `errno` and what was attempted, such as "cannot open /x".
+[[noreturn]] inline void throw_errno(const std::string& attempted, int error = errno) {
+  throw std::system_error(error, std::system_category(), attempted);
+}
+
+/// Writes all of `bytes` to a file or blocking pipe; false with errno set if that fails.
+inline bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    if (n < 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the limit).
+inline bool read_all(int fd, std::string& out, std::size_t limit) {
+  char block[4096];
+  for (;;) {
+    const ssize_t n = retry_interrupted([&] { return ::read(fd, block, sizeof block); });
+    if (n < 0) return false;
+    if (n == 0) return true;
+    if (out.size() + static_cast<std::size_t>(n) > limit) {
+      errno = EFBIG;
+      return false;
+    }
+    out.append(block, static_cast<std::size_t>(n));
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// os/process.hpp: starting this very program again in the background, and hearing from it.
+#pragma once
+
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "../base/errors.hpp"
+#include "descriptor.hpp"
+
+extern char** environ;
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The running program's file, for starting it again; `argv0` where the system does not tell.
+inline std::string executable_path(const std::string& argv0) {
+  char path[4096];
+  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
+  if (n <= 0 || static_cast<std::size_t>(n) == sizeof path) return argv0;
+  const std::string found(path, static_cast<std::size_t>(n));
+  // A program that was replaced while it ran has " (deleted)" behind its name, but the link itself still leads to it.
+  return ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
+}
+
+/// The number under which a background child finds the pipe it reports on.
+inline constexpr int report_descriptor = 3;
+
+/// What a child reports: its first byte says which, the rest is text.
+enum class StartReport : char { ready = '+', already_running = '=', failed = '-' };
+
+struct StartOutcome {
+  StartReport report;
+  std::string text;  ///< why, when it failed
+};
+
+/// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and waits until
+/// it reports or ends. Descriptors of this process are not inherited. Throws StartError if it cannot be started.
+StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
+                                 std::chrono::seconds patience);
+
+/// Sends the child's report, once; `descriptor` is closed.
+inline void report_start(UniqueFd descriptor, StartReport report, std::string_view text) {
+  if (!descriptor) return;
+  std::string message(1, static_cast<char>(report));
+  message += text;
+  write_all(descriptor.get(), message);
+}
+
+/// Keeps what this process has open, bar the standard streams, from reaching its children.
+inline void close_all_on_exec() {
+#if defined(__linux__)
+  for (int fd = 3, unused = 0; unused < 64; ++fd) {
+    // Descriptor numbers are dense in practice; a gap of 64 ends the search without asking for a directory listing.
+    const int flags = ::fcntl(fd, F_GETFD);
+    unused = flags < 0 ? unused + 1 : 0;
+    if (flags >= 0) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+  }
+#else
+  for (int fd = 3; fd < 256; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+}
+
+/// posix_spawn's two helper objects, destroyed on every path.
+class SpawnSetup {
+ public:
+  SpawnSetup() {
+    ::posix_spawn_file_actions_init(&actions_);
+    ::posix_spawnattr_init(&attributes_);
+  }
+  SpawnSetup(const SpawnSetup&) = delete;
+  SpawnSetup& operator=(const SpawnSetup&) = delete;
+  ~SpawnSetup() {
+    ::posix_spawn_file_actions_destroy(&actions_);
+    ::posix_spawnattr_destroy(&attributes_);
+  }
+
+  /// A session of its own, default signal handling, /dev/null as standard streams, `pipe` as report descriptor.
+  void detach(int pipe) {
+    ::posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_addopen(&actions_, 1, "/dev/null", O_WRONLY, 0);
+    ::posix_spawn_file_actions_addopen(&actions_, 2, "/dev/null", O_WRONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&actions_, pipe, report_descriptor);
+    sigset_t all;
+    sigset_t none;
+    ::sigfillset(&all);
+    ::sigemptyset(&none);
+    ::posix_spawnattr_setsigdefault(&attributes_, &all);
+    ::posix_spawnattr_setsigmask(&attributes_, &none);
+    short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
+#if defined(POSIX_SPAWN_SETSID)
+    flags = static_cast<short>(flags | POSIX_SPAWN_SETSID);
+#endif
+    ::posix_spawnattr_setflags(&attributes_, flags);
+  }
+
+  const posix_spawn_file_actions_t* actions() const noexcept { return &actions_; }
+  const posix_spawnattr_t* attributes() const noexcept { return &attributes_; }
+
+ private:
+  posix_spawn_file_actions_t actions_;
+  posix_spawnattr_t attributes_;
+};
+
+/// How a process ended, in words.
+inline std::string describe_end(int status) {
+  if (WIFSIGNALED(status)) return std::string("killed by signal ") + std::to_string(WTERMSIG(status));
+  return "exit code " + std::to_string(WEXITSTATUS(status));
+}
+
+inline StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
+                                        std::chrono::seconds patience) {
+  int ends[2];
+  if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
+  UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  close_all_on_exec();
+
+  std::vector<char*> argv;
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  SpawnSetup setup;
+  setup.detach(writer.get());
+  pid_t child = 0;
+  const int error = ::posix_spawn(&child, program.c_str(), setup.actions(), setup.attributes(), argv.data(), environ);
+  if (error != 0) throw StartError("cannot start " + program + ": " + std::strerror(error));
+  writer.reset();
+
+  std::string message;
+  pollfd entry{reader.get(), POLLIN, 0};
+  const int wait_ms = static_cast<int>(std::chrono::milliseconds(patience).count());
+  if (retry_interrupted([&] { return ::poll(&entry, 1, wait_ms); }) <= 0) {
+    throw StartError("process " + std::to_string(child) + " is still starting after " + std::to_string(patience.count()) + " s");
+  }
+  read_all(reader.get(), message, 64 * 1024);
+  if (message.empty()) {
+    int status = 0;
+    retry_interrupted([&] { return ::waitpid(child, &status, 0); });
+    return {StartReport::failed, "the service ended before it was ready (" + describe_end(status) + ")"};
+  }
+  return {static_cast<StartReport>(message.front()), message.substr(1)};
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// os/state.hpp: where a service keeps its address and token, for its own user only.
+#pragma once
+
+#include <dirent.h>
+#include <pwd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "../base/errors.hpp"
+#include "descriptor.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// `text` as one component of a path or file name: not empty, no slash, no leading dot, no control characters.
+inline bool safe_file_name(std::string_view text) {
+  if (text.empty() || text.front() == '.' || text.size() > 100) return false;
+  for (const char c : text) {
+    if (c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return false;
+  }
+  return true;
+}
+
+/// `path` made absolute against the working directory; nothing else is resolved. Empty stays empty.
+inline std::string absolute_path(const std::string& path) {
+  if (path.empty() || path.front() == '/') return path;
+  char* here = ::getcwd(nullptr, 0);
+  if (here == nullptr) throw_errno("cannot tell the working directory");
+  std::string result = std::string(here) + "/" + path;
+  std::free(here);
+  return result;
+}
+
+/// The home directory: HOME, else the password file's. Throws StartError if there is none.
+inline std::string home_directory() {
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') return home;
+  if (const passwd* entry = ::getpwuid(::geteuid()); entry != nullptr && entry->pw_dir != nullptr) return entry->pw_dir;
+  throw StartError("no home directory: set HOME, or name the directories with --app-state-dir and --app-data-dir");
+}
+
+/// `$XDG_STATE_HOME/<app>` or `~/.local/state/<app>`: url files and sockets live there.
+inline std::string default_state_directory(const std::string& app) {
+  if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/') return std::string(base) + "/" + app;
+  return home_directory() + "/.local/state/" + app;
+}
+
+/// `$XDG_DATA_HOME/<app>` or `~/.local/share/<app>`: configuration files live there.
+inline std::string default_data_directory(const std::string& app) {
+  if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/') return std::string(base) + "/" + app;
+  return home_directory() + "/.local/share/" + app;
+}
+
+/// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it is.
+inline void create_directories(const std::string& path, mode_t mode = 0700) {
+  for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
+      throw StartError("cannot create directory " + part + ": " + std::strerror(errno));
+    }
+    if (slash == std::string::npos) return;
+  }
+}
+
+/// Throws StartError unless `path` is a directory of our own that nobody else can write to: others could replace the
+/// address and token in it.
+inline void require_private_directory(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0) throw StartError("cannot use " + path + ": " + std::strerror(errno));
+  if (!S_ISDIR(info.st_mode)) throw StartError("cannot use " + path + ": it is not a directory (symbolic links are refused)");
+  if (info.st_uid != ::geteuid()) throw StartError("cannot use " + path + ": it belongs to another user");
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw StartError("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
+  }
+}
+
+/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns its
+/// inode number. Throws StartError.
+inline ino_t write_private_file(const std::string& path, std::string_view content) {
+  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
+  ::unlink(temporary.c_str());  // left by a killed process that had our number
+  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  struct stat info{};
+  if (!fd || !write_all(fd.get(), content) || ::fsync(fd.get()) != 0 || ::fstat(fd.get(), &info) != 0 ||
+      ::rename(temporary.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    if (fd) ::unlink(temporary.c_str());
+    throw StartError("cannot write " + path + ": " + std::strerror(error));
+  }
+  return info.st_ino;
+}
+
+/// A file of ours that goes when we go, but only if the name still leads to it and not to a successor's.
+class OwnedFile {
+ public:
+  OwnedFile() = default;
+  OwnedFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
+  /// Takes over whatever `path` leads to now.
+  explicit OwnedFile(std::string path) : path_(std::move(path)) {
+    struct stat info{};
+    inode_ = ::lstat(path_.c_str(), &info) == 0 ? info.st_ino : 0;
+  }
+  OwnedFile(OwnedFile&& other) noexcept : path_(std::exchange(other.path_, {})), inode_(other.inode_) {}
+  OwnedFile& operator=(OwnedFile&& other) noexcept {
+    remove();
+    path_ = std::exchange(other.path_, {});
+    inode_ = other.inode_;
+    return *this;
+  }
+  ~OwnedFile() { remove(); }
+
+  const std::string& path() const noexcept { return path_; }
+  void remove() noexcept {
+    struct stat info{};
+    if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) ::unlink(path_.c_str());
+    path_.clear();
+  }
+
+ private:
+  std::string path_;
+  ino_t inode_ = 0;
+};
+
+/// Held by the one running service of a name. The file goes with an orderly stop; after a crash the kernel has dropped the lock.
+class InstanceLock {
+ public:
+  /// Takes the lock, or leaves everything untouched: `held()` tells. Throws StartError if the file cannot be made.
+  explicit InstanceLock(const std::string& path);
+  InstanceLock() = default;
+
+  bool held() const noexcept { return static_cast<bool>(fd_); }
+  /// Removes the file while the lock is held, then lets go.
+  void release() noexcept {
+    file_.remove();
+    fd_.reset();
+  }
+
+ private:
+  UniqueFd fd_;
+  OwnedFile file_;
+};
+
+inline InstanceLock::InstanceLock(const std::string& path) {
+  for (;;) {
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
+    if (retry_interrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) return;
+    // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects nothing.
+    struct stat ours{};
+    struct stat named{};
+    if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
+    const std::string pid = std::to_string(::getpid()) + "\n";
+    if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), pid)) {
+      const int error = errno;
+      ::unlink(path.c_str());
+      throw StartError("cannot write " + path + ": " + std::strerror(error));
+    }
+    fd_ = std::move(fd);
+    file_ = OwnedFile(path, ours.st_ino);
+    return;
+  }
+}
+
+/// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the name is
+/// taken by something that is not a socket of ours, which is left alone.
+inline void remove_stale_socket(const std::string& path) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) != 0) return;
+  if (!S_ISSOCK(info.st_mode)) throw StartError("cannot listen on " + path + ": the name is taken by something that is not a socket");
+  if (::unlink(path.c_str()) != 0) throw StartError("cannot replace " + path + ": " + std::strerror(errno));
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+// service/bind.hpp: positional, named and mixed arguments onto a method's parameters.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../base/suggest.hpp"
+#include "method.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The key that holds positional arguments in a request's map.
+inline constexpr std::string_view positional_key = "_args";
+
+inline std::vector<std::string> parameter_names(const Method& method) {
+  std::vector<std::string> names;
+  for (const Parameter& parameter : method.parameters()) names.push_back(parameter.name);
+  return names;
+}
+
+inline void Method::bind(Call& call) const {
+  call.slots.assign(parameters_.size(), nullptr);
+  if (takes_anything_) return;
+  for (const auto& [key, value] : call.request.arguments().items()) {
+    if (key == positional_key) {
+      if (value.size() > parameters_.size()) {
+        throw InvalidArgument(name_ + ": takes at most " + std::to_string(parameters_.size()) + " arguments, got " +
+                              std::to_string(value.size()));
+      }
+      for (std::size_t i = 0; i < value.size(); ++i) {
+        if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + parameters_[i].name + "' given twice");
+        call.slots[i] = &value[i];
+      }
+      continue;
+    }
+    const std::size_t i = index_of(key);
+    if (i == parameters_.size()) {
+      // Names are the caller's text: repeated to those who know the token, not to strangers.
+      const std::string which = call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
+      throw InvalidArgument(name_ + ": unknown argument" + which);
+    }
+    if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
+    call.slots[i] = &value;
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (call.slots[i] != nullptr) continue;
+    if (parameters_[i].required()) {
+      throw InvalidArgument(name_ + ": missing argument '" + parameters_[i].name + "'" +
+                            (parameters_[i].type.empty() ? "" : " (" + parameters_[i].type + ")"));
+    }
+    call.slots[i] = &*parameters_[i].fallback;
+  }
+}
+
+inline std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
+  return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
+}
+
+inline void Method::invoke(Call& call) const {
+  bind(call);
+  try {
+    run(call);
+  } catch (const BadValue& bad) {
+    std::string message = describe(bad, parameters_[call.current]);
+    if (call.request.authenticated()) message += ", got " + shown(bad.value);
+    throw InvalidArgument(message);
+  }
+}
+
+/// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
+inline void Method::check() const {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const std::string& name = parameters_[i].name;
+    if (name.empty() || name.front() == '_' || index_of(name) != i) {
+      throw std::invalid_argument("kettlingar: " + name_ + ": '" + name + "' cannot be the name of another parameter");
+    }
+  }
+  std::vector<const json*> defaults;
+  for (const Parameter& parameter : parameters_) defaults.push_back(parameter.fallback ? &*parameter.fallback : nullptr);
+  std::size_t current = 0;
+  try {
+    check_defaults(defaults, current);
+  } catch (const BadValue& bad) {
+    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current]) + ", got " + shown(bad.value));
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT
+// service/builtins.hpp: the methods every service has: ping, help, config, quitquitquit.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "registry.hpp"
+#include "server.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Called with nothing when an option has been changed by `config`; its result goes to the caller. By option name.
+using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
+
+/// `ping`: strangers get a static text, others what the service can do.
+class Ping final : public Method {
+ public:
+  explicit Ping(Registry& methods) : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
+    describe_as({{"docs", "bool", json(false)}}, "dict", false);
+    set_public(true);
+    set_builtin(false);
+    set_takes_anything();
+  }
+
+ protected:
+  void run(Call& call) const override {
+    if (!call.request.authenticated()) return call.finish(text("Pong\n"));
+    json reply = json::object();
+    bool docs = false;
+    for (const auto& [key, value] : call.request.arguments().items()) {
+      if (key == positional_key) {
+        if (!value.empty()) throw InvalidArgument("ping: takes named arguments only");
+      } else if (key == "docs") {
+        docs = from_json<bool>(value);
+      } else {
+        reply[key] = value;
+      }
+    }
+    reply["pong"] = true;
+    reply["conn"] = call.request.peer().address;
+    reply["methods"] = methods_.table(docs);
+    reply["_format"] = "Pong via %(conn)s! (see JSON for full method list)";
+    call.finish(reply);
+  }
+  void check_defaults(const std::vector<const json*>&, std::size_t&) const override {}
+
+ private:
+  Registry& methods_;
+};
+
+/// Words separated by commas, broken before a line exceeds 75 characters.
+inline std::string wrapped_list(std::string line, const std::vector<std::string>& words) {
+  constexpr std::size_t longest = 75;
+  std::string out;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string word = words[i] + (i + 1 < words.size() ? "," : "");
+    if (line.size() + 1 + word.size() > longest) {
+      out += line + "\n";
+      line = "   ";
+    }
+    line += " " + word;
+  }
+  return out + line + "\n";
+}
+
+/// Commands that are no methods, or have more to say than those.
+struct Command {
+  std::string_view name;
+  std::string_view usage;
+  std::string_view text;
+};
+inline constexpr Command commands[] = {
+    {"start", "start [--foreground]", "Start the service in the background, or stay in the foreground"},
+    {"stop", "stop", "Stop the service, return when it is gone"},
+    {"restart", "restart", "Stop and start"},
+    {"status", "status", "Tell whether it runs, and where"},
+    {"ping", "ping", "Check whether it answers"},
+    {"help", "help [<method>]", "This text, or the help of a method"},
+    {"config", "config [...]", "Show or change the configuration of the running service"},
+};
+
+inline std::string command_line(const Command& command) {
+  constexpr std::size_t width = 22;
+  std::string line = "  " + std::string(command.usage);
+  line += std::string(width - command.usage.size(), ' ');
+  return line + std::string(command.text) + "\n";
+}
+
+/// What `help` says without an argument: the program, its commands, its methods, its options.
+inline std::string general_help(const Server& server) {
+  const std::string& app = server.settings.app_name;
+  std::string out = server.description.empty() ? app + "\n" : server.description + "\n";
+  out += "\nUsage: " + app + " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
+  out += "\nCommands:\n";
+  for (const Command& command : commands) out += command_line(command);
+  const std::vector<std::string> names = server.methods.names(true);
+  if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
+  out +=
+      "\nEvery method is a command. Arguments come in order or as --name=value.\n"
+      "Flags, before the command: -j/--json prints JSON, -r/--raw the value as it came,\n"
+      "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack.\n";
+  out += "\nOptions, on the command line or as lines of a configuration file:\n";
+  for (const Option& option : server.options.all()) {
+    std::string name = option.name;
+    std::replace(name.begin(), name.end(), '_', '-');
+    const std::string fallback = option.secret ? "" : option_text(option.fallback);
+    out += "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
+  }
+  return out;
+}
+
+inline std::string help(const Server& server, const std::optional<std::string>& command) {
+  if (!command || command->empty()) return general_help(server);
+  const auto method = server.methods.named(*command);
+  if (method) return method_help(*method);
+  return "No Help Available\n";
+}
+
+/// Arguments of `config`, as the Python peers name them.
+struct ConfigRequest {
+  std::optional<std::string> reset, key;
+  json val, append, remove, pop;
+  std::optional<std::string> save;
+};
+
+/// All options as a map, and as lines that can be fed back. The token is never among them.
+inline json config_shown(const Options& options) {
+  json reply = json::object();
+  reply["config"] = json::object();
+  for (const Option& option : options.all()) {
+    if (!option.secret) reply["config"][option.name] = option.get();
+  }
+  std::string format;
+  for (const char c : options.lines(false)) {
+    format += c;
+    if (c == '%') format += c;
+  }
+  reply["_format"] = format;
+  return reply;
+}
+
+/// The list in option `key` with `change` applied.
+template <class Change>
+void change_list(const Options& options, const std::string& key, Change change) {
+  const Option* option = options.find(key);
+  json list = option == nullptr ? json(nullptr) : option->get();
+  if (option != nullptr && !list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
+  change(list);
+  options.set(key, list);
+}
+
+/// Writes the configuration, the token included if it was configured, to `where`, or to the default file for `yes`.
+inline void save_config(const Server& server, const std::string& where) {
+  std::string path = where;
+  try {
+    path = to_bool(json(where)) ? default_config_file(server.settings) : "";
+    if (path.empty()) return;
+    create_directories(data_directory(server.settings));
+  } catch (const BadValue&) {
+  }
+  try {
+    write_private_file(absolute_path(path), server.options.lines(true) + "\n");
+  } catch (const StartError& error) {
+    throw Error(500, error.what());
+  }
+}
+
+inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
+  const Options& options = server.options;
+  const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) + (request.append.is_null() ? 0 : 1) +
+                         (request.remove.is_null() ? 0 : 1) + (request.pop.is_null() ? 0 : 1);
+  if (operations > 1) throw InvalidArgument("config: Please only perform one operation at a time!");
+  if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
+  const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
+  if (!key.empty() && options.find(key) == nullptr) options.set(key, json(nullptr));  // throws, with a suggestion
+
+  const json before = key.empty() ? json(nullptr) : options.find(key)->get();
+  const char* action = nullptr;
+  if (request.reset) {
+    action = "reset";
+    options.set(key, json(nullptr));
+  } else if (!request.val.is_null()) {
+    action = "val";
+    options.set(key, request.val);
+  } else if (!request.append.is_null()) {
+    action = "append";
+    change_list(options, key, [&](json& list) { list.push_back(request.append); });
+  } else if (!request.remove.is_null()) {
+    action = "remove";
+    change_list(options, key, [&](json& list) {
+      const auto found = std::find(list.begin(), list.end(), request.remove);
+      if (found == list.end()) throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
+      list.erase(found);
+    });
+  } else if (!request.pop.is_null()) {
+    action = "pop";
+    const std::uint64_t index = to_integer(request.pop, integer_range<std::uint32_t>());
+    change_list(options, key, [&](json& list) {
+      if (index >= list.size()) throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
+      list.erase(static_cast<std::size_t>(index));
+    });
+  }
+  json hooked = key;
+  if (action != nullptr) {
+    try {
+      server.apply_settings();
+    } catch (...) {
+      options.set(key, before);
+      throw;
+    }
+    if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
+  }
+  if (request.save) save_config(server, *request.save);
+  json reply = config_shown(options);
+  if (action != nullptr) reply[action] = hooked;
+  return reply;
+}
+
+/// Registers the built-in methods. `on_quit` runs before the files go; what it throws is logged and ignored.
+inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<void()>& on_quit) {
+  const auto add = [&](std::shared_ptr<Method> method, bool post_only) {
+    server.methods.add(method);
+    method->set_builtin(post_only);
+  };
+  add(std::make_shared<Ping>(server.methods), false);
+  add(make_method(
+          "help", [&server](std::optional<std::string> command) { return help(server, command); },
+          "Describes the service, or one of its methods.", arg("command") = nullptr),
+      false);
+  add(make_method(
+          "config",
+          [&server, &hooks](std::optional<std::string> reset, std::optional<std::string> key, json val, json append, json remove, json pop,
+                            std::optional<std::string> save) {
+            return configure_running(server, hooks,
+                                     {std::move(reset), std::move(key), std::move(val), std::move(append), std::move(remove),
+                                      std::move(pop), std::move(save)});
+          },
+          "Shows the configuration; changes one option: --reset=NAME, or --key=NAME with one of\n"
+          "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file.",
+          arg("reset") = nullptr, arg("key") = nullptr, arg("val") = nullptr, arg("append") = nullptr, arg("remove") = nullptr,
+          arg("pop") = nullptr, arg("save") = nullptr),
+      false);
+  add(make_method(
+          "quitquitquit",
+          [&server, &on_quit] {
+            if (on_quit) on_quit();
+            // Before the answer leaves: who has it may remove the directory.
+            server.stop();
+            return "Goodbye forever";
+          },
+          "Stops the service."),
+      true);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

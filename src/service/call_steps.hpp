@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// service/call_steps.hpp: calls that take their time: awaited handlers, and generators with back-pressure.
+#pragma once
+
+#include "connection.hpp"
+#include "request_steps.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// How long a stream may keep its reader waiting for the head: Python clients give up after 1 s.
+inline constexpr std::chrono::milliseconds stream_head_after{500};
+
+// While a Task is awaited the peer may vanish; it is carried on, so that its effects are not cut short, and its result is dropped. If the
+// service stops, close() cancels what is awaited.
+inline Task<void> Connection::finish_call() {
+  if (!send_now()) co_await flush();
+  if (call_->stream) {
+    co_await run_stream();
+    co_return;
+  }
+  std::exception_ptr thrown;
+  try {
+    co_await std::move(call_->pending);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (phase_ == Phase::closed) co_return;
+  if (server_->stopping()) style_.keep_alive = false;
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+    answer_call();
+  } catch (...) {
+    answer_error(std::current_exception());
+  }
+  end_request();
+}
+
+/// Runs the generator to its next item, wait or end, and writes what came of it.
+inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
+  try {
+    switch (call_->stream->resume(server_->executor)) {
+      case ItemStream::Step::item:
+        return writer.write_item(*call_->stream) ? StreamState::going : StreamState::ended;
+      case ItemStream::Step::waiting:
+        return StreamState::waiting;
+      case ItemStream::Step::done:
+        writer.finish();
+        break;
+    }
+  } catch (...) {
+    const std::string internal = writer.fail(std::current_exception());
+    if (!internal.empty()) {
+      server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(internal));
+    }
+  }
+  return StreamState::ended;
+}
+
+// The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then destroyed with
+// the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(), and with it the generator.
+inline Task<void> Connection::run_stream() {
+  const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
+  StreamWriter writer(out_, style_, route_.authenticated, wants_events);
+  writer_ = &writer;
+  enter(Phase::streaming, Clock::now() + stream_head_after);
+  std::size_t bytes = 0;
+  StreamState state = StreamState::going;
+  if (style_.without_body) {
+    writer.write_head();
+    state = StreamState::ended;
+  }
+  while (state != StreamState::ended && phase_ != Phase::closed) {
+    state = stream_step(writer);
+    if (state == StreamState::going && out_.size() < flush_threshold) continue;
+    bytes += out_.size();
+    if (!send_now()) co_await flush();
+    // A half-closed peer that reads on makes itself known by taking data.
+    if (end_of_input_ && bytes != 0 && phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    if (phase_ == Phase::closed) break;
+    if (state == StreamState::going) {
+      co_await asio::post(server_->executor, asio::use_awaitable);
+    } else if (state == StreamState::waiting) {
+      watch_peer();
+      co_await call_->stream->take_pending();
+    }
+  }
+  writer_ = nullptr;
+  call_->stream.reset();
+  if (phase_ == Phase::closed) co_return;
+  style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
+  log_request(writer.status(), "stream", bytes + out_.size());
+  end_request();
+}
+
+/// Finds out while a generator waits that its reader has gone.
+inline void Connection::watch_peer() {
+  if (watching_ || end_of_input_) return;
+  watching_ = true;
+  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const asio::error_code& error) {
+    self->watching_ = false;
+    if (!error && self->writer_ != nullptr) self->peer_moved();
+  });
+}
+
+inline void Connection::peer_moved() {
+  char byte = 0;
+  const ssize_t n = retry_interrupted([&] { return ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return watch_peer();
+  if (n < 0) return close();
+  pollfd entry{socket_.native_handle(), 0, 0};
+  if (::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLHUP | POLLERR)) != 0) return close();
+  if (n == 0) {
+    // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing more to say
+    // (nc -N). Such a one gets what comes within the linger time; every item that it takes renews that.
+    end_of_input_ = true;
+    if (phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    return;
+  }
+  // The next request is here already; it has to wait. From now on only an error tells that the peer has gone.
+  watching_ = true;
+  socket_.async_wait(Socket::wait_error, [self = shared_from_this()](const asio::error_code& error) {
+    self->watching_ = false;
+    if (!error && self->writer_ != nullptr) self->close();
+  });
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT
+// service/connection.hpp: one accepted connection: its buffers, its deadlines, the request it is at.
+#pragma once
+
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/buffer.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/generic/stream_protocol.hpp>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "../wire/http_body.hpp"
+#include "../wire/http_head.hpp"
+#include "reply.hpp"
+#include "server.hpp"
+#include "streaming.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One accepted connection, served by one coroutine that owns it: parse what is buffered, run plain handlers on the spot, collect
+/// the answers and send them together; wait only when there is nothing else to do.
+///
+/// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop (drain() sets a
+/// deadline, expire() then closes the socket and cancels whatever a handler awaits).
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  /// Serves `descriptor` until either side closes it.
+  static void start(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer);
+  Connection(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer);
+  ~Connection() { server_->leave(*this); }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  /// Waiting for a request, with no answer unsent.
+  bool idle() const noexcept { return phase_ == Phase::idle; }
+  /// When expire() has to be called next.
+  Clock::time_point deadline() const noexcept { return (std::min)(deadline_, drain_deadline_); }
+  void expire(Clock::time_point now);
+  /// The service stops: finish what is being done, but not for long.
+  void drain();
+  /// Ends everything at once. The coroutine notices at its next step.
+  void close();
+
+ private:
+  enum class Phase { idle, head, body, handling, streaming, writing, lingering, closed };
+  enum class Next { read, write, handle, close };
+  enum class StreamState { going, waiting, ended };
+  /// A refusal that does not depend on the body; status 0: none.
+  struct Refusal {
+    int status = 0;
+    std::string_view slug = {};
+  };
+
+  static Task<void> serve(std::shared_ptr<Connection> self);
+  Next advance();
+  Next at_head();
+  Next at_body();
+
+  // The request being read and answered; see request_steps.hpp.
+  Refusal refusal();
+  bool foreign_browser() const;
+  void begin_body();
+  void dispatch();
+  bool decode_arguments(json& arguments, ErrorReply& reply) const;
+  void answer_call();
+  void answer_error(const std::exception_ptr& thrown);
+  void refuse(const Refusal& refusal);
+  void refuse_and_close(int status, std::string_view slug, std::string_view why);
+  void log_request(int status, std::string_view slug, std::size_t bytes);
+  void end_request();
+
+  // Generators and awaited handlers; see call_steps.hpp.
+  Task<void> finish_call();
+  Task<void> run_stream();
+  StreamState stream_step(StreamWriter& writer);
+  void watch_peer();
+  void peer_moved();
+
+  Task<void> fill();
+  bool send_now();
+  Task<void> flush();
+  Task<void> linger();
+  void make_room();
+  void enter(Phase phase, Clock::time_point deadline);
+  std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
+
+  using Socket = asio::generic::stream_protocol::socket;
+  static constexpr std::size_t smallest_buffer = 4 * 1024;
+  static constexpr std::size_t flush_threshold = 64 * 1024;
+
+  std::shared_ptr<Server> server_;
+  Peer peer_;
+  Socket socket_;
+  asio::cancellation_signal cancel_;
+
+  std::string in_;         ///< [begin_, end_) has been received and not yet consumed
+  std::size_t begin_ = 0;  ///< first byte of the present request
+  std::size_t end_ = 0;
+  std::string out_;        ///< answers; [sent_, size) has not been sent
+  std::size_t sent_ = 0;
+
+  Phase phase_ = Phase::idle;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  Clock::time_point drain_deadline_ = Clock::time_point::max();
+  Clock::time_point request_start_;
+  bool timed_out_ = false;
+  bool end_of_input_ = false;
+  bool close_after_ = false;  ///< when everything has been sent
+  bool linger_after_ = false;  ///< the peer may still be sending: let it read the answer before the connection goes
+  bool watching_ = false;
+
+  RequestHeadParser head_parser_;
+  BodyReader body_;
+  std::size_t head_size_ = 0;  ///< 0 while the head is incomplete
+  Refusal refused_;            ///< waits for the end of the body
+  Route route_;
+  ReplyStyle style_;
+  std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
+  std::optional<Request> request_;
+  std::optional<Call> call_;
+  StreamWriter* writer_ = nullptr;  ///< of the stream that runs
+};
+
+inline Connection::Connection(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer)
+    : server_(std::move(server)),
+      peer_(std::move(peer)),
+      socket_(server_->executor),
+      head_parser_(server_->limits),
+      body_(server_->limits) {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  ::getsockname(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &size);
+  socket_.assign(asio::generic::stream_protocol(name.ss_family, 0), descriptor.get());
+  descriptor.release();
+  server_->enter(*this);
+}
+
+inline void Connection::start(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer) {
+  auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
+  connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
+  asio::co_spawn(connection->server_->executor, serve(connection),
+                 asio::bind_cancellation_slot(connection->cancel_.slot(), [connection](const std::exception_ptr&) { connection->close(); }));
+}
+
+inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
+  Connection& c = *self;
+  try {
+    while (c.phase_ != Phase::closed) {
+      const Next next = c.advance();
+      if (next == Next::handle) {
+        co_await c.finish_call();
+        continue;
+      }
+      if (!c.send_now()) co_await c.flush();
+      if (next == Next::close) {
+        if (c.linger_after_) co_await c.linger();
+        c.close();
+      } else if (next == Next::read) {
+        co_await c.fill();
+      }
+    }
+  } catch (const std::exception& error) {
+    // Cancelled, or out of memory: this connection ends, the service goes on.
+    if (c.phase_ != Phase::closed) c.server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+    c.close();
+  }
+}
+
+inline void Connection::enter(Phase phase, Clock::time_point deadline) {
+  phase_ = phase;
+  deadline_ = deadline;
+  if (deadline != Clock::time_point::max()) server_->look_at(deadline);
+}
+
+inline Connection::Next Connection::advance() {
+  for (;;) {
+    if (phase_ == Phase::closed || close_after_) return Next::close;
+    if (out_.size() - sent_ >= flush_threshold) return Next::write;
+    const Next next = head_size_ == 0 ? at_head() : at_body();
+    // A plain handler has answered: the next request may be here already, and its answer can leave with this one.
+    if (next != Next::write) return next;
+  }
+}
+
+inline Connection::Next Connection::at_head() {
+  if (begin_ == end_) {
+    if (end_of_input_ || server_->stopping()) return Next::close;
+    begin_ = end_ = 0;
+    if (in_.size() > flush_threshold) {
+      in_.clear();
+      in_.shrink_to_fit();
+    }
+    enter(Phase::idle, Clock::now() + server_->limits.idle_timeout);
+    return Next::read;
+  }
+  if (phase_ != Phase::head) {
+    request_start_ = Clock::now();
+    enter(Phase::head, request_start_ + server_->limits.head_timeout);
+  }
+  const ParseResult result = head_parser_.parse(input());
+  if (result.status == Parse::bad) {
+    refuse_and_close(result.http_status, result.slug, result.why);
+    return Next::close;
+  }
+  if (result.status == Parse::need_more) {
+    if (!timed_out_ && !end_of_input_) return Next::read;
+    if (timed_out_) {
+      refuse_and_close(408, "timeout", "head incomplete");
+    } else {
+      log_request(0, "eof", 0);
+    }
+    return Next::close;
+  }
+  head_size_ = result.consumed;
+  begin_body();
+  return close_after_ ? Next::close : Next::write;
+}
+
+inline Connection::Next Connection::at_body() {
+  const ParseResult result = body_.advance(in_.data() + begin_ + head_size_, end_ - begin_ - head_size_);
+  if (result.status == Parse::bad) {
+    refuse_and_close(result.http_status, result.slug, result.why);
+    return Next::close;
+  }
+  if (result.status == Parse::need_more) {
+    if (!timed_out_ && !end_of_input_) return Next::read;
+    if (timed_out_) {
+      refuse_and_close(408, "timeout", "body incomplete");
+    } else {
+      log_request(0, "eof", 0);
+    }
+    return Next::close;
+  }
+  dispatch();
+  if (call_) return Next::handle;
+  return close_after_ ? Next::close : Next::write;
+}
+
+/// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what was announced.
+inline void Connection::make_room() {
+  if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
+    in_.replace(0, begin_, {});
+    in_.resize(in_.size() + begin_);
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  if (head_size_ != 0 && body_.raw_size() > body_.body_size() + flush_threshold) {
+    const std::size_t body_at = begin_ + head_size_;
+    end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
+  }
+  if (end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * 2));
+  // Views of a complete head point into the buffer, which may have moved.
+  if (head_size_ != 0) head_parser_.rebase(input());
+}
+
+// If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
+inline Task<void> Connection::fill() {
+  make_room();
+  asio::error_code error;
+  const std::size_t n = co_await socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_),
+                                                         asio::redirect_error(asio::use_awaitable, error));
+  end_ += n;
+  if (error == asio::error::eof) {
+    end_of_input_ = true;
+  } else if (error && !timed_out_) {
+    close();
+  }
+}
+
+/// Sends what the socket takes without waiting. False if something is left for flush().
+inline bool Connection::send_now() {
+  while (sent_ < out_.size() && phase_ != Phase::closed) {
+    const ssize_t n = send_some(socket_.native_handle(), std::string_view(out_).substr(sent_));
+    if (n < 0) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
+      close();
+      break;
+    }
+    sent_ += static_cast<std::size_t>(n);
+  }
+  sent_ = 0;
+  out_.clear();
+  if (out_.capacity() > 4 * flush_threshold) out_.shrink_to_fit();
+  return true;
+}
+
+// A reader that takes nothing for `write_timeout`, vanishes, or is there when the service ends: close() ends the wait.
+inline Task<void> Connection::flush() {
+  const Phase before = phase_;
+  while (phase_ != Phase::closed) {
+    enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
+    asio::error_code error;
+    co_await socket_.async_wait(Socket::wait_write, asio::redirect_error(asio::use_awaitable, error));
+    if (error) close();
+    if (send_now()) break;
+  }
+  if (phase_ != Phase::closed) enter(before, Clock::time_point::max());
+}
+
+/// Lets a refused peer that is still sending read the answer: a plain close would make the kernel drop it (RFC 9112 9.6).
+inline Task<void> Connection::linger() {
+  if (phase_ == Phase::closed || end_of_input_) co_return;
+  asio::error_code error;
+  socket_.shutdown(Socket::shutdown_send, error);
+  enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
+  in_.resize(smallest_buffer);
+  for (std::size_t dropped = 0; dropped < server_->limits.linger_bytes && phase_ != Phase::closed;) {
+    const std::size_t n =
+        co_await socket_.async_read_some(asio::buffer(in_.data(), in_.size()), asio::redirect_error(asio::use_awaitable, error));
+    if (error) break;
+    dropped += n;
+  }
+}
+
+inline void Connection::expire(Clock::time_point now) {
+  if (drain_deadline_ <= now) return close();
+  deadline_ = Clock::time_point::max();
+  switch (phase_) {
+    case Phase::head:
+    case Phase::body: {
+      // The coroutine still gets to say 408.
+      timed_out_ = true;
+      asio::error_code ignored;
+      socket_.cancel(ignored);
+      return;
+    }
+    case Phase::streaming:
+      if (writer_ != nullptr && !writer_->head_written()) {
+        writer_->write_head();
+        send_now();
+        return;
+      }
+      if (!end_of_input_) return;
+      break;
+    case Phase::idle:
+    case Phase::handling:
+    case Phase::writing:
+    case Phase::lingering:
+    case Phase::closed:
+      break;
+  }
+  close();
+}
+
+inline void Connection::drain() {
+  if (idle()) return close();
+  drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
+  server_->look_at(drain_deadline_);
+}
+
+inline void Connection::close() {
+  if (phase_ == Phase::closed) return;
+  phase_ = Phase::closed;
+  deadline_ = drain_deadline_ = Clock::time_point::max();
+  if (request_) ConnectionAccess::cancel(*request_);
+  asio::error_code ignored;
+  socket_.close(ignored);
+  // Ends what a handler awaits, here or deeper down.
+  cancel_.emit(asio::cancellation_type::terminal);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+// service/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
+#pragma once
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../base/errors.hpp"
+#include "../base/json.hpp"
+#include "../wire/json_text.hpp"
+#include "../wire/text.hpp"
+#include "signature.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A value that does not fit its parameter. The binder adds method and argument and makes it an InvalidArgument.
+struct BadValue {
+  std::string expected;  ///< such as "int" or "int from 0 to 255"
+  json value;
+};
+
+/// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
+inline std::string shown(const json& value) {
+  constexpr std::size_t longest = 60;
+  std::string out;
+  if (encode_json(value, out)) return "a value nested too deeply";
+  if (out.size() > longest) {
+    out.resize(longest);
+    while (!is_utf8(out)) out.pop_back();
+    out += "...";
+  }
+  return out;
+}
+
+bool to_bool(const json& value);
+
+/// An integer from `low` to `high`.
+struct IntegerRange {
+  std::int64_t low;
+  std::uint64_t high;
+};
+/// The integer's 64 bits, to be cast to the type whose range it was.
+std::uint64_t to_integer(const json& value, const IntegerRange& range);
+double to_double(const json& value);
+std::string to_string(const json& value);
+Bytes to_bytes(const json& value);
+
+/// Lists, maps and classes may come as JSON text, since a command line has nothing else.
+json parsed_if_text(const json& value, const char* expected);
+
+template <class T>
+constexpr IntegerRange integer_range() {
+  using Limit = std::numeric_limits<T>;
+  return {static_cast<std::int64_t>((Limit::min)()), static_cast<std::uint64_t>((Limit::max)())};
+}
+
+template <class T>
+T from_json(const json& value);
+
+template <class Tuple, std::size_t... i>
+Tuple tuple_from_json(const json& list, std::index_sequence<i...>) {
+  return Tuple{from_json<std::tuple_element_t<i, Tuple>>(list[i])...};
+}
+
+/// Anything else that nlohmann_json converts. Enumerations with names fall back to their first name when they do not know a
+/// text, so the way back decides whether the value was one of theirs.
+template <class T>
+T class_from_json(const json& value) {
+  const std::string expected(class_name<T>());
+  try {
+    if constexpr (std::is_enum_v<T>) {
+      const nlohmann::json plain = value;
+      T result = plain.template get<T>();
+      if (nlohmann::json(result) != plain) throw BadValue{expected, value};
+      return result;
+    } else {
+      return nlohmann::json(parsed_if_text(value, expected.c_str())).template get<T>();
+    }
+  } catch (const nlohmann::json::exception&) {
+    throw BadValue{expected, value};
+  }
+}
+
+/// `value` as a T. Throws BadValue, which names the innermost value that does not fit.
+template <class T>
+T from_json(const json& value) {
+  if constexpr (std::is_same_v<T, json>) {
+    return value;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return to_bool(value);
+  } else if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(to_integer(value, integer_range<T>()));
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return static_cast<T>(to_double(value));
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return to_string(value);
+  } else if constexpr (is_bytes<T>) {
+    const Bytes raw = to_bytes(value);
+    const auto* data = reinterpret_cast<const typename T::value_type*>(raw.data());
+    return T(data, data + raw.size());
+  } else if constexpr (is_instance<T, std::optional>) {
+    if (value.is_null()) return std::nullopt;
+    return from_json<typename T::value_type>(value);
+  } else if constexpr (is_instance<T, std::vector>) {
+    const json list = parsed_if_text(value, "list");
+    if (!list.is_array()) throw BadValue{"list", value};
+    T result;
+    for (const json& item : list) result.push_back(from_json<typename T::value_type>(item));
+    return result;
+  } else if constexpr (is_map<T> && std::is_same_v<typename T::key_type, std::string>) {
+    const json map = parsed_if_text(value, "dict");
+    if (!map.is_object()) throw BadValue{"dict", value};
+    T result;
+    for (const auto& [key, item] : map.items()) result.emplace(key, from_json<typename T::mapped_type>(item));
+    return result;
+  } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
+    const json list = parsed_if_text(value, "list");
+    constexpr std::size_t size = std::tuple_size_v<T>;
+    if (!list.is_array() || list.size() != size) throw BadValue{"list of " + std::to_string(size), value};
+    return tuple_from_json<T>(list, std::make_index_sequence<size>{});
+  } else {
+    static_assert(std::is_same_v<T, nlohmann::json> || requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
+                  "kettlingar: a parameter's type must be one that nlohmann_json converts: see "
+                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+    return class_from_json<T>(value);
+  }
+}
+
+template <class T>
+inline constexpr bool to_ordered_json = requires(json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+template <class T>
+inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+
+/// Any value of a handler as json: bytes stay bytes, an empty optional is null, the rest is nlohmann_json's business.
+template <class T>
+json to_json_value(const T& value) {
+  if constexpr (std::is_same_v<T, json>) {
+    return value;
+  } else if constexpr (is_bytes<T>) {
+    const auto* data = reinterpret_cast<const std::uint8_t*>(value.data());
+    return json::binary(Bytes(data, data + value.size()));
+  } else if constexpr (is_instance<T, std::optional>) {
+    return value ? to_json_value(*value) : json(nullptr);
+  } else if constexpr (std::is_same_v<T, nlohmann::json> || !to_ordered_json<T>) {
+    static_assert(std::is_same_v<T, nlohmann::json> || to_plain_json<T>,
+                  "kettlingar: a result's type must be one that nlohmann_json converts: see "
+                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
+    return json(nlohmann::json(value));
+  } else {
+    return json(value);
+  }
+}
+
+inline bool equals_ignoring_case(std::string_view text, std::string_view lower) {
+  if (text.size() != lower.size()) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
+    if (c != lower[i]) return false;
+  }
+  return true;
+}
+
+/// Text or bytes as text; nothing for other kinds.
+inline std::optional<std::string> text_of(const json& value) {
+  if (value.is_string()) return value.get_ref<const std::string&>();
+  if (value.is_binary() && !value.get_binary().has_subtype()) {
+    const auto& raw = value.get_binary();
+    return std::string(raw.begin(), raw.end());
+  }
+  return std::nullopt;
+}
+
+inline bool to_bool(const json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (const auto text = text_of(value)) {
+    for (const char* yes : {"true", "t", "yes", "y", "on", "1"}) {
+      if (equals_ignoring_case(*text, yes)) return true;
+    }
+    for (const char* no : {"false", "f", "no", "n", "off", "0"}) {
+      if (equals_ignoring_case(*text, no)) return false;
+    }
+  } else if (value.is_number_integer() && (value == 0 || value == 1)) {
+    return value == 1;
+  }
+  throw BadValue{"bool (yes or no)", value};
+}
+
+/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits.
+inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
+  negative = !text.empty() && text.front() == '-';
+  if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
+  int base = 10;
+  if (text.size() > 2 && text[0] == '0') {
+    const char kind = static_cast<char>(text[1] | 0x20);
+    base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
+    if (base != 10) text.remove_prefix(2);
+  }
+  std::string digits;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool between = i > 0 && i + 1 < text.size() && text[i - 1] != '_';
+    if (text[i] != '_' || !between) digits += text[i];
+  }
+  const char* end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, magnitude, base);
+  return !digits.empty() && error == std::errc{} && stop == end;
+}
+
+inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
+  bool negative = false;
+  std::uint64_t magnitude = 0;
+  if (value.is_number_unsigned()) {
+    magnitude = value.get<std::uint64_t>();
+  } else if (value.is_number_integer()) {
+    const auto number = value.get<std::int64_t>();
+    negative = number < 0;
+    magnitude = negative ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
+  } else if (value.is_number_float()) {
+    // 2.0 is 2, for callers whose language has one kind of number; 1.9 is refused, and so is what a double cannot hold exactly.
+    const double number = value.get<double>();
+    if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) throw BadValue{"int", value};
+    negative = number < 0;
+    magnitude = static_cast<std::uint64_t>(std::fabs(number));
+  } else {
+    const auto text = text_of(value);
+    if (!text || !parse_integer(*text, negative, magnitude)) throw BadValue{"int", value};
+  }
+  const bool fits = negative ? magnitude <= 0 - static_cast<std::uint64_t>(range.low) : magnitude <= range.high;
+  if (!fits) throw BadValue{"int from " + std::to_string(range.low) + " to " + std::to_string(range.high), value};
+  return negative ? 0 - magnitude : magnitude;
+}
+
+inline double to_double(const json& value) {
+  if (value.is_number()) return value.get<double>();
+  if (const auto text = text_of(value)) {
+    std::string_view digits = *text;
+    if (!digits.empty() && digits.front() == '+') digits.remove_prefix(1);
+    double number = 0;
+    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (error == std::errc{} && stop == digits.data() + digits.size() && !digits.empty()) return number;
+  }
+  throw BadValue{"float", value};
+}
+
+inline std::string to_string(const json& value) {
+  auto text = text_of(value);
+  if (!text || !is_utf8(*text)) throw BadValue{"str", value};
+  return *std::move(text);
+}
+
+inline Bytes to_bytes(const json& value) {
+  const auto text = text_of(value);
+  if (!text) throw BadValue{"bytes", value};
+  return Bytes(text->begin(), text->end());
+}
+
+inline json parsed_if_text(const json& value, const char* expected) {
+  if (!value.is_string()) return value;
+  const std::string& text = value.get_ref<const std::string&>();
+  json parsed;
+  // Other text is left alone: a class may well be one that is made from a string.
+  if (!text.empty() && (text.front() == '{' || text.front() == '[') && decode_json(text, parsed)) {
+    throw BadValue{std::string(expected) + " (as JSON text)", value};
+  }
+  return parsed.is_null() ? value : parsed;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+// service/kitten.hpp: the class that users see: name a service, add methods and options, run it.
+#pragma once
+
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+
+#include "builtins.hpp"
+#include "call_steps.hpp"
+#include "listen.hpp"
+#include "method.hpp"
+#include "server.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A member function with its object, as a handler.
+template <class Object, class Function>
+struct BoundMember {
+  Object* object;
+  Function function;
+
+  template <class... A>
+  decltype(auto) operator()(A&&... arguments) const {
+    return (object->*function)(std::forward<A>(arguments)...);
+  }
+};
+template <class Object, class Function>
+struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
+
+}  // namespace detail
+
+/// A service: functions become methods that can be called over HTTP on TCP and on a unix socket, and from the command line.
+///
+/// A handler is any callable: a function, a lambda, or a member function of a class that derives from Kitten. It takes its parameters
+/// by value, after an optional first `kt::Request&`, and returns a value that nlohmann_json converts, nothing, a kt::Result (a document),
+/// a kt::Task (awaits), or a kt::Generator (streams). Each parameter is named by a kt::arg, perhaps with a default. The service keeps a
+/// copy of the handler and the arguments of each call until that call has ended, so captures and parameters are safe to use in
+/// coroutines; a wrong number of args, reference parameters of coroutines and types that cannot be converted do not compile.
+/// Handlers run on the service's thread, one at a time between their awaits, and may throw: see kt::Error.
+class Kitten {
+ public:
+  /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
+  explicit Kitten(std::string app_name, std::string worker_name = "worker", std::string description = {});
+  virtual ~Kitten() { stop(); }
+  Kitten(const Kitten&) = delete;
+  Kitten& operator=(const Kitten&) = delete;
+
+  /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`. Throws
+  /// std::invalid_argument if the name is not usable, or a default does not fit its parameter.
+  template <class F, class... A>
+    requires(std::is_same_v<A, Arg> && ...)
+  Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
+    return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
+  }
+  /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
+  template <class Object, class F, class... A>
+    requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
+  Kitten& api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
+    return add(detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...), false);
+  }
+
+  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this machine.
+  template <class F, class... A>
+    requires(std::is_same_v<A, Arg> && ...)
+  Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
+    return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
+  }
+  template <class Object, class F, class... A>
+    requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
+  Kitten& public_api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
+    return add(detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...), true);
+  }
+
+  /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds name and
+  /// arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
+  template <class F>
+  Kitten& fallback(F handler) {
+    return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
+  }
+  template <class F>
+  Kitten& public_fallback(F handler) {
+    return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), true);
+  }
+
+  /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to the `config` method.
+  /// Its present value is the default. `changed` is called on the service's thread after `config` has changed it. A name of a built-in
+  /// option gives that a new variable of yours; usually settings() is what you want.
+  template <class T>
+  Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
+    std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
+    if (changed) {
+      hooks_[key] = [key, changed = std::move(changed)] {
+        changed();
+        return json(key);
+      };
+    }
+    return *this;
+  }
+
+  /// Called when the service is asked to stop, while its files still exist. What it throws is logged.
+  Kitten& on_shutdown(std::function<void()> hook) {
+    shutdown_hook_ = std::move(hook);
+    return *this;
+  }
+
+  /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here does the library
+  /// print, handle signals, or start processes.
+  int main(int argc, char** argv);
+
+  /// Serves on the calling thread until stop(). Throws StartError if the service cannot start, InvalidArgument for bad settings.
+  void run();
+  /// Serves on a thread of its own and returns when the service answers. Throws like run().
+  void start_thread();
+  /// Ends the service in order and waits for its thread, at most about Limits::drain_timeout. From any thread, any number of times. On the
+  /// service's own thread (from a handler) it does not wait.
+  void stop();
+
+  /// `http://127.0.0.1:1234`; empty while not running, or without TCP.
+  const std::string& url() const noexcept { return server_->tcp_url(); }
+  /// Path of the unix socket; empty while not running, or without.
+  const std::string& socket_path() const noexcept { return server_->socket_path(); }
+  /// What callers of private methods have to know. Empty before the start.
+  const std::string& token() const noexcept { return server_->token.text(); }
+
+  /// The built-in options, to be changed before the service starts.
+  Settings& settings() noexcept { return server_->settings; }
+  /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken from it.
+  Limits& limits() noexcept { return server_->limits; }
+  /// Where log lines go; nowhere by default, to standard error or a file under main().
+  Kitten& log_to(LogSink sink) {
+    server_->log.set_sink(std::move(sink));
+    return *this;
+  }
+
+ private:
+  friend class CommandLine;
+
+  template <class F>
+  auto bound(F handler) {
+    if constexpr (std::is_member_function_pointer_v<F>) {
+      using Class = typename detail::Signature<F>::Class;
+      static_assert(std::is_base_of_v<Kitten, Class>,
+                    "kettlingar: a member function needs its object: api(name, object, &Class::function)");
+      return detail::BoundMember<Class, F>{static_cast<Class*>(this), handler};
+    } else {
+      return handler;
+    }
+  }
+  Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
+  Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  void shut_down();
+
+  // Destroyed in reverse order: the server's timers before the loop they belong to.
+  asio::io_context loop_{1};
+  std::shared_ptr<detail::Server> server_;
+  detail::ConfigHooks hooks_;
+  std::function<void()> shutdown_hook_;
+  std::function<void()> on_quit_;
+  std::thread thread_;
+};
+
+inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
+    : server_(std::make_shared<detail::Server>(loop_.get_executor())) {
+  server_->settings.app_name = std::move(app_name);
+  server_->settings.worker_name = std::move(worker_name);
+  server_->description = std::move(description);
+  server_->stopped = [this] { loop_.stop(); };
+  on_quit_ = [this] {
+    if (!shutdown_hook_) return;
+    try {
+      shutdown_hook_();
+    } catch (const std::exception& error) {
+      server_->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
+    }
+  };
+  detail::add_builtin_options(server_->options, server_->settings);
+  detail::add_builtin_methods(*server_, hooks_, on_quit_);
+}
+
+inline Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
+  method->set_public(is_public);
+  server_->methods.add(std::move(method));
+  return *this;
+}
+
+inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
+  method->set_public(is_public);
+  method->set_takes_anything();
+  server_->methods.set_fallback(std::move(method));
+  return *this;
+}
+
+inline void Kitten::run() {
+  loop_.restart();
+  server_->start();
+  loop_.run();
+}
+
+inline void Kitten::start_thread() {
+  if (thread_.joinable()) throw StartError("the service runs already");
+  loop_.restart();
+  server_->start();
+  thread_ = std::thread([this] { loop_.run(); });
+}
+
+/// On the service's thread.
+inline void Kitten::shut_down() {
+  if (!server_->running()) return;
+  on_quit_();
+  server_->stop();
+}
+
+inline void Kitten::stop() {
+  asio::post(loop_, [this] { shut_down(); });
+  if (thread_.joinable() && thread_.get_id() != std::this_thread::get_id()) thread_.join();
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar

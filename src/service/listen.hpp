@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// service/listen.hpp: how a service opens, accepts, watches its deadlines and ends.
+#pragma once
+
+#include "connection.hpp"
+#include "server.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+inline void Server::apply_settings() {
+  check_settings(settings);
+  normalise(settings);
+  const auto milliseconds = [](double seconds) { return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); };
+  limits.head_timeout = milliseconds(settings.worker_http_request_timeout1);
+  limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
+  limits.body_bytes = settings.worker_http_request_max_size;
+  limits.connections = settings.worker_max_connections;
+  log.set_level(settings.worker_log_level);
+  log.set_name(settings.worker_name);
+}
+
+inline void Server::choose_token() {
+  std::string secret = settings.worker_secret;
+  std::string where = "option 'worker_secret'";
+  if (!settings.worker_secret_file.empty()) {
+    secret = read_token_file(settings.worker_secret_file);
+    where = settings.worker_secret_file;
+    check_secret(secret, where);
+  } else if (!secret.empty()) {
+    check_secret(secret, where);
+  } else {
+    secret = random_token();
+  }
+  token = Token(std::move(secret));
+}
+
+inline void Server::open_files_and_listeners() {
+  const std::string directory = state_directory(settings);
+  create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
+  require_private_directory(directory);
+  lock_ = InstanceLock(directory + "/" + settings.worker_name + ".lock");
+  if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
+
+  std::string url = "http://unix-domain:0";
+  UniqueFd tcp;
+  UniqueFd local;
+  if (settings.worker_use_tcp) {
+    tcp = listen_tcp(settings.worker_listen_host, settings.worker_listen_port, settings.worker_listen_queue);
+    const std::string name = socket_name(tcp.get(), false);
+    if (!name.starts_with("127.") && !name.starts_with("[::1]")) {
+      log.write(LogLevel::warning, "listening on " + name + ": reachable from other machines, and not encrypted");
+    }
+    // Clients cannot connect to "any address"; those on this machine reach it through loopback.
+    const bool any_address = name.starts_with("0.0.0.0:") || name.starts_with("[::]:");
+    url = tcp_url_ = "http://" + (any_address ? "127.0.0.1" + name.substr(name.rfind(':')) : name);
+  }
+  if (settings.worker_use_unixdomain) {
+    remove_stale_socket(socket_file(settings));
+    local = listen_unix(socket_file(settings), settings.worker_listen_queue);
+    socket_ = OwnedFile(socket_file(settings));
+  }
+  spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (tcp) listen_on(std::move(tcp), false);
+  if (local) listen_on(std::move(local), true);
+
+  if (!settings.worker_url_path.empty()) url += "/" + settings.worker_url_path;
+  url += "/" + token.text();
+  // Last of all: whoever can read it finds a service that answers.
+  url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), url));
+}
+
+inline void Server::start() {
+  if (state_ == State::running || state_ == State::stopping) return;
+  apply_settings();
+  choose_token();
+  try {
+    open_files_and_listeners();
+  } catch (...) {
+    close_listeners();
+    url_.remove();
+    socket_.remove();
+    lock_.release();
+    tcp_url_.clear();
+    throw;
+  }
+  state_ = State::running;
+  log.write(LogLevel::info, "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
+}
+
+inline void Server::listen_on(UniqueFd descriptor, bool over_unix_socket) {
+  auto listener = std::make_shared<Listener>(executor, over_unix_socket);
+  listener->socket.assign(descriptor.get());
+  descriptor.release();
+  listeners_.push_back(listener);
+  accept_later(listener);
+}
+
+inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
+  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), listener](const asio::error_code& error) {
+    if (!error && self->state_ == State::running) self->accept_batch(listener);
+  });
+}
+
+inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
+  // A burst is taken in one go, but not so long that running connections notice.
+  for (int batch = 0; batch < 64; ++batch) {
+    UniqueFd descriptor = accept_connection(listener->socket.native_handle());
+    if (descriptor) {
+      admit(std::move(descriptor), listener->over_unix_socket);
+      continue;
+    }
+    if (errno == ECONNABORTED || errno == EPROTO) continue;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM: waiting for readiness would return at once, again and again.
+    out_of_descriptors(listener->socket.native_handle());
+    listener->pause.expires_after(std::chrono::milliseconds(100));
+    listener->pause.async_wait([self = shared_from_this(), listener](const asio::error_code& error) {
+      if (!error && self->state_ == State::running) self->accept_batch(listener);
+    });
+    return;
+  }
+  accept_later(listener);
+}
+
+inline void Server::close_listeners() {
+  for (const std::shared_ptr<Listener>& listener : listeners_) {
+    listener->pause.cancel();
+    listener->socket.close();
+  }
+  listeners_.clear();
+}
+
+inline void Server::out_of_descriptors(int listener) {
+  std::string suffix;
+  if (log.admit("limit", suffix)) log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
+  if (make_room()) return;
+  spare_.reset();
+  accept_connection(listener).reset();
+  spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+/// Closes the connection that has been idle for longest; false if none is idle.
+inline bool Server::make_room() {
+  Connection* oldest = nullptr;
+  for (Connection* connection : connections_) {
+    if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
+  }
+  if (oldest != nullptr) oldest->close();
+  return oldest != nullptr;
+}
+
+inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
+  if (connections_.size() >= limits.connections && !make_room()) {
+    std::string suffix;
+    if (log.admit("limit", suffix)) log.write(LogLevel::warning, "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
+    return;
+  }
+  Peer peer;
+  peer.over_unix_socket = over_unix_socket;
+  if (over_unix_socket) {
+    peer.address = "unix-domain";
+    peer.credentials = peer_credentials(descriptor.get());
+    // The mode of the socket file keeps others out already; this holds even where that was changed.
+    if (peer.credentials && peer.credentials->uid != ::geteuid() && peer.credentials->uid != 0) {
+      std::string suffix;
+      if (log.admit("peer-uid", suffix)) log.write(LogLevel::warning, "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
+      return;
+    }
+  } else {
+    peer.address = socket_name(descriptor.get(), true);
+    const int on = 1;
+    ::setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  Connection::start(shared_from_this(), std::move(descriptor), std::move(peer));
+}
+
+inline void Server::look_at(Clock::time_point when) {
+  if (next_sweep_ && *next_sweep_ <= when) return;
+  next_sweep_ = when;
+  sweep_timer_.expires_at(when);
+  sweep_timer_.async_wait([self = shared_from_this()](const asio::error_code& error) {
+    if (!error) self->sweep();
+  });
+}
+
+inline void Server::sweep() {
+  next_sweep_.reset();
+  const Clock::time_point now = Clock::now();
+  std::optional<Clock::time_point> next;
+  const std::vector<Connection*> present(connections_.begin(), connections_.end());
+  for (Connection* connection : present) {
+    if (connection->deadline() <= now) connection->expire(now);
+    const Clock::time_point deadline = connection->deadline();
+    if (deadline != Clock::time_point::max() && (!next || deadline < *next)) next = deadline;
+  }
+  // Deadlines that are close together share one look.
+  if (next) look_at((std::max)(*next, now + std::chrono::milliseconds(10)));
+}
+
+inline void Server::leave(Connection& connection) {
+  connections_.erase(&connection);
+  if (state_ == State::stopping) finish_if_empty();
+}
+
+inline void Server::stop() {
+  if (state_ != State::running) return;
+  state_ = State::stopping;
+  close_listeners();
+  url_.remove();
+  socket_.remove();
+  lock_.release();
+  log.write(LogLevel::info, "Stopped " + settings.app_name + "/" + settings.worker_name);
+  const std::vector<Connection*> present(connections_.begin(), connections_.end());
+  for (Connection* connection : present) connection->drain();
+  finish_if_empty();
+}
+
+inline void Server::finish_if_empty() {
+  if (!connections_.empty() || state_ != State::stopping) return;
+  state_ = State::stopped;
+  sweep_timer_.cancel();
+  if (stopped) stopped();
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: MIT
+// service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every handler form.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../base/errors.hpp"
+#include "../base/json.hpp"
+#include "../wire/json_text.hpp"
+#include "../wire/msgpack.hpp"
+#include "convert.hpp"
+#include "request.hpp"
+#include "result.hpp"
+#include "signature.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
+class Arg {
+ public:
+  explicit Arg(std::string name) : name_(std::move(name)) {}
+
+  /// The same parameter with a default; `nullptr` is the default of a std::optional.
+  template <class T>
+  Arg operator=(const T& value) const {
+    Arg with_default(name_);
+    if constexpr (std::is_same_v<T, std::nullptr_t>) {
+      with_default.fallback_ = json(nullptr);
+    } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+      with_default.fallback_ = json(std::string(std::string_view(value)));
+    } else {
+      with_default.fallback_ = detail::to_json_value(value);
+    }
+    return with_default;
+  }
+
+  const std::string& name() const noexcept { return name_; }
+  const std::optional<json>& fallback() const noexcept { return fallback_; }
+
+ private:
+  std::string name_;
+  std::optional<json> fallback_;
+};
+
+/// Names a parameter of a handler.
+inline Arg arg(std::string name) {
+  return Arg(std::move(name));
+}
+
+namespace detail {
+
+/// How values travel in one call.
+enum class Format { json, msgpack };
+
+/// Appends `value` to `out`; JSON ends with a line end, for line-based readers.
+template <class Json>
+CodecError encode(const Json& value, Format format, std::string& out) {
+  if (format == Format::msgpack) return encode_msgpack(value, out);
+  const CodecError error = encode_json(value, out);
+  if (!error) out += '\n';
+  return error;
+}
+
+/// Appends a handler's result or item. nlohmann::json goes straight into the bytes, without becoming a kt::json first.
+template <class T>
+CodecError encode_result(const T& value, Format format, std::string& out) {
+  if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
+    return encode(value, format, out);
+  } else if constexpr (is_bytes<T> || is_instance<T, std::optional> || to_ordered_json<T>) {
+    return encode(to_json_value(value), format, out);
+  } else {
+    static_assert(to_plain_json<T>,
+                  "kettlingar: a result's type must be one that nlohmann_json converts: see "
+                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
+    return encode(nlohmann::json(value), format, out);
+  }
+}
+
+/// A running generator, whatever its item type.
+class ItemStream {
+ public:
+  enum class Step { item, waiting, done };
+
+  virtual ~ItemStream() = default;
+  /// Runs the handler up to its next item, wait or end; rethrows what it threw.
+  virtual Step resume(const asio::any_io_executor& executor) = 0;
+  /// After Step::waiting: await this before the next resume().
+  virtual Task<void> take_pending() = 0;
+  /// After Step::item: appends the item. Not for documents and events.
+  virtual CodecError encode_item(Format format, std::string& out) const = 0;
+  /// After Step::item: the item as a value, for server-sent events.
+  virtual json item() const = 0;
+  /// After Step::item: the item if it is a document.
+  virtual const Result* document() const { return nullptr; }
+  /// True if the items are kt::Event.
+  virtual bool is_event_stream() const { return false; }
+};
+
+template <class T>
+class GeneratorStream final : public ItemStream {
+ public:
+  explicit GeneratorStream(Generator<T> items) : items_(std::move(items)) {}
+
+  Step resume(const asio::any_io_executor& executor) override {
+    switch (items_.resume(executor)) {
+      case Generator<T>::Step::item:
+        return Step::item;
+      case Generator<T>::Step::waiting:
+        return Step::waiting;
+      case Generator<T>::Step::done:
+        break;
+    }
+    return Step::done;
+  }
+  Task<void> take_pending() override { return items_.take_pending(); }
+
+  CodecError encode_item(Format format, std::string& out) const override {
+    if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result>) {
+      return encode(item(), format, out);
+    } else {
+      return encode_result(items_.item(), format, out);
+    }
+  }
+  json item() const override {
+    if constexpr (std::is_same_v<T, Event>) {
+      return items_.item().fields;
+    } else if constexpr (std::is_same_v<T, Result>) {
+      return json(items_.item().data);
+    } else {
+      return to_json_value(items_.item());
+    }
+  }
+  const Result* document() const override {
+    if constexpr (std::is_same_v<T, Result>) {
+      return &items_.item();
+    } else {
+      return nullptr;
+    }
+  }
+  bool is_event_stream() const override { return std::is_same_v<T, Event>; }
+
+ private:
+  Generator<T> items_;
+};
+
+/// A parameter as callers see it.
+struct Parameter {
+  std::string name;
+  std::string type;  ///< empty: any
+  std::optional<json> fallback;
+
+  bool required() const noexcept { return !fallback; }
+};
+
+class Method;
+
+/// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or something to await
+/// after which `body` or `document` is there.
+struct Call {
+  Call(Request& the_request, Format the_format) : request(the_request), format(the_format) {}
+
+  /// Argument `i` as a T. Throws BadValue.
+  template <class T>
+  T take(std::size_t i) {
+    current = i;
+    return from_json<T>(*slots[i]);
+  }
+
+  template <class T>
+  void finish(const T& value) {
+    if constexpr (std::is_same_v<T, Result>) {
+      document = value;
+    } else {
+      codec_error = encode_result(value, format, body);
+    }
+  }
+
+  Request& request;
+  Format format;
+  std::vector<const json*> slots;  ///< one for each parameter; points into the arguments, or to a default
+  std::size_t current = 0;         ///< the argument being converted, for the error text
+  std::string body;                ///< the encoded result
+  CodecError codec_error;          ///< why the result could not be encoded
+  std::optional<Result> document;
+  std::unique_ptr<ItemStream> stream;
+  Task<void> pending;
+};
+
+// By value, so that the frame owns the Task; the Call lives in the frame of the connection that awaits this.
+template <class T>
+Task<void> finish_later(Task<T> task, Call* call) {
+  if constexpr (std::is_void_v<T>) {
+    co_await std::move(task);
+    call->finish(json(nullptr));
+  } else {
+    T value = co_await std::move(task);
+    call->finish(value);
+  }
+}
+
+/// A named function with everything `help`, `ping` and the binding of arguments need to know. Kept alive by whoever runs it.
+class Method {
+ public:
+  Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
+  virtual ~Method() = default;
+  Method(const Method&) = delete;
+  Method& operator=(const Method&) = delete;
+
+  const std::string& name() const noexcept { return name_; }
+  const std::string& doc() const noexcept { return doc_; }
+  const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
+  const std::string& returns() const noexcept { return returns_; }
+  bool streams() const noexcept { return streams_; }
+  bool is_public() const noexcept { return is_public_; }
+  bool is_builtin() const noexcept { return is_builtin_; }
+  bool post_only() const noexcept { return post_only_; }
+  bool takes_anything() const noexcept { return takes_anything_; }
+
+  void set_public(bool value) noexcept { is_public_ = value; }
+  /// One of the library's own: cannot be replaced. `post_only` ones change the state of the service.
+  void set_builtin(bool post_only) noexcept {
+    is_builtin_ = true;
+    post_only_ = post_only;
+  }
+  /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
+  void set_takes_anything() noexcept { takes_anything_ = true; }
+
+  /// Binds the request's arguments and runs the handler. Throws InvalidArgument, and whatever a plain handler throws.
+  void invoke(Call& call) const;
+
+  /// For the programmer, at registration: throws std::invalid_argument if names clash or a default does not fit.
+  void check() const;
+
+ protected:
+  virtual void run(Call& call) const = 0;
+  /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
+  virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
+  void describe_as(std::vector<Parameter> parameters, std::string returns, bool streams);
+
+ private:
+  void bind(Call& call) const;
+  std::string describe(const BadValue& bad, const Parameter& parameter) const;
+  std::size_t index_of(std::string_view parameter) const;
+
+  std::string name_;
+  std::string doc_;
+  std::vector<Parameter> parameters_;
+  std::string returns_;
+  bool streams_ = false;
+  bool is_public_ = false;
+  bool is_builtin_ = false;
+  bool post_only_ = false;
+  bool takes_anything_ = false;
+};
+
+template <class F, class Types>
+class Handler;
+
+/// The few lines that know a handler's types. A copy of the callable is kept, so captures live as long as any call of it.
+template <class F, class... P>
+class Handler<F, std::tuple<P...>> final : public Method {
+  using Sig = Signature<F>;
+  using Return = std::remove_cvref_t<typename Sig::Return>;
+  static constexpr bool takes_request = Sig::Parameters::takes_request;
+
+ public:
+  Handler(std::string name, F function, std::string doc, std::vector<Arg> args)
+      : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
+    std::vector<Parameter> parameters;
+    const std::vector<std::string> types{type_name<Stored<P>>()...};
+    for (std::size_t i = 0; i < sizeof...(P); ++i) parameters.push_back({args[i].name(), types[i], args[i].fallback()});
+    describe_as(std::move(parameters), returned(), is_generator<Return>);
+  }
+
+ protected:
+  void run(Call& call) const override { run_with(call, std::index_sequence_for<P...>{}); }
+  void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const override {
+    check_with(defaults, current, std::index_sequence_for<P...>{});
+  }
+
+ private:
+  static std::string returned() {
+    if constexpr (is_generator<Return>) {
+      return type_name<typename Return::value_type>();
+    } else {
+      return type_name<typename TaskResult<Return>::type>();
+    }
+  }
+
+  template <std::size_t... i>
+  void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
+                  std::index_sequence<i...>) const {
+    ((current = i, defaults[i] == nullptr || (static_cast<void>(from_json<Stored<P>>(*defaults[i])), true)), ...);
+  }
+
+  template <std::size_t... i>
+  void run_with(Call& call, std::index_sequence<i...>) const {
+    std::tuple<Stored<P>...> values{call.take<Stored<P>>(i)...};
+    auto go = [&]() -> decltype(auto) {
+      if constexpr (takes_request) {
+        return function_(call.request, static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(std::get<i>(values))...);
+      } else {
+        return function_(static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(std::get<i>(values))...);
+      }
+    };
+    if constexpr (is_generator<Return>) {
+      call.stream = std::make_unique<GeneratorStream<typename Return::value_type>>(go());
+    } else if constexpr (is_task<Return>) {
+      call.pending = finish_later(go(), &call);
+    } else if constexpr (std::is_void_v<Return>) {
+      go();
+      call.finish(json(nullptr));
+    } else {
+      call.finish(go());
+    }
+  }
+
+  // Calling must not change the handler for other calls, yet lambdas may be mutable.
+  mutable F function_;
+};
+
+/// Erases a callable. Everything wrong with it is said here, in sentences.
+template <class F, class... A>
+std::shared_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
+  using Sig = Signature<F>;
+  static_assert(Sig::known,
+                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() that is not a template");
+  if constexpr (Sig::known) {
+    using Types = typename Sig::Parameters::Types;
+    using Return = std::remove_cvref_t<typename Sig::Return>;
+    constexpr bool fits = std::tuple_size_v<Types> == sizeof...(A);
+    static_assert(fits,
+                  "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting kt::Request&");
+    static_assert(!any_mutable_reference<Types>,
+                  "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
+    static_assert(!(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>,
+                  "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
+                  "pointers): they would be gone after its first co_await or co_yield");
+    if constexpr (fits && !any_mutable_reference<Types>) {
+      return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc), std::vector<Arg>{args...});
+    }
+  }
+  return nullptr;
+}
+
+inline void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams) {
+  parameters_ = std::move(parameters);
+  returns_ = std::move(returns);
+  streams_ = streams;
+}
+
+inline std::size_t Method::index_of(std::string_view parameter) const {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i].name == parameter) return i;
+  }
+  return parameters_.size();
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+// service/options.hpp: variables that the command line, a file and the `config` method can set.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../base/errors.hpp"
+#include "../base/suggest.hpp"
+#include "../os/descriptor.hpp"
+#include "convert.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One variable that can be configured.
+struct Option {
+  std::string name;  ///< with underscores; on the command line dashes do as well
+  std::string type;
+  std::string help;
+  json fallback;
+  bool secret = false;
+  std::function<json()> get;
+  std::function<void(const json&)> set;  ///< throws BadValue
+  std::function<void()> changed;         ///< may be empty; called after a change at run time
+};
+
+/// `Worker-Use-TCP` and the like as `worker_use_tcp`? No: only dashes are folded, names are lower case.
+inline std::string option_name(std::string_view text) {
+  std::string name(text);
+  for (char& c : name) {
+    if (c == '-') c = '_';
+  }
+  return name;
+}
+
+/// A value as it stands behind `--name=`; null is empty, which means "the default" when it is read back.
+inline std::string option_text(const json& value) {
+  if (value.is_null()) return {};
+  if (value.is_string()) return value.get<std::string>();
+  std::string out;
+  if (encode_json(value, out, JsonStyle::spaced)) out.clear();
+  return out;
+}
+
+/// All options of a service: its own and the built-in ones, set by one mechanism wherever the text comes from.
+class Options {
+ public:
+  /// Binds `variable`, whose present value is the default. It must outlive the service.
+  template <class T>
+  Option& add(std::string name, T& variable, std::string help) {
+    Option option;
+    option.name = std::move(name);
+    option.type = type_name<T>();
+    option.help = std::move(help);
+    option.fallback = to_json_value(variable);
+    option.get = [&variable] { return to_json_value(variable); };
+    option.set = [&variable](const json& value) { variable = from_json<T>(value); };
+    return insert(std::move(option));
+  }
+
+  const std::vector<Option>& all() const noexcept { return options_; }
+  const Option* find(std::string_view name) const noexcept;
+  std::vector<std::string> names() const;
+
+  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value, and changes
+  /// nothing then. The hook is not called: it belongs to changes at run time.
+  void set(std::string_view name, const json& value) const;
+
+  /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank, the value may
+  /// contain `=`. `worker_config` in a file is ignored. Throws InvalidArgument with file and line, std::system_error if it cannot be read.
+  void read_file(const std::string& path) const;
+
+  /// One `--name=value` line for each option that has a value. The secret is left out unless `with_secret`.
+  std::string lines(bool with_secret) const;
+
+ private:
+  Option& insert(Option option);
+  void read_line(std::string_view line) const;
+
+  std::vector<Option> options_;
+};
+
+inline Option& Options::insert(Option option) {
+  const bool clean = !option.name.empty() && option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
+  if (!clean || option.name.front() == '_') {
+    throw std::invalid_argument("kettlingar: '" + option.name + "' cannot be an option: use a-z, 0-9 and _");
+  }
+  for (Option& present : options_) {
+    // A class may give a built-in variable a default of its own by declaring it again.
+    if (present.name == option.name) return present = std::move(option);
+  }
+  return options_.emplace_back(std::move(option));
+}
+
+inline const Option* Options::find(std::string_view name) const noexcept {
+  for (const Option& option : options_) {
+    if (option.name == name) return &option;
+  }
+  return nullptr;
+}
+
+inline std::vector<std::string> Options::names() const {
+  std::vector<std::string> names;
+  for (const Option& option : options_) names.push_back(option.name);
+  return names;
+}
+
+inline void Options::set(std::string_view name, const json& value) const {
+  const Option* option = find(name);
+  if (option == nullptr) {
+    throw InvalidArgument("unknown option '" + std::string(name) + "'" + suggestion(name, names()));
+  }
+  const bool reset = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty());
+  try {
+    option->set(reset ? option->fallback : value);
+  } catch (const BadValue& bad) {
+    throw InvalidArgument("option '" + option->name + "': expected " + bad.expected + ", got " + shown(bad.value));
+  }
+}
+
+inline void Options::read_line(std::string_view line) const {
+  constexpr std::string_view blanks = " \t\r";
+  const auto trimmed = [&](std::string_view text) {
+    const std::size_t first = text.find_first_not_of(blanks);
+    if (first == std::string_view::npos) return std::string_view{};
+    return text.substr(first, text.find_last_not_of(blanks) - first + 1);
+  };
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    if (line[i] == '#' && (i == 0 || blanks.find(line[i - 1]) != std::string_view::npos)) line = line.substr(0, i);
+  }
+  line = trimmed(line);
+  if (line.empty()) return;
+  if (line.starts_with("--")) line.remove_prefix(2);
+  const std::size_t equals = line.find('=');
+  if (equals == std::string_view::npos) throw InvalidArgument("expected 'name = value'");
+  const std::string name = option_name(trimmed(line.substr(0, equals)));
+  if (name == "worker_config") return;
+  set(name, json(std::string(trimmed(line.substr(equals + 1)))));
+}
+
+inline void Options::read_file(const std::string& path) const {
+  constexpr std::size_t longest = 1024 * 1024;
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string content;
+  if (!fd || !read_all(fd.get(), content, longest)) throw_errno("cannot read " + path);
+  if (!is_utf8(content)) throw InvalidArgument(path + ": not UTF-8 text");
+  std::size_t number = 1;
+  for (std::string_view rest = content; !rest.empty(); ++number) {
+    const std::size_t end = rest.find('\n');
+    try {
+      read_line(rest.substr(0, end));
+    } catch (const InvalidArgument& error) {
+      throw InvalidArgument(path + ":" + std::to_string(number) + ": " + error.what());
+    }
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+}
+
+inline std::string Options::lines(bool with_secret) const {
+  std::string out;
+  for (const Option& option : options_) {
+    if (option.secret && !with_secret) continue;
+    if (!out.empty()) out += '\n';
+    out += "--" + option.name + "=" + option_text(option.get());
+  }
+  return out;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

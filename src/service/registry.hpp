@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// service/registry.hpp: the methods of a service by name, and what they look like from outside.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bind.hpp"
+#include "method.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// All methods of a service, private, public and built in.
+class Registry {
+ public:
+  /// Adds a method, or replaces one of that name. Throws std::invalid_argument for unusable names, and for the names of built-in methods.
+  void add(std::shared_ptr<Method> method);
+  /// Answers whatever is unknown.
+  void set_fallback(std::shared_ptr<Method> method) { fallback_ = std::move(method); }
+
+  /// The method to call: strangers only find public ones. Null if there is none.
+  std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
+  /// Any method of exactly that name, for `help`.
+  std::shared_ptr<const Method> named(std::string_view name) const;
+  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and `web_root`.
+  std::vector<std::string> names(bool listed_only) const;
+  /// The `methods` table of `ping`; with `docs` each entry has its help.
+  json table(bool docs) const;
+
+ private:
+  std::map<std::string, std::shared_ptr<Method>, std::less<>> methods_;
+  std::shared_ptr<Method> fallback_;
+};
+
+/// `/purr [--count=1] [--sound=purr]`: how to call a method.
+inline std::string usage(const Method& method) {
+  std::string line = "/" + (method.name() == "web_root" ? "" : method.name());
+  for (const Parameter& parameter : method.parameters()) {
+    if (parameter.required()) {
+      line += " <" + parameter.name + ">";
+    } else {
+      std::string fallback;
+      if (parameter.fallback->is_null()) {
+        fallback = "<" + (parameter.type.empty() ? "value" : parameter.type.substr(0, parameter.type.find(' '))) + ">";
+      } else if (parameter.fallback->is_string()) {
+        fallback = parameter.fallback->get<std::string>();
+      } else {
+        fallback = shown(*parameter.fallback);
+      }
+      line += " [--" + parameter.name + "=" + fallback + "]";
+    }
+  }
+  return line;
+}
+
+/// The help of one method: usage, description, arguments with types and defaults.
+inline std::string method_help(const Method& method) {
+  std::string out = usage(method) + "\n";
+  if (!method.doc().empty()) out += "\n" + method.doc() + "\n";
+  std::size_t width = 0;
+  for (const Parameter& parameter : method.parameters()) width = (std::max)(width, parameter.name.size());
+  if (width != 0) out += "\nArguments, in this order or by name:\n";
+  for (const Parameter& parameter : method.parameters()) {
+    out += "  " + parameter.name + std::string(width - parameter.name.size() + 2, ' ');
+    out += parameter.type.empty() ? "any value" : parameter.type;
+    out += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
+    out += "\n";
+  }
+  if (method.streams()) out += "\nStreams its results" + (method.returns().empty() ? "" : " (" + method.returns() + ")") + " as they come.\n";
+  if (method.is_public()) out += "\nNeeds no authentication.\n";
+  return out;
+}
+
+/// Names that a Python client would overwrite its own attributes with: they must not appear in the `methods` table.
+inline bool hidden_from_clients(std::string_view name) {
+  for (const std::string_view taken :
+       {"config", "name", "call", "connect", "loopback", "ping", "quitquitquit", "info", "debug", "error", "warning", "exception",
+        "trace", "logger", "shutdown", "start_time", "is_client", "is_service", "to_json", "from_json", "to_msgpack", "from_msgpack",
+        "to_server_sent_event", "from_server_sent_event", "sync_proxy", "api_url", "api_addr", "api_secret", "expose_methods",
+        "init_servers", "validate_request_header", "get_api_methods", "get_method_name", "get_default_methods", "guarantee_type",
+        "get_docstring", "extract_kwargs", "print_result", "fds_result", "sse_start_result", "Bool", "Main", "Configuration",
+        "NotRunning", "NeedInfoException", "RedirectException"}) {
+    if (name == taken) return true;
+  }
+  return name.starts_with('_');
+}
+
+inline void Registry::add(std::shared_ptr<Method> method) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+  const std::string& name = method->name();
+  if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' || name.front() == '.') {
+    throw std::invalid_argument("kettlingar: '" + name + "' cannot be the name of a method: use letters, digits, _ - and .");
+  }
+  method->check();
+  const auto found = methods_.find(name);
+  if (found != methods_.end() && found->second->is_builtin()) {
+    throw std::invalid_argument("kettlingar: '" + name + "' is a built-in method");
+  }
+  methods_.insert_or_assign(name, std::move(method));
+}
+
+inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
+  const auto found = methods_.find(name);
+  if (found != methods_.end() && (authenticated || found->second->is_public())) return found->second;
+  if (found == methods_.end() && fallback_ && (authenticated || fallback_->is_public())) return fallback_;
+  return nullptr;
+}
+
+inline std::shared_ptr<const Method> Registry::named(std::string_view name) const {
+  const auto found = methods_.find(name);
+  return found == methods_.end() ? nullptr : found->second;
+}
+
+inline std::vector<std::string> Registry::names(bool listed_only) const {
+  std::vector<std::string> names;
+  for (const auto& [name, method] : methods_) {
+    if (!listed_only || (!method->is_builtin() && name != "web_root")) names.push_back(name);
+  }
+  return names;
+}
+
+inline json Registry::table(bool docs) const {
+  json table = json::object();
+  for (const auto& [name, method] : methods_) {
+    if (hidden_from_clients(name)) continue;
+    json args = json::object();
+    for (const Parameter& parameter : method->parameters()) {
+      args[parameter.name] = parameter.type.empty() ? json(nullptr) : json(parameter.type);
+    }
+    json entry = json::object();
+    entry["args"] = std::move(args);
+    entry["options"] = json::object();
+    entry["returns"] = method->returns().empty() ? json(nullptr) : json(method->returns());
+    entry["is_generator"] = method->streams();
+    if (docs) entry["help"] = method_help(*method);
+    table[name] = std::move(entry);
+  }
+  return table;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to answers.
+#pragma once
+
+#include <exception>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "../base/errors.hpp"
+#include "../wire/http_head.hpp"
+#include "../wire/http_writer.hpp"
+#include "method.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What the request decides about how it is answered.
+struct ReplyStyle {
+  Format format = Format::json;
+  bool bare_lf = false;
+  bool http_1_0 = false;
+  bool keep_alive = false;
+  bool without_body = false;  ///< HEAD
+
+  ConnectionHeader connection() const noexcept {
+    if (!keep_alive) return ConnectionHeader::close;
+    return http_1_0 ? ConnectionHeader::keep_alive : ConnectionHeader::none;
+  }
+  std::string_view content_type() const noexcept {
+    return format == Format::msgpack ? "application/x-msgpack" : "application/json";
+  }
+};
+
+/// An answer that is no result.
+struct ErrorReply {
+  int status = 500;
+  json body = json::object();
+  std::string location = {};
+  std::string log = {};        ///< the whole truth, for the log
+};
+
+/// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers only.
+inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticated) {
+  ErrorReply reply;
+  const auto internal = [&](std::string_view what) {
+    reply.log = what;
+    reply.body["error"] = authenticated ? std::string(what) : "Internal Error";
+  };
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const NeedInfo& error) {
+    reply.status = error.status();
+    reply.body["error"] = error.what();
+    reply.body["resource"] = error.resource();
+    reply.body["needed_vars"] = json::array();
+    for (const NeededVariable& variable : error.needed()) {
+      json entry = json::object();
+      entry["name"] = variable.name;
+      entry["type"] = variable.type;
+      entry["default"] = variable.fallback;
+      entry["comment"] = variable.comment;
+      reply.body["needed_vars"].push_back(std::move(entry));
+    }
+  } catch (const Redirect& redirect) {
+    reply.status = redirect.status();
+    reply.location = redirect.location();
+    reply.body["redirect"] = redirect.location();
+  } catch (const Error& error) {
+    reply.status = error.status();
+    reply.body["error"] = error.what();
+  } catch (const std::exception& error) {
+    internal(error.what());
+  } catch (...) {
+    internal("an exception of a type not derived from std::exception");
+  }
+  return reply;
+}
+
+/// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a head.
+inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type, std::string_view body,
+                         std::span<const HeaderField> extra = {}) {
+  ResponseHeadOptions head;
+  head.status = status;
+  head.content_type = type;
+  if (status != 204 && status != 304) head.content_length = body.size();
+  head.connection = style.connection();
+  head.bare_lf = style.bare_lf;
+  head.extra = extra;
+  if (!append_response_head(out, head)) return false;
+  if (!style.without_body && head.content_length) out += body;
+  return true;
+}
+
+/// Appends an error as a map in the request's encoding. Always succeeds: what cannot be sent becomes a plain 500. Returns the status.
+inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply, std::span<const HeaderField> extra = {}) {
+  std::string body;
+  const HeaderField location{"Location", reply.location};
+  if (!reply.location.empty()) extra = {&location, 1};
+  if (!encode(reply.body, style.format, body) && append_reply(out, style, reply.status, style.content_type(), body, extra)) {
+    return reply.status;
+  }
+  body.clear();
+  static_cast<void>(encode(json{{"error", "Internal Error"}}, style.format, body));
+  append_reply(out, style, 500, style.content_type(), body);
+  return 500;
+}
+
+/// The words for refusals that are the same for everybody and say nothing about what was asked.
+inline ErrorReply plain_error(int status, std::string_view words = {}) {
+  ErrorReply reply;
+  reply.status = status;
+  reply.body["error"] = std::string(words.empty() ? reason_phrase(status) : words);
+  return reply;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

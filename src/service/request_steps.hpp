@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MIT
+// service/request_steps.hpp: from a parsed head to an answer: admission, arguments, plain handlers, refusals, the log line.
+#pragma once
+
+#include "../wire/json_text.hpp"
+#include "connection.hpp"
+#include "form.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The media type without its parameters.
+inline std::string_view media_type(std::string_view content_type) {
+  const std::string_view type = content_type.substr(0, content_type.find(';'));
+  const std::size_t end = type.find_last_not_of(" \t");
+  return end == std::string_view::npos ? std::string_view{} : type.substr(0, end + 1);
+}
+
+inline bool is_msgpack_type(std::string_view type) {
+  return equals_ignoring_case(type, "application/x-msgpack") || equals_ignoring_case(type, "application/msgpack");
+}
+
+/// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
+inline bool Connection::foreign_browser() const {
+  const RequestHead& head = head_parser_.head();
+  if (head.sec_fetch_site && equals_ignoring_case(*head.sec_fetch_site, "cross-site")) return true;
+  const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
+  if (!peer_.over_unix_socket && !host.empty()) {
+    const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
+    if (!equals_ignoring_case(name, "localhost") && name != server_->settings.worker_listen_host &&
+        !tcp_address(std::string(name), 0)) {
+      return true;
+    }
+  }
+  if (!head.origin) return false;
+  std::string_view origin = *head.origin;
+  if (!origin.starts_with("http://")) return true;
+  return !equals_ignoring_case(origin.substr(7), std::string(host));
+}
+
+/// Whether this request is refused whatever its body says. Finds route and method.
+inline Connection::Refusal Connection::refusal() {
+  const RequestHead& head = head_parser_.head();
+  if (foreign_browser()) return {403, "origin"};
+  for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
+    if (head.method == other) return {405, "bad-line"};
+  }
+  if (head.method == "OPTIONS") return {204, "ok"};
+  if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") return {501, "bad-line"};
+
+  route_ = find_route(head, server_->token, server_->settings.worker_url_path);
+  method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
+  // Strangers learn nothing about which methods there are.
+  if (!method_ && route_.authenticated) return {404, "unknown"};
+  if (!method_) return {403, "auth"};
+  if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
+  return {};
+}
+
+inline void Connection::begin_body() {
+  const RequestHead& head = head_parser_.head();
+  style_ = ReplyStyle{};
+  style_.bare_lf = head.bare_lf;
+  style_.http_1_0 = head.version_minor == 0;
+  style_.keep_alive = head.keep_alive && !server_->stopping();
+  style_.without_body = head.method == "HEAD";
+  if (head.method == "POST" && is_msgpack_type(media_type(head.content_type)) && server_->settings.worker_use_msgpack) {
+    style_.format = Format::msgpack;
+  }
+  enter(Phase::body, request_start_ + server_->limits.body_timeout);
+
+  if (const ParseResult fits = check_body_length(head, server_->limits); fits.status == Parse::bad) {
+    return refuse_and_close(fits.http_status, fits.slug, fits.why);
+  }
+  refused_ = refusal();
+  const bool has_body = head.chunked || head.content_length.value_or(0) > 0;
+  if (refused_.status != 0 && has_body && (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
+    // Not worth reading: say so now, and let the connection go.
+    style_.keep_alive = false;
+    linger_after_ = true;
+    return refuse(refused_);
+  }
+  if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_) out_ += continue_response;
+  body_.start(head);
+}
+
+/// Decodes the body into a map of arguments; false with the refusal in `reply`.
+inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+  const RequestHead& head = head_parser_.head();
+  const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
+  const std::string_view type = media_type(head.content_type);
+  if (head.method != "POST" || body.empty()) return true;
+  const auto refuse_with = [&](int status, std::string_view why) {
+    reply = plain_error(status, why);
+    return false;
+  };
+  CodecError error;
+  if (is_msgpack_type(type)) {
+    if (!server_->settings.worker_use_msgpack) return refuse_with(415, "msgpack is switched off");
+    error = decode_msgpack(body, arguments, server_->limits.depth);
+  } else if (equals_ignoring_case(type, "application/json") || (type.empty() && body.front() == '{')) {
+    error = decode_json(body, arguments, server_->limits.depth);
+  } else if (equals_ignoring_case(type, "application/x-www-form-urlencoded")) {
+    error = decode_form(body, arguments);
+  } else {
+    return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");
+  }
+  if (error) return refuse_with(400, error.why);
+  if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
+  const auto positional = arguments.find(positional_key);
+  if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
+  return true;
+}
+
+inline void Connection::dispatch() {
+  if (refused_.status != 0) return refuse(refused_);
+  const RequestHead& head = head_parser_.head();
+  // The buffer may have moved since the head was complete, and with it what the route points into.
+  route_ = find_route(head, server_->token, server_->settings.worker_url_path);
+  enter(Phase::handling, Clock::time_point::max());
+  request_.emplace(head, peer_, socket_.native_handle(), server_->executor);
+  ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
+  ErrorReply reply;
+  if (!decode_arguments(ConnectionAccess::arguments(*request_), reply)) {
+    const std::size_t before = out_.size();
+    const int status = append_error(out_, style_, reply);
+    log_request(status, "bad-body", out_.size() - before);
+    return end_request();
+  }
+  call_.emplace(*request_, style_.format);
+  try {
+    method_->invoke(*call_);
+    if (call_->stream || call_->pending.valid()) return;
+    answer_call();
+  } catch (...) {
+    answer_error(std::current_exception());
+  }
+  end_request();
+}
+
+inline void Connection::answer_call() {
+  const std::size_t before = out_.size();
+  if (call_->document) {
+    const Result& document = *call_->document;
+    if (!append_reply(out_, style_, document.status, document.mime_type, document.data)) {
+      throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
+    }
+    return log_request(document.status, "ok", out_.size() - before);
+  }
+  if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
+  append_reply(out_, style_, 200, style_.content_type(), call_->body);
+  log_request(200, "ok", out_.size() - before);
+}
+
+inline void Connection::answer_error(const std::exception_ptr& thrown) {
+  const ErrorReply reply = error_reply(thrown, route_.authenticated);
+  const std::size_t before = out_.size();
+  const int status = append_error(out_, style_, reply);
+  if (!reply.log.empty()) server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
+  log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
+}
+
+inline void Connection::refuse(const Refusal& refusal) {
+  const std::size_t before = out_.size();
+  const bool post_only = method_ && method_->post_only();
+  const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
+  switch (refusal.status) {
+    case 204:
+      append_reply(out_, style_, 204, {}, {}, {&allow, 1});
+      break;
+    case 403:
+      append_error(out_, style_, plain_error(403, "Access Denied"));
+      break;
+    case 405:
+      append_error(out_, style_, plain_error(405), {&allow, 1});
+      break;
+    default:
+      append_error(out_, style_, plain_error(refusal.status));
+  }
+  log_request(refusal.status, refusal.slug, out_.size() - before);
+  end_request();
+}
+
+/// After a syntax error nothing that follows on the connection can be trusted to be a request.
+inline void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
+  style_ = ReplyStyle{};
+  style_.bare_lf = head_parser_.head().bare_lf;
+  const std::size_t before = out_.size();
+  append_error(out_, style_, plain_error(status, why));
+  linger_after_ = true;
+  log_request(status, slug, out_.size() - before);
+  end_request();
+}
+
+inline void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
+  const LogLevel level = status >= 200 && status < 300 ? LogLevel::debug : LogLevel::warning;
+  Log& log = server_->log;
+  if (!log.wants(level)) return;
+  std::string suffix;
+  if (level == LogLevel::warning && !log.admit(slug, suffix)) return;
+  const bool parsed = head_size_ != 0;
+  const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
+  std::string line = "http " + std::to_string(status) + " ";
+  line += slug;
+  line += " " + peer_.address + " ";
+  line += parsed ? log_escaped(head_parser_.head().method) : "-";
+  // A path whose token is wrong may still be most of the right one, so only routed paths are shown.
+  line += parsed && route_.authenticated ? " " + log_escaped(route_.path) : parsed && method_ ? " /" + method_->name() : " -";
+  line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." + std::to_string(microseconds % 1000 / 100) + "ms";
+  log.write(level, line + suffix);
+}
+
+/// Forgets the request, whose answer is in `out_`, and makes ready for the next.
+inline void Connection::end_request() {
+  if (!style_.keep_alive) close_after_ = true;
+  begin_ += head_size_ + body_.raw_size();
+  head_size_ = 0;
+  refused_ = {};
+  head_parser_.reset();
+  body_ = BodyReader(server_->limits);
+  call_.reset();
+  request_.reset();
+  method_.reset();
+  route_ = Route{};
+  if (phase_ != Phase::closed) phase_ = Phase::handling;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

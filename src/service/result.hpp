@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// service/result.hpp: results that are more than a value: documents with a MIME type, and events.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "../base/json.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// A document: sent as it is, under its own content type, to browsers and RPC callers alike. As the item of a generator the
+/// first one sets the content type and each one is a chunk of raw data.
+struct Result {
+  std::string mime_type;
+  std::string data;
+  int status = 200;  ///< 200 to 599; a status that HTTP does not define is a 500
+};
+
+/// `text/plain`; the text should be UTF-8.
+inline Result text(std::string_view data) {
+  return Result{"text/plain", std::string(data)};
+}
+
+/// `text/html` in UTF-8.
+inline Result html(std::string_view data) {
+  return Result{"text/html; charset=utf-8", std::string(data)};
+}
+
+/// One server-sent event, as the item of a `Generator<kt::Event>`: the stream is then `text/event-stream` whoever asks. Any
+/// other generator becomes one for callers that ask with `Accept: text/event-stream`, as browsers' EventSource does.
+struct Event {
+  /// A map with `id`, `event`, `retry` and `data`; without `data`, its other keys are the data. `id` and `event` must be
+  /// free of line ends and NUL.
+  json fields;
+};
+
+}  // namespace v0_1
+}  // namespace kettlingar

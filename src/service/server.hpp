@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// service/server.hpp: one running service: what its connections share, its listeners, its files and its end.
+#pragma once
+
+#include <asio/any_io_executor.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "../base/limits.hpp"
+#include "../base/log.hpp"
+#include "../os/socket.hpp"
+#include "../os/state.hpp"
+#include "auth.hpp"
+#include "registry.hpp"
+#include "settings.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+using Clock = std::chrono::steady_clock;
+
+class Connection;
+
+/// The name is taken by a service that runs. `start` treats it as success, `start --foreground` does not.
+class AlreadyRunning : public StartError {
+ public:
+  using StartError::StartError;
+};
+
+/// Everything of one service that is not user interface. Lives on one executor and is used from its thread only. Handlers of
+/// pending operations share ownership, so it outlives them.
+class Server : public std::enable_shared_from_this<Server> {
+ public:
+  explicit Server(asio::any_io_executor loop) : executor(std::move(loop)), sweep_timer_(executor) {}
+
+  /// Listens and announces itself, the url file last of all. Throws StartError or InvalidArgument and leaves nothing behind then.
+  void start();
+  /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped` follows.
+  void stop();
+
+  /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack. Throws InvalidArgument.
+  void apply_settings();
+
+  bool running() const noexcept { return state_ == State::running; }
+  bool stopping() const noexcept { return state_ == State::stopping; }
+  /// `http://127.0.0.1:1234`, without prefix and token; empty without TCP.
+  const std::string& tcp_url() const noexcept { return tcp_url_; }
+  /// Path of the unix socket; empty without.
+  const std::string& socket_path() const noexcept { return socket_.path(); }
+
+  // For connections.
+  void enter(Connection& connection) { connections_.insert(&connection); }
+  void leave(Connection& connection);
+  /// Makes sure that the sweep looks at deadlines no later than `when`.
+  void look_at(Clock::time_point when);
+
+  asio::any_io_executor executor;
+  Settings settings;
+  Options options;
+  Limits limits;
+  Log log;
+  Registry methods;
+  Token token;
+  std::string description;
+  std::function<void()> stopped;  ///< called once, when the last connection has gone
+
+ private:
+  enum class State { fresh, running, stopping, stopped };
+  struct Listener {
+    Listener(const asio::any_io_executor& loop, bool for_unix_socket) : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
+    asio::posix::stream_descriptor socket;
+    asio::steady_timer pause;  ///< runs while there are no descriptors to accept with
+    bool over_unix_socket;
+  };
+
+  void choose_token();
+  void open_files_and_listeners();
+  void listen_on(UniqueFd descriptor, bool over_unix_socket);
+  void accept_later(const std::shared_ptr<Listener>& listener);
+  void accept_batch(const std::shared_ptr<Listener>& listener);
+  void close_listeners();
+  bool make_room();
+  void admit(UniqueFd descriptor, bool over_unix_socket);
+  void out_of_descriptors(int listener);
+  void sweep();
+  void finish_if_empty();
+
+  State state_ = State::fresh;
+  InstanceLock lock_;
+  OwnedFile socket_;
+  OwnedFile url_;
+  std::string tcp_url_;
+  UniqueFd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
+  std::vector<std::shared_ptr<Listener>> listeners_;
+  std::set<Connection*> connections_;
+  asio::steady_timer sweep_timer_;
+  std::optional<Clock::time_point> next_sweep_;
+};
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

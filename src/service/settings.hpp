@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+// service/settings.hpp: the built-in options, under the names that the Python peers and their configuration files use.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "../base/limits.hpp"
+#include "../os/state.hpp"
+#include "options.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// The built-in options. Each is a variable `--app-...` or `--worker-...`, see `help`.
+struct Settings {
+  std::string app_name = "kettlingar";
+  std::string app_data_dir;
+  std::string app_state_dir;
+  std::string worker_name = "worker";
+  std::string worker_config;
+  int worker_nice = 0;
+  int worker_umask = 0700;
+  std::string worker_secret;
+  std::string worker_secret_file;
+  int worker_listen_queue = 128;
+  double worker_accept_timeout = 1;
+  std::string worker_listen_host = "127.0.0.1";
+  std::uint16_t worker_listen_port = 0;
+  std::string worker_url_path;
+  bool worker_use_tcp = true;
+  bool worker_use_unixdomain = true;
+  bool worker_use_msgpack = true;
+  int worker_log_level = 0;
+  std::string worker_log_file;
+  double worker_http_request_timeout1 = 10;
+  double worker_http_request_timeout2 = 15;
+  std::size_t worker_http_request_max_size = 1024 * 1024;
+  std::size_t worker_max_connections = 2048;
+};
+
+namespace detail {
+
+/// Shortest secret that is accepted; a service that makes its own uses 24 characters.
+inline constexpr std::size_t shortest_secret = 6;
+
+inline void add_builtin_options(Options& options, Settings& s) {
+  options.add("app_name", s.app_name, "Name of the program; its directories are named after it");
+  options.add("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
+  options.add("app_state_dir", s.app_state_dir, "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
+  options.add("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
+  options.add("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
+  options.add("worker_nice", s.worker_nice, "Niceness of the service process");
+  options.add("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
+  options.add("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file").secret = true;
+  options.add("worker_secret_file", s.worker_secret_file, "File whose first line is the token (default: a new random one at each start)");
+  options.add("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
+  options.add("worker_accept_timeout", s.worker_accept_timeout, "Accepted for files shared with Python services; has no effect");
+  options.add("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
+  options.add("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
+  options.add("worker_url_path", s.worker_url_path, "Prefix of all paths");
+  options.add("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
+  options.add("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
+  options.add("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
+  options.add("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
+  options.add("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
+  options.add("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
+  options.add("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
+  options.add("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
+  options.add("worker_max_connections", s.worker_max_connections, "Connections open at once");
+}
+
+/// Throws InvalidArgument for values that a type alone cannot refuse.
+inline void check_settings(const Settings& s) {
+  const auto require = [](bool fine, const char* option, const char* expected) {
+    if (!fine) throw InvalidArgument(std::string("option '") + option + "': " + expected);
+  };
+  require(safe_file_name(s.app_name), "app_name", "must be usable as a directory name");
+  require(safe_file_name(s.worker_name), "worker_name", "must be usable as a file name");
+  require((s.worker_umask & 0700) == 0700, "worker_umask", "must leave all rights to the owner (448, which is 0o700)");
+  require(s.worker_use_tcp || s.worker_use_unixdomain, "worker_use_tcp", "needed when worker_use_unixdomain is off");
+  require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
+  require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1", "must be positive");
+  require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2", "must be positive");
+  require(s.worker_http_request_max_size > 0, "worker_http_request_max_size", "must be positive");
+  require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
+  constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
+  require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos && s.worker_url_path.find("//") == std::string::npos,
+          "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
+}
+
+/// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
+inline void check_secret(const std::string& secret, const std::string& where) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+  if (secret.size() < shortest_secret) {
+    throw InvalidArgument(where + ": the token has " + std::to_string(secret.size()) + " characters, at least " +
+                          std::to_string(shortest_secret) + " are needed");
+  }
+  if (secret.size() > 256 || secret.find_first_not_of(allowed) != std::string::npos) {
+    throw InvalidArgument(where + ": the token may contain letters, digits and - . _ ~ only, at most 256 of them");
+  }
+}
+
+inline std::string state_directory(const Settings& s) {
+  return s.app_state_dir.empty() ? default_state_directory(s.app_name) : s.app_state_dir;
+}
+inline std::string data_directory(const Settings& s) {
+  return s.app_data_dir.empty() ? default_data_directory(s.app_name) : s.app_data_dir;
+}
+inline std::string default_config_file(const Settings& s) {
+  return data_directory(s) + "/" + s.worker_name + ".cfg";
+}
+inline std::string url_file(const Settings& s) {
+  return state_directory(s) + "/" + s.worker_name + ".url";
+}
+inline std::string socket_file(const Settings& s) {
+  return state_directory(s) + "/" + s.worker_name + ".sock";
+}
+
+/// Paths made absolute, slashes around the prefix dropped: what a process that changes its directory needs.
+inline void normalise(Settings& s) {
+  for (std::string* path : {&s.app_data_dir, &s.app_state_dir, &s.worker_secret_file, &s.worker_log_file}) *path = absolute_path(*path);
+  while (s.worker_url_path.starts_with('/')) s.worker_url_path.erase(0, 1);
+  while (s.worker_url_path.ends_with('/')) s.worker_url_path.pop_back();
+}
+
+/// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read at its
+/// position. Without any, the default file is read if there is one. Throws InvalidArgument, std::system_error for a file.
+inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
+  bool any = false;
+  std::vector<std::string> others;
+  for (std::string& word : words) {
+    const std::size_t equals = word.find('=');
+    if (!word.starts_with("--") || equals == std::string::npos) {
+      others.push_back(std::move(word));
+      continue;
+    }
+    const std::string name = option_name(std::string_view(word).substr(2, equals - 2));
+    if (options.find(name) == nullptr) {
+      others.push_back(std::move(word));
+      continue;
+    }
+    any = true;
+    const std::string value = word.substr(equals + 1);
+    options.set(name, json(value));
+    if (name != "worker_config" || value.empty()) continue;
+    bool use_default = false;
+    try {
+      use_default = to_bool(json(value));
+      if (!use_default) continue;
+    } catch (const BadValue&) {
+    }
+    options.read_file(use_default ? default_config_file(settings) : value);
+  }
+  words = std::move(others);
+  const std::string file = default_config_file(settings);
+  if (!any && ::access(file.c_str(), F_OK) == 0) options.read_file(file);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+// service/signature.hpp: what a handler takes and returns, found at compile time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <unordered_map>
+#include <vector>
+
+#include "../base/json.hpp"
+#include "coroutine.hpp"
+#include "result.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+class Request;
+
+namespace detail {
+
+/// True where `T` is an instance of the class template.
+template <class T, template <class...> class Template>
+inline constexpr bool is_instance = false;
+template <template <class...> class Template, class... A>
+inline constexpr bool is_instance<Template<A...>, Template> = true;
+
+template <class T>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<Task<T>> = true;
+
+template <class T>
+inline constexpr bool is_generator = is_instance<T, Generator>;
+
+template <class T>
+struct TaskResult {
+  using type = T;
+};
+template <class T>
+struct TaskResult<Task<T>> {
+  using type = T;
+};
+
+template <class T>
+inline constexpr bool is_bytes = std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
+
+template <class T>
+inline constexpr bool is_map = is_instance<T, std::map> || is_instance<T, std::unordered_map>;
+
+template <class T>
+inline constexpr bool is_view = std::is_same_v<T, std::string_view> || std::is_pointer_v<T>;
+template <class T, std::size_t n>
+inline constexpr bool is_view<std::span<T, n>> = true;
+
+/// Parameter lists as types. `Request&` first is taken off and remembered.
+template <class... A>
+struct ParameterList {
+  static constexpr bool takes_request = false;
+  using Types = std::tuple<A...>;
+};
+template <class... A>
+struct ParameterList<Request&, A...> {
+  static constexpr bool takes_request = true;
+  using Types = std::tuple<A...>;
+};
+template <class... A>
+struct ParameterList<const Request&, A...> : ParameterList<Request&, A...> {};
+
+template <class R, class... A>
+struct Callable {
+  static constexpr bool known = true;
+  using Return = R;
+  using Parameters = ParameterList<A...>;
+};
+
+/// Function pointers, member function pointers, and objects with exactly one operator().
+template <class F>
+struct Signature {
+  static constexpr bool known = false;
+};
+template <class R, class... A>
+struct Signature<R (*)(A...)> : Callable<R, A...> {};
+template <class R, class... A>
+struct Signature<R (*)(A...) noexcept> : Callable<R, A...> {};
+template <class R, class C, class... A>
+struct Signature<R (C::*)(A...)> : Callable<R, A...> {
+  using Class = C;
+};
+template <class R, class C, class... A>
+struct Signature<R (C::*)(A...) const> : Signature<R (C::*)(A...)> {};
+template <class R, class C, class... A>
+struct Signature<R (C::*)(A...) noexcept> : Signature<R (C::*)(A...)> {};
+template <class R, class C, class... A>
+struct Signature<R (C::*)(A...) const noexcept> : Signature<R (C::*)(A...)> {};
+template <class F>
+  requires requires { &F::operator(); }
+struct Signature<F> : Signature<decltype(&F::operator())> {};
+
+/// True if a parameter of type `P` stays valid while a coroutine is suspended.
+template <class P>
+inline constexpr bool safe_in_coroutine = !std::is_reference_v<P> && !is_view<P>;
+
+template <class Tuple>
+inline constexpr bool all_safe_in_coroutine = false;
+template <class... P>
+inline constexpr bool all_safe_in_coroutine<std::tuple<P...>> = (safe_in_coroutine<P> && ...);
+
+template <class Tuple>
+inline constexpr bool any_mutable_reference = false;
+template <class... P>
+inline constexpr bool any_mutable_reference<std::tuple<P...>> =
+    ((std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>) || ...);
+
+/// What is kept for a parameter while the call runs: views get storage of their own.
+template <class P>
+using Stored = std::conditional_t<std::is_same_v<std::remove_cvref_t<P>, std::string_view>, std::string, std::remove_cvref_t<P>>;
+
+template <class Tuple>
+struct StoredTuple;
+template <class... P>
+struct StoredTuple<std::tuple<P...>> {
+  using type = std::tuple<Stored<P>...>;
+};
+
+/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is needed.
+template <class T>
+constexpr std::string_view class_name() {
+  std::string_view text = __PRETTY_FUNCTION__;
+  const std::size_t begin = text.find("T = ") + 4;
+  const std::size_t end = text.find_first_of(";]", begin);
+  text = text.substr(begin, end - begin);
+  if (const std::size_t angle = text.find('<'); angle != std::string_view::npos) text = text.substr(0, angle);
+  if (const std::size_t colon = text.rfind(':'); colon != std::string_view::npos) text.remove_prefix(colon + 1);
+  return text;
+}
+
+/// The name of a type in `help` and in the `methods` table, in the words of the Python peers; empty: anything goes.
+template <class T>
+std::string type_name() {
+  if constexpr (std::is_same_v<T, bool>) {
+    return "bool";
+  } else if constexpr (std::is_integral_v<T>) {
+    return "int";
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return "float";
+  } else if constexpr (std::is_convertible_v<T, std::string_view>) {
+    return "str";
+  } else if constexpr (is_bytes<T>) {
+    return "bytes";
+  } else if constexpr (is_instance<T, std::optional>) {
+    return type_name<typename T::value_type>() + " | None";
+  } else if constexpr (is_map<T>) {
+    return "dict";
+  } else if constexpr (is_instance<T, std::vector> || is_instance<T, std::tuple> || is_instance<T, std::pair>) {
+    return "list";
+  } else if constexpr (std::is_void_v<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
+    return "";
+  } else {
+    return std::string(class_name<T>());
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

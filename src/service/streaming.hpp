@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+// service/streaming.hpp: a generator's items as the bytes of a chunked answer.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "../wire/events.hpp"
+#include "../wire/http_writer.hpp"
+#include "reply.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end mark. An error before the
+/// head is an answer of its own; later it is one more item, and the missing end mark tells that the stream is incomplete.
+/// Appends to a buffer and does no I/O.
+class StreamWriter {
+ public:
+  /// `wants_events`: the caller asked for server-sent events.
+  StreamWriter(std::string& out, const ReplyStyle& style, bool authenticated, bool wants_events)
+      : out_(out), style_(style), authenticated_(authenticated), kind_(wants_events ? Kind::events : Kind::values) {
+    // The end of an HTTP/1.0 stream is the end of its connection.
+    if (style_.http_1_0) style_.keep_alive = false;
+  }
+
+  bool head_written() const noexcept { return head_written_; }
+  int status() const noexcept { return status_; }
+  std::uint64_t items() const noexcept { return items_; }
+  /// True if the connection may serve another request after this answer.
+  bool keep_alive() const noexcept { return style_.keep_alive; }
+
+  /// The head, before there is an item.
+  void write_head();
+  /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
+  bool write_item(const ItemStream& stream);
+  /// Ends the stream in order.
+  void finish();
+  /// Ends the stream because the handler threw. Returns what belongs into the log.
+  std::string fail(const std::exception_ptr& thrown);
+
+ private:
+  enum class Kind { values, events, documents };
+
+  bool open(std::string_view content_type);
+  void first_item(const ItemStream& stream);
+  bool answered_instead(const ItemStream& stream);
+  CodecError append_payload(const ItemStream& stream);
+  void fail_with(const ErrorReply& reply);
+
+  std::string& out_;
+  ReplyStyle style_;
+  bool authenticated_;
+  Kind kind_;
+  ChunkWriter chunk_;
+  std::string document_type_;
+  std::uint64_t items_ = 0;
+  int status_ = 200;
+  bool head_written_ = false;
+};
+
+inline bool StreamWriter::open(std::string_view content_type) {
+  ResponseHeadOptions head;
+  head.content_type = content_type;
+  head.chunked = !style_.http_1_0;
+  head.connection = style_.connection();
+  head.bare_lf = style_.bare_lf;
+  // Proxies and browsers must pass events on as they come.
+  const HeaderField no_store{"Cache-Control", "no-store"};
+  if (kind_ == Kind::events) head.extra = {&no_store, 1};
+  head_written_ = append_response_head(out_, head);
+  return head_written_;
+}
+
+inline void StreamWriter::write_head() {
+  if (!head_written_) open(kind_ == Kind::events ? "text/event-stream" : style_.content_type());
+}
+
+/// A first map with both `finished` and `error` is how a Python-style generator says "no stream, but this status".
+inline bool StreamWriter::answered_instead(const ItemStream& stream) {
+  if (kind_ != Kind::values) return false;
+  json item = stream.item();
+  if (!item.is_object() || !item.contains("finished") || !item.contains("error")) return false;
+  ErrorReply reply;
+  const json& finished = item["finished"];
+  const auto status = finished.is_number_integer() ? finished.get<std::int64_t>() : 0;
+  reply.status = status >= 300 && status <= 599 ? static_cast<int>(status) : 500;
+  for (const char* key : {"error", "needed_vars", "resource"}) {
+    if (item.contains(key)) reply.body[key] = item[key];
+  }
+  fail_with(reply);
+  return true;
+}
+
+inline void StreamWriter::first_item(const ItemStream& stream) {
+  if (stream.is_event_stream()) kind_ = Kind::events;
+  if (const Result* document = stream.document()) {
+    kind_ = Kind::documents;
+    document_type_ = document->mime_type;
+    if (!open(document->mime_type)) throw std::runtime_error("bad MIME type of a document");
+    return;
+  }
+  write_head();
+}
+
+inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
+  switch (kind_) {
+    case Kind::values:
+      return stream.encode_item(style_.format, out_);
+    case Kind::events:
+      return append_event(stream.item(), out_);
+    case Kind::documents:
+      break;
+  }
+  const Result* document = stream.document();
+  if (document == nullptr || document->mime_type != document_type_) return {"bad-response", "a stream of documents has one MIME type", 0};
+  out_ += document->data;
+  return {};
+}
+
+inline bool StreamWriter::write_item(const ItemStream& stream) {
+  if (!head_written_) {
+    if (answered_instead(stream)) return false;
+    first_item(stream);
+  }
+  if (!style_.http_1_0) chunk_.begin(out_);
+  const std::size_t before = out_.size();
+  if (const CodecError error = append_payload(stream)) {
+    if (!style_.http_1_0) {
+      chunk_.cancel(out_);
+    } else {
+      out_.resize(before);
+    }
+    throw std::runtime_error(std::string(error.why));
+  }
+  if (!style_.http_1_0) chunk_.end(out_);
+  ++items_;
+  return true;
+}
+
+inline void StreamWriter::finish() {
+  write_head();
+  if (!style_.http_1_0) append_last_chunk(out_);
+}
+
+inline void StreamWriter::fail_with(const ErrorReply& reply) {
+  if (!head_written_) {
+    status_ = append_error(out_, style_, reply);
+    head_written_ = true;
+    return;
+  }
+  style_.keep_alive = false;
+  status_ = reply.status;
+  std::string bytes;
+  switch (kind_) {
+    case Kind::values:
+      static_cast<void>(encode(reply.body, style_.format, bytes));
+      break;
+    case Kind::events: {
+      json event = json::object();
+      event["event"] = "error";
+      event["data"] = reply.body;
+      static_cast<void>(append_event(event, bytes));
+      break;
+    }
+    case Kind::documents:
+      break;  // nothing that readers of raw data could tell from data
+  }
+  if (style_.http_1_0) {
+    out_ += bytes;
+  } else {
+    append_chunk(out_, bytes);
+  }
+}
+
+inline std::string StreamWriter::fail(const std::exception_ptr& thrown) {
+  const ErrorReply reply = error_reply(thrown, authenticated_);
+  fail_with(reply);
+  return reply.log;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+// wire/events.hpp: server-sent events, one per chunk, as browsers' EventSource reads them.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "../base/json.hpp"
+#include "../base/limits.hpp"
+#include "json_text.hpp"
+#include "text.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Append `item`, a map, as one event of a `text/event-stream`.
+/// - `id`, `event` and `retry` become a line each unless null: numbers, or strings without CR, LF and NUL.
+/// - `data`, or without that key all other keys as a map, becomes one line for each line, ended by CR, LF or CRLF.
+///   Strings and bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON with a final LF.
+///   Nothing for what counts as false: null, false, zero, or empty.
+/// `out` is unchanged after an error: no map, bad fields, or data that encode_json refuses.
+[[nodiscard]] CodecError append_event(const json& item, std::string& out, int depth = Limits{}.depth);
+
+/// Read one event into `out`, a map of strings; null remains there after an error. White space at its end is ignored.
+/// What is before the first colon of a line is the key, the character behind it is dropped; lines with the same key are
+/// joined by LF. Errors are a line without colon, such as the empty one between two events, and more than 16 different
+/// keys. Malformed UTF-8 becomes U+FFFD.
+[[nodiscard]] CodecError parse_event(std::string_view text, json& out);
+
+namespace detail {
+
+/// Take the first line off `text`, without its LF, CR or CRLF.
+inline std::string_view take_line(std::string_view& text) {
+  const std::size_t size = (std::min)(text.find_first_of("\r\n"), text.size());
+  const std::string_view line = text.substr(0, size);
+  text.remove_prefix(size);
+  text.remove_prefix(text.starts_with("\r\n") ? 2 : text.empty() ? 0 : 1);
+  return line;
+}
+
+/// The field as one line; nothing is appended if it is missing or null.
+inline CodecError append_event_field(const json& item, const char* name, std::string& out) {
+  const auto field = item.find(name);
+  if (field == item.end() || field->is_null()) return {};
+  std::string line;
+  if (const auto* text = field->get_ptr<const std::string*>()) {
+    append_utf8(line, *text);
+  } else if (!field->is_number()) {
+    return bad_body("id, event and retry must be strings or numbers");
+  } else if (const CodecError error = encode_json(*field, line)) {
+    return error;
+  }
+  if (line.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) {
+    return bad_body("id, event and retry must not contain line ends or NUL");
+  }
+  out.append(name).append(": ").append(line).append("\n");
+  return {};
+}
+
+/// What Python counts as false.
+inline bool is_false(const json& value) {
+  if (const auto* flag = value.get_ptr<const bool*>()) return !*flag;
+  if (const auto* real = value.get_ptr<const double*>()) return *real == 0;
+  if (const auto* integer = value.get_ptr<const std::int64_t*>()) return *integer == 0;  // of both kinds
+  if (const auto* text = value.get_ptr<const std::string*>()) return text->empty();
+  if (const auto* bytes = value.get_ptr<const json::binary_t*>()) return bytes->empty();
+  return value.empty();
+}
+
+/// `value` as it stands in an event, before it is cut into lines.
+inline CodecError event_text(const json& value, std::string& out, int depth) {
+  if (is_false(value)) return {};
+  if (const auto* text = value.get_ptr<const std::string*>()) {
+    append_utf8(out, *text);
+  } else if (const auto* bytes = value.get_ptr<const json::binary_t*>(); bytes != nullptr && !bytes->has_subtype()) {
+    out.append(chars(*bytes));
+  } else if (const CodecError error = encode_json(value, out, JsonStyle::spaced, depth)) {
+    return error;
+  } else {
+    out += '\n';
+  }
+  return {};
+}
+
+inline CodecError event_data(const json& item, std::string& out, int depth) {
+  if (const auto data = item.find("data"); data != item.end()) return event_text(*data, out, depth);
+  std::string map;
+  for (const auto& [name, value] : *item.get_ptr<const json::object_t*>()) {
+    if (name == "id" || name == "event" || name == "retry") continue;
+    map += map.empty() ? "{" : ", ";
+    CodecError error = encode_json(json(name), map, JsonStyle::spaced);
+    map += ": ";
+    if (!error) error = encode_json(value, map, JsonStyle::spaced, depth - 1);
+    if (error) return error;
+  }
+  if (!map.empty()) out.append(map).append("}\n");
+  return {};
+}
+
+}  // namespace detail
+
+inline CodecError append_event(const json& item, std::string& out, int depth) {
+  if (!item.is_object()) return detail::bad_body("an event must be a map");
+  std::string event;
+  for (const char* name : {"id", "event", "retry"}) {
+    if (const CodecError error = detail::append_event_field(item, name, event)) return error;
+  }
+  std::string data;
+  if (const CodecError error = detail::event_data(item, data, depth)) return error;
+  const bool ends_with_line = data.ends_with('\n');
+  for (std::string_view rest = data; !rest.empty();) {
+    event.append("data: ").append(detail::take_line(rest)).append("\n");
+  }
+  if (ends_with_line) event += "data: \n";
+  out.append(event).append("\n");
+  return {};
+}
+
+inline CodecError parse_event(std::string_view text, json& out) {
+  constexpr std::size_t most_keys = 16;
+  out = nullptr;
+  text = text.substr(0, text.find_last_not_of(" \t\n\v\f\r") + 1);  // npos + 1 is 0
+  json event = json::value_t::object;
+  while (!text.empty()) {
+    const std::string_view line = detail::take_line(text);
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return detail::bad_body("a line of an event has no colon");
+    std::string key;
+    append_utf8(key, line.substr(0, colon));
+    const std::string_view value = line.substr((std::min)(colon + 2, line.size()));
+    const auto known = event.find(key);
+    if (known != event.end()) {
+      auto& joined = *known->get_ptr<std::string*>();
+      joined += '\n';
+      append_utf8(joined, value);
+    } else if (event.size() == most_keys) {
+      return detail::bad_body("an event has too many keys");
+    } else {
+      append_utf8(*(event[key] = "").get_ptr<std::string*>(), value);
+    }
+  }
+  out = std::move(event);
+  return {};
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+// wire/msgpack.hpp: values from and to MessagePack, with the bounds that strangers' bytes need.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "../base/json.hpp"
+#include "../base/limits.hpp"
+#include "text.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Read the one MessagePack value that `bytes` consist of into `out`; null remains there after an error.
+/// - `bin` becomes binary without subtype, `ext` binary with the code as subtype, 0 to 255, so that -1 is 255. That
+///   includes timestamps, valid or not, see `timestamp_of`.
+/// - Integers become unsigned unless negative. Both kinds of float become the double of the same value.
+/// - ext 1, big integers of Python peers: 1 to 1024 hex digits with optional `-` and `0x` become a native integer if 64
+///   bit are enough, else binary with subtype 1 and lower-case digits; anything else is an error.
+/// - Errors are also `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
+///   that is not UTF-8, map keys that are not strings (`bin` included) or occur twice.
+/// Takes less than 64 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
+[[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
+
+/// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
+/// unchanged after an error: more than `depth` maps and lists inside each other, a count or length above 2^32-1, a
+/// subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD. Throws nothing but std::bad_alloc.
+template <class Json>
+[[nodiscard]] CodecError encode_msgpack(const Json& value, std::string& out, int depth = Limits{}.depth);
+
+/// A MessagePack timestamp (ext -1), counted from 1970-01-01T00:00Z.
+struct Timestamp {
+  std::int64_t seconds = 0;
+  std::uint32_t nanoseconds = 0;  ///< 0 to 999,999,999, on top of `seconds`
+};
+
+/// The timestamp in `value`; nothing if that is no binary with subtype 255, of 4, 8 or 12 bytes, and a valid time.
+[[nodiscard]] std::optional<Timestamp> timestamp_of(const json& value);
+
+namespace detail {
+
+class MsgpackReader {
+ public:
+  MsgpackReader(std::string_view bytes, int depth)
+      : begin_(bytes.data()), at_(begin_), end_(begin_ + bytes.size()), depth_(depth) {}
+
+  CodecError read(json& out);
+
+ private:
+  /// A list or map that still waits for `left` values.
+  struct Open {
+    json::array_t* array;
+    json::object_t* object;
+    std::uint64_t left;
+  };
+
+  bool fail(std::string_view why) { return fail(bad_body(why)); }
+  bool fail(const CodecError& error) {
+    error_ = error;
+    error_.offset = static_cast<std::size_t>(at_ - begin_);
+    return false;
+  }
+  std::size_t remaining() const { return static_cast<std::size_t>(end_ - at_); }
+  bool number(std::size_t width, std::uint64_t& value) {
+    if (remaining() < width) return fail("MessagePack ends early");
+    value = load_big_endian(at_, width);
+    at_ += width;
+    return true;
+  }
+  bool raw(std::uint64_t size, std::string_view& bytes) {
+    if (size > remaining()) return fail("MessagePack ends early");
+    bytes = {at_, static_cast<std::size_t>(size)};
+    at_ += size;
+    return true;
+  }
+  bool text(std::uint64_t size, std::string_view& bytes) {
+    return raw(size, bytes) && (is_utf8(bytes) || fail("a string is not UTF-8"));
+  }
+
+  /// A new value where the next one belongs. It is made there and filled later: nlohmann's converting constructors and
+  /// assignments take longer, to run and to compile.
+  json& put(json::value_t type);
+  template <class T>
+  T& put(json::value_t type) {
+    return *put(type).template get_ptr<T*>();
+  }
+
+  bool value();
+  bool tagged_value(std::uint8_t tag);
+  bool integer(std::size_t width, bool is_signed);
+  bool real(std::size_t width);
+  bool string(std::uint64_t size) {
+    std::string_view bytes;
+    if (!text(size, bytes)) return false;
+    put<std::string>(json::value_t::string) = bytes;
+    return true;
+  }
+  bool binary(std::uint64_t size, std::optional<std::uint64_t> code);
+  bool ext(std::uint64_t size);
+  bool open(std::uint64_t count, json::value_t type);
+  bool close_full();
+  bool next_item();
+
+  const char* begin_;
+  const char* at_;
+  const char* end_;
+  int depth_;
+  json root_;
+  std::vector<Open> open_;  ///< from the root inwards
+  std::string_view key_;    ///< of the next value, in a map
+  std::uint64_t owed_ = 0;  ///< bytes that the values still missing in all of `open_` need at the very least
+  CodecError error_;
+};
+
+inline CodecError MsgpackReader::read(json& out) {
+  out = nullptr;
+  bool more = true;
+  while (more && value() && close_full()) more = !open_.empty() && next_item();
+  if (!error_ && at_ != end_) fail("bytes after the MessagePack value");
+  if (!error_) out = std::move(root_);
+  return error_;
+}
+
+inline json& MsgpackReader::put(json::value_t type) {
+  if (open_.empty()) return root_ = type;
+  const Open& parent = open_.back();
+  if (parent.array != nullptr) return parent.array->emplace_back(type);
+  return parent.object->emplace_back(std::piecewise_construct, std::forward_as_tuple(key_), std::forward_as_tuple(type))
+      .second;
+}
+
+inline bool MsgpackReader::value() {
+  if (at_ == end_) return fail("MessagePack ends early");
+  const auto tag = static_cast<std::uint8_t>(*at_++);
+  if (tag < 0x80) {
+    put<std::uint64_t>(json::value_t::number_unsigned) = tag;
+  } else if (tag < 0x90) {
+    return open(tag & 0x0FU, json::value_t::object);
+  } else if (tag < 0xA0) {
+    return open(tag & 0x0FU, json::value_t::array);
+  } else if (tag < 0xC0) {
+    return string(tag & 0x1FU);
+  } else if (tag >= 0xE0) {
+    put<std::int64_t>(json::value_t::number_integer) = tag - 256;
+  } else if (tag == 0xC0) {
+    put(json::value_t::null);
+  } else if (tag == 0xC2 || tag == 0xC3) {
+    put<bool>(json::value_t::boolean) = tag == 0xC3;
+  } else {
+    return tagged_value(tag);
+  }
+  return true;
+}
+
+inline bool MsgpackReader::tagged_value(std::uint8_t tag) {
+  // Widths double from one tag of a family to the next.
+  const auto width = [&](unsigned first) { return std::size_t{1} << (tag - first); };
+  std::uint64_t n = 0;
+  if (tag == 0xC1) return fail("0xc1 is not MessagePack");
+  if (tag <= 0xC6) return number(width(0xC4), n) && binary(n, std::nullopt);
+  if (tag <= 0xC9) return number(width(0xC7), n) && ext(n);
+  if (tag <= 0xCB) return real(width(0xCA) * 4);
+  if (tag <= 0xCF) return integer(width(0xCC), false);
+  if (tag <= 0xD3) return integer(width(0xD0), true);
+  if (tag <= 0xD8) return ext(width(0xD4));
+  if (tag <= 0xDB) return number(width(0xD9), n) && string(n);
+  if (tag <= 0xDD) return number(width(0xDC) * 2, n) && open(n, json::value_t::array);
+  return number(width(0xDE) * 2, n) && open(n, json::value_t::object);
+}
+
+inline bool MsgpackReader::integer(std::size_t width, bool is_signed) {
+  std::uint64_t n = 0;
+  if (!number(width, n)) return false;
+  const std::size_t sign = 8 * width - 1;
+  if (is_signed && n >> sign != 0) {
+    put<std::int64_t>(json::value_t::number_integer) = static_cast<std::int64_t>(n | ~std::uint64_t{0} << sign);
+  } else {
+    put<std::uint64_t>(json::value_t::number_unsigned) = n;
+  }
+  return true;
+}
+
+inline bool MsgpackReader::real(std::size_t width) {
+  std::uint64_t n = 0;
+  if (!number(width, n)) return false;
+  double& out = put<double>(json::value_t::number_float);
+  out = width == 8 ? std::bit_cast<double>(n) : double{std::bit_cast<float>(static_cast<std::uint32_t>(n))};
+  return true;
+}
+
+inline bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_t> code) {
+  std::string_view bytes;
+  if (!raw(size, bytes)) return false;
+  auto& binary = put<json::binary_t>(json::value_t::binary);
+  binary.assign(bytes.begin(), bytes.end());
+  if (code) binary.set_subtype(*code);
+  return true;
+}
+
+inline bool MsgpackReader::ext(std::uint64_t size) {
+  std::uint64_t code = 0;
+  if (!number(1, code)) return false;
+  if (code != big_integer_ext) return binary(size, code);
+  std::string_view hex;
+  if (!raw(size, hex)) return false;
+  std::optional<json> integer = big_integer(hex);
+  if (!integer) return fail("a big integer is not 1 to 1024 hex digits");
+  put(json::value_t::null) = *std::move(integer);
+  return true;
+}
+
+inline bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
+  if (depth_ <= 0 || open_.size() >= static_cast<std::size_t>(depth_)) return fail(too_deep());
+  // A value takes one byte or more: what is not there yet cannot be claimed, by all open lists and maps together.
+  const std::uint64_t bytes = type == json::value_t::object ? 2 * count : count;
+  if (bytes + owed_ > remaining()) return fail("MessagePack claims more values than it has bytes");
+  owed_ += bytes;
+  json& slot = put(type);
+  open_.push_back({slot.get_ptr<json::array_t*>(), slot.get_ptr<json::object_t*>(), count});
+  if (auto* array = open_.back().array) array->reserve(static_cast<std::size_t>(count));
+  if (auto* object = open_.back().object) object->reserve(static_cast<std::size_t>(count));
+  return true;
+}
+
+/// Leave the lists and maps that have all their values.
+inline bool MsgpackReader::close_full() {
+  while (!open_.empty() && open_.back().left == 0) {
+    if (const json::object_t* object = open_.back().object) {
+      const auto key_at = [&](std::size_t i) -> std::string_view { return object->data()[i].first; };
+      if (!all_different(object->size(), key_at)) return fail("a map key occurs twice");
+    }
+    open_.pop_back();
+  }
+  return true;
+}
+
+/// On to the next value of the innermost list or map, past its key.
+inline bool MsgpackReader::next_item() {
+  --open_.back().left;
+  --owed_;
+  if (open_.back().array != nullptr) return true;
+  --owed_;
+  if (at_ == end_) return fail("MessagePack ends early");
+  const auto tag = static_cast<std::uint8_t>(*at_++);
+  std::uint64_t size = tag & 0x1FU;
+  if (tag >= 0xD9 && tag <= 0xDB) {
+    if (!number(std::size_t{1} << (tag - 0xD9U), size)) return false;
+  } else if (tag < 0xA0 || tag > 0xBF) {
+    return fail("a map key is not a string");
+  }
+  return text(size, key_);
+}
+
+inline CodecError too_long_for_msgpack() { return bad_body("longer than MessagePack allows"); }
+
+/// First bytes of a family of formats: short counts within the tag, others behind it. 0 where there is no such form.
+struct MsgpackFamily {
+  std::uint8_t fix;
+  std::uint8_t fix_end;  ///< the first count that is too long for `fix`
+  std::uint8_t tag8;
+  std::uint8_t tag16;
+  std::uint8_t tag32;
+};
+inline constexpr MsgpackFamily msgpack_str{0xA0, 32, 0xD9, 0xDA, 0xDB};
+inline constexpr MsgpackFamily msgpack_bin{0, 0, 0xC4, 0xC5, 0xC6};
+inline constexpr MsgpackFamily msgpack_array{0x90, 16, 0, 0xDC, 0xDD};
+inline constexpr MsgpackFamily msgpack_map{0x80, 16, 0, 0xDE, 0xDF};
+inline constexpr MsgpackFamily msgpack_ext{0, 0, 0xC7, 0xC8, 0xC9};
+
+/// Write tag and count, up to five bytes; null, and nothing written, if the count is more than MessagePack has.
+inline char* msgpack_header(char* at, const MsgpackFamily& family, std::size_t count) {
+  if (count < family.fix_end) return store_big_endian(at, family.fix | count, 1);
+  if (count <= 0xFF && family.tag8 != 0) return store_tagged(at, family.tag8, count, 1);
+  if (count <= 0xFFFF) return store_tagged(at, family.tag16, count, 2);
+  return count <= 0xFFFFFFFF ? store_tagged(at, family.tag32, count, 4) : nullptr;
+}
+
+inline char* msgpack_unsigned(char* at, std::uint64_t n) {
+  if (n < 0x80) return store_big_endian(at, n, 1);
+  if (n <= 0xFF) return store_tagged(at, 0xCC, n, 1);
+  if (n <= 0xFFFF) return store_tagged(at, 0xCD, n, 2);
+  return n <= 0xFFFFFFFF ? store_tagged(at, 0xCE, n, 4) : store_tagged(at, 0xCF, n, 8);
+}
+
+inline char* msgpack_signed(char* at, std::int64_t n) {
+  const auto bits = static_cast<std::uint64_t>(n);
+  if (n >= 0) return msgpack_unsigned(at, bits);
+  if (n >= -32) return store_big_endian(at, bits & 0xFF, 1);
+  if (n >= INT8_MIN) return store_tagged(at, 0xD0, bits, 1);
+  if (n >= INT16_MIN) return store_tagged(at, 0xD1, bits, 2);
+  return n >= INT32_MIN ? store_tagged(at, 0xD2, bits, 4) : store_tagged(at, 0xD3, bits, 8);
+}
+
+inline CodecError msgpack_string(Appender& out, std::string_view text) {
+  if (!is_utf8(text)) {
+    std::string mended;
+    append_utf8(mended, text);
+    return msgpack_string(out, mended);
+  }
+  char* const at = msgpack_header(out.room(5), msgpack_str, text.size());
+  if (at == nullptr) return too_long_for_msgpack();
+  out.wrote(at);
+  out.put(text);
+  return {};
+}
+
+/// bin, or ext if there is a subtype.
+inline CodecError msgpack_binary(Appender& out, const json::binary_t& bytes) {
+  if (bytes.has_subtype() && bytes.subtype() > 0xFF) return bad_ext_code();
+  char* at = out.room(6);
+  if (bytes.has_subtype() && bytes.size() <= 16 && std::has_single_bit(bytes.size())) {
+    *at++ = static_cast<char>(0xD4 + std::countr_zero(bytes.size()));
+  } else {
+    at = msgpack_header(at, bytes.has_subtype() ? msgpack_ext : msgpack_bin, bytes.size());
+    if (at == nullptr) return too_long_for_msgpack();
+  }
+  if (bytes.has_subtype()) *at++ = static_cast<char>(bytes.subtype());
+  out.wrote(at);
+  out.put(chars(bytes));
+  return {};
+}
+
+inline CodecError msgpack_open(Appender& out, const MsgpackFamily& family, std::size_t count, int depth) {
+  if (depth <= 0) return too_deep();
+  char* const at = msgpack_header(out.room(5), family, count);
+  if (at == nullptr) return too_long_for_msgpack();
+  out.wrote(at);
+  return {};
+}
+
+template <class Json>
+CodecError write_msgpack(Appender& out, const Json& value, int depth) {
+  if (const auto* text = value.template get_ptr<const typename Json::string_t*>()) return msgpack_string(out, *text);
+  if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) return msgpack_binary(out, *bytes);
+  if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
+    CodecError error = msgpack_open(out, msgpack_map, map->size(), depth);
+    for (auto member = map->begin(); !error && member != map->end(); ++member) {
+      error = msgpack_string(out, member->first);
+      if (!error) error = write_msgpack(out, member->second, depth - 1);
+    }
+    return error;
+  }
+  if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
+    CodecError error = msgpack_open(out, msgpack_array, list->size(), depth);
+    for (auto item = list->begin(); !error && item != list->end(); ++item) error = write_msgpack(out, *item, depth - 1);
+    return error;
+  }
+  if (const auto* n = value.template get_ptr<const typename Json::number_unsigned_t*>()) {
+    out.wrote(msgpack_unsigned(out.room(9), *n));
+  } else if (const auto* i = value.template get_ptr<const typename Json::number_integer_t*>()) {
+    out.wrote(msgpack_signed(out.room(9), *i));
+  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
+    out.wrote(store_tagged(out.room(9), 0xCB, std::bit_cast<std::uint64_t>(*real), 8));
+  } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
+    out.put(*flag ? '\xC3' : '\xC2');
+  } else if (value.is_null()) {
+    out.put('\xC0');
+  } else {
+    return discarded_value();
+  }
+  return {};
+}
+
+}  // namespace detail
+
+inline CodecError decode_msgpack(std::string_view bytes, json& out, int depth) {
+  return detail::MsgpackReader(bytes, depth).read(out);
+}
+
+template <class Json>
+CodecError encode_msgpack(const Json& value, std::string& out, int depth) {
+  detail::Appender appender(out);
+  const CodecError error = detail::write_msgpack(appender, value, depth);
+  if (!error) appender.keep();
+  return error;
+}
+
+inline std::optional<Timestamp> timestamp_of(const json& value) {
+  const auto* ext = value.get_ptr<const json::binary_t*>();
+  if (ext == nullptr || !ext->has_subtype() || ext->subtype() != 0xFF) return std::nullopt;
+  const std::string_view bytes = detail::chars(*ext);
+  if (bytes.size() != 4 && bytes.size() != 8 && bytes.size() != 12) return std::nullopt;
+  const std::size_t width = (std::min)(bytes.size(), std::size_t{8});
+  std::uint64_t seconds = detail::load_big_endian(bytes.data() + bytes.size() - width, width);
+  std::uint64_t nanoseconds = bytes.size() == 12 ? detail::load_big_endian(bytes.data(), 4) : 0;
+  if (bytes.size() == 8) nanoseconds = std::exchange(seconds, seconds & 0x3FFFFFFFF) >> 34;
+  if (nanoseconds > 999'999'999) return std::nullopt;
+  return Timestamp{static_cast<std::int64_t>(seconds), static_cast<std::uint32_t>(nanoseconds)};
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
