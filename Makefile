@@ -11,10 +11,10 @@
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
 #
-# On the command line: CXX=clang++-16, CXXFLAGS=-O2, CPPFLAGS='-isystem /where/asio/is', WERROR=-Werror and the like.
+# On the command line: CXX=clang++-16, CXXFLAGS='-O0 -g', CPPFLAGS='-isystem /where/asio/is', WERROR=-Werror and the like.
 # A program of your own needs none of this: g++ -std=c++20 main.cpp -pthread
 
-CXXFLAGS   ?= -O1 -g
+CXXFLAGS   ?= -O1
 WARNINGS   ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor
 WERROR     ?=
 TEST_ARGS  ?=
@@ -25,8 +25,9 @@ EXAMPLES  := $(patsubst examples/%.cpp,build/%,$(wildcard examples/*.cpp))
 OWN_FLAGS := -DJSON_USE_IMPLICIT_CONVERSIONS=0
 COMPILE    = $(CXX) -std=c++20 -I. $(CPPFLAGS) $(DEPS_FLAGS) $(OWN_FLAGS) $(WARNINGS) $(WERROR) $(CXXFLAGS) -pthread
 DEPENDS    = -MMD -MP -MT $@ -MF $@.d
-ASAN      := -fsanitize=address,undefined -fno-sanitize-recover=all
-TSAN      := -fsanitize=thread
+# -O0, for g++ takes minutes to optimise what the sanitizers add.
+ASAN      := -O0 -g -fsanitize=address,undefined -fno-sanitize-recover=all
+TSAN      := -O0 -g -fsanitize=thread
 # What decides how objects look. When it changes, build/deps.mk is remade and everything after it.
 BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 

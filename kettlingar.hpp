@@ -1799,8 +1799,8 @@ template <class KeyAt>
   return true;
 }
 
-/// Appends to a string through a pointer, which is several times faster than `push_back`. The string gets its old size
-/// back unless `keep` was called; it must not be touched by others meanwhile.
+/// Appends to a string through a pointer, which is several times faster than `push_back`. The string must not be
+/// touched by others meanwhile, and has its old size again in the end unless finish() has found no error.
 class Appender {
  public:
   explicit Appender(std::string& text) : text_(text), start_(text.size()) { grow(0); }
@@ -1821,7 +1821,14 @@ class Appender {
   }
   void put(std::string_view bytes) { at_ = std::copy_n(bytes.data(), bytes.size(), room(bytes.size())); }
 
-  void keep() { kept_ = true; }
+  bool fail(const CodecError& error) {
+    error_ = error;
+    return false;
+  }
+  CodecError finish() {
+    kept_ = !error_;
+    return error_;
+  }
 
  private:
   std::size_t used() const { return static_cast<std::size_t>(at_ - text_.data()); }
@@ -1832,6 +1839,7 @@ class Appender {
   char* at_ = text_.data() + start_;
   char* end_ = at_;
   bool kept_ = false;
+  CodecError error_;
 };
 
 inline std::uint64_t load_big_endian(const char* at, std::size_t width) {
@@ -1851,6 +1859,13 @@ inline char* store_big_endian(char* at, std::uint64_t value, std::size_t width) 
 inline char* store_tagged(char* at, std::uint8_t tag, std::uint64_t value, std::size_t width) {
   *at = static_cast<char>(tag);
   return store_big_endian(at + 1, value, width);
+}
+
+/// `text` as append_utf8 makes it. Not inlined, to keep the paths of good text short.
+[[gnu::noinline]] inline std::string mended_utf8(std::string_view text) {
+  std::string out;
+  append_utf8(out, text);
+  return out;
 }
 
 /// One step through UTF-8: the size of the sequence at `at`, or of the malformed part that one U+FFFD replaces.
@@ -2116,7 +2131,7 @@ inline namespace v0_1 {
 ///   bit are enough, else binary with subtype 1 and lower-case digits; anything else is an error.
 /// - Errors are also `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
 ///   that is not UTF-8, map keys that are not strings (`bin` included) or occur twice.
-/// Takes less than 64 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
+/// Takes less than 100 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
 [[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
 
 /// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
@@ -2348,8 +2363,6 @@ inline bool MsgpackReader::next_item() {
   return text(size, key_);
 }
 
-inline CodecError too_long_for_msgpack() { return bad_body("longer than MessagePack allows"); }
-
 /// First bytes of a family of formats: short counts within the tag, others behind it. 0 where there is no such form.
 struct MsgpackFamily {
   std::uint8_t fix;
@@ -2388,74 +2401,65 @@ inline char* msgpack_signed(char* at, std::int64_t n) {
   return n >= INT32_MIN ? store_tagged(at, 0xD2, bits, 4) : store_tagged(at, 0xD3, bits, 8);
 }
 
-inline CodecError msgpack_string(Appender& out, std::string_view text) {
-  if (!is_utf8(text)) {
-    std::string mended;
-    append_utf8(mended, text);
-    return msgpack_string(out, mended);
-  }
-  char* const at = msgpack_header(out.room(5), msgpack_str, text.size());
-  if (at == nullptr) return too_long_for_msgpack();
+/// Tag and count of what follows; false if MessagePack has no such count.
+inline bool msgpack_start(Appender& out, const MsgpackFamily& family, std::size_t count) {
+  char* const at = msgpack_header(out.room(5), family, count);
+  if (at == nullptr) return out.fail(bad_body("longer than MessagePack allows"));
   out.wrote(at);
+  return true;
+}
+
+inline bool msgpack_string(Appender& out, std::string_view text) {
+  if (!is_utf8(text)) return msgpack_string(out, mended_utf8(text));
+  if (!msgpack_start(out, msgpack_str, text.size())) return false;
   out.put(text);
-  return {};
+  return true;
 }
 
 /// bin, or ext if there is a subtype.
-inline CodecError msgpack_binary(Appender& out, const json::binary_t& bytes) {
-  if (bytes.has_subtype() && bytes.subtype() > 0xFF) return bad_ext_code();
-  char* at = out.room(6);
+inline bool msgpack_binary(Appender& out, const json::binary_t& bytes) {
+  if (bytes.has_subtype() && bytes.subtype() > 0xFF) return out.fail(bad_ext_code());
   if (bytes.has_subtype() && bytes.size() <= 16 && std::has_single_bit(bytes.size())) {
-    *at++ = static_cast<char>(0xD4 + std::countr_zero(bytes.size()));
-  } else {
-    at = msgpack_header(at, bytes.has_subtype() ? msgpack_ext : msgpack_bin, bytes.size());
-    if (at == nullptr) return too_long_for_msgpack();
+    out.put(static_cast<char>(0xD4 + std::countr_zero(bytes.size())));
+  } else if (!msgpack_start(out, bytes.has_subtype() ? msgpack_ext : msgpack_bin, bytes.size())) {
+    return false;
   }
-  if (bytes.has_subtype()) *at++ = static_cast<char>(bytes.subtype());
-  out.wrote(at);
+  if (bytes.has_subtype()) out.put(static_cast<char>(bytes.subtype()));
   out.put(chars(bytes));
-  return {};
-}
-
-inline CodecError msgpack_open(Appender& out, const MsgpackFamily& family, std::size_t count, int depth) {
-  if (depth <= 0) return too_deep();
-  char* const at = msgpack_header(out.room(5), family, count);
-  if (at == nullptr) return too_long_for_msgpack();
-  out.wrote(at);
-  return {};
+  return true;
 }
 
 template <class Json>
-CodecError write_msgpack(Appender& out, const Json& value, int depth) {
+bool write_msgpack(Appender& out, const Json& value, int depth) {
   if (const auto* text = value.template get_ptr<const typename Json::string_t*>()) return msgpack_string(out, *text);
-  if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) return msgpack_binary(out, *bytes);
-  if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
-    CodecError error = msgpack_open(out, msgpack_map, map->size(), depth);
-    for (auto member = map->begin(); !error && member != map->end(); ++member) {
-      error = msgpack_string(out, member->first);
-      if (!error) error = write_msgpack(out, member->second, depth - 1);
-    }
-    return error;
-  }
-  if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
-    CodecError error = msgpack_open(out, msgpack_array, list->size(), depth);
-    for (auto item = list->begin(); !error && item != list->end(); ++item) error = write_msgpack(out, *item, depth - 1);
-    return error;
-  }
   if (const auto* n = value.template get_ptr<const typename Json::number_unsigned_t*>()) {
     out.wrote(msgpack_unsigned(out.room(9), *n));
   } else if (const auto* i = value.template get_ptr<const typename Json::number_integer_t*>()) {
     out.wrote(msgpack_signed(out.room(9), *i));
-  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
-    out.wrote(store_tagged(out.room(9), 0xCB, std::bit_cast<std::uint64_t>(*real), 8));
+  } else if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    if (!msgpack_start(out, msgpack_map, map->size())) return false;
+    for (const auto& [name, item] : *map) {
+      if (!msgpack_string(out, name) || !write_msgpack(out, item, depth - 1)) return false;
+    }
+  } else if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    if (!msgpack_start(out, msgpack_array, list->size())) return false;
+    for (const Json& item : *list) {
+      if (!write_msgpack(out, item, depth - 1)) return false;
+    }
   } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
     out.put(*flag ? '\xC3' : '\xC2');
+  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
+    out.wrote(store_tagged(out.room(9), 0xCB, std::bit_cast<std::uint64_t>(*real), 8));
+  } else if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) {
+    return msgpack_binary(out, *bytes);
   } else if (value.is_null()) {
     out.put('\xC0');
   } else {
-    return discarded_value();
+    return out.fail(discarded_value());
   }
-  return {};
+  return true;
 }
 
 }  // namespace detail
@@ -2467,9 +2471,8 @@ inline CodecError decode_msgpack(std::string_view bytes, json& out, int depth) {
 template <class Json>
 CodecError encode_msgpack(const Json& value, std::string& out, int depth) {
   detail::Appender appender(out);
-  const CodecError error = detail::write_msgpack(appender, value, depth);
-  if (!error) appender.keep();
-  return error;
+  detail::write_msgpack(appender, value, depth);
+  return appender.finish();
 }
 
 inline std::optional<Timestamp> timestamp_of(const json& value) {
@@ -2782,82 +2785,81 @@ inline void json_big_integer(Appender& out, const json& integer) {
   out.put(convert_digits(hex, 16, 10));
 }
 
-inline CodecError json_binary(Appender& out, const json::binary_t& binary, JsonStyle style, int depth) {
+inline void json_separator(Appender& out, char separator, JsonStyle style) {
+  out.put(separator);
+  if (style != JsonStyle::compact) out.put(' ');
+}
+
+inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle style, int depth) {
   const std::string_view bytes = chars(binary);
-  const std::string_view space = style == JsonStyle::compact ? "" : " ";
-  if (binary.subtype() == big_integer_ext) {
+  const bool is_ext = binary.has_subtype();
+  if (is_ext && binary.subtype() == big_integer_ext) {
     if (const std::optional<json> integer = big_integer(bytes)) {
       json_big_integer(out, *integer);
-      return {};
+      return true;
     }
   }
-  if (binary.has_subtype() && binary.subtype() > 0xFF) return bad_ext_code();
-  if (depth <= (binary.has_subtype() ? 1 : 0)) return too_deep();
-  if (!binary.has_subtype() && style == JsonStyle::terminal && is_utf8(bytes)) {
-    out.put("{\"__bytes__\": ");
-    json_string(out, bytes, style);
-    out.put('}');
-    return {};
-  }
-  out.put(binary.has_subtype() ? "{\"__ext__\":" : "{\"__base64__\":");
-  out.put(space);
-  if (binary.has_subtype()) {
+  if (is_ext && binary.subtype() > 0xFF) return out.fail(bad_ext_code());
+  if (depth <= (is_ext ? 1 : 0)) return out.fail(too_deep());
+  const bool as_text = !is_ext && style == JsonStyle::terminal && is_utf8(bytes);
+  out.put(is_ext ? "{\"__ext__\"" : as_text ? "{\"__bytes__\"" : "{\"__base64__\"");
+  json_separator(out, ':', style);
+  if (is_ext) {
     out.put('[');
     json_number(out, static_cast<std::int8_t>(binary.subtype()) + 0);
-    out.put(',');
-    out.put(space);
+    json_separator(out, ',', style);
   }
-  std::string text = "\"";
-  append_base64(text, bytes);
-  out.put(text);
-  out.put(binary.has_subtype() ? "\"]}" : "\"}");
-  return {};
+  if (as_text) {
+    json_string(out, bytes, style);
+  } else {
+    std::string base64 = "\"";
+    append_base64(base64, bytes);
+    out.put(base64.append("\""));
+  }
+  out.put(is_ext ? "]}" : "}");
+  return true;
 }
 
 template <class Json>
-CodecError write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
-  const std::string_view comma = style == JsonStyle::compact ? "," : ", ";
-  const std::string_view colon = style == JsonStyle::compact ? ":" : ": ";
-  if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>())
-    return json_binary(out, *bytes, style, depth);
-  if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
-    CodecError error = depth > 0 ? CodecError{} : too_deep();
-    out.put('{');
-    for (auto member = map->begin(); !error && member != map->end(); ++member) {
-      if (member != map->begin()) out.put(comma);
-      json_string(out, member->first, style);
-      out.put(colon);
-      error = write_json(out, member->second, style, depth - 1);
-    }
-    out.put('}');
-    return error;
-  }
-  if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
-    CodecError error = depth > 0 ? CodecError{} : too_deep();
-    out.put('[');
-    for (auto item = list->begin(); !error && item != list->end(); ++item) {
-      if (item != list->begin()) out.put(comma);
-      error = write_json(out, *item, style, depth - 1);
-    }
-    out.put(']');
-    return error;
-  }
+bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
   if (const auto* text = value.template get_ptr<const typename Json::string_t*>()) {
     json_string(out, *text, style);
   } else if (const auto* n = value.template get_ptr<const typename Json::number_unsigned_t*>()) {
     json_number(out, *n);
   } else if (const auto* i = value.template get_ptr<const typename Json::number_integer_t*>()) {
     json_number(out, *i);
-  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
-    json_float(out, *real);
+  } else if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    char before = '{';
+    for (const auto& [name, item] : *map) {
+      before == '{' ? out.put(before) : json_separator(out, before, style);
+      before = ',';
+      json_string(out, name, style);
+      json_separator(out, ':', style);
+      if (!write_json(out, item, style, depth - 1)) return false;
+    }
+    out.put(map->empty() ? "{}" : "}");
+  } else if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    char before = '[';
+    for (const Json& item : *list) {
+      before == '[' ? out.put(before) : json_separator(out, before, style);
+      before = ',';
+      if (!write_json(out, item, style, depth - 1)) return false;
+    }
+    out.put(list->empty() ? "[]" : "]");
   } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
     out.put(*flag ? "true" : "false");
+  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
+    json_float(out, *real);
+  } else if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) {
+    return json_binary(out, *bytes, style, depth);
   } else if (value.is_null()) {
     out.put("null");
   } else {
-    return discarded_value();
+    return out.fail(discarded_value());
   }
-  return {};
+  return true;
 }
 
 }  // namespace detail
@@ -2880,9 +2882,8 @@ inline CodecError decode_json(std::string_view text, json& out, int depth) {
 template <class Json>
 CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int depth) {
   detail::Appender appender(out);
-  const CodecError error = detail::write_json(appender, value, style, depth);
-  if (!error) appender.keep();
-  return error;
+  detail::write_json(appender, value, style, depth);
+  return appender.finish();
 }
 
 }  // namespace v0_1
@@ -3356,12 +3357,12 @@ inline UniqueFd connect_socket(const SocketAddress& address, std::chrono::steady
 // SPDX-License-Identifier: MIT
 // os/state.hpp: where a service keeps its address and token, for its own user only.
 
-#include <dirent.h>
 #include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -3536,12 +3537,14 @@ inline void remove_stale_socket(const std::string& path) {
 // SPDX-License-Identifier: MIT
 // os/process.hpp: starting this very program again in the background, and hearing from it.
 
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -3589,16 +3592,13 @@ inline void report_start(UniqueFd descriptor, StartReport report, std::string_vi
 
 /// Keeps what this process has open, bar the standard streams, from reaching its children.
 inline void close_all_on_exec() {
-#if defined(__linux__)
-  for (int fd = 3, unused = 0; unused < 64; ++fd) {
-    // Descriptor numbers are dense in practice; a gap of 64 ends the search without asking for a directory listing.
-    const int flags = ::fcntl(fd, F_GETFD);
-    unused = flags < 0 ? unused + 1 : 0;
-    if (flags >= 0) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+  DIR* directory = ::opendir("/dev/fd");
+  if (directory == nullptr) return;
+  while (const dirent* entry = ::readdir(directory)) {
+    const int fd = std::atoi(entry->d_name);
+    if (fd > STDERR_FILENO) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
-#else
-  for (int fd = 3; fd < 256; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
+  ::closedir(directory);
 }
 
 /// posix_spawn's two helper objects, destroyed on every path.
@@ -4016,8 +4016,13 @@ struct TaskResult<Task<T>> {
 template <class T>
 inline constexpr bool is_bytes = std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
 
+/// Maps whose keys are strings.
 template <class T>
-inline constexpr bool is_map = is_instance<T, std::map> || is_instance<T, std::unordered_map>;
+inline constexpr bool is_map = false;
+template <class V, class... A>
+inline constexpr bool is_map<std::map<std::string, V, A...>> = true;
+template <class V, class... A>
+inline constexpr bool is_map<std::unordered_map<std::string, V, A...>> = true;
 
 template <class T>
 inline constexpr bool is_view = std::is_same_v<T, std::string_view> || std::is_pointer_v<T>;
@@ -4249,7 +4254,7 @@ T from_json(const json& value) {
     T result;
     for (const json& item : list) result.push_back(from_json<typename T::value_type>(item));
     return result;
-  } else if constexpr (is_map<T> && std::is_same_v<typename T::key_type, std::string>) {
+  } else if constexpr (is_map<T>) {
     const json map = parsed_if_text(value, "dict");
     if (!map.is_object()) throw BadValue{"dict", value};
     T result;
@@ -6276,8 +6281,7 @@ inline Connection::Next Connection::at_body() {
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what was announced.
 inline void Connection::make_room() {
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
-    in_.replace(0, begin_, {});
-    in_.resize(in_.size() + begin_);
+    std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
   }
@@ -6369,9 +6373,11 @@ inline void Connection::expire(Clock::time_point now) {
       }
       if (!end_of_input_) return;
       break;
+    case Phase::writing:
+      server_->log.write(LogLevel::warning, "timeout: " + peer_.address + " takes nothing, closed");
+      break;
     case Phase::idle:
     case Phase::handling:
-    case Phase::writing:
     case Phase::lingering:
     case Phase::closed:
       break;
@@ -7256,6 +7262,7 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -7403,6 +7410,8 @@ class Kitten {
   }
   Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  void open();
+  void serve();
   void shut_down();
 
   // Destroyed in reverse order: the server's timers before the loop they belong to.
@@ -7412,6 +7421,7 @@ class Kitten {
   std::function<void()> shutdown_hook_;
   std::function<void()> on_quit_;
   std::thread thread_;
+  std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
 };
 
 inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
@@ -7445,17 +7455,26 @@ inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool
   return *this;
 }
 
-inline void Kitten::run() {
+inline void Kitten::open() {
   loop_.restart();
   server_->start();
+  serving_ = true;
+}
+
+inline void Kitten::serve() {
   loop_.run();
+  serving_ = false;
+}
+
+inline void Kitten::run() {
+  open();
+  serve();
 }
 
 inline void Kitten::start_thread() {
   if (thread_.joinable()) throw StartError("the service runs already");
-  loop_.restart();
-  server_->start();
-  thread_ = std::thread([this] { loop_.run(); });
+  open();
+  thread_ = std::thread([this] { serve(); });
 }
 
 /// On the service's thread.
@@ -7466,7 +7485,7 @@ inline void Kitten::shut_down() {
 }
 
 inline void Kitten::stop() {
-  asio::post(loop_, [this] { shut_down(); });
+  if (serving_) asio::post(loop_, [this] { shut_down(); });
   if (thread_.joinable() && thread_.get_id() != std::this_thread::get_id()) thread_.join();
 }
 
@@ -7892,7 +7911,10 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
   std::string directive = "%" + std::string(format.substr(close + 1, kind_at - close - 1));
   const char kind = format[kind_at];
   at = kind_at + 1;
-  if (directive.size() > 12) throw MissingFormatKey("_format: width or precision too large");
+  if (std::string_view("sdifgexr").find(kind) == std::string_view::npos) {
+    throw MissingFormatKey("_format: '%(" + name + ")" + kind + "' is not a conversion");
+  }
+  if (directive.size() > 8) throw MissingFormatKey("_format: width or precision of '" + name + "' is too large");
   char text[512];
   int n = 0;
   const bool whole = kind == 'd' || kind == 'i' || kind == 'x';
@@ -8439,8 +8461,7 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
       });
       kitten_.shut_down();
     });
-    kitten_.loop_.restart();
-    server_.start();
+    kitten_.open();
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
@@ -8448,7 +8469,7 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
       print_addresses();
     }
     detail::report_start(std::move(report), detail::StartReport::ready, {});
-    kitten_.loop_.run();
+    kitten_.serve();
     return ExitCode::fine;
   } catch (const detail::AlreadyRunning& error) {
     detail::report_start(std::move(report), detail::StartReport::already_running, error.what());

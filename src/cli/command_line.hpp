@@ -372,8 +372,7 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
       });
       kitten_.shut_down();
     });
-    kitten_.loop_.restart();
-    server_.start();
+    kitten_.open();
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
@@ -381,7 +380,7 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
       print_addresses();
     }
     detail::report_start(std::move(report), detail::StartReport::ready, {});
-    kitten_.loop_.run();
+    kitten_.serve();
     return ExitCode::fine;
   } catch (const detail::AlreadyRunning& error) {
     detail::report_start(std::move(report), detail::StartReport::already_running, error.what());

@@ -50,7 +50,10 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
   std::string directive = "%" + std::string(format.substr(close + 1, kind_at - close - 1));
   const char kind = format[kind_at];
   at = kind_at + 1;
-  if (directive.size() > 12) throw MissingFormatKey("_format: width or precision too large");
+  if (std::string_view("sdifgexr").find(kind) == std::string_view::npos) {
+    throw MissingFormatKey("_format: '%(" + name + ")" + kind + "' is not a conversion");
+  }
+  if (directive.size() > 8) throw MissingFormatKey("_format: width or precision of '" + name + "' is too large");
   char text[512];
   int n = 0;
   const bool whole = kind == 'd' || kind == 'i' || kind == 'x';

@@ -2,12 +2,14 @@
 // os/process.hpp: starting this very program again in the background, and hearing from it.
 #pragma once
 
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -57,16 +59,13 @@ inline void report_start(UniqueFd descriptor, StartReport report, std::string_vi
 
 /// Keeps what this process has open, bar the standard streams, from reaching its children.
 inline void close_all_on_exec() {
-#if defined(__linux__)
-  for (int fd = 3, unused = 0; unused < 64; ++fd) {
-    // Descriptor numbers are dense in practice; a gap of 64 ends the search without asking for a directory listing.
-    const int flags = ::fcntl(fd, F_GETFD);
-    unused = flags < 0 ? unused + 1 : 0;
-    if (flags >= 0) ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+  DIR* directory = ::opendir("/dev/fd");
+  if (directory == nullptr) return;
+  while (const dirent* entry = ::readdir(directory)) {
+    const int fd = std::atoi(entry->d_name);
+    if (fd > STDERR_FILENO) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
-#else
-  for (int fd = 3; fd < 256; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
+  ::closedir(directory);
 }
 
 /// posix_spawn's two helper objects, destroyed on every path.

@@ -2,12 +2,12 @@
 // os/state.hpp: where a service keeps its address and token, for its own user only.
 #pragma once
 
-#include <dirent.h>
 #include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <string_view>
 

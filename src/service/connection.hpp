@@ -246,8 +246,7 @@ inline Connection::Next Connection::at_body() {
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what was announced.
 inline void Connection::make_room() {
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
-    in_.replace(0, begin_, {});
-    in_.resize(in_.size() + begin_);
+    std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
   }
@@ -339,9 +338,11 @@ inline void Connection::expire(Clock::time_point now) {
       }
       if (!end_of_input_) return;
       break;
+    case Phase::writing:
+      server_->log.write(LogLevel::warning, "timeout: " + peer_.address + " takes nothing, closed");
+      break;
     case Phase::idle:
     case Phase::handling:
-    case Phase::writing:
     case Phase::lingering:
     case Phase::closed:
       break;

@@ -116,7 +116,7 @@ T from_json(const json& value) {
     T result;
     for (const json& item : list) result.push_back(from_json<typename T::value_type>(item));
     return result;
-  } else if constexpr (is_map<T> && std::is_same_v<typename T::key_type, std::string>) {
+  } else if constexpr (is_map<T>) {
     const json map = parsed_if_text(value, "dict");
     if (!map.is_object()) throw BadValue{"dict", value};
     T result;

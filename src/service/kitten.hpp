@@ -4,6 +4,7 @@
 
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -156,6 +157,8 @@ class Kitten {
   }
   Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  void open();
+  void serve();
   void shut_down();
 
   // Destroyed in reverse order: the server's timers before the loop they belong to.
@@ -165,6 +168,7 @@ class Kitten {
   std::function<void()> shutdown_hook_;
   std::function<void()> on_quit_;
   std::thread thread_;
+  std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
 };
 
 inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
@@ -198,17 +202,26 @@ inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool
   return *this;
 }
 
-inline void Kitten::run() {
+inline void Kitten::open() {
   loop_.restart();
   server_->start();
+  serving_ = true;
+}
+
+inline void Kitten::serve() {
   loop_.run();
+  serving_ = false;
+}
+
+inline void Kitten::run() {
+  open();
+  serve();
 }
 
 inline void Kitten::start_thread() {
   if (thread_.joinable()) throw StartError("the service runs already");
-  loop_.restart();
-  server_->start();
-  thread_ = std::thread([this] { loop_.run(); });
+  open();
+  thread_ = std::thread([this] { serve(); });
 }
 
 /// On the service's thread.
@@ -219,7 +232,7 @@ inline void Kitten::shut_down() {
 }
 
 inline void Kitten::stop() {
-  asio::post(loop_, [this] { shut_down(); });
+  if (serving_) asio::post(loop_, [this] { shut_down(); });
   if (thread_.joinable() && thread_.get_id() != std::this_thread::get_id()) thread_.join();
 }
 

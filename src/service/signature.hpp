@@ -51,8 +51,13 @@ struct TaskResult<Task<T>> {
 template <class T>
 inline constexpr bool is_bytes = std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
 
+/// Maps whose keys are strings.
 template <class T>
-inline constexpr bool is_map = is_instance<T, std::map> || is_instance<T, std::unordered_map>;
+inline constexpr bool is_map = false;
+template <class V, class... A>
+inline constexpr bool is_map<std::map<std::string, V, A...>> = true;
+template <class V, class... A>
+inline constexpr bool is_map<std::unordered_map<std::string, V, A...>> = true;
 
 template <class T>
 inline constexpr bool is_view = std::is_same_v<T, std::string_view> || std::is_pointer_v<T>;

@@ -295,82 +295,81 @@ inline void json_big_integer(Appender& out, const json& integer) {
   out.put(convert_digits(hex, 16, 10));
 }
 
-inline CodecError json_binary(Appender& out, const json::binary_t& binary, JsonStyle style, int depth) {
+inline void json_separator(Appender& out, char separator, JsonStyle style) {
+  out.put(separator);
+  if (style != JsonStyle::compact) out.put(' ');
+}
+
+inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle style, int depth) {
   const std::string_view bytes = chars(binary);
-  const std::string_view space = style == JsonStyle::compact ? "" : " ";
-  if (binary.subtype() == big_integer_ext) {
+  const bool is_ext = binary.has_subtype();
+  if (is_ext && binary.subtype() == big_integer_ext) {
     if (const std::optional<json> integer = big_integer(bytes)) {
       json_big_integer(out, *integer);
-      return {};
+      return true;
     }
   }
-  if (binary.has_subtype() && binary.subtype() > 0xFF) return bad_ext_code();
-  if (depth <= (binary.has_subtype() ? 1 : 0)) return too_deep();
-  if (!binary.has_subtype() && style == JsonStyle::terminal && is_utf8(bytes)) {
-    out.put("{\"__bytes__\": ");
-    json_string(out, bytes, style);
-    out.put('}');
-    return {};
-  }
-  out.put(binary.has_subtype() ? "{\"__ext__\":" : "{\"__base64__\":");
-  out.put(space);
-  if (binary.has_subtype()) {
+  if (is_ext && binary.subtype() > 0xFF) return out.fail(bad_ext_code());
+  if (depth <= (is_ext ? 1 : 0)) return out.fail(too_deep());
+  const bool as_text = !is_ext && style == JsonStyle::terminal && is_utf8(bytes);
+  out.put(is_ext ? "{\"__ext__\"" : as_text ? "{\"__bytes__\"" : "{\"__base64__\"");
+  json_separator(out, ':', style);
+  if (is_ext) {
     out.put('[');
     json_number(out, static_cast<std::int8_t>(binary.subtype()) + 0);
-    out.put(',');
-    out.put(space);
+    json_separator(out, ',', style);
   }
-  std::string text = "\"";
-  append_base64(text, bytes);
-  out.put(text);
-  out.put(binary.has_subtype() ? "\"]}" : "\"}");
-  return {};
+  if (as_text) {
+    json_string(out, bytes, style);
+  } else {
+    std::string base64 = "\"";
+    append_base64(base64, bytes);
+    out.put(base64.append("\""));
+  }
+  out.put(is_ext ? "]}" : "}");
+  return true;
 }
 
 template <class Json>
-CodecError write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
-  const std::string_view comma = style == JsonStyle::compact ? "," : ", ";
-  const std::string_view colon = style == JsonStyle::compact ? ":" : ": ";
-  if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>())
-    return json_binary(out, *bytes, style, depth);
-  if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
-    CodecError error = depth > 0 ? CodecError{} : too_deep();
-    out.put('{');
-    for (auto member = map->begin(); !error && member != map->end(); ++member) {
-      if (member != map->begin()) out.put(comma);
-      json_string(out, member->first, style);
-      out.put(colon);
-      error = write_json(out, member->second, style, depth - 1);
-    }
-    out.put('}');
-    return error;
-  }
-  if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
-    CodecError error = depth > 0 ? CodecError{} : too_deep();
-    out.put('[');
-    for (auto item = list->begin(); !error && item != list->end(); ++item) {
-      if (item != list->begin()) out.put(comma);
-      error = write_json(out, *item, style, depth - 1);
-    }
-    out.put(']');
-    return error;
-  }
+bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
   if (const auto* text = value.template get_ptr<const typename Json::string_t*>()) {
     json_string(out, *text, style);
   } else if (const auto* n = value.template get_ptr<const typename Json::number_unsigned_t*>()) {
     json_number(out, *n);
   } else if (const auto* i = value.template get_ptr<const typename Json::number_integer_t*>()) {
     json_number(out, *i);
-  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
-    json_float(out, *real);
+  } else if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    bool first = true;
+    out.put('{');
+    for (const auto& [name, item] : *map) {
+      if (!std::exchange(first, false)) json_separator(out, ',', style);
+      json_string(out, name, style);
+      json_separator(out, ':', style);
+      if (!write_json(out, item, style, depth - 1)) return false;
+    }
+    out.put('}');
+  } else if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    bool first = true;
+    out.put('[');
+    for (const Json& item : *list) {
+      if (!std::exchange(first, false)) json_separator(out, ',', style);
+      if (!write_json(out, item, style, depth - 1)) return false;
+    }
+    out.put(']');
   } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
     out.put(*flag ? "true" : "false");
+  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
+    json_float(out, *real);
+  } else if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) {
+    return json_binary(out, *bytes, style, depth);
   } else if (value.is_null()) {
     out.put("null");
   } else {
-    return discarded_value();
+    return out.fail(discarded_value());
   }
-  return {};
+  return true;
 }
 
 }  // namespace detail
@@ -393,9 +392,8 @@ inline CodecError decode_json(std::string_view text, json& out, int depth) {
 template <class Json>
 CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int depth) {
   detail::Appender appender(out);
-  const CodecError error = detail::write_json(appender, value, style, depth);
-  if (!error) appender.keep();
-  return error;
+  detail::write_json(appender, value, style, depth);
+  return appender.finish();
 }
 
 }  // namespace v0_1

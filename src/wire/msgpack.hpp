@@ -28,7 +28,7 @@ inline namespace v0_1 {
 ///   bit are enough, else binary with subtype 1 and lower-case digits; anything else is an error.
 /// - Errors are also `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
 ///   that is not UTF-8, map keys that are not strings (`bin` included) or occur twice.
-/// Takes less than 64 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
+/// Takes less than 100 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
 [[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
 
 /// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
@@ -260,8 +260,6 @@ inline bool MsgpackReader::next_item() {
   return text(size, key_);
 }
 
-inline CodecError too_long_for_msgpack() { return bad_body("longer than MessagePack allows"); }
-
 /// First bytes of a family of formats: short counts within the tag, others behind it. 0 where there is no such form.
 struct MsgpackFamily {
   std::uint8_t fix;
@@ -300,74 +298,72 @@ inline char* msgpack_signed(char* at, std::int64_t n) {
   return n >= INT32_MIN ? store_tagged(at, 0xD2, bits, 4) : store_tagged(at, 0xD3, bits, 8);
 }
 
-inline CodecError msgpack_string(Appender& out, std::string_view text) {
-  if (!is_utf8(text)) {
-    std::string mended;
-    append_utf8(mended, text);
-    return msgpack_string(out, mended);
-  }
-  char* const at = msgpack_header(out.room(5), msgpack_str, text.size());
-  if (at == nullptr) return too_long_for_msgpack();
+/// Tag and count of what follows; false if MessagePack has no such count.
+inline bool msgpack_start(Appender& out, const MsgpackFamily& family, std::size_t count) {
+  char* const at = msgpack_header(out.room(5), family, count);
+  if (at == nullptr) return out.fail(bad_body("longer than MessagePack allows"));
   out.wrote(at);
+  return true;
+}
+
+/// `text` as append_utf8 makes it. Not inlined, to keep the paths of good text short.
+[[gnu::noinline]] inline std::string mended_utf8(std::string_view text) {
+  std::string out;
+  append_utf8(out, text);
+  return out;
+}
+
+inline bool msgpack_string(Appender& out, std::string_view text) {
+  if (!is_utf8(text)) return msgpack_string(out, mended_utf8(text));
+  if (!msgpack_start(out, msgpack_str, text.size())) return false;
   out.put(text);
-  return {};
+  return true;
 }
 
 /// bin, or ext if there is a subtype.
-inline CodecError msgpack_binary(Appender& out, const json::binary_t& bytes) {
-  if (bytes.has_subtype() && bytes.subtype() > 0xFF) return bad_ext_code();
-  char* at = out.room(6);
+inline bool msgpack_binary(Appender& out, const json::binary_t& bytes) {
+  if (bytes.has_subtype() && bytes.subtype() > 0xFF) return out.fail(bad_ext_code());
   if (bytes.has_subtype() && bytes.size() <= 16 && std::has_single_bit(bytes.size())) {
-    *at++ = static_cast<char>(0xD4 + std::countr_zero(bytes.size()));
-  } else {
-    at = msgpack_header(at, bytes.has_subtype() ? msgpack_ext : msgpack_bin, bytes.size());
-    if (at == nullptr) return too_long_for_msgpack();
+    out.put(static_cast<char>(0xD4 + std::countr_zero(bytes.size())));
+  } else if (!msgpack_start(out, bytes.has_subtype() ? msgpack_ext : msgpack_bin, bytes.size())) {
+    return false;
   }
-  if (bytes.has_subtype()) *at++ = static_cast<char>(bytes.subtype());
-  out.wrote(at);
+  if (bytes.has_subtype()) out.put(static_cast<char>(bytes.subtype()));
   out.put(chars(bytes));
-  return {};
-}
-
-inline CodecError msgpack_open(Appender& out, const MsgpackFamily& family, std::size_t count, int depth) {
-  if (depth <= 0) return too_deep();
-  char* const at = msgpack_header(out.room(5), family, count);
-  if (at == nullptr) return too_long_for_msgpack();
-  out.wrote(at);
-  return {};
+  return true;
 }
 
 template <class Json>
-CodecError write_msgpack(Appender& out, const Json& value, int depth) {
+bool write_msgpack(Appender& out, const Json& value, int depth) {
   if (const auto* text = value.template get_ptr<const typename Json::string_t*>()) return msgpack_string(out, *text);
-  if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) return msgpack_binary(out, *bytes);
-  if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
-    CodecError error = msgpack_open(out, msgpack_map, map->size(), depth);
-    for (auto member = map->begin(); !error && member != map->end(); ++member) {
-      error = msgpack_string(out, member->first);
-      if (!error) error = write_msgpack(out, member->second, depth - 1);
-    }
-    return error;
-  }
-  if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
-    CodecError error = msgpack_open(out, msgpack_array, list->size(), depth);
-    for (auto item = list->begin(); !error && item != list->end(); ++item) error = write_msgpack(out, *item, depth - 1);
-    return error;
-  }
   if (const auto* n = value.template get_ptr<const typename Json::number_unsigned_t*>()) {
     out.wrote(msgpack_unsigned(out.room(9), *n));
   } else if (const auto* i = value.template get_ptr<const typename Json::number_integer_t*>()) {
     out.wrote(msgpack_signed(out.room(9), *i));
-  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
-    out.wrote(store_tagged(out.room(9), 0xCB, std::bit_cast<std::uint64_t>(*real), 8));
+  } else if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    if (!msgpack_start(out, msgpack_map, map->size())) return false;
+    for (const auto& [name, item] : *map) {
+      if (!msgpack_string(out, name) || !write_msgpack(out, item, depth - 1)) return false;
+    }
+  } else if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
+    if (depth <= 0) return out.fail(too_deep());
+    if (!msgpack_start(out, msgpack_array, list->size())) return false;
+    for (const Json& item : *list) {
+      if (!write_msgpack(out, item, depth - 1)) return false;
+    }
   } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
     out.put(*flag ? '\xC3' : '\xC2');
+  } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
+    out.wrote(store_tagged(out.room(9), 0xCB, std::bit_cast<std::uint64_t>(*real), 8));
+  } else if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) {
+    return msgpack_binary(out, *bytes);
   } else if (value.is_null()) {
     out.put('\xC0');
   } else {
-    return discarded_value();
+    return out.fail(discarded_value());
   }
-  return {};
+  return true;
 }
 
 }  // namespace detail
@@ -379,9 +375,8 @@ inline CodecError decode_msgpack(std::string_view bytes, json& out, int depth) {
 template <class Json>
 CodecError encode_msgpack(const Json& value, std::string& out, int depth) {
   detail::Appender appender(out);
-  const CodecError error = detail::write_msgpack(appender, value, depth);
-  if (!error) appender.keep();
-  return error;
+  detail::write_msgpack(appender, value, depth);
+  return appender.finish();
 }
 
 inline std::optional<Timestamp> timestamp_of(const json& value) {

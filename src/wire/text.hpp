@@ -109,8 +109,8 @@ template <class KeyAt>
   return true;
 }
 
-/// Appends to a string through a pointer, which is several times faster than `push_back`. The string gets its old size
-/// back unless `keep` was called; it must not be touched by others meanwhile.
+/// Appends to a string through a pointer, which is several times faster than `push_back`. The string must not be
+/// touched by others meanwhile, and has its old size again in the end unless finish() has found no error.
 class Appender {
  public:
   explicit Appender(std::string& text) : text_(text), start_(text.size()) { grow(0); }
@@ -131,17 +131,31 @@ class Appender {
   }
   void put(std::string_view bytes) { at_ = std::copy_n(bytes.data(), bytes.size(), room(bytes.size())); }
 
-  void keep() { kept_ = true; }
+  bool fail(const CodecError& error) {
+    error_ = error;
+    return false;
+  }
+  CodecError finish() {
+    kept_ = !error_;
+    return error_;
+  }
 
  private:
   std::size_t used() const { return static_cast<std::size_t>(at_ - text_.data()); }
-  void grow(std::size_t size);
+  void grow(std::size_t size) {
+    // Doubling steps keep the zeroes that resize() writes below the bytes that are needed.
+    const std::size_t old = used();
+    text_.resize(old + (std::max)({size, old - start_, std::size_t{128}}));
+    at_ = text_.data() + old;
+    end_ = text_.data() + text_.size();
+  }
 
   std::string& text_;
   std::size_t start_;
   char* at_ = text_.data() + start_;
   char* end_ = at_;
   bool kept_ = false;
+  CodecError error_;
 };
 
 inline std::uint64_t load_big_endian(const char* at, std::size_t width) {
@@ -196,14 +210,6 @@ inline const char* skip_ascii(const char* at, const char* end) {
   return at;
 }
 
-inline void Appender::grow(std::size_t size) {
-  // Doubling steps keep the zeroes that resize() writes below the bytes that are needed.
-  const std::size_t old = used();
-  text_.resize(old + (std::max)({size, old - start_, std::size_t{128}}));
-  at_ = text_.data() + old;
-  end_ = text_.data() + text_.size();
-}
-
 inline std::vector<std::size_t> key_order(const std::vector<std::string_view>& keys) {
   std::vector<std::size_t> order(keys.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -216,22 +222,19 @@ inline std::vector<std::size_t> key_order(const std::vector<std::string_view>& k
 
 inline bool all_different(const std::vector<std::string_view>& keys) {
   std::vector<std::size_t> places(std::bit_ceil(2 * keys.size() + 1));  // open addressing; 0 is free
+  const std::size_t mask = places.size() - 1;
   std::size_t patience = 8 * keys.size();
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    std::size_t slot = std::hash<std::string_view>{}(keys[i]);
-    for (;; ++slot) {
-      std::size_t& place = places[slot & (places.size() - 1)];
-      if (place == 0) {
-        place = i + 1;
-        break;
-      }
-      if (keys[place - 1] == keys[i]) return false;
+    std::size_t slot = std::hash<std::string_view>{}(keys[i]) & mask;
+    for (; places[slot] != 0; slot = (slot + 1) & mask) {
+      if (keys[places[slot] - 1] == keys[i]) return false;
       if (patience-- == 0) {
         const std::vector<std::size_t> order = key_order(keys);
         const auto same = [&](std::size_t a, std::size_t b) { return keys[a] == keys[b]; };
         return std::adjacent_find(order.begin(), order.end(), same) == order.end();
       }
     }
+    places[slot] = i + 1;
   }
   return true;
 }
@@ -267,6 +270,7 @@ inline std::string convert_digits(std::string_view digits, int from, int to) {
   const std::size_t give = to == 10 ? 9 : 8;
   const std::uint64_t base = to == 10 ? 1'000'000'000 : std::uint64_t{1} << 32;
   const std::uint64_t factor = from == 10 ? 1'000'000'000 : std::uint64_t{1} << 32;
+  const std::uint32_t radix = to == 10 ? 10 : 16;
   std::vector<std::uint32_t> limbs;
   for (std::size_t at = 0, size = (digits.size() - 1) % take + 1; at < digits.size(); at += size, size = take) {
     std::uint64_t carry = 0;
@@ -279,13 +283,11 @@ inline std::string convert_digits(std::string_view digits, int from, int to) {
     for (; carry != 0; carry /= base) limbs.push_back(static_cast<std::uint32_t>(carry % base));
   }
   std::string out;
-  for (std::size_t i = limbs.size(); i-- > 0;) {
-    std::array<char, 16> limb{};
-    const auto size =
-        static_cast<std::size_t>(std::to_chars(limb.data(), limb.data() + limb.size(), limbs[i], to).ptr - limb.data());
-    if (!out.empty()) out.append(give - size, '0');
-    out.append(limb.data(), size);
+  for (std::uint32_t limb : limbs) {
+    for (std::size_t i = 0; i < give; ++i, limb /= radix) out += "0123456789abcdef"[limb % radix];
   }
+  out.erase(out.find_last_not_of('0') + 1);  // npos + 1 is 0
+  std::reverse(out.begin(), out.end());
   return out.empty() ? "0" : out;
 }
 
@@ -332,8 +334,7 @@ inline constexpr std::array<std::uint8_t, 256> base64_values(Base64 form) {
   return values;
 }
 
-inline constexpr std::array<std::uint8_t, 256> base64_standard_values = base64_values(Base64::standard);
-inline constexpr std::array<std::uint8_t, 256> base64_url_values = base64_values(Base64::url);
+inline constexpr std::array base64_tables{base64_values(Base64::standard), base64_values(Base64::url)};
 
 }  // namespace detail
 
@@ -374,11 +375,10 @@ inline void append_base64(std::string& out, std::string_view bytes, Base64 form)
 }
 
 inline std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
-  const auto& values = form == Base64::standard ? detail::base64_standard_values : detail::base64_url_values;
-  if (form == Base64::standard) {
-    if (text.size() % 4 != 0) return std::nullopt;
-    for (int i = 0; i < 2 && text.ends_with('='); ++i) text.remove_suffix(1);
-  }
+  const bool padded = form == Base64::standard;
+  const auto& values = detail::base64_tables[padded ? 0 : 1];
+  if (padded && text.size() % 4 != 0) return std::nullopt;
+  for (int i = 0; padded && i < 2 && text.ends_with('='); ++i) text.remove_suffix(1);
   Bytes bytes;
   bytes.reserve(text.size() / 4 * 3 + 2);
   std::uint32_t bits = 0;

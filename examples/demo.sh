@@ -1,0 +1,40 @@
+#!/bin/sh
+# demo.sh: the examples at work, each step with its command line. `make demo` builds them first.
+set -eu
+cd "$(dirname "$0")/.."
+state=$(mktemp -d)
+trap 'build/kitten $options stop >/dev/null 2>&1 || :; build/sysmon $options stop >/dev/null 2>&1 || :; rm -rf "$state"' EXIT
+trap 'exit 130' INT TERM
+options="--app-state-dir=$state"
+
+# Shows a command line as one would type it, then runs it.
+step() {
+  printf '\n$ %s\n' "$*"
+  "$@"
+}
+
+echo "== kitten: a sample service (examples/kitten.cpp); its state is in $state for now =="
+step build/kitten "$options" start
+step build/kitten "$options" ping
+step build/kitten "$options" meow
+if command -v curl >/dev/null 2>&1; then
+  url=$(cat "$state/Kitty.url")
+  # The last part of the URL is the token: only this user can read it from the url file.
+  step curl -s "${url%/*}/meow"
+  printf '\n$ curl -s "$(cat %s)/purr?is=private"\n' "$state/Kitty.url"
+  curl -s "$url/purr?is=private"
+else
+  printf '\n(no curl here: its part is left out)\n'
+fi
+step build/kitten "$options" purr 3
+step build/kitten "$options" help purr
+step build/kitten "$options" stop
+
+printf '\n== sysmon: a helper daemon (examples/sysmon.cpp) that watches this machine ==\n'
+step build/sysmon "$options" start
+step build/sysmon "$options" ping
+step build/sysmon "$options" snapshot
+step build/sysmon "$options" watch --interval=0.5 --count=2
+step build/sysmon "$options" --json snapshot
+step build/sysmon "$options" help watch
+step build/sysmon "$options" stop
