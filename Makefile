@@ -11,7 +11,7 @@
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
 #
-# On the command line: CXX=clang++-16, CXXFLAGS='-O0 -g', CPPFLAGS='-isystem /where/asio/is', WERROR=-Werror and the like.
+# On the command line: CXX=clang++-16, CXXFLAGS='-O0 -g', CPPFLAGS='-isystem /where/asio/is', WERROR=-Werror and so on.
 # A program of your own needs none of this: g++ -std=c++20 main.cpp -pthread
 
 CXXFLAGS   ?= -O1

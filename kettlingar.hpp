@@ -1832,7 +1832,13 @@ class Appender {
 
  private:
   std::size_t used() const { return static_cast<std::size_t>(at_ - text_.data()); }
-  void grow(std::size_t size);
+  void grow(std::size_t size) {
+    // Doubling steps keep the zeroes that resize() writes below the bytes that are needed.
+    const std::size_t old = used();
+    text_.resize(old + (std::max)({size, old - start_, std::size_t{128}}));
+    at_ = text_.data() + old;
+    end_ = text_.data() + text_.size();
+  }
 
   std::string& text_;
   std::size_t start_;
@@ -1859,13 +1865,6 @@ inline char* store_big_endian(char* at, std::uint64_t value, std::size_t width) 
 inline char* store_tagged(char* at, std::uint8_t tag, std::uint64_t value, std::size_t width) {
   *at = static_cast<char>(tag);
   return store_big_endian(at + 1, value, width);
-}
-
-/// `text` as append_utf8 makes it. Not inlined, to keep the paths of good text short.
-[[gnu::noinline]] inline std::string mended_utf8(std::string_view text) {
-  std::string out;
-  append_utf8(out, text);
-  return out;
 }
 
 /// One step through UTF-8: the size of the sequence at `at`, or of the malformed part that one U+FFFD replaces.
@@ -1901,14 +1900,6 @@ inline const char* skip_ascii(const char* at, const char* end) {
   return at;
 }
 
-inline void Appender::grow(std::size_t size) {
-  // Doubling steps keep the zeroes that resize() writes below the bytes that are needed.
-  const std::size_t old = used();
-  text_.resize(old + (std::max)({size, old - start_, std::size_t{128}}));
-  at_ = text_.data() + old;
-  end_ = text_.data() + text_.size();
-}
-
 inline std::vector<std::size_t> key_order(const std::vector<std::string_view>& keys) {
   std::vector<std::size_t> order(keys.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -1921,22 +1912,19 @@ inline std::vector<std::size_t> key_order(const std::vector<std::string_view>& k
 
 inline bool all_different(const std::vector<std::string_view>& keys) {
   std::vector<std::size_t> places(std::bit_ceil(2 * keys.size() + 1));  // open addressing; 0 is free
+  const std::size_t mask = places.size() - 1;
   std::size_t patience = 8 * keys.size();
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    std::size_t slot = std::hash<std::string_view>{}(keys[i]);
-    for (;; ++slot) {
-      std::size_t& place = places[slot & (places.size() - 1)];
-      if (place == 0) {
-        place = i + 1;
-        break;
-      }
-      if (keys[place - 1] == keys[i]) return false;
+    std::size_t slot = std::hash<std::string_view>{}(keys[i]) & mask;
+    for (; places[slot] != 0; slot = (slot + 1) & mask) {
+      if (keys[places[slot] - 1] == keys[i]) return false;
       if (patience-- == 0) {
         const std::vector<std::size_t> order = key_order(keys);
         const auto same = [&](std::size_t a, std::size_t b) { return keys[a] == keys[b]; };
         return std::adjacent_find(order.begin(), order.end(), same) == order.end();
       }
     }
+    places[slot] = i + 1;
   }
   return true;
 }
@@ -1972,6 +1960,7 @@ inline std::string convert_digits(std::string_view digits, int from, int to) {
   const std::size_t give = to == 10 ? 9 : 8;
   const std::uint64_t base = to == 10 ? 1'000'000'000 : std::uint64_t{1} << 32;
   const std::uint64_t factor = from == 10 ? 1'000'000'000 : std::uint64_t{1} << 32;
+  const std::uint32_t radix = to == 10 ? 10 : 16;
   std::vector<std::uint32_t> limbs;
   for (std::size_t at = 0, size = (digits.size() - 1) % take + 1; at < digits.size(); at += size, size = take) {
     std::uint64_t carry = 0;
@@ -1984,13 +1973,11 @@ inline std::string convert_digits(std::string_view digits, int from, int to) {
     for (; carry != 0; carry /= base) limbs.push_back(static_cast<std::uint32_t>(carry % base));
   }
   std::string out;
-  for (std::size_t i = limbs.size(); i-- > 0;) {
-    std::array<char, 16> limb{};
-    const auto size =
-        static_cast<std::size_t>(std::to_chars(limb.data(), limb.data() + limb.size(), limbs[i], to).ptr - limb.data());
-    if (!out.empty()) out.append(give - size, '0');
-    out.append(limb.data(), size);
+  for (std::uint32_t limb : limbs) {
+    for (std::size_t i = 0; i < give; ++i, limb /= radix) out += "0123456789abcdef"[limb % radix];
   }
+  out.erase(out.find_last_not_of('0') + 1);  // npos + 1 is 0
+  std::reverse(out.begin(), out.end());
   return out.empty() ? "0" : out;
 }
 
@@ -2037,8 +2024,7 @@ inline constexpr std::array<std::uint8_t, 256> base64_values(Base64 form) {
   return values;
 }
 
-inline constexpr std::array<std::uint8_t, 256> base64_standard_values = base64_values(Base64::standard);
-inline constexpr std::array<std::uint8_t, 256> base64_url_values = base64_values(Base64::url);
+inline constexpr std::array base64_tables{base64_values(Base64::standard), base64_values(Base64::url)};
 
 }  // namespace detail
 
@@ -2079,11 +2065,10 @@ inline void append_base64(std::string& out, std::string_view bytes, Base64 form)
 }
 
 inline std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
-  const auto& values = form == Base64::standard ? detail::base64_standard_values : detail::base64_url_values;
-  if (form == Base64::standard) {
-    if (text.size() % 4 != 0) return std::nullopt;
-    for (int i = 0; i < 2 && text.ends_with('='); ++i) text.remove_suffix(1);
-  }
+  const bool padded = form == Base64::standard;
+  const auto& values = detail::base64_tables[padded ? 0 : 1];
+  if (padded && text.size() % 4 != 0) return std::nullopt;
+  for (int i = 0; padded && i < 2 && text.ends_with('='); ++i) text.remove_suffix(1);
   Bytes bytes;
   bytes.reserve(text.size() / 4 * 3 + 2);
   std::uint32_t bits = 0;
@@ -2135,8 +2120,9 @@ inline namespace v0_1 {
 [[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
 
 /// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
-/// unchanged after an error: more than `depth` maps and lists inside each other, a count or length above 2^32-1, a
-/// subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD. Throws nothing but std::bad_alloc.
+/// unchanged after an error: more than `depth` maps and lists inside each other (the depth of recursion), a count or
+/// length above 2^32-1, a subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD; ext values as they
+/// are. Throws nothing but std::bad_alloc.
 template <class Json>
 [[nodiscard]] CodecError encode_msgpack(const Json& value, std::string& out, int depth = Limits{}.depth);
 
@@ -2225,11 +2211,10 @@ class MsgpackReader {
 };
 
 inline CodecError MsgpackReader::read(json& out) {
-  out = nullptr;
   bool more = true;
   while (more && value() && close_full()) more = !open_.empty() && next_item();
   if (!error_ && at_ != end_) fail("bytes after the MessagePack value");
-  if (!error_) out = std::move(root_);
+  out = error_ ? json() : std::move(root_);  // only now: the bytes may be part of `out`
   return error_;
 }
 
@@ -2409,6 +2394,13 @@ inline bool msgpack_start(Appender& out, const MsgpackFamily& family, std::size_
   return true;
 }
 
+/// `text` as append_utf8 makes it. Not inlined, to keep the paths of good text short.
+[[gnu::noinline]] inline std::string mended_utf8(std::string_view text) {
+  std::string out;
+  append_utf8(out, text);
+  return out;
+}
+
 inline bool msgpack_string(Appender& out, std::string_view text) {
   if (!is_utf8(text)) return msgpack_string(out, mended_utf8(text));
   if (!msgpack_start(out, msgpack_str, text.size())) return false;
@@ -2513,29 +2505,26 @@ inline namespace v0_1 {
 
 /// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
 /// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
-/// but
-///   such a string in them is an error.
+///   but such a string in them is an error.
 /// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
 /// - If a key occurs twice, the last value wins, at the place of the first.
 /// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
-/// order
-///   mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
+///   order mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
 /// Takes less than 64 bytes of memory for each byte of text. Throws nothing but std::bad_alloc.
 [[nodiscard]] CodecError decode_json(std::string_view text, json& out, int depth = Limits{}.depth);
 
 /// How encode_json writes.
 enum class JsonStyle {
   compact,   ///< no blanks, UTF-8
-  spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: byte for byte what Python writes
+  spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
   terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
 };
 
 /// Append `value` (kt::json or nlohmann::json) as JSON. `out` is unchanged after an error: text with more than `depth`
-/// maps and lists inside each other, a subtype above 255, a discarded value. Throws nothing but std::bad_alloc.
-/// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer and becomes a plain
-/// number.
-///   Any other subtype is a MessagePack ext code, -128 to 127: `{"__ext__": [code, "base64"]}`, not understood on
-///   reading.
+/// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
+/// but std::bad_alloc.
+/// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
+///   subtypes are MessagePack ext codes, -128 to 127: `{"__ext__": [code, "base64"]}`, which readers leave as it is.
 /// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
 /// - Malformed UTF-8 becomes U+FFFD.
 template <class Json>
@@ -2551,8 +2540,12 @@ class JsonBuilder {
   JsonBuilder(std::size_t size, const std::vector<std::string_view>& integers, int depth)
       : size_(size), integers_(integers), depth_(depth) {}
 
-  /// The value, once the parser has succeeded.
+  /// Hand out the value, or null and the error.
   CodecError finish(json& out);
+  bool fail(std::string_view why) {
+    error_ = bad_body(why);
+    return false;
+  }
 
   bool null() { return put(json::value_t::null).is_null(); }
   bool boolean(bool value) { return put<bool>(json::value_t::boolean, value); }
@@ -2572,10 +2565,6 @@ class JsonBuilder {
   bool parse_error(std::size_t position, const std::string& token, const nlohmann::detail::exception& error);
 
  private:
-  bool fail(std::string_view why) {
-    error_ = bad_body(why);
-    return false;
-  }
   json& put(json::value_t type) { return values_.emplace_back(type); }
   template <class T>
   bool put(json::value_t type, const T& value) {
@@ -2697,7 +2686,7 @@ inline bool JsonBuilder::parse_error(std::size_t position, const std::string&,
 }
 
 inline CodecError JsonBuilder::finish(json& out) {
-  if (!error_) out = std::move(values_.front());
+  out = error_ ? json() : std::move(values_.front());
   return error_;
 }
 
@@ -2830,24 +2819,24 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
     json_number(out, *i);
   } else if (const auto* map = value.template get_ptr<const typename Json::object_t*>()) {
     if (depth <= 0) return out.fail(too_deep());
-    char before = '{';
+    bool first = true;
+    out.put('{');
     for (const auto& [name, item] : *map) {
-      before == '{' ? out.put(before) : json_separator(out, before, style);
-      before = ',';
+      if (!std::exchange(first, false)) json_separator(out, ',', style);
       json_string(out, name, style);
       json_separator(out, ':', style);
       if (!write_json(out, item, style, depth - 1)) return false;
     }
-    out.put(map->empty() ? "{}" : "}");
+    out.put('}');
   } else if (const auto* list = value.template get_ptr<const typename Json::array_t*>()) {
     if (depth <= 0) return out.fail(too_deep());
-    char before = '[';
+    bool first = true;
+    out.put('[');
     for (const Json& item : *list) {
-      before == '[' ? out.put(before) : json_separator(out, before, style);
-      before = ',';
+      if (!std::exchange(first, false)) json_separator(out, ',', style);
       if (!write_json(out, item, style, depth - 1)) return false;
     }
-    out.put(list->empty() ? "[]" : "]");
+    out.put(']');
   } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
     out.put(*flag ? "true" : "false");
   } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
@@ -2865,17 +2854,20 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
 }  // namespace detail
 
 inline CodecError decode_json(std::string_view text, json& out, int depth) {
-  out = nullptr;
-  // nlohmann's lexer skips a byte order mark and takes NUL for the end of the text, whatever follows.
-  if (text.starts_with("\xEF\xBB\xBF")) return detail::bad_body("JSON starts with a byte order mark");
-  if (text.find('\0') != std::string_view::npos) return detail::bad_body("not JSON");
   std::string cut;
   std::vector<std::string_view> integers;
   if (detail::has_long_integers(text)) text = cut = detail::cut_integers(text, integers);
   detail::JsonBuilder builder(text.size(), integers, depth);
-  // Not through json::sax_parse, which would compile the readers of four binary formats into every user's program.
-  auto input = nlohmann::detail::input_adapter(text.data(), text.data() + text.size());
-  nlohmann::detail::parser<json, decltype(input)>(std::move(input)).sax_parse(&builder);
+  // nlohmann's lexer skips a byte order mark and takes NUL for the end of the text, whatever follows.
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    builder.fail("JSON starts with a byte order mark");
+  } else if (text.find('\0') != std::string_view::npos) {
+    builder.fail("not JSON");
+  } else {
+    // Not through json::sax_parse, which would compile the readers of four binary formats into every user's program.
+    auto input = nlohmann::detail::input_adapter(text.data(), text.data() + text.size());
+    nlohmann::detail::parser<json, decltype(input)>(std::move(input)).sax_parse(&builder);
+  }
   return builder.finish(out);
 }
 
@@ -2988,6 +2980,31 @@ inline CodecError event_data(const json& item, std::string& out, int depth) {
   return {};
 }
 
+/// The lines of one event into `event`, a still empty map.
+inline CodecError read_event(std::string_view text, json& event) {
+  constexpr std::size_t most_keys = 16;
+  text = text.substr(0, text.find_last_not_of(" \t\n\v\f\r") + 1);  // npos + 1 is 0
+  while (!text.empty()) {
+    const std::string_view line = take_line(text);
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return bad_body("a line of an event has no colon");
+    std::string key;
+    append_utf8(key, line.substr(0, colon));
+    const std::string_view value = line.substr((std::min)(colon + 2, line.size()));
+    const auto known = event.find(key);
+    if (known != event.end()) {
+      auto& joined = *known->get_ptr<std::string*>();
+      joined += '\n';
+      append_utf8(joined, value);
+    } else if (event.size() == most_keys) {
+      return bad_body("an event has too many keys");
+    } else {
+      append_utf8(*(event[key] = "").get_ptr<std::string*>(), value);
+    }
+  }
+  return {};
+}
+
 }  // namespace detail
 
 inline CodecError append_event(const json& item, std::string& out, int depth) {
@@ -3008,30 +3025,10 @@ inline CodecError append_event(const json& item, std::string& out, int depth) {
 }
 
 inline CodecError parse_event(std::string_view text, json& out) {
-  constexpr std::size_t most_keys = 16;
-  out = nullptr;
-  text = text.substr(0, text.find_last_not_of(" \t\n\v\f\r") + 1);  // npos + 1 is 0
   json event = json::value_t::object;
-  while (!text.empty()) {
-    const std::string_view line = detail::take_line(text);
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return detail::bad_body("a line of an event has no colon");
-    std::string key;
-    append_utf8(key, line.substr(0, colon));
-    const std::string_view value = line.substr((std::min)(colon + 2, line.size()));
-    const auto known = event.find(key);
-    if (known != event.end()) {
-      auto& joined = *known->get_ptr<std::string*>();
-      joined += '\n';
-      append_utf8(joined, value);
-    } else if (event.size() == most_keys) {
-      return detail::bad_body("an event has too many keys");
-    } else {
-      append_utf8(*(event[key] = "").get_ptr<std::string*>(), value);
-    }
-  }
-  out = std::move(event);
-  return {};
+  const CodecError error = detail::read_event(text, event);
+  out = error ? json() : std::move(event);
+  return error;
 }
 
 }  // namespace v0_1
@@ -5983,7 +5980,7 @@ class Server : public std::enable_shared_from_this<Server> {
   /// `http://127.0.0.1:1234`, without prefix and token; empty without TCP.
   const std::string& tcp_url() const noexcept { return tcp_url_; }
   /// Path of the unix socket; empty without.
-  const std::string& socket_path() const noexcept { return socket_.path(); }
+  const std::string& socket_path() const noexcept { return socket_path_; }
 
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
@@ -6027,6 +6024,7 @@ class Server : public std::enable_shared_from_this<Server> {
   OwnedFile socket_;
   OwnedFile url_;
   std::string tcp_url_;
+  std::string socket_path_;
   UniqueFd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
@@ -6085,7 +6083,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   enum class Phase { idle, head, body, handling, streaming, writing, lingering, closed };
-  enum class Next { read, write, handle, close };
+  /// What to wait for, or to go on without.
+  enum class Next { go_on, read, write, handle, close };
   enum class StreamState { going, waiting, ended };
   /// A refusal that does not depend on the body; status 0: none.
   struct Refusal {
@@ -6219,8 +6218,8 @@ inline Connection::Next Connection::advance() {
     if (phase_ == Phase::closed || close_after_) return Next::close;
     if (out_.size() - sent_ >= flush_threshold) return Next::write;
     const Next next = head_size_ == 0 ? at_head() : at_body();
-    // A plain handler has answered: the next request may be here already, and its answer can leave with this one.
-    if (next != Next::write) return next;
+    // After a plain handler has answered, the next request may be here already, and its answer can leave with this one.
+    if (next != Next::go_on) return next;
   }
 }
 
@@ -6255,7 +6254,7 @@ inline Connection::Next Connection::at_head() {
   }
   head_size_ = result.consumed;
   begin_body();
-  return close_after_ ? Next::close : Next::write;
+  return Next::go_on;
 }
 
 inline Connection::Next Connection::at_body() {
@@ -6274,8 +6273,7 @@ inline Connection::Next Connection::at_body() {
     return Next::close;
   }
   dispatch();
-  if (call_) return Next::handle;
-  return close_after_ ? Next::close : Next::write;
+  return call_ ? Next::handle : Next::go_on;
 }
 
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what was announced.
@@ -6328,6 +6326,7 @@ inline bool Connection::send_now() {
 // A reader that takes nothing for `write_timeout`, vanishes, or is there when the service ends: close() ends the wait.
 inline Task<void> Connection::flush() {
   const Phase before = phase_;
+  const Clock::time_point deadline = deadline_;
   while (phase_ != Phase::closed) {
     enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
     asio::error_code error;
@@ -6335,7 +6334,7 @@ inline Task<void> Connection::flush() {
     if (error) close();
     if (send_now()) break;
   }
-  if (phase_ != Phase::closed) enter(before, Clock::time_point::max());
+  if (phase_ != Phase::closed) enter(before, deadline);
 }
 
 /// Lets a refused peer that is still sending read the answer: a plain close would make the kernel drop it (RFC 9112 9.6).
@@ -6723,7 +6722,10 @@ inline Task<void> Connection::run_stream() {
   }
   writer_ = nullptr;
   call_->stream.reset();
-  if (phase_ == Phase::closed) co_return;
+  if (phase_ == Phase::closed) {
+    log_request(writer.status(), "gone", bytes);
+    co_return;
+  }
   style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
   log_request(writer.status(), "stream", bytes + out_.size());
   end_request();
@@ -6808,6 +6810,8 @@ inline void Server::open_files_and_listeners() {
   lock_ = InstanceLock(directory + "/" + settings.worker_name + ".lock");
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 
+  tcp_url_.clear();
+  socket_path_.clear();
   std::string url = "http://unix-domain:0";
   UniqueFd tcp;
   UniqueFd local;
@@ -6824,7 +6828,8 @@ inline void Server::open_files_and_listeners() {
   if (settings.worker_use_unixdomain) {
     remove_stale_socket(socket_file(settings));
     local = listen_unix(socket_file(settings), settings.worker_listen_queue);
-    socket_ = OwnedFile(socket_file(settings));
+    socket_path_ = socket_file(settings);
+    socket_ = OwnedFile(socket_path_);
   }
   spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (tcp) listen_on(std::move(tcp), false);
@@ -6847,7 +6852,6 @@ inline void Server::start() {
     url_.remove();
     socket_.remove();
     lock_.release();
-    tcp_url_.clear();
     throw;
   }
   state_ = State::running;
@@ -7265,6 +7269,7 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -7377,11 +7382,13 @@ class Kitten {
   /// service's own thread (from a handler) it does not wait.
   void stop();
 
-  /// `http://127.0.0.1:1234`; empty while not running, or without TCP.
+  // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
+
+  /// `http://127.0.0.1:1234`; empty without TCP.
   const std::string& url() const noexcept { return server_->tcp_url(); }
-  /// Path of the unix socket; empty while not running, or without.
+  /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return server_->socket_path(); }
-  /// What callers of private methods have to know. Empty before the start.
+  /// What callers of private methods have to know.
   const std::string& token() const noexcept { return server_->token.text(); }
 
   /// The built-in options, to be changed before the service starts.
@@ -7420,6 +7427,7 @@ class Kitten {
   detail::ConfigHooks hooks_;
   std::function<void()> shutdown_hook_;
   std::function<void()> on_quit_;
+  std::mutex thread_mutex_;
   std::thread thread_;
   std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
 };
@@ -7472,7 +7480,9 @@ inline void Kitten::run() {
 }
 
 inline void Kitten::start_thread() {
-  if (thread_.joinable()) throw StartError("the service runs already");
+  const std::lock_guard lock(thread_mutex_);
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
   open();
   thread_ = std::thread([this] { serve(); });
 }
@@ -7486,226 +7496,211 @@ inline void Kitten::shut_down() {
 
 inline void Kitten::stop() {
   if (serving_) asio::post(loop_, [this] { shut_down(); });
-  if (thread_.joinable() && thread_.get_id() != std::this_thread::get_id()) thread_.join();
+  if (loop_.get_executor().running_in_this_thread()) return;
+  const std::lock_guard lock(thread_mutex_);
+  if (thread_.joinable()) thread_.join();
 }
 
 }  // namespace v0_1
 }  // namespace kettlingar
 
 
-// ======== client/exchange.hpp ========
+// ======== client/response.hpp ========
 // SPDX-License-Identifier: MIT
-// client/exchange.hpp: one request and its answer over one connection, item by item.
+// client/response.hpp: the answer to one call, from bytes to values and exceptions; does no I/O.
 
-#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// How long a client waits; zero waits for as long as it takes.
-struct Timeouts {
-  std::chrono::milliseconds connect{5'000};
-  std::chrono::milliseconds first_byte{0};  ///< from the request to the head of the answer
-  std::chrono::milliseconds idle{0};        ///< between two parts of an answer
-};
-
 namespace detail {
 
-/// The answer to one request, read as it comes. Blocking; for one thread.
-class Exchange {
+/// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write bare LF, give
+/// no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty stream.
+class ResponseReader {
  public:
-  /// Sends `request`, a head with its body, over a connected non-blocking socket. Throws ConnectionError.
-  Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
+  /// `limits` must outlive the reader.
+  explicit ResponseReader(const Limits& limits) : limits_(limits), head_parser_(limits), chunks_(limits) {}
 
-  /// True if the answer is a stream of items, false if it is one result.
+  /// Room for `size` more bytes of input; received() says how many of them have come.
+  char* prepare(std::size_t size);
+  void received(std::size_t size) { end_ += size; }
+  /// The connection has ended.
+  void end_of_input() { ended_ = true; }
+
+  enum class Step { need_more, head, item, done };
+  /// Goes on as far as the input allows. Step::head comes once, before anything else: streaming() is known then. Step::item: one
+  /// item, or the result, can be taken. Throws ConnectionError if the input is not an answer, or broke off; otherwise the Error that the service answered with.
+  Step advance();
+  json take() { return std::move(item_); }
+
   bool streaming() const noexcept { return streaming_; }
-  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError if the answer broke off.
-  std::optional<json> next();
 
  private:
-  void send(std::string_view bytes);
-  void read_head();
-  void require_more(std::chrono::milliseconds patience);
-  std::optional<json> next_item();
-  json whole_body();
-  json decoded(std::string_view body) const;
-  std::string_view input() const noexcept { return std::string_view(buffer_).substr(begin_); }
-  const ResponseHead& head() const noexcept { return head_parser_.head(); }
+  enum class Phase { head, body, chunks, done };
 
-  UniqueFd socket_;
+  bool read_head();
+  Step read_body();
+  Step read_chunk();
+  json decoded(std::string_view body) const;
+  std::string_view input() const noexcept { return std::string_view(buffer_).substr(begin_, end_ - begin_); }
+
   const Limits& limits_;
-  Timeouts timeouts_;
   std::string buffer_;
-  std::size_t begin_ = 0;  ///< what comes before it has been consumed
-  bool end_of_input_ = false;
+  std::size_t begin_ = 0;  ///< [begin_, end_) is not consumed yet
+  std::size_t end_ = 0;
+  bool ended_ = false;
+  Phase phase_ = Phase::head;
   ResponseHeadParser head_parser_;
   ChunkParser chunks_;
+  int interim_ = 0;
   int status_ = 0;
+  std::optional<std::uint64_t> length_;
   std::string content_type_;
   bool streaming_ = false;
-  bool finished_ = false;    ///< the last chunk so far was an end mark
-  bool done_ = false;
+  bool reusable_ = false;   ///< the service leaves the connection open after this answer
+  bool end_mark_ = false;  ///< the last chunk so far was one
+  json item_;
 };
 
 /// What a status and an error body stand for. Never returns.
-[[noreturn]] inline void throw_reply(int status, const json& body) {
-  const auto text_at = [&](const char* key) {
-    return body.is_object() && body.contains(key) && body[key].is_string() ? body[key].get<std::string>() : std::string();
-  };
-  std::string text = text_at("error");
-  if (text.empty()) text = std::string(reason_phrase(status));
-  const std::string message = "HTTP " + std::to_string(status) + ": " + text;
-  const bool asks = body.is_object() && body.contains("needed_vars") && body["needed_vars"].is_array() && !body["needed_vars"].empty();
-  if (status == 423 || asks) {
-    std::vector<NeededVariable> needed;
-    if (asks) {
-      for (const json& entry : body["needed_vars"]) {
-        if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string()) continue;
-        const auto field = [&](const char* key) {
-          return entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>() : std::string();
-        };
-        needed.push_back({field("name"), field("type"), field("comment"), entry.value("default", json(nullptr))});
-      }
-    }
+[[noreturn]] void throw_reply(int status, const json& body);
+
+inline std::vector<NeededVariable> needed_variables(const json& body) {
+  std::vector<NeededVariable> needed;
+  if (!body.is_object() || !body.contains("needed_vars") || !body["needed_vars"].is_array()) return needed;
+  for (const json& entry : body["needed_vars"]) {
+    const auto field = [&](const char* key) {
+      return entry.is_object() && entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>() : std::string();
+    };
+    if (!field("name").empty()) needed.push_back({field("name"), field("type"), field("comment"), entry.value("default", json(nullptr))});
+  }
+  return needed;
+}
+
+inline void throw_reply(int status, const json& body) {
+  std::string text(reason_phrase(status));
+  if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
+  std::vector<NeededVariable> needed = needed_variables(body);
+  if (status == 423 || !needed.empty()) {
     throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));
   }
-  if (status >= 300 && status < 400) throw Error(status, message);
+  const std::string message = "HTTP " + std::to_string(status) + ": " + text;
   if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
   if (status == 404) throw NotFound(message);
   if (status >= 400 && status < 500) throw InvalidArgument(message, status);
   throw Error(status, message);
 }
 
-inline Exchange::Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request)
-    : socket_(std::move(socket)), limits_(limits), timeouts_(timeouts), head_parser_(limits), chunks_(limits) {
-  send(request);
-  read_head();
-}
-
-inline void Exchange::send(std::string_view bytes) {
-  const auto deadline = std::chrono::steady_clock::now() + (timeouts_.idle.count() > 0 ? timeouts_.idle : std::chrono::hours(24 * 365));
-  while (!bytes.empty()) {
-    const ssize_t n = send_some(socket_.get(), bytes);
-    if (n >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!wait_for(socket_.get(), POLLOUT, deadline)) throw ConnectionError("the service does not read");
-    } else {
-      return;  // an early refusal may be waiting to be read
-    }
-  }
-}
-
-/// Appends what arrives next; at the end of input it only notes that.
-inline void Exchange::require_more(std::chrono::milliseconds patience) {
-  constexpr std::size_t block = 64 * 1024;
-  if (begin_ > block) {
+inline char* ResponseReader::prepare(std::size_t size) {
+  if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
     buffer_.erase(0, begin_);
+    end_ -= begin_;
     begin_ = 0;
   }
-  const std::size_t size = buffer_.size();
-  buffer_.resize(size + block);
-  ssize_t n = 0;
-  for (;;) {
-    n = retry_interrupted([&] { return ::recv(socket_.get(), buffer_.data() + size, block, MSG_DONTWAIT); });
-    if (n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) break;
-    const auto wait = patience.count() > 0 ? patience : std::chrono::hours(24 * 365);
-    if (!wait_for(socket_.get(), POLLIN, std::chrono::steady_clock::now() + wait)) {
-      buffer_.resize(size);
-      throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
-    }
-  }
-  buffer_.resize(size + static_cast<std::size_t>((std::max)(n, ssize_t{0})));
-  if (n <= 0) end_of_input_ = true;
+  if (buffer_.size() - end_ < size) buffer_.resize((std::max)(end_ + size, buffer_.size() * 2));
+  return buffer_.data() + end_;
 }
 
-inline void Exchange::read_head() {
-  for (int interim = 0; interim <= 10; ++interim) {
-    for (;;) {
-      // Python services send nothing but an end mark for an empty stream, and nothing at all for some failures.
-      constexpr std::string_view bare_end_mark = "0\r\n\r\n";
-      if (!input().empty() && bare_end_mark.starts_with(input()) && !end_of_input_) {
-        require_more(timeouts_.first_byte);
-        continue;
-      }
-      if (input() == bare_end_mark) {
-        streaming_ = done_ = true;
-        return;
-      }
-      const ParseResult result = head_parser_.parse(input());
-      if (result.status == Parse::bad) throw ConnectionError("the answer is not HTTP: " + std::string(result.why));
-      if (result.status == Parse::complete) {
-        begin_ += result.consumed;
-        break;
-      }
-      if (end_of_input_) throw ConnectionError(input().empty() ? "the service closed the connection without an answer" : "the answer broke off");
-      require_more(timeouts_.first_byte);
+inline ResponseReader::Step ResponseReader::advance() {
+  switch (phase_) {
+    case Phase::head:
+      return read_head() ? Step::head : Step::need_more;
+    case Phase::body:
+      return read_body();
+    case Phase::chunks:
+      return read_chunk();
+    case Phase::done:
+      break;
+  }
+  return Step::done;
+}
+
+/// True when the final head is there.
+inline bool ResponseReader::read_head() {
+  constexpr int most_interim = 10;
+  constexpr std::string_view bare_end_mark = "0\r\n\r\n";
+  for (;;) {
+    if (!input().empty() && bare_end_mark.starts_with(input()) && (input() == bare_end_mark || !ended_)) {
+      if (input() != bare_end_mark) return false;
+      begin_ = end_;
+      streaming_ = true;
+      phase_ = Phase::done;
+      return true;
     }
-    if (head().status == 101) break;
-    if (head().status >= 200) {
-      status_ = head().status;
-      content_type_ = std::string(head().content_type);
-      streaming_ = head().chunked && status_ != 204 && status_ != 304;
-      return;
+    const ParseResult result = head_parser_.parse(input());
+    if (result.status == Parse::bad) throw ConnectionError("the answer is not HTTP: " + std::string(result.why));
+    if (result.status == Parse::need_more) {
+      if (!ended_) return false;
+      throw ConnectionError(input().empty() ? "the service closed the connection without an answer" : "the answer broke off");
     }
+    const ResponseHead& head = head_parser_.head();
+    begin_ += result.consumed;
+    status_ = head.status;
+    if (status_ == 101) throw ConnectionError("the service wants to speak something else than HTTP");
+    if (status_ >= 200) {
+      const bool bodyless = status_ == 204 || status_ == 304;
+      content_type_ = std::string(head.content_type);
+      streaming_ = head.chunked && !bodyless;
+      length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
+      reusable_ = head.keep_alive && (streaming_ || length_);
+      if (length_.value_or(0) > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
+      phase_ = streaming_ ? Phase::chunks : Phase::body;
+      return true;
+    }
+    if (++interim_ > most_interim) throw ConnectionError("the service answered with interim answers only");
     head_parser_.reset();
   }
-  throw ConnectionError("the service answered with interim answers only");
 }
 
-inline std::optional<json> Exchange::next() {
-  if (done_) return std::nullopt;
-  if (streaming_) return next_item();
-  done_ = true;
-  json body = whole_body();
-  const bool failed = status_ < 200 || status_ > 299;
-  if (failed) throw_reply(status_, body);
-  if (body.is_object() && body.contains("error")) throw_reply(500, body);
-  return body;
-}
-
-inline json Exchange::whole_body() {
-  if (status_ == 204 || status_ == 304) return json(nullptr);
-  const auto length = head().content_length;
-  if (length && *length > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
-  while (length ? input().size() < *length : !end_of_input_) {
-    if (end_of_input_) throw ConnectionError("the answer broke off");
+inline ResponseReader::Step ResponseReader::read_body() {
+  if (length_ ? input().size() < *length_ : !ended_) {
+    if (ended_) throw ConnectionError("the answer broke off");
     if (input().size() > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
-    require_more(timeouts_.idle);
+    return Step::need_more;
   }
-  return decoded(length ? input().substr(0, static_cast<std::size_t>(*length)) : input());
+  const std::size_t size = length_ ? static_cast<std::size_t>(*length_) : input().size();
+  item_ = decoded(input().substr(0, size));
+  begin_ += size;
+  phase_ = Phase::done;
+  if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
+  if (item_.is_object() && item_.contains("error")) throw_reply(500, item_);
+  return Step::item;
 }
 
-inline std::optional<json> Exchange::next_item() {
+inline ResponseReader::Step ResponseReader::read_chunk() {
   for (;;) {
     const ParseResult result = chunks_.next(input());
     if (result.status == Parse::bad) throw ConnectionError("the stream is broken: " + std::string(result.why));
     if (result.status == Parse::complete) {
-      const std::string_view data = chunks_.data();
+      end_mark_ = chunks_.last();
+      if (!end_mark_) item_ = decoded(chunks_.data());
       begin_ += result.consumed;
-      finished_ = chunks_.last();
-      // Only the end of the connection tells whether an end mark was the last one: delegated streams have several.
-      if (!finished_) return decoded(data);
-      continue;
+      if (!end_mark_ && (status_ < 200 || status_ > 299)) throw_reply(status_, item_);
+      if (!end_mark_) return Step::item;
+      // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have several end marks.
+      if (!reusable_) continue;
+      phase_ = Phase::done;
+      return Step::done;
     }
-    if (end_of_input_) break;
-    require_more(timeouts_.idle);
+    if (!ended_) return Step::need_more;
+    phase_ = Phase::done;
+    if (!end_mark_ || !input().empty()) throw ConnectionError("Incomplete result, missing end-of-stream marker");
+    return Step::done;
   }
-  done_ = true;
-  if (!finished_ || !input().empty()) throw ConnectionError("Incomplete result, missing end-of-stream marker");
-  return std::nullopt;
 }
 
 /// RPC types as values, events as maps, everything else as `{"mimetype": ..., "data": ...}`.
-inline json Exchange::decoded(std::string_view body) const {
+inline json ResponseReader::decoded(std::string_view body) const {
   json value;
   CodecError error;
   const std::string type = content_type_.substr(0, content_type_.find(';'));
-  if (body.empty() && !streaming_) return json(nullptr);
+  if (body.empty() && !streaming_) return value;
   if (type == "application/x-msgpack") {
     error = decode_msgpack(body, value, limits_.depth);
   } else if (type == "application/json") {
@@ -7721,6 +7716,96 @@ inline json Exchange::decoded(std::string_view body) const {
   }
   if (error) throw ConnectionError("the answer cannot be decoded: " + std::string(error.why));
   return value;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/exchange.hpp ========
+// SPDX-License-Identifier: MIT
+// client/exchange.hpp: one call over one connection, waiting where there is something to wait for.
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// How long a client waits; zero waits for as long as it takes.
+struct Timeouts {
+  std::chrono::milliseconds connect{5'000};
+  std::chrono::milliseconds first_byte{0};  ///< from the request to the head of the answer
+  std::chrono::milliseconds idle{0};        ///< between two parts of an answer, or of a request
+};
+
+namespace detail {
+
+/// Blocking; for one thread.
+class Exchange {
+ public:
+  /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer. Throws ConnectionError.
+  Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
+
+  /// True if the answer is a stream of items, false if it is one result.
+  bool streaming() const noexcept { return reader_.streaming(); }
+  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError if the answer broke off.
+  std::optional<json> next();
+
+ private:
+  void send(std::string_view bytes);
+  void receive(std::chrono::milliseconds patience);
+  static std::chrono::steady_clock::time_point until(std::chrono::milliseconds patience);
+
+  UniqueFd socket_;
+  Timeouts timeouts_;
+  ResponseReader reader_;
+};
+
+inline Exchange::Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request)
+    : socket_(std::move(socket)), timeouts_(timeouts), reader_(limits) {
+  send(request);
+  while (reader_.advance() == ResponseReader::Step::need_more) receive(timeouts_.first_byte);
+}
+
+inline std::chrono::steady_clock::time_point Exchange::until(std::chrono::milliseconds patience) {
+  return std::chrono::steady_clock::now() + (patience.count() > 0 ? patience : std::chrono::hours(24 * 365));
+}
+
+inline void Exchange::send(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = send_some(socket_.get(), bytes);
+    if (n >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      if (!wait_for(socket_.get(), POLLOUT, until(timeouts_.idle))) throw ConnectionError("the service does not read");
+    } else {
+      return;  // an early refusal may be waiting to be read
+    }
+  }
+}
+
+inline void Exchange::receive(std::chrono::milliseconds patience) {
+  constexpr std::size_t block = 64 * 1024;
+  for (;;) {
+    char* room = reader_.prepare(block);
+    const ssize_t n = retry_interrupted([&] { return ::recv(socket_.get(), room, block, MSG_DONTWAIT); });
+    if (n > 0) return reader_.received(static_cast<std::size_t>(n));
+    if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return reader_.end_of_input();
+    if (!wait_for(socket_.get(), POLLIN, until(patience))) throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
+  }
+}
+
+inline std::optional<json> Exchange::next() {
+  for (;;) {
+    const ResponseReader::Step step = reader_.advance();
+    if (step == ResponseReader::Step::item) return reader_.take();
+    if (step == ResponseReader::Step::done) return std::nullopt;
+    receive(timeouts_.idle);
+  }
 }
 
 }  // namespace detail

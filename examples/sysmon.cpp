@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -57,7 +58,7 @@ class Monitor {
       if (key == "MemTotal:") total = value;
       if (key == "MemAvailable:") available = value;
     }
-    return total > 0 ? 100 * (total - available) / total : 0;
+    return total > 0 ? tenths(100 * (total - available) / total) : 0;
   }
 
   std::vector<Process> busiest(std::size_t count) {
@@ -96,8 +97,10 @@ class Monitor {
     const bool known = before != cpu_times_.end() && elapsed > 0;
     const double cpu = known ? (cpu_time - before->second) / elapsed : age > 0 ? cpu_time / age : 0;
     const long memory_kb = std::stol(fields[21]) * (::sysconf(_SC_PAGESIZE) / 1024);
-    processes.push_back({pid, line.substr(open + 1, close - open - 1), 100 * cpu, memory_kb});
+    processes.push_back({pid, line.substr(open + 1, close - open - 1), tenths(100 * cpu), memory_kb});
   }
+
+  static double tenths(double value) { return std::round(value * 10) / 10; }
 
   static double seconds_since_boot() {
     double seconds = 0;

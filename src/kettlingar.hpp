@@ -63,6 +63,7 @@
 #include "service/builtins.hpp"
 #include "service/kitten.hpp"
 
+#include "client/response.hpp"
 #include "client/exchange.hpp"
 #include "client/client.hpp"
 

@@ -88,7 +88,10 @@ inline Task<void> Connection::run_stream() {
   }
   writer_ = nullptr;
   call_->stream.reset();
-  if (phase_ == Phase::closed) co_return;
+  if (phase_ == Phase::closed) {
+    log_request(writer.status(), "gone", bytes);
+    co_return;
+  }
   style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
   log_request(writer.status(), "stream", bytes + out_.size());
   end_request();

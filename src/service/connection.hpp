@@ -50,7 +50,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   enum class Phase { idle, head, body, handling, streaming, writing, lingering, closed };
-  enum class Next { read, write, handle, close };
+  /// What to wait for, or to go on without.
+  enum class Next { go_on, read, write, handle, close };
   enum class StreamState { going, waiting, ended };
   /// A refusal that does not depend on the body; status 0: none.
   struct Refusal {
@@ -184,8 +185,8 @@ inline Connection::Next Connection::advance() {
     if (phase_ == Phase::closed || close_after_) return Next::close;
     if (out_.size() - sent_ >= flush_threshold) return Next::write;
     const Next next = head_size_ == 0 ? at_head() : at_body();
-    // A plain handler has answered: the next request may be here already, and its answer can leave with this one.
-    if (next != Next::write) return next;
+    // After a plain handler has answered, the next request may be here already, and its answer can leave with this one.
+    if (next != Next::go_on) return next;
   }
 }
 
@@ -220,7 +221,7 @@ inline Connection::Next Connection::at_head() {
   }
   head_size_ = result.consumed;
   begin_body();
-  return close_after_ ? Next::close : Next::write;
+  return Next::go_on;
 }
 
 inline Connection::Next Connection::at_body() {
@@ -239,8 +240,7 @@ inline Connection::Next Connection::at_body() {
     return Next::close;
   }
   dispatch();
-  if (call_) return Next::handle;
-  return close_after_ ? Next::close : Next::write;
+  return call_ ? Next::handle : Next::go_on;
 }
 
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what was announced.
@@ -293,6 +293,7 @@ inline bool Connection::send_now() {
 // A reader that takes nothing for `write_timeout`, vanishes, or is there when the service ends: close() ends the wait.
 inline Task<void> Connection::flush() {
   const Phase before = phase_;
+  const Clock::time_point deadline = deadline_;
   while (phase_ != Phase::closed) {
     enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
     asio::error_code error;
@@ -300,7 +301,7 @@ inline Task<void> Connection::flush() {
     if (error) close();
     if (send_now()) break;
   }
-  if (phase_ != Phase::closed) enter(before, Clock::time_point::max());
+  if (phase_ != Phase::closed) enter(before, deadline);
 }
 
 /// Lets a refused peer that is still sending read the answer: a plain close would make the kernel drop it (RFC 9112 9.6).

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -124,11 +125,13 @@ class Kitten {
   /// service's own thread (from a handler) it does not wait.
   void stop();
 
-  /// `http://127.0.0.1:1234`; empty while not running, or without TCP.
+  // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
+
+  /// `http://127.0.0.1:1234`; empty without TCP.
   const std::string& url() const noexcept { return server_->tcp_url(); }
-  /// Path of the unix socket; empty while not running, or without.
+  /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return server_->socket_path(); }
-  /// What callers of private methods have to know. Empty before the start.
+  /// What callers of private methods have to know.
   const std::string& token() const noexcept { return server_->token.text(); }
 
   /// The built-in options, to be changed before the service starts.
@@ -167,6 +170,7 @@ class Kitten {
   detail::ConfigHooks hooks_;
   std::function<void()> shutdown_hook_;
   std::function<void()> on_quit_;
+  std::mutex thread_mutex_;
   std::thread thread_;
   std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
 };
@@ -219,7 +223,9 @@ inline void Kitten::run() {
 }
 
 inline void Kitten::start_thread() {
-  if (thread_.joinable()) throw StartError("the service runs already");
+  const std::lock_guard lock(thread_mutex_);
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
   open();
   thread_ = std::thread([this] { serve(); });
 }
@@ -233,7 +239,9 @@ inline void Kitten::shut_down() {
 
 inline void Kitten::stop() {
   if (serving_) asio::post(loop_, [this] { shut_down(); });
-  if (thread_.joinable() && thread_.get_id() != std::this_thread::get_id()) thread_.join();
+  if (loop_.get_executor().running_in_this_thread()) return;
+  const std::lock_guard lock(thread_mutex_);
+  if (thread_.joinable()) thread_.join();
 }
 
 }  // namespace v0_1

@@ -43,6 +43,8 @@ inline void Server::open_files_and_listeners() {
   lock_ = InstanceLock(directory + "/" + settings.worker_name + ".lock");
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 
+  tcp_url_.clear();
+  socket_path_.clear();
   std::string url = "http://unix-domain:0";
   UniqueFd tcp;
   UniqueFd local;
@@ -59,7 +61,8 @@ inline void Server::open_files_and_listeners() {
   if (settings.worker_use_unixdomain) {
     remove_stale_socket(socket_file(settings));
     local = listen_unix(socket_file(settings), settings.worker_listen_queue);
-    socket_ = OwnedFile(socket_file(settings));
+    socket_path_ = socket_file(settings);
+    socket_ = OwnedFile(socket_path_);
   }
   spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (tcp) listen_on(std::move(tcp), false);
@@ -82,7 +85,6 @@ inline void Server::start() {
     url_.remove();
     socket_.remove();
     lock_.release();
-    tcp_url_.clear();
     throw;
   }
   state_ = State::running;

@@ -54,7 +54,7 @@ class Server : public std::enable_shared_from_this<Server> {
   /// `http://127.0.0.1:1234`, without prefix and token; empty without TCP.
   const std::string& tcp_url() const noexcept { return tcp_url_; }
   /// Path of the unix socket; empty without.
-  const std::string& socket_path() const noexcept { return socket_.path(); }
+  const std::string& socket_path() const noexcept { return socket_path_; }
 
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
@@ -98,6 +98,7 @@ class Server : public std::enable_shared_from_this<Server> {
   OwnedFile socket_;
   OwnedFile url_;
   std::string tcp_url_;
+  std::string socket_path_;
   UniqueFd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;

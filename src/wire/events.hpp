@@ -101,6 +101,31 @@ inline CodecError event_data(const json& item, std::string& out, int depth) {
   return {};
 }
 
+/// The lines of one event into `event`, a still empty map.
+inline CodecError read_event(std::string_view text, json& event) {
+  constexpr std::size_t most_keys = 16;
+  text = text.substr(0, text.find_last_not_of(" \t\n\v\f\r") + 1);  // npos + 1 is 0
+  while (!text.empty()) {
+    const std::string_view line = take_line(text);
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos) return bad_body("a line of an event has no colon");
+    std::string key;
+    append_utf8(key, line.substr(0, colon));
+    const std::string_view value = line.substr((std::min)(colon + 2, line.size()));
+    const auto known = event.find(key);
+    if (known != event.end()) {
+      auto& joined = *known->get_ptr<std::string*>();
+      joined += '\n';
+      append_utf8(joined, value);
+    } else if (event.size() == most_keys) {
+      return bad_body("an event has too many keys");
+    } else {
+      append_utf8(*(event[key] = "").get_ptr<std::string*>(), value);
+    }
+  }
+  return {};
+}
+
 }  // namespace detail
 
 inline CodecError append_event(const json& item, std::string& out, int depth) {
@@ -121,30 +146,10 @@ inline CodecError append_event(const json& item, std::string& out, int depth) {
 }
 
 inline CodecError parse_event(std::string_view text, json& out) {
-  constexpr std::size_t most_keys = 16;
-  out = nullptr;
-  text = text.substr(0, text.find_last_not_of(" \t\n\v\f\r") + 1);  // npos + 1 is 0
   json event = json::value_t::object;
-  while (!text.empty()) {
-    const std::string_view line = detail::take_line(text);
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos) return detail::bad_body("a line of an event has no colon");
-    std::string key;
-    append_utf8(key, line.substr(0, colon));
-    const std::string_view value = line.substr((std::min)(colon + 2, line.size()));
-    const auto known = event.find(key);
-    if (known != event.end()) {
-      auto& joined = *known->get_ptr<std::string*>();
-      joined += '\n';
-      append_utf8(joined, value);
-    } else if (event.size() == most_keys) {
-      return detail::bad_body("an event has too many keys");
-    } else {
-      append_utf8(*(event[key] = "").get_ptr<std::string*>(), value);
-    }
-  }
-  out = std::move(event);
-  return {};
+  const CodecError error = detail::read_event(text, event);
+  out = error ? json() : std::move(event);
+  return error;
 }
 
 }  // namespace v0_1

@@ -23,29 +23,26 @@ inline namespace v0_1 {
 
 /// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
 /// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
-/// but
-///   such a string in them is an error.
+///   but such a string in them is an error.
 /// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
 /// - If a key occurs twice, the last value wins, at the place of the first.
 /// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
-/// order
-///   mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
+///   order mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
 /// Takes less than 64 bytes of memory for each byte of text. Throws nothing but std::bad_alloc.
 [[nodiscard]] CodecError decode_json(std::string_view text, json& out, int depth = Limits{}.depth);
 
 /// How encode_json writes.
 enum class JsonStyle {
   compact,   ///< no blanks, UTF-8
-  spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: byte for byte what Python writes
+  spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
   terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
 };
 
 /// Append `value` (kt::json or nlohmann::json) as JSON. `out` is unchanged after an error: text with more than `depth`
-/// maps and lists inside each other, a subtype above 255, a discarded value. Throws nothing but std::bad_alloc.
-/// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer and becomes a plain
-/// number.
-///   Any other subtype is a MessagePack ext code, -128 to 127: `{"__ext__": [code, "base64"]}`, not understood on
-///   reading.
+/// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
+/// but std::bad_alloc.
+/// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
+///   subtypes are MessagePack ext codes, -128 to 127: `{"__ext__": [code, "base64"]}`, which readers leave as it is.
 /// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
 /// - Malformed UTF-8 becomes U+FFFD.
 template <class Json>
@@ -61,8 +58,12 @@ class JsonBuilder {
   JsonBuilder(std::size_t size, const std::vector<std::string_view>& integers, int depth)
       : size_(size), integers_(integers), depth_(depth) {}
 
-  /// The value, once the parser has succeeded.
+  /// Hand out the value, or null and the error.
   CodecError finish(json& out);
+  bool fail(std::string_view why) {
+    error_ = bad_body(why);
+    return false;
+  }
 
   bool null() { return put(json::value_t::null).is_null(); }
   bool boolean(bool value) { return put<bool>(json::value_t::boolean, value); }
@@ -82,10 +83,6 @@ class JsonBuilder {
   bool parse_error(std::size_t position, const std::string& token, const nlohmann::detail::exception& error);
 
  private:
-  bool fail(std::string_view why) {
-    error_ = bad_body(why);
-    return false;
-  }
   json& put(json::value_t type) { return values_.emplace_back(type); }
   template <class T>
   bool put(json::value_t type, const T& value) {
@@ -207,7 +204,7 @@ inline bool JsonBuilder::parse_error(std::size_t position, const std::string&,
 }
 
 inline CodecError JsonBuilder::finish(json& out) {
-  if (!error_) out = std::move(values_.front());
+  out = error_ ? json() : std::move(values_.front());
   return error_;
 }
 
@@ -375,17 +372,20 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
 }  // namespace detail
 
 inline CodecError decode_json(std::string_view text, json& out, int depth) {
-  out = nullptr;
-  // nlohmann's lexer skips a byte order mark and takes NUL for the end of the text, whatever follows.
-  if (text.starts_with("\xEF\xBB\xBF")) return detail::bad_body("JSON starts with a byte order mark");
-  if (text.find('\0') != std::string_view::npos) return detail::bad_body("not JSON");
   std::string cut;
   std::vector<std::string_view> integers;
   if (detail::has_long_integers(text)) text = cut = detail::cut_integers(text, integers);
   detail::JsonBuilder builder(text.size(), integers, depth);
-  // Not through json::sax_parse, which would compile the readers of four binary formats into every user's program.
-  auto input = nlohmann::detail::input_adapter(text.data(), text.data() + text.size());
-  nlohmann::detail::parser<json, decltype(input)>(std::move(input)).sax_parse(&builder);
+  // nlohmann's lexer skips a byte order mark and takes NUL for the end of the text, whatever follows.
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    builder.fail("JSON starts with a byte order mark");
+  } else if (text.find('\0') != std::string_view::npos) {
+    builder.fail("not JSON");
+  } else {
+    // Not through json::sax_parse, which would compile the readers of four binary formats into every user's program.
+    auto input = nlohmann::detail::input_adapter(text.data(), text.data() + text.size());
+    nlohmann::detail::parser<json, decltype(input)>(std::move(input)).sax_parse(&builder);
+  }
   return builder.finish(out);
 }
 

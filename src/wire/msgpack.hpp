@@ -32,8 +32,9 @@ inline namespace v0_1 {
 [[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
 
 /// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
-/// unchanged after an error: more than `depth` maps and lists inside each other, a count or length above 2^32-1, a
-/// subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD. Throws nothing but std::bad_alloc.
+/// unchanged after an error: more than `depth` maps and lists inside each other (the depth of recursion), a count or
+/// length above 2^32-1, a subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD; ext values as they
+/// are. Throws nothing but std::bad_alloc.
 template <class Json>
 [[nodiscard]] CodecError encode_msgpack(const Json& value, std::string& out, int depth = Limits{}.depth);
 
@@ -122,11 +123,10 @@ class MsgpackReader {
 };
 
 inline CodecError MsgpackReader::read(json& out) {
-  out = nullptr;
   bool more = true;
   while (more && value() && close_full()) more = !open_.empty() && next_item();
   if (!error_ && at_ != end_) fail("bytes after the MessagePack value");
-  if (!error_) out = std::move(root_);
+  out = error_ ? json() : std::move(root_);  // only now: the bytes may be part of `out`
   return error_;
 }
 

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+// client/response.hpp: the answer to one call, from bytes to values and exceptions; does no I/O.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../base/errors.hpp"
+#include "../base/limits.hpp"
+#include "../wire/events.hpp"
+#include "../wire/http_body.hpp"
+#include "../wire/http_head.hpp"
+#include "../wire/http_writer.hpp"
+#include "../wire/json_text.hpp"
+#include "../wire/msgpack.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write bare LF, give
+/// no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty stream.
+class ResponseReader {
+ public:
+  /// `limits` must outlive the reader.
+  explicit ResponseReader(const Limits& limits) : limits_(limits), head_parser_(limits), chunks_(limits) {}
+
+  /// Room for `size` more bytes of input; received() says how many of them have come.
+  char* prepare(std::size_t size);
+  void received(std::size_t size) { end_ += size; }
+  /// The connection has ended.
+  void end_of_input() { ended_ = true; }
+
+  enum class Step { need_more, head, item, done };
+  /// Goes on as far as the input allows. Step::head comes once, before anything else: streaming() is known then. Step::item: one
+  /// item, or the result, can be taken. Throws ConnectionError if the input is not an answer, or broke off; otherwise the Error that the service answered with.
+  Step advance();
+  json take() { return std::move(item_); }
+
+  bool streaming() const noexcept { return streaming_; }
+
+ private:
+  enum class Phase { head, body, chunks, done };
+
+  bool read_head();
+  Step read_body();
+  Step read_chunk();
+  json decoded(std::string_view body) const;
+  std::string_view input() const noexcept { return std::string_view(buffer_).substr(begin_, end_ - begin_); }
+
+  const Limits& limits_;
+  std::string buffer_;
+  std::size_t begin_ = 0;  ///< [begin_, end_) is not consumed yet
+  std::size_t end_ = 0;
+  bool ended_ = false;
+  Phase phase_ = Phase::head;
+  ResponseHeadParser head_parser_;
+  ChunkParser chunks_;
+  int interim_ = 0;
+  int status_ = 0;
+  std::optional<std::uint64_t> length_;
+  std::string content_type_;
+  bool streaming_ = false;
+  bool reusable_ = false;   ///< the service leaves the connection open after this answer
+  bool end_mark_ = false;  ///< the last chunk so far was one
+  json item_;
+};
+
+/// What a status and an error body stand for. Never returns.
+[[noreturn]] void throw_reply(int status, const json& body);
+
+inline std::vector<NeededVariable> needed_variables(const json& body) {
+  std::vector<NeededVariable> needed;
+  if (!body.is_object() || !body.contains("needed_vars") || !body["needed_vars"].is_array()) return needed;
+  for (const json& entry : body["needed_vars"]) {
+    const auto field = [&](const char* key) {
+      return entry.is_object() && entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>() : std::string();
+    };
+    if (!field("name").empty()) needed.push_back({field("name"), field("type"), field("comment"), entry.value("default", json(nullptr))});
+  }
+  return needed;
+}
+
+inline void throw_reply(int status, const json& body) {
+  std::string text(reason_phrase(status));
+  if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
+  std::vector<NeededVariable> needed = needed_variables(body);
+  if (status == 423 || !needed.empty()) {
+    throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));
+  }
+  const std::string message = "HTTP " + std::to_string(status) + ": " + text;
+  if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
+  if (status == 404) throw NotFound(message);
+  if (status >= 400 && status < 500) throw InvalidArgument(message, status);
+  throw Error(status, message);
+}
+
+inline char* ResponseReader::prepare(std::size_t size) {
+  if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
+    buffer_.erase(0, begin_);
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  if (buffer_.size() - end_ < size) buffer_.resize((std::max)(end_ + size, buffer_.size() * 2));
+  return buffer_.data() + end_;
+}
+
+inline ResponseReader::Step ResponseReader::advance() {
+  switch (phase_) {
+    case Phase::head:
+      return read_head() ? Step::head : Step::need_more;
+    case Phase::body:
+      return read_body();
+    case Phase::chunks:
+      return read_chunk();
+    case Phase::done:
+      break;
+  }
+  return Step::done;
+}
+
+/// True when the final head is there.
+inline bool ResponseReader::read_head() {
+  constexpr int most_interim = 10;
+  constexpr std::string_view bare_end_mark = "0\r\n\r\n";
+  for (;;) {
+    if (!input().empty() && bare_end_mark.starts_with(input()) && (input() == bare_end_mark || !ended_)) {
+      if (input() != bare_end_mark) return false;
+      begin_ = end_;
+      streaming_ = true;
+      phase_ = Phase::done;
+      return true;
+    }
+    const ParseResult result = head_parser_.parse(input());
+    if (result.status == Parse::bad) throw ConnectionError("the answer is not HTTP: " + std::string(result.why));
+    if (result.status == Parse::need_more) {
+      if (!ended_) return false;
+      throw ConnectionError(input().empty() ? "the service closed the connection without an answer" : "the answer broke off");
+    }
+    const ResponseHead& head = head_parser_.head();
+    begin_ += result.consumed;
+    status_ = head.status;
+    if (status_ == 101) throw ConnectionError("the service wants to speak something else than HTTP");
+    if (status_ >= 200) {
+      const bool bodyless = status_ == 204 || status_ == 304;
+      content_type_ = std::string(head.content_type);
+      streaming_ = head.chunked && !bodyless;
+      length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
+      reusable_ = head.keep_alive && (streaming_ || length_);
+      if (length_.value_or(0) > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
+      phase_ = streaming_ ? Phase::chunks : Phase::body;
+      return true;
+    }
+    if (++interim_ > most_interim) throw ConnectionError("the service answered with interim answers only");
+    head_parser_.reset();
+  }
+}
+
+inline ResponseReader::Step ResponseReader::read_body() {
+  if (length_ ? input().size() < *length_ : !ended_) {
+    if (ended_) throw ConnectionError("the answer broke off");
+    if (input().size() > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
+    return Step::need_more;
+  }
+  const std::size_t size = length_ ? static_cast<std::size_t>(*length_) : input().size();
+  item_ = decoded(input().substr(0, size));
+  begin_ += size;
+  phase_ = Phase::done;
+  if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
+  if (item_.is_object() && item_.contains("error")) throw_reply(500, item_);
+  return Step::item;
+}
+
+inline ResponseReader::Step ResponseReader::read_chunk() {
+  for (;;) {
+    const ParseResult result = chunks_.next(input());
+    if (result.status == Parse::bad) throw ConnectionError("the stream is broken: " + std::string(result.why));
+    if (result.status == Parse::complete) {
+      end_mark_ = chunks_.last();
+      if (!end_mark_) item_ = decoded(chunks_.data());
+      begin_ += result.consumed;
+      if (!end_mark_ && (status_ < 200 || status_ > 299)) throw_reply(status_, item_);
+      if (!end_mark_) return Step::item;
+      // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have several end marks.
+      if (!reusable_) continue;
+      phase_ = Phase::done;
+      return Step::done;
+    }
+    if (!ended_) return Step::need_more;
+    phase_ = Phase::done;
+    if (!end_mark_ || !input().empty()) throw ConnectionError("Incomplete result, missing end-of-stream marker");
+    return Step::done;
+  }
+}
+
+/// RPC types as values, events as maps, everything else as `{"mimetype": ..., "data": ...}`.
+inline json ResponseReader::decoded(std::string_view body) const {
+  json value;
+  CodecError error;
+  const std::string type = content_type_.substr(0, content_type_.find(';'));
+  if (body.empty() && !streaming_) return value;
+  if (type == "application/x-msgpack") {
+    error = decode_msgpack(body, value, limits_.depth);
+  } else if (type == "application/json") {
+    error = decode_json(body, value, limits_.depth);
+  } else if (type == "text/event-stream") {
+    error = parse_event(body, value);
+  } else if (streaming_) {
+    return bytes(body);
+  } else {
+    value = json::object();
+    value["mimetype"] = content_type_;
+    value["data"] = type.starts_with("text/") && is_utf8(body) ? json(std::string(body)) : bytes(body);
+  }
+  if (error) throw ConnectionError("the answer cannot be decoded: " + std::string(error.why));
+  return value;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,13 @@
+// expect: a parameter's type must be one that nlohmann_json converts
+#include "kettlingar.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace kt = kettlingar;
+
+struct Opaque {};
+
+void add(kt::Kitten& kitten) {
+  kitten.api("take", [](Opaque) { return 1; }, "Takes.", kt::arg("opaque"));
+}

@@ -1,0 +1,13 @@
+// expect: a result's type must be one that nlohmann_json converts
+#include "kettlingar.hpp"
+
+#include <string>
+#include <string_view>
+
+namespace kt = kettlingar;
+
+struct Opaque {};
+
+void add(kt::Kitten& kitten) {
+  kitten.api("give", [] { return Opaque(); }, "Gives.");
+}
