@@ -4145,6 +4145,7 @@ std::string type_name() {
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -4295,15 +4296,6 @@ json to_json_value(const T& value) {
   }
 }
 
-inline bool equals_ignoring_case(std::string_view text, std::string_view lower) {
-  if (text.size() != lower.size()) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
-    if (c != lower[i]) return false;
-  }
-  return true;
-}
-
 /// Text or bytes as text; nothing for other kinds.
 inline std::optional<std::string> text_of(const json& value) {
   if (value.is_string()) return value.get_ref<const std::string&>();
@@ -4318,10 +4310,10 @@ inline bool to_bool(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (const auto text = text_of(value)) {
     for (const char* yes : {"true", "t", "yes", "y", "on", "1"}) {
-      if (equals_ignoring_case(*text, yes)) return true;
+      if (http::same_word(*text, yes)) return true;
     }
     for (const char* no : {"false", "f", "no", "n", "off", "0"}) {
-      if (equals_ignoring_case(*text, no)) return false;
+      if (http::same_word(*text, no)) return false;
     }
   } else if (value.is_number_integer() && (value == 0 || value == 1)) {
     return value == 1;
@@ -4787,10 +4779,15 @@ class Handler<F, std::tuple<P...>> final : public Method {
     }
   }
 
+  template <class T>
+  static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
+    current = i;
+    if (fallback != nullptr) static_cast<void>(from_json<T>(*fallback));
+  }
   template <std::size_t... i>
   void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
                   std::index_sequence<i...>) const {
-    ((current = i, defaults[i] == nullptr || (static_cast<void>(from_json<Stored<P>>(*defaults[i])), true)), ...);
+    (check_default<Stored<P>>(defaults[i], i, current), ...);
   }
 
   template <std::size_t... i>
@@ -5437,10 +5434,12 @@ inline void configure(const Options& options, const Settings& settings, std::vec
 // SPDX-License-Identifier: MIT
 // service/auth.hpp: the token: made, read, found in a request and compared.
 
-#if defined(__linux__)
+#include <sys/stat.h>
+#if defined(__APPLE__)
 #include <sys/random.h>
 #endif
 
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -5511,7 +5510,7 @@ class Token {
  private:
   static bool filled_in_by_browsers(std::string_view name) noexcept {
     for (const std::string_view other : {"host", "referer", "origin", "cookie", "user-agent"}) {
-      if (equals_ignoring_case(name, other)) return true;
+      if (http::same_word(name, other)) return true;
     }
     return false;
   }
@@ -5571,12 +5570,6 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-inline int form_hex(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /// Decodes one name or value: `+` is a blank, %XX any byte; line ends are usual in text fields. False unless it becomes UTF-8.
 inline bool decode_form_text(std::string_view text, std::string& out) {
   out.clear();
@@ -5585,8 +5578,8 @@ inline bool decode_form_text(std::string_view text, std::string& out) {
       out += text[i] == '+' ? ' ' : text[i];
       continue;
     }
-    const int high = text.size() - i > 2 ? form_hex(text[i + 1]) : -1;
-    const int low = text.size() - i > 2 ? form_hex(text[i + 2]) : -1;
+    const int high = text.size() - i > 2 ? http::hex_value(text[i + 1]) : -1;
+    const int low = text.size() - i > 2 ? http::hex_value(text[i + 2]) : -1;
     if (high < 0 || low < 0) return false;
     out += static_cast<char>(high * 16 + low);
     i += 2;
@@ -6422,17 +6415,17 @@ inline std::string_view media_type(std::string_view content_type) {
 }
 
 inline bool is_msgpack_type(std::string_view type) {
-  return equals_ignoring_case(type, "application/x-msgpack") || equals_ignoring_case(type, "application/msgpack");
+  return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
 /// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
 inline bool Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
-  if (head.sec_fetch_site && equals_ignoring_case(*head.sec_fetch_site, "cross-site")) return true;
+  if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return true;
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty()) {
     const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
-    if (!equals_ignoring_case(name, "localhost") && name != server_->settings.worker_listen_host &&
+    if (!http::same_word(name, "localhost") && name != server_->settings.worker_listen_host &&
         !tcp_address(std::string(name), 0)) {
       return true;
     }
@@ -6440,7 +6433,7 @@ inline bool Connection::foreign_browser() const {
   if (!head.origin) return false;
   std::string_view origin = *head.origin;
   if (!origin.starts_with("http://")) return true;
-  return !equals_ignoring_case(origin.substr(7), std::string(host));
+  return !http::same_word(origin.substr(7), std::string(host));
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
@@ -6503,9 +6496,9 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
   if (is_msgpack_type(type)) {
     if (!server_->settings.worker_use_msgpack) return refuse_with(415, "msgpack is switched off");
     error = decode_msgpack(body, arguments, server_->limits.depth);
-  } else if (equals_ignoring_case(type, "application/json") || (type.empty() && body.front() == '{')) {
+  } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
     error = decode_json(body, arguments, server_->limits.depth);
-  } else if (equals_ignoring_case(type, "application/x-www-form-urlencoded")) {
+  } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
     error = decode_form(body, arguments);
   } else {
     return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");

@@ -10,6 +10,9 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <bit>
+#include <cmath>
+#include <cstdint>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -1643,6 +1646,25 @@ class CodecRandom {
   std::uint64_t state_;
 };
 
+/// The event as text, or the slug of the error.
+std::string codec_event(const kt::json& item) {
+  std::string out = "before";
+  const kt::CodecError error = kt::append_event(item, out);
+  CHECK(out.substr(0, 6) == "before");
+  if (!error) return out.substr(6);
+  CHECK(out == "before");
+  return std::string(error.slug);
+}
+
+std::string codec_read_event(std::string_view text) {
+  const Block block(text);
+  kt::json value = "left over";
+  const kt::CodecError error = kt::parse_event(block.text(), value);
+  if (!error) return codec_shown(value);
+  CHECK(value.is_null());
+  return std::string(error.slug);
+}
+
 /// One row of the vectors file: `hex` must decode to the value that the row names.
 void codec_check_vector(const kt::json& row, const std::string& hex) {
   CAPTURE(hex);
@@ -2820,23 +2842,6 @@ TEST_SUITE("wire/json_text") {
 }
 
 TEST_SUITE("wire/events") {
-  std::string codec_event(const kt::json& item) {
-    std::string out = "before";
-    const kt::CodecError error = kt::append_event(item, out);
-    CHECK(out.substr(0, 6) == "before");
-    if (!error) return out.substr(6);
-    CHECK(out == "before");
-    return std::string(error.slug);
-  }
-  std::string codec_read_event(std::string_view text) {
-    const Block block(text);
-    kt::json value = "left over";
-    const kt::CodecError error = kt::parse_event(block.text(), value);
-    if (!error) return codec_shown(value);
-    CHECK(value.is_null());
-    return std::string(error.slug);
-  }
-
   TEST_CASE("events are written as Python does") {
     struct Row {
       std::string_view item, text;
@@ -2933,6 +2938,30 @@ TEST_SUITE("wire/events") {
     CHECK(codec_read_event(many + "3: y").find("\"x\ny\"") != std::string::npos);
     CHECK(codec_read_event(many + "16: x") == "bad-body");
     CHECK(codec_read_event(codec_repeat("data: x\n", 100000)).size() == 200011);
+  }
+
+  TEST_CASE("what is read may be part of where the value goes, and may be nothing at all") {
+    kt::json value = "\x91\x01";
+    CHECK(!kt::decode_msgpack(value.get_ref<const std::string&>(), value));
+    CHECK(value == kt::json::array({1}));
+    value = "{\"a\": \"a long string that lives on the heap\"}";
+    CHECK(!kt::decode_json(value.get_ref<const std::string&>(), value));
+    CHECK(value["a"] == "a long string that lives on the heap");
+    value = "data: a long string that lives on the heap";
+    CHECK(!kt::parse_event(value.get_ref<const std::string&>(), value));
+    CHECK(value["data"] == "a long string that lives on the heap");
+    const std::string_view nothing;
+    CHECK(kt::decode_msgpack(nothing, value));
+    CHECK(kt::decode_json(nothing, value));
+    CHECK(!kt::parse_event(nothing, value));
+    CHECK(value == kt::json::object());
+    CHECK(kt::is_utf8(nothing));
+    CHECK(kt::decode_base64(nothing) == kt::Bytes());
+    std::string out;
+    kt::append_utf8(out, nothing);
+    kt::append_base64(out, nothing);
+    CHECK(out.empty());
+    CHECK(codec_packed(kt::json::binary({})) == "\xC4\0"s);
   }
 
   TEST_CASE("what was written as an event is read back") {

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "../base/log.hpp"
 #include "../os/state.hpp"
 #include "../service/settings.hpp"
 #include "exchange.hpp"

@@ -2,10 +2,12 @@
 // service/auth.hpp: the token: made, read, found in a request and compared.
 #pragma once
 
-#if defined(__linux__)
+#include <sys/stat.h>
+#if defined(__APPLE__)
 #include <sys/random.h>
 #endif
 
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -80,7 +82,7 @@ class Token {
  private:
   static bool filled_in_by_browsers(std::string_view name) noexcept {
     for (const std::string_view other : {"host", "referer", "origin", "cookie", "user-agent"}) {
-      if (equals_ignoring_case(name, other)) return true;
+      if (http::same_word(name, other)) return true;
     }
     return false;
   }

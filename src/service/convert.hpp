@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -14,6 +15,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/json.hpp"
+#include "../wire/http_fields.hpp"
 #include "../wire/json_text.hpp"
 #include "../wire/text.hpp"
 #include "signature.hpp"
@@ -160,15 +162,6 @@ json to_json_value(const T& value) {
   }
 }
 
-inline bool equals_ignoring_case(std::string_view text, std::string_view lower) {
-  if (text.size() != lower.size()) return false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + ('a' - 'A')) : text[i];
-    if (c != lower[i]) return false;
-  }
-  return true;
-}
-
 /// Text or bytes as text; nothing for other kinds.
 inline std::optional<std::string> text_of(const json& value) {
   if (value.is_string()) return value.get_ref<const std::string&>();
@@ -183,10 +176,10 @@ inline bool to_bool(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (const auto text = text_of(value)) {
     for (const char* yes : {"true", "t", "yes", "y", "on", "1"}) {
-      if (equals_ignoring_case(*text, yes)) return true;
+      if (http::same_word(*text, yes)) return true;
     }
     for (const char* no : {"false", "f", "no", "n", "off", "0"}) {
-      if (equals_ignoring_case(*text, no)) return false;
+      if (http::same_word(*text, no)) return false;
     }
   } else if (value.is_number_integer() && (value == 0 || value == 1)) {
     return value == 1;

@@ -6,18 +6,13 @@
 #include <string_view>
 
 #include "../base/json.hpp"
+#include "../wire/http_fields.hpp"
 #include "../wire/text.hpp"
 #include "bind.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
-inline int form_hex(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  const char lower = static_cast<char>(c | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
 
 /// Decodes one name or value: `+` is a blank, %XX any byte; line ends are usual in text fields. False unless it becomes UTF-8.
 inline bool decode_form_text(std::string_view text, std::string& out) {
@@ -27,8 +22,8 @@ inline bool decode_form_text(std::string_view text, std::string& out) {
       out += text[i] == '+' ? ' ' : text[i];
       continue;
     }
-    const int high = text.size() - i > 2 ? form_hex(text[i + 1]) : -1;
-    const int low = text.size() - i > 2 ? form_hex(text[i + 2]) : -1;
+    const int high = text.size() - i > 2 ? http::hex_value(text[i + 1]) : -1;
+    const int low = text.size() - i > 2 ? http::hex_value(text[i + 2]) : -1;
     if (high < 0 || low < 0) return false;
     out += static_cast<char>(high * 16 + low);
     i += 2;

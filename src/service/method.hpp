@@ -295,10 +295,15 @@ class Handler<F, std::tuple<P...>> final : public Method {
     }
   }
 
+  template <class T>
+  static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
+    current = i;
+    if (fallback != nullptr) static_cast<void>(from_json<T>(*fallback));
+  }
   template <std::size_t... i>
   void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
                   std::index_sequence<i...>) const {
-    ((current = i, defaults[i] == nullptr || (static_cast<void>(from_json<Stored<P>>(*defaults[i])), true)), ...);
+    (check_default<Stored<P>>(defaults[i], i, current), ...);
   }
 
   template <std::size_t... i>

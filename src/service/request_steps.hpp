@@ -18,17 +18,17 @@ inline std::string_view media_type(std::string_view content_type) {
 }
 
 inline bool is_msgpack_type(std::string_view type) {
-  return equals_ignoring_case(type, "application/x-msgpack") || equals_ignoring_case(type, "application/msgpack");
+  return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
 /// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
 inline bool Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
-  if (head.sec_fetch_site && equals_ignoring_case(*head.sec_fetch_site, "cross-site")) return true;
+  if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return true;
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty()) {
     const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
-    if (!equals_ignoring_case(name, "localhost") && name != server_->settings.worker_listen_host &&
+    if (!http::same_word(name, "localhost") && name != server_->settings.worker_listen_host &&
         !tcp_address(std::string(name), 0)) {
       return true;
     }
@@ -36,7 +36,7 @@ inline bool Connection::foreign_browser() const {
   if (!head.origin) return false;
   std::string_view origin = *head.origin;
   if (!origin.starts_with("http://")) return true;
-  return !equals_ignoring_case(origin.substr(7), std::string(host));
+  return !http::same_word(origin.substr(7), std::string(host));
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
@@ -99,9 +99,9 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
   if (is_msgpack_type(type)) {
     if (!server_->settings.worker_use_msgpack) return refuse_with(415, "msgpack is switched off");
     error = decode_msgpack(body, arguments, server_->limits.depth);
-  } else if (equals_ignoring_case(type, "application/json") || (type.empty() && body.front() == '{')) {
+  } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
     error = decode_json(body, arguments, server_->limits.depth);
-  } else if (equals_ignoring_case(type, "application/x-www-form-urlencoded")) {
+  } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
     error = decode_form(body, arguments);
   } else {
     return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");
