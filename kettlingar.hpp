@@ -67,6 +67,7 @@ struct Limits {
   std::size_t head_bytes = 32 * 1024;              ///< request or status line and all header lines
   std::size_t header_count = 100;                  ///< header lines of one message
   std::size_t body_bytes = 1024 * 1024;            ///< decoded body; `worker_http_request_max_size`
+  std::size_t stranger_body_bytes = 64 * 1024;     ///< the same for callers without the token
   std::size_t chunk_line_bytes = 256;              ///< one chunk-size line with its extensions
   std::size_t trailer_bytes = 8 * 1024;            ///< all trailer lines of one message
   std::size_t trailer_count = 32;                  ///< trailer lines of one message
@@ -3354,6 +3355,7 @@ inline UniqueFd connect_socket(const SocketAddress& address, std::chrono::steady
 // SPDX-License-Identifier: MIT
 // os/state.hpp: where a service keeps its address and token, for its own user only.
 
+#include <poll.h>
 #include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -3431,10 +3433,10 @@ inline void require_private_directory(std::string path) {
 }
 
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns its
-/// inode number. Throws StartError.
+/// inode number. One writer at a time. Throws StartError.
 inline ino_t write_private_file(const std::string& path, std::string_view content) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
-  ::unlink(temporary.c_str());  // left by a killed process that had our number
+  const std::string temporary = path + ".tmp";
+  ::unlink(temporary.c_str());  // left by a process that was killed here
   UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   struct stat info{};
   if (!fd || !write_all(fd.get(), content) || ::fsync(fd.get()) != 0 || ::fstat(fd.get(), &info) != 0 ||
@@ -3500,7 +3502,12 @@ inline InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
     UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
-    if (retry_interrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) return;
+    // Clients hold the lock for a moment to see whether somebody else does.
+    int tries = 5;
+    while (retry_interrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
+      if (--tries == 0) return;
+      ::poll(nullptr, 0, 2);
+    }
     // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects nothing.
     struct stat ours{};
     struct stat named{};
@@ -3515,6 +3522,12 @@ inline InstanceLock::InstanceLock(const std::string& path) {
     file_ = OwnedFile(path, ours.st_ino);
     return;
   }
+}
+
+/// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python services.
+inline bool lock_is_stale(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 
 /// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the name is
@@ -5351,7 +5364,7 @@ inline void check_settings(const Settings& s) {
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
   require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1", "must be positive");
   require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2", "must be positive");
-  require(s.worker_http_request_max_size > 0, "worker_http_request_max_size", "must be positive");
+  require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos && s.worker_url_path.find("//") == std::string::npos,
@@ -5384,6 +5397,10 @@ inline std::string url_file(const Settings& s) {
 }
 inline std::string socket_file(const Settings& s) {
   return state_directory(s) + "/" + s.worker_name + ".sock";
+}
+
+inline std::string lock_file(const Settings& s) {
+  return state_directory(s) + "/" + s.worker_name + ".lock";
 }
 
 /// Paths made absolute, slashes around the prefix dropped: what a process that changes its directory needs.
@@ -5975,6 +5992,9 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return socket_path_; }
 
+  /// What all paths start with, without slashes at its ends, as of the start.
+  const std::string& prefix() const noexcept { return prefix_; }
+
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
   void leave(Connection& connection);
@@ -5985,6 +6005,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Settings settings;
   Options options;
   Limits limits;
+  Limits stranger_limits;  ///< the same for callers without the token
   Log log;
   Registry methods;
   Token token;
@@ -6016,6 +6037,7 @@ class Server : public std::enable_shared_from_this<Server> {
   InstanceLock lock_;
   OwnedFile socket_;
   OwnedFile url_;
+  std::string prefix_;
   std::string tcp_url_;
   std::string socket_path_;
   UniqueFd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
@@ -6108,7 +6130,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Task<void> run_stream();
   StreamState stream_step(StreamWriter& writer);
   void watch_peer();
-  void peer_moved();
+  void look_at_peer();
 
   Task<void> fill();
   bool send_now();
@@ -6140,7 +6162,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool timed_out_ = false;
   bool end_of_input_ = false;
   bool close_after_ = false;  ///< when everything has been sent
-  bool linger_after_ = false;  ///< the peer may still be sending: let it read the answer before the connection goes
+  bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
 
   RequestHeadParser head_parser_;
@@ -6187,7 +6209,7 @@ inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
       }
       if (!c.send_now()) co_await c.flush();
       if (next == Next::close) {
-        if (c.linger_after_) co_await c.linger();
+        co_await c.linger();
         c.close();
       } else if (next == Next::read) {
         co_await c.fill();
@@ -6327,10 +6349,11 @@ inline Task<void> Connection::flush() {
     if (error) close();
     if (send_now()) break;
   }
-  if (phase_ != Phase::closed) enter(before, deadline);
+  if (phase_ != Phase::closed) enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
 }
 
-/// Lets a refused peer that is still sending read the answer: a plain close would make the kernel drop it (RFC 9112 9.6).
+/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would make the
+/// kernel drop what it has not received yet (RFC 9112 9.6).
 inline Task<void> Connection::linger() {
   if (phase_ == Phase::closed || end_of_input_) co_return;
   asio::error_code error;
@@ -6358,18 +6381,17 @@ inline void Connection::expire(Clock::time_point now) {
       return;
     }
     case Phase::streaming:
+    case Phase::handling:
       if (writer_ != nullptr && !writer_->head_written()) {
         writer_->write_head();
         send_now();
-        return;
       }
-      if (!end_of_input_) return;
+      if (!half_closed_) return look_at_peer();
       break;
     case Phase::writing:
       server_->log.write(LogLevel::warning, "timeout: " + peer_.address + " takes nothing, closed");
       break;
     case Phase::idle:
-    case Phase::handling:
     case Phase::lingering:
     case Phase::closed:
       break;
@@ -6446,7 +6468,7 @@ inline Connection::Refusal Connection::refusal() {
   if (head.method == "OPTIONS") return {204, "ok"};
   if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") return {501, "bad-line"};
 
-  route_ = find_route(head, server_->token, server_->settings.worker_url_path);
+  route_ = find_route(head, server_->token, server_->prefix());
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
@@ -6467,18 +6489,19 @@ inline void Connection::begin_body() {
   }
   enter(Phase::body, request_start_ + server_->limits.body_timeout);
 
-  if (const ParseResult fits = check_body_length(head, server_->limits); fits.status == Parse::bad) {
+  refused_ = refusal();
+  const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
+  if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
   }
-  refused_ = refusal();
   const bool has_body = head.chunked || head.content_length.value_or(0) > 0;
   if (refused_.status != 0 && has_body && (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
     // Not worth reading: say so now, and let the connection go.
     style_.keep_alive = false;
-    linger_after_ = true;
     return refuse(refused_);
   }
   if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_) out_ += continue_response;
+  body_ = BodyReader(limits);
   body_.start(head);
 }
 
@@ -6514,7 +6537,7 @@ inline void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
   const RequestHead& head = head_parser_.head();
   // The buffer may have moved since the head was complete, and with it what the route points into.
-  route_ = find_route(head, server_->token, server_->settings.worker_url_path);
+  route_ = find_route(head, server_->token, server_->prefix());
   enter(Phase::handling, Clock::time_point::max());
   request_.emplace(head, peer_, socket_.native_handle(), server_->executor);
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
@@ -6585,7 +6608,6 @@ inline void Connection::refuse_and_close(int status, std::string_view slug, std:
   style_.bare_lf = head_parser_.head().bare_lf;
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
-  linger_after_ = true;
   log_request(status, slug, out_.size() - before);
   end_request();
 }
@@ -6639,8 +6661,8 @@ namespace detail {
 /// How long a stream may keep its reader waiting for the head: Python clients give up after 1 s.
 inline constexpr std::chrono::milliseconds stream_head_after{500};
 
-// While a Task is awaited the peer may vanish; it is carried on, so that its effects are not cut short, and its result is dropped. If the
-// service stops, close() cancels what is awaited.
+// When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that nobody waits for must
+// not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
 inline Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
   if (call_->stream) {
@@ -6648,12 +6670,16 @@ inline Task<void> Connection::finish_call() {
     co_return;
   }
   std::exception_ptr thrown;
+  watch_peer();
   try {
     co_await std::move(call_->pending);
   } catch (...) {
     thrown = std::current_exception();
   }
-  if (phase_ == Phase::closed) co_return;
+  if (phase_ == Phase::closed) {
+    log_request(0, "gone", 0);
+    co_return;
+  }
   if (server_->stopping()) style_.keep_alive = false;
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -6698,13 +6724,15 @@ inline Task<void> Connection::run_stream() {
     writer.write_head();
     state = StreamState::ended;
   }
-  while (state != StreamState::ended && phase_ != Phase::closed) {
+  for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {
     state = stream_step(writer);
-    if (state == StreamState::going && out_.size() < flush_threshold) continue;
+    // Items without bytes count as well: others want to be served.
+    constexpr std::uint32_t most_steps = 8192;
+    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0) continue;
     bytes += out_.size();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
-    if (end_of_input_ && bytes != 0 && phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
     if (phase_ == Phase::closed) break;
     if (state == StreamState::going) {
       co_await asio::post(server_->executor, asio::use_awaitable);
@@ -6724,36 +6752,34 @@ inline Task<void> Connection::run_stream() {
   end_request();
 }
 
-/// Finds out while a generator waits that its reader has gone.
+/// Finds out while a handler works that its caller has gone.
 inline void Connection::watch_peer() {
-  if (watching_ || end_of_input_) return;
+  if (watching_ || half_closed_) return;
   watching_ = true;
   socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const asio::error_code& error) {
     self->watching_ = false;
-    if (!error && self->writer_ != nullptr) self->peer_moved();
+    if (!error && self->call_) self->look_at_peer();
   });
 }
 
-inline void Connection::peer_moved() {
+inline void Connection::look_at_peer() {
+#if defined(POLLRDHUP)
+  constexpr short end_of_input = POLLRDHUP;
+#else
+  constexpr short end_of_input = 0;
+#endif
+  pollfd entry{socket_.native_handle(), static_cast<short>(POLLIN | end_of_input), 0};
+  if (::poll(&entry, 1, 0) <= 0) return watch_peer();
+  if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
-  const ssize_t n = retry_interrupted([&] { return ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
-  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return watch_peer();
-  if (n < 0) return close();
-  pollfd entry{socket_.native_handle(), 0, 0};
-  if (::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLHUP | POLLERR)) != 0) return close();
-  if (n == 0) {
-    // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing more to say
-    // (nc -N). Such a one gets what comes within the linger time; every item that it takes renews that.
-    end_of_input_ = true;
-    if (phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
-    return;
-  }
-  // The next request is here already; it has to wait. From now on only an error tells that the peer has gone.
-  watching_ = true;
-  socket_.async_wait(Socket::wait_error, [self = shared_from_this()](const asio::error_code& error) {
-    self->watching_ = false;
-    if (!error && self->writer_ != nullptr) self->close();
-  });
+  half_closed_ = (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  const Limits& limits = server_->limits;
+  if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
+  // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing more to say
+  // (nc -N). Such a one gets what comes in time; every item that it takes renews that. Where the next request is here already, readiness
+  // tells nothing any more, so that is looked at again.
+  const bool patient = half_closed_ && phase_ == Phase::handling;
+  enter(phase_, Clock::now() + (patient ? limits.idle_timeout : limits.linger_timeout));
 }
 
 }  // namespace detail
@@ -6777,6 +6803,8 @@ inline void Server::apply_settings() {
   limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
   limits.body_bytes = settings.worker_http_request_max_size;
   limits.connections = settings.worker_max_connections;
+  stranger_limits = limits;
+  stranger_limits.body_bytes = (std::min)(limits.body_bytes, limits.stranger_body_bytes);
   log.set_level(settings.worker_log_level);
   log.set_name(settings.worker_name);
 }
@@ -6800,9 +6828,10 @@ inline void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   require_private_directory(directory);
-  lock_ = InstanceLock(directory + "/" + settings.worker_name + ".lock");
+  lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 
+  prefix_ = settings.worker_url_path;
   tcp_url_.clear();
   socket_path_.clear();
   std::string url = "http://unix-domain:0";
@@ -6828,7 +6857,7 @@ inline void Server::open_files_and_listeners() {
   if (tcp) listen_on(std::move(tcp), false);
   if (local) listen_on(std::move(local), true);
 
-  if (!settings.worker_url_path.empty()) url += "/" + settings.worker_url_path;
+  if (!prefix_.empty()) url += "/" + prefix_;
   url += "/" + token.text();
   // Last of all: whoever can read it finds a service that answers.
   url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), url));
@@ -6870,8 +6899,12 @@ inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   for (int batch = 0; batch < 64; ++batch) {
     UniqueFd descriptor = accept_connection(listener->socket.native_handle());
     if (descriptor) {
-      admit(std::move(descriptor), listener->over_unix_socket);
-      continue;
+      try {
+        admit(std::move(descriptor), listener->over_unix_socket);
+        continue;
+      } catch (const std::exception&) {
+        errno = ENOMEM;  // the connection is gone, the service is not
+      }
     }
     if (errno == ECONNABORTED || errno == EPROTO) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) break;
@@ -7023,14 +7056,15 @@ class Ping final : public Method {
   void run(Call& call) const override {
     if (!call.request.authenticated()) return call.finish(text("Pong\n"));
     json reply = json::object();
+    auto& fields = reply.get_ref<json::object_t&>();
     bool docs = false;
     for (const auto& [key, value] : call.request.arguments().items()) {
       if (key == positional_key) {
         if (!value.empty()) throw InvalidArgument("ping: takes named arguments only");
       } else if (key == "docs") {
         docs = from_json<bool>(value);
-      } else {
-        reply[key] = value;
+      } else if (key != "pong" && key != "conn" && key != "methods" && key != "_format") {
+        fields.emplace_back(key, value);  // keys of a request differ; looking each one up would take quadratic time
       }
     }
     reply["pong"] = true;
@@ -7155,6 +7189,8 @@ inline void save_config(const Server& server, const std::string& where) {
     create_directories(data_directory(server.settings));
   } catch (const BadValue&) {
   }
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) throw InvalidArgument("config: " + path + " is not a regular file");
   try {
     write_private_file(absolute_path(path), server.options.lines(true) + "\n");
   } catch (const StartError& error) {
@@ -7207,15 +7243,51 @@ inline json configure_running(Server& server, const ConfigHooks& hooks, const Co
     }
     if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
   }
-  if (request.save) save_config(server, *request.save);
   json reply = config_shown(options);
   if (action != nullptr) reply[action] = hooked;
   return reply;
 }
 
+/// `config`: its arguments are optional, all of them.
+class Config final : public Method {
+ public:
+  Config(Server& server, const ConfigHooks& hooks)
+      : Method("config",
+               "Shows the configuration; changes one option: --reset=NAME, or --key=NAME with one of\n"
+               "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
+        server_(server),
+        hooks_(hooks) {
+    std::vector<Parameter> parameters;
+    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"}) parameters.push_back({name, "", json(nullptr)});
+    describe_as(std::move(parameters), "dict", false);
+    set_builtin(false);
+  }
+
+ protected:
+  void run(Call& call) const override {
+    ConfigRequest request;
+    request.reset = call.take<std::optional<std::string>>(0);
+    request.key = call.take<std::optional<std::string>>(1);
+    request.val = *call.slots[2];
+    request.append = *call.slots[3];
+    request.remove = *call.slots[4];
+    request.pop = *call.slots[5];
+    request.save = call.take<std::optional<std::string>>(6);
+    call.current = 5;  // whose number is converted only where it is needed
+    const json reply = configure_running(server_, hooks_, request);
+    if (request.save) save_config(server_, *request.save);
+    call.finish(reply);
+  }
+  void check_defaults(const std::vector<const json*>&, std::size_t&) const override {}
+
+ private:
+  Server& server_;
+  const ConfigHooks& hooks_;
+};
+
 /// Registers the built-in methods. `on_quit` runs before the files go; what it throws is logged and ignored.
 inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<void()>& on_quit) {
-  const auto add = [&](std::shared_ptr<Method> method, bool post_only) {
+  const auto add = [&](const std::shared_ptr<Method>& method, bool post_only) {
     server.methods.add(method);
     method->set_builtin(post_only);
   };
@@ -7224,19 +7296,7 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
           "help", [&server](std::optional<std::string> command) { return help(server, command); },
           "Describes the service, or one of its methods.", arg("command") = nullptr),
       false);
-  add(make_method(
-          "config",
-          [&server, &hooks](std::optional<std::string> reset, std::optional<std::string> key, json val, json append, json remove, json pop,
-                            std::optional<std::string> save) {
-            return configure_running(server, hooks,
-                                     {std::move(reset), std::move(key), std::move(val), std::move(append), std::move(remove),
-                                      std::move(pop), std::move(save)});
-          },
-          "Shows the configuration; changes one option: --reset=NAME, or --key=NAME with one of\n"
-          "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file.",
-          arg("reset") = nullptr, arg("key") = nullptr, arg("val") = nullptr, arg("append") = nullptr, arg("remove") = nullptr,
-          arg("pop") = nullptr, arg("save") = nullptr),
-      false);
+  add(std::make_shared<Config>(server, hooks), false);
   add(make_method(
           "quitquitquit",
           [&server, &on_quit] {
@@ -7463,7 +7523,15 @@ inline void Kitten::open() {
 }
 
 inline void Kitten::serve() {
-  loop_.run();
+  for (;;) {
+    try {
+      loop_.run();
+      break;
+    } catch (const std::exception& error) {
+      // Nothing of ours throws this far but for want of memory; the service goes on.
+      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+    }
+  }
   serving_ = false;
 }
 
@@ -7875,13 +7943,14 @@ class Client {
 
   ClientOptions options_;
   ServiceAddress address_;
+  std::string lock_;
   std::string name_;
 };
 
 inline Client::Client(const Settings& settings, ClientOptions options) : options_(std::move(options)), name_(settings.worker_name) {
   constexpr std::size_t longest = 4096;
   const std::string path = url_file(settings);
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string url;
   if (!fd && errno == ENOENT) throw NotRunning(name_ + ": Not running: Start it first?");
   if (!fd || !read_all(fd.get(), url, longest)) throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
@@ -7890,6 +7959,7 @@ inline Client::Client(const Settings& settings, ClientOptions options) : options
   if (!found) throw ConnectionError(path + " is not the url file of a service: expected http://host:port/token");
   address_ = *found;
   address_.socket = socket_file(settings);
+  lock_ = lock_file(settings);
 }
 
 inline UniqueFd Client::connect() const {
@@ -7903,7 +7973,9 @@ inline UniqueFd Client::connect() const {
       if (fd) return fd;
     }
   }
-  if (options_.use_tcp && address_.host != "unix-domain") {
+  // After a crash the port may be somebody else's by now, who must not get the token.
+  const bool dead = lock_is_stale(lock_);
+  if (options_.use_tcp && address_.host != "unix-domain" && !dead) {
     if (const auto address = tcp_address(address_.host, address_.port)) {
       UniqueFd fd = connect_socket(*address, deadline);
       if (fd) return fd;
@@ -8228,7 +8300,8 @@ class CommandLine {
   void check_names(const json& arguments) const;
   std::string unknown_command() const;
   void print_addresses() const;
-  detail::Client client() const;
+  detail::ClientOptions client_options() const;
+  detail::Client client() const { return detail::Client(server_.settings, client_options()); }
   bool answers() const;
   void log_to_file_or(bool standard_error) const;
 
@@ -8289,12 +8362,17 @@ inline pid_t service_process(const Settings& settings) {
     const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
     if (const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt) return peer->pid;
   }
-  const std::string lock = state_directory(settings) + "/" + settings.worker_name + ".lock";
-  const UniqueFd fd(::open(lock.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const UniqueFd fd(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
   if (fd && read_all(fd.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
   return pid;
+}
+
+/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing so.
+inline void log_to_standard_error(LogLevel, std::string_view line) {
+  pollfd entry{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
 }
 
 /// `3 d 4 h`, `5 min 6 s` and the like.
@@ -8421,17 +8499,17 @@ inline void CommandLine::require_no_words() const {
   throw InvalidArgument("invalid arguments:" + list + (hint.empty() ? "" : " (did you mean --" + hint + "?)"));
 }
 
-inline detail::Client CommandLine::client() const {
+inline detail::ClientOptions CommandLine::client_options() const {
   detail::ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
   options.limits = server_.limits;
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, std::size_t{64} * 1024 * 1024);
-  return detail::Client(server_.settings, options);
+  return options;
 }
 
-/// True if a service of this name answers. Throws if one is there that does not, or does not know us.
+/// True if a service of this name answers and knows us.
 inline bool CommandLine::answers() const {
   try {
     detail::ClientOptions options;
@@ -8440,6 +8518,8 @@ inline bool CommandLine::answers() const {
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
     return false;
+  } catch (const ConnectionError&) {
+    return false;  // on its way out, or nothing of ours
   }
 }
 
@@ -8455,7 +8535,7 @@ inline void CommandLine::print_addresses() const {
 inline void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
-    if (standard_error) kitten_.log_to([](LogLevel, std::string_view line) { detail::write_all(STDERR_FILENO, std::string(line) + "\n"); });
+    if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
   auto file = std::make_shared<UniqueFd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
@@ -8496,19 +8576,19 @@ inline ExitCode CommandLine::start_in_background() {
   }
   child.push_back("start");
   child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
-  const auto outcome = detail::start_in_background(detail::executable_path(argv0_), child, std::chrono::seconds(60));
-  switch (outcome.report) {
-    case detail::StartReport::ready:
-      break;
-    case detail::StartReport::already_running:
-      // Somebody else started it at the same time, and may be a moment from being ready.
-      for (int tries = 0; !answers(); ++tries) {
-        if (tries == 500) throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
-        ::poll(nullptr, 0, 10);
-      }
-      break;
-    case detail::StartReport::failed:
-      throw StartError(outcome.text);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (bool running = false; !running;) {
+    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), child, std::chrono::seconds(60));
+    if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
+    running = outcome.report == detail::StartReport::ready;
+    // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
+    for (int tries = 0; !running && tries < 20; ++tries) {
+      running = answers();
+      if (!running) ::poll(nullptr, 0, 10);
+    }
+    if (!running && std::chrono::steady_clock::now() > end) {
+      throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
+    }
   }
   print_addresses();
   return ExitCode::fine;
@@ -8563,7 +8643,9 @@ inline ExitCode CommandLine::stop() {
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
   try {
-    client().call("quitquitquit", json::object());
+    detail::ClientOptions options = client_options();
+    options.timeouts.first_byte = std::chrono::seconds(30);
+    detail::Client(server_.settings, options).call("quitquitquit", json::object());
   } catch (const NotRunning&) {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;

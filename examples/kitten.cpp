@@ -48,6 +48,7 @@ class MyKitten : public kt::Kitten {
   kt::Result meow() { return kt::text("Meow world, meow!\n"); }
 
   kt::Task<kt::Result> slow_meow(std::optional<double> delay) {
+    if (delay && !(*delay >= 0 && *delay <= 3600)) throw kt::InvalidArgument("delay must be from 0 to 3600 seconds");
     if (!delay) delay = sleep_time_ * std::uniform_int_distribution(0, 75)(dice_) / 100.0;
     co_await pause(*delay);
     char text[64];
@@ -88,6 +89,7 @@ class MyKitten : public kt::Kitten {
   }
 
   static kt::Task<> pause(double seconds) {
+    if (!(seconds > 0 && seconds < 1e6)) seconds = 0;
     return kt::sleep_for(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(seconds)));
   }
 

@@ -15,6 +15,7 @@ struct Limits {
   std::size_t head_bytes = 32 * 1024;              ///< request or status line and all header lines
   std::size_t header_count = 100;                  ///< header lines of one message
   std::size_t body_bytes = 1024 * 1024;            ///< decoded body; `worker_http_request_max_size`
+  std::size_t stranger_body_bytes = 64 * 1024;     ///< the same for callers without the token
   std::size_t chunk_line_bytes = 256;              ///< one chunk-size line with its extensions
   std::size_t trailer_bytes = 8 * 1024;            ///< all trailer lines of one message
   std::size_t trailer_count = 32;                  ///< trailer lines of one message

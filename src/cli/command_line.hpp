@@ -61,7 +61,8 @@ class CommandLine {
   void check_names(const json& arguments) const;
   std::string unknown_command() const;
   void print_addresses() const;
-  detail::Client client() const;
+  detail::ClientOptions client_options() const;
+  detail::Client client() const { return detail::Client(server_.settings, client_options()); }
   bool answers() const;
   void log_to_file_or(bool standard_error) const;
 
@@ -122,12 +123,17 @@ inline pid_t service_process(const Settings& settings) {
     const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
     if (const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt) return peer->pid;
   }
-  const std::string lock = state_directory(settings) + "/" + settings.worker_name + ".lock";
-  const UniqueFd fd(::open(lock.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const UniqueFd fd(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
   if (fd && read_all(fd.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
   return pid;
+}
+
+/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing so.
+inline void log_to_standard_error(LogLevel, std::string_view line) {
+  pollfd entry{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
 }
 
 /// `3 d 4 h`, `5 min 6 s` and the like.
@@ -254,17 +260,17 @@ inline void CommandLine::require_no_words() const {
   throw InvalidArgument("invalid arguments:" + list + (hint.empty() ? "" : " (did you mean --" + hint + "?)"));
 }
 
-inline detail::Client CommandLine::client() const {
+inline detail::ClientOptions CommandLine::client_options() const {
   detail::ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
   options.limits = server_.limits;
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, std::size_t{64} * 1024 * 1024);
-  return detail::Client(server_.settings, options);
+  return options;
 }
 
-/// True if a service of this name answers. Throws if one is there that does not, or does not know us.
+/// True if a service of this name answers and knows us.
 inline bool CommandLine::answers() const {
   try {
     detail::ClientOptions options;
@@ -273,6 +279,8 @@ inline bool CommandLine::answers() const {
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
     return false;
+  } catch (const ConnectionError&) {
+    return false;  // on its way out, or nothing of ours
   }
 }
 
@@ -288,7 +296,7 @@ inline void CommandLine::print_addresses() const {
 inline void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
-    if (standard_error) kitten_.log_to([](LogLevel, std::string_view line) { detail::write_all(STDERR_FILENO, std::string(line) + "\n"); });
+    if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
   auto file = std::make_shared<UniqueFd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
@@ -329,19 +337,19 @@ inline ExitCode CommandLine::start_in_background() {
   }
   child.push_back("start");
   child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
-  const auto outcome = detail::start_in_background(detail::executable_path(argv0_), child, std::chrono::seconds(60));
-  switch (outcome.report) {
-    case detail::StartReport::ready:
-      break;
-    case detail::StartReport::already_running:
-      // Somebody else started it at the same time, and may be a moment from being ready.
-      for (int tries = 0; !answers(); ++tries) {
-        if (tries == 500) throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
-        ::poll(nullptr, 0, 10);
-      }
-      break;
-    case detail::StartReport::failed:
-      throw StartError(outcome.text);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (bool running = false; !running;) {
+    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), child, std::chrono::seconds(60));
+    if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
+    running = outcome.report == detail::StartReport::ready;
+    // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
+    for (int tries = 0; !running && tries < 20; ++tries) {
+      running = answers();
+      if (!running) ::poll(nullptr, 0, 10);
+    }
+    if (!running && std::chrono::steady_clock::now() > end) {
+      throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
+    }
   }
   print_addresses();
   return ExitCode::fine;
@@ -396,7 +404,9 @@ inline ExitCode CommandLine::stop() {
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
   try {
-    client().call("quitquitquit", json::object());
+    detail::ClientOptions options = client_options();
+    options.timeouts.first_byte = std::chrono::seconds(30);
+    detail::Client(server_.settings, options).call("quitquitquit", json::object());
   } catch (const NotRunning&) {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;

@@ -72,13 +72,14 @@ class Client {
 
   ClientOptions options_;
   ServiceAddress address_;
+  std::string lock_;
   std::string name_;
 };
 
 inline Client::Client(const Settings& settings, ClientOptions options) : options_(std::move(options)), name_(settings.worker_name) {
   constexpr std::size_t longest = 4096;
   const std::string path = url_file(settings);
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string url;
   if (!fd && errno == ENOENT) throw NotRunning(name_ + ": Not running: Start it first?");
   if (!fd || !read_all(fd.get(), url, longest)) throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
@@ -87,6 +88,7 @@ inline Client::Client(const Settings& settings, ClientOptions options) : options
   if (!found) throw ConnectionError(path + " is not the url file of a service: expected http://host:port/token");
   address_ = *found;
   address_.socket = socket_file(settings);
+  lock_ = lock_file(settings);
 }
 
 inline UniqueFd Client::connect() const {
@@ -100,7 +102,9 @@ inline UniqueFd Client::connect() const {
       if (fd) return fd;
     }
   }
-  if (options_.use_tcp && address_.host != "unix-domain") {
+  // After a crash the port may be somebody else's by now, who must not get the token.
+  const bool dead = lock_is_stale(lock_);
+  if (options_.use_tcp && address_.host != "unix-domain" && !dead) {
     if (const auto address = tcp_address(address_.host, address_.port)) {
       UniqueFd fd = connect_socket(*address, deadline);
       if (fd) return fd;

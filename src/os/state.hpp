@@ -2,6 +2,7 @@
 // os/state.hpp: where a service keeps its address and token, for its own user only.
 #pragma once
 
+#include <poll.h>
 #include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -81,10 +82,10 @@ inline void require_private_directory(std::string path) {
 }
 
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns its
-/// inode number. Throws StartError.
+/// inode number. One writer at a time. Throws StartError.
 inline ino_t write_private_file(const std::string& path, std::string_view content) {
-  const std::string temporary = path + ".tmp." + std::to_string(::getpid());
-  ::unlink(temporary.c_str());  // left by a killed process that had our number
+  const std::string temporary = path + ".tmp";
+  ::unlink(temporary.c_str());  // left by a process that was killed here
   UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   struct stat info{};
   if (!fd || !write_all(fd.get(), content) || ::fsync(fd.get()) != 0 || ::fstat(fd.get(), &info) != 0 ||
@@ -150,7 +151,12 @@ inline InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
     UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
-    if (retry_interrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) return;
+    // Clients hold the lock for a moment to see whether somebody else does.
+    int tries = 5;
+    while (retry_interrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
+      if (--tries == 0) return;
+      ::poll(nullptr, 0, 2);
+    }
     // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects nothing.
     struct stat ours{};
     struct stat named{};
@@ -165,6 +171,12 @@ inline InstanceLock::InstanceLock(const std::string& path) {
     file_ = OwnedFile(path, ours.st_ino);
     return;
   }
+}
+
+/// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python services.
+inline bool lock_is_stale(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 
 /// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the name is

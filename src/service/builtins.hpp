@@ -33,14 +33,15 @@ class Ping final : public Method {
   void run(Call& call) const override {
     if (!call.request.authenticated()) return call.finish(text("Pong\n"));
     json reply = json::object();
+    auto& fields = reply.get_ref<json::object_t&>();
     bool docs = false;
     for (const auto& [key, value] : call.request.arguments().items()) {
       if (key == positional_key) {
         if (!value.empty()) throw InvalidArgument("ping: takes named arguments only");
       } else if (key == "docs") {
         docs = from_json<bool>(value);
-      } else {
-        reply[key] = value;
+      } else if (key != "pong" && key != "conn" && key != "methods" && key != "_format") {
+        fields.emplace_back(key, value);  // keys of a request differ; looking each one up would take quadratic time
       }
     }
     reply["pong"] = true;
@@ -165,6 +166,8 @@ inline void save_config(const Server& server, const std::string& where) {
     create_directories(data_directory(server.settings));
   } catch (const BadValue&) {
   }
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) throw InvalidArgument("config: " + path + " is not a regular file");
   try {
     write_private_file(absolute_path(path), server.options.lines(true) + "\n");
   } catch (const StartError& error) {
@@ -217,15 +220,51 @@ inline json configure_running(Server& server, const ConfigHooks& hooks, const Co
     }
     if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
   }
-  if (request.save) save_config(server, *request.save);
   json reply = config_shown(options);
   if (action != nullptr) reply[action] = hooked;
   return reply;
 }
 
+/// `config`: its arguments are optional, all of them.
+class Config final : public Method {
+ public:
+  Config(Server& server, const ConfigHooks& hooks)
+      : Method("config",
+               "Shows the configuration; changes one option: --reset=NAME, or --key=NAME with one of\n"
+               "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
+        server_(server),
+        hooks_(hooks) {
+    std::vector<Parameter> parameters;
+    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"}) parameters.push_back({name, "", json(nullptr)});
+    describe_as(std::move(parameters), "dict", false);
+    set_builtin(false);
+  }
+
+ protected:
+  void run(Call& call) const override {
+    ConfigRequest request;
+    request.reset = call.take<std::optional<std::string>>(0);
+    request.key = call.take<std::optional<std::string>>(1);
+    request.val = *call.slots[2];
+    request.append = *call.slots[3];
+    request.remove = *call.slots[4];
+    request.pop = *call.slots[5];
+    request.save = call.take<std::optional<std::string>>(6);
+    call.current = 5;  // whose number is converted only where it is needed
+    const json reply = configure_running(server_, hooks_, request);
+    if (request.save) save_config(server_, *request.save);
+    call.finish(reply);
+  }
+  void check_defaults(const std::vector<const json*>&, std::size_t&) const override {}
+
+ private:
+  Server& server_;
+  const ConfigHooks& hooks_;
+};
+
 /// Registers the built-in methods. `on_quit` runs before the files go; what it throws is logged and ignored.
 inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<void()>& on_quit) {
-  const auto add = [&](std::shared_ptr<Method> method, bool post_only) {
+  const auto add = [&](const std::shared_ptr<Method>& method, bool post_only) {
     server.methods.add(method);
     method->set_builtin(post_only);
   };
@@ -234,19 +273,7 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
           "help", [&server](std::optional<std::string> command) { return help(server, command); },
           "Describes the service, or one of its methods.", arg("command") = nullptr),
       false);
-  add(make_method(
-          "config",
-          [&server, &hooks](std::optional<std::string> reset, std::optional<std::string> key, json val, json append, json remove, json pop,
-                            std::optional<std::string> save) {
-            return configure_running(server, hooks,
-                                     {std::move(reset), std::move(key), std::move(val), std::move(append), std::move(remove),
-                                      std::move(pop), std::move(save)});
-          },
-          "Shows the configuration; changes one option: --reset=NAME, or --key=NAME with one of\n"
-          "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file.",
-          arg("reset") = nullptr, arg("key") = nullptr, arg("val") = nullptr, arg("append") = nullptr, arg("remove") = nullptr,
-          arg("pop") = nullptr, arg("save") = nullptr),
-      false);
+  add(std::make_shared<Config>(server, hooks), false);
   add(make_method(
           "quitquitquit",
           [&server, &on_quit] {

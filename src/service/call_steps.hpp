@@ -12,8 +12,8 @@ namespace detail {
 /// How long a stream may keep its reader waiting for the head: Python clients give up after 1 s.
 inline constexpr std::chrono::milliseconds stream_head_after{500};
 
-// While a Task is awaited the peer may vanish; it is carried on, so that its effects are not cut short, and its result is dropped. If the
-// service stops, close() cancels what is awaited.
+// When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that nobody waits for must
+// not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
 inline Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
   if (call_->stream) {
@@ -21,12 +21,16 @@ inline Task<void> Connection::finish_call() {
     co_return;
   }
   std::exception_ptr thrown;
+  watch_peer();
   try {
     co_await std::move(call_->pending);
   } catch (...) {
     thrown = std::current_exception();
   }
-  if (phase_ == Phase::closed) co_return;
+  if (phase_ == Phase::closed) {
+    log_request(0, "gone", 0);
+    co_return;
+  }
   if (server_->stopping()) style_.keep_alive = false;
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -71,13 +75,15 @@ inline Task<void> Connection::run_stream() {
     writer.write_head();
     state = StreamState::ended;
   }
-  while (state != StreamState::ended && phase_ != Phase::closed) {
+  for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {
     state = stream_step(writer);
-    if (state == StreamState::going && out_.size() < flush_threshold) continue;
+    // Items without bytes count as well: others want to be served.
+    constexpr std::uint32_t most_steps = 8192;
+    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0) continue;
     bytes += out_.size();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
-    if (end_of_input_ && bytes != 0 && phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
     if (phase_ == Phase::closed) break;
     if (state == StreamState::going) {
       co_await asio::post(server_->executor, asio::use_awaitable);
@@ -97,36 +103,34 @@ inline Task<void> Connection::run_stream() {
   end_request();
 }
 
-/// Finds out while a generator waits that its reader has gone.
+/// Finds out while a handler works that its caller has gone.
 inline void Connection::watch_peer() {
-  if (watching_ || end_of_input_) return;
+  if (watching_ || half_closed_) return;
   watching_ = true;
   socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const asio::error_code& error) {
     self->watching_ = false;
-    if (!error && self->writer_ != nullptr) self->peer_moved();
+    if (!error && self->call_) self->look_at_peer();
   });
 }
 
-inline void Connection::peer_moved() {
+inline void Connection::look_at_peer() {
+#if defined(POLLRDHUP)
+  constexpr short end_of_input = POLLRDHUP;
+#else
+  constexpr short end_of_input = 0;
+#endif
+  pollfd entry{socket_.native_handle(), static_cast<short>(POLLIN | end_of_input), 0};
+  if (::poll(&entry, 1, 0) <= 0) return watch_peer();
+  if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
-  const ssize_t n = retry_interrupted([&] { return ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
-  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return watch_peer();
-  if (n < 0) return close();
-  pollfd entry{socket_.native_handle(), 0, 0};
-  if (::poll(&entry, 1, 0) > 0 && (entry.revents & (POLLHUP | POLLERR)) != 0) return close();
-  if (n == 0) {
-    // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing more to say
-    // (nc -N). Such a one gets what comes within the linger time; every item that it takes renews that.
-    end_of_input_ = true;
-    if (phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
-    return;
-  }
-  // The next request is here already; it has to wait. From now on only an error tells that the peer has gone.
-  watching_ = true;
-  socket_.async_wait(Socket::wait_error, [self = shared_from_this()](const asio::error_code& error) {
-    self->watching_ = false;
-    if (!error && self->writer_ != nullptr) self->close();
-  });
+  half_closed_ = (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  const Limits& limits = server_->limits;
+  if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
+  // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing more to say
+  // (nc -N). Such a one gets what comes in time; every item that it takes renews that. Where the next request is here already, readiness
+  // tells nothing any more, so that is looked at again.
+  const bool patient = half_closed_ && phase_ == Phase::handling;
+  enter(phase_, Clock::now() + (patient ? limits.idle_timeout : limits.linger_timeout));
 }
 
 }  // namespace detail

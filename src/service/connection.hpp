@@ -82,7 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Task<void> run_stream();
   StreamState stream_step(StreamWriter& writer);
   void watch_peer();
-  void peer_moved();
+  void look_at_peer();
 
   Task<void> fill();
   bool send_now();
@@ -114,7 +114,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool timed_out_ = false;
   bool end_of_input_ = false;
   bool close_after_ = false;  ///< when everything has been sent
-  bool linger_after_ = false;  ///< the peer may still be sending: let it read the answer before the connection goes
+  bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
 
   RequestHeadParser head_parser_;
@@ -161,7 +161,7 @@ inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
       }
       if (!c.send_now()) co_await c.flush();
       if (next == Next::close) {
-        if (c.linger_after_) co_await c.linger();
+        co_await c.linger();
         c.close();
       } else if (next == Next::read) {
         co_await c.fill();
@@ -301,10 +301,11 @@ inline Task<void> Connection::flush() {
     if (error) close();
     if (send_now()) break;
   }
-  if (phase_ != Phase::closed) enter(before, deadline);
+  if (phase_ != Phase::closed) enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
 }
 
-/// Lets a refused peer that is still sending read the answer: a plain close would make the kernel drop it (RFC 9112 9.6).
+/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would make the
+/// kernel drop what it has not received yet (RFC 9112 9.6).
 inline Task<void> Connection::linger() {
   if (phase_ == Phase::closed || end_of_input_) co_return;
   asio::error_code error;
@@ -332,18 +333,17 @@ inline void Connection::expire(Clock::time_point now) {
       return;
     }
     case Phase::streaming:
+    case Phase::handling:
       if (writer_ != nullptr && !writer_->head_written()) {
         writer_->write_head();
         send_now();
-        return;
       }
-      if (!end_of_input_) return;
+      if (!half_closed_) return look_at_peer();
       break;
     case Phase::writing:
       server_->log.write(LogLevel::warning, "timeout: " + peer_.address + " takes nothing, closed");
       break;
     case Phase::idle:
-    case Phase::handling:
     case Phase::lingering:
     case Phase::closed:
       break;

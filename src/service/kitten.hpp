@@ -213,7 +213,15 @@ inline void Kitten::open() {
 }
 
 inline void Kitten::serve() {
-  loop_.run();
+  for (;;) {
+    try {
+      loop_.run();
+      break;
+    } catch (const std::exception& error) {
+      // Nothing of ours throws this far but for want of memory; the service goes on.
+      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+    }
+  }
   serving_ = false;
 }
 

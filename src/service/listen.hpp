@@ -17,6 +17,8 @@ inline void Server::apply_settings() {
   limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
   limits.body_bytes = settings.worker_http_request_max_size;
   limits.connections = settings.worker_max_connections;
+  stranger_limits = limits;
+  stranger_limits.body_bytes = (std::min)(limits.body_bytes, limits.stranger_body_bytes);
   log.set_level(settings.worker_log_level);
   log.set_name(settings.worker_name);
 }
@@ -40,9 +42,10 @@ inline void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   require_private_directory(directory);
-  lock_ = InstanceLock(directory + "/" + settings.worker_name + ".lock");
+  lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 
+  prefix_ = settings.worker_url_path;
   tcp_url_.clear();
   socket_path_.clear();
   std::string url = "http://unix-domain:0";
@@ -68,7 +71,7 @@ inline void Server::open_files_and_listeners() {
   if (tcp) listen_on(std::move(tcp), false);
   if (local) listen_on(std::move(local), true);
 
-  if (!settings.worker_url_path.empty()) url += "/" + settings.worker_url_path;
+  if (!prefix_.empty()) url += "/" + prefix_;
   url += "/" + token.text();
   // Last of all: whoever can read it finds a service that answers.
   url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), url));
@@ -110,8 +113,12 @@ inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   for (int batch = 0; batch < 64; ++batch) {
     UniqueFd descriptor = accept_connection(listener->socket.native_handle());
     if (descriptor) {
-      admit(std::move(descriptor), listener->over_unix_socket);
-      continue;
+      try {
+        admit(std::move(descriptor), listener->over_unix_socket);
+        continue;
+      } catch (const std::exception&) {
+        errno = ENOMEM;  // the connection is gone, the service is not
+      }
     }
     if (errno == ECONNABORTED || errno == EPROTO) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) break;

@@ -49,7 +49,7 @@ inline Connection::Refusal Connection::refusal() {
   if (head.method == "OPTIONS") return {204, "ok"};
   if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") return {501, "bad-line"};
 
-  route_ = find_route(head, server_->token, server_->settings.worker_url_path);
+  route_ = find_route(head, server_->token, server_->prefix());
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
@@ -70,18 +70,19 @@ inline void Connection::begin_body() {
   }
   enter(Phase::body, request_start_ + server_->limits.body_timeout);
 
-  if (const ParseResult fits = check_body_length(head, server_->limits); fits.status == Parse::bad) {
+  refused_ = refusal();
+  const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
+  if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
   }
-  refused_ = refusal();
   const bool has_body = head.chunked || head.content_length.value_or(0) > 0;
   if (refused_.status != 0 && has_body && (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
     // Not worth reading: say so now, and let the connection go.
     style_.keep_alive = false;
-    linger_after_ = true;
     return refuse(refused_);
   }
   if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_) out_ += continue_response;
+  body_ = BodyReader(limits);
   body_.start(head);
 }
 
@@ -117,7 +118,7 @@ inline void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
   const RequestHead& head = head_parser_.head();
   // The buffer may have moved since the head was complete, and with it what the route points into.
-  route_ = find_route(head, server_->token, server_->settings.worker_url_path);
+  route_ = find_route(head, server_->token, server_->prefix());
   enter(Phase::handling, Clock::time_point::max());
   request_.emplace(head, peer_, socket_.native_handle(), server_->executor);
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
@@ -188,7 +189,6 @@ inline void Connection::refuse_and_close(int status, std::string_view slug, std:
   style_.bare_lf = head_parser_.head().bare_lf;
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
-  linger_after_ = true;
   log_request(status, slug, out_.size() - before);
   end_request();
 }

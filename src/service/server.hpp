@@ -56,6 +56,9 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return socket_path_; }
 
+  /// What all paths start with, without slashes at its ends, as of the start.
+  const std::string& prefix() const noexcept { return prefix_; }
+
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
   void leave(Connection& connection);
@@ -66,6 +69,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Settings settings;
   Options options;
   Limits limits;
+  Limits stranger_limits;  ///< the same for callers without the token
   Log log;
   Registry methods;
   Token token;
@@ -97,6 +101,7 @@ class Server : public std::enable_shared_from_this<Server> {
   InstanceLock lock_;
   OwnedFile socket_;
   OwnedFile url_;
+  std::string prefix_;
   std::string tcp_url_;
   std::string socket_path_;
   UniqueFd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away

@@ -82,7 +82,7 @@ inline void check_settings(const Settings& s) {
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
   require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1", "must be positive");
   require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2", "must be positive");
-  require(s.worker_http_request_max_size > 0, "worker_http_request_max_size", "must be positive");
+  require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos && s.worker_url_path.find("//") == std::string::npos,
@@ -115,6 +115,10 @@ inline std::string url_file(const Settings& s) {
 }
 inline std::string socket_file(const Settings& s) {
   return state_directory(s) + "/" + s.worker_name + ".sock";
+}
+
+inline std::string lock_file(const Settings& s) {
+  return state_directory(s) + "/" + s.worker_name + ".lock";
 }
 
 /// Paths made absolute, slashes around the prefix dropped: what a process that changes its directory needs.
