@@ -3842,7 +3842,7 @@ class GeneratorPromise {
 /// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between items it
 /// may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best taken by value.
 /// Nothing runs before the first item is asked for; destroying the generator destroys its locals at the current suspension point.
-/// Name aggregates before you yield them (`Purr item{...}; co_yield item;`): g++ 12 mishandles such temporaries.
+/// With g++ 12, name whatever is made from a list in braces before you yield it (`Purr item{...}; co_yield item;`), JSON included.
 template <class T>
 class [[nodiscard]] Generator {
  public:
@@ -4203,6 +4203,11 @@ double to_double(const json& value);
 std::string to_string(const json& value);
 Bytes to_bytes(const json& value);
 
+/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json would make 1 of 1.9.
+bool integers_kept(const nlohmann::json& input, const nlohmann::json& result);
+/// The part of an exception's text that is about the value.
+std::string_view conversion_hint(const nlohmann::json::exception& error);
+
 /// Lists, maps and classes may come as JSON text, since a command line has nothing else.
 json parsed_if_text(const json& value, const char* expected);
 
@@ -4211,6 +4216,12 @@ constexpr IntegerRange integer_range() {
   using Limit = std::numeric_limits<T>;
   return {static_cast<std::int64_t>((Limit::min)()), static_cast<std::uint64_t>((Limit::max)())};
 }
+
+/// Whether nlohmann_json makes a kt::json, or a nlohmann::json, of a T.
+template <class T>
+inline constexpr bool to_ordered_json = requires(json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+template <class T>
+inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
 
 template <class T>
 T from_json(const json& value);
@@ -4227,15 +4238,22 @@ T class_from_json(const json& value) {
   const std::string expected(class_name<T>());
   try {
     if constexpr (std::is_enum_v<T>) {
-      const nlohmann::json plain = value;
+      nlohmann::json plain = value;
+      // Enumerations without names are numbers, which a command line can only give as text.
+      if (nlohmann::json(T{}).is_number() && !value.is_number()) plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
       T result = plain.template get<T>();
       if (nlohmann::json(result) != plain) throw BadValue{expected, value};
       return result;
     } else {
-      return nlohmann::json(parsed_if_text(value, expected.c_str())).template get<T>();
+      const nlohmann::json plain(parsed_if_text(value, expected.c_str()));
+      T result = plain.template get<T>();
+      if constexpr (to_plain_json<T>) {
+        if (!integers_kept(plain, nlohmann::json(result))) throw BadValue{expected + " (whole numbers that fit)", value};
+      }
+      return result;
     }
-  } catch (const nlohmann::json::exception&) {
-    throw BadValue{expected, value};
+  } catch (const nlohmann::json::exception& error) {
+    throw BadValue{expected + " (" + std::string(conversion_hint(error)) + ")", value};
   }
 }
 
@@ -4249,7 +4267,9 @@ T from_json(const json& value) {
   } else if constexpr (std::is_integral_v<T>) {
     return static_cast<T>(to_integer(value, integer_range<T>()));
   } else if constexpr (std::is_floating_point_v<T>) {
-    return static_cast<T>(to_double(value));
+    const double number = to_double(value);
+    if (std::isfinite(number) && !(std::fabs(number) <= static_cast<double>((std::numeric_limits<T>::max)()))) throw BadValue{"float that fits", value};
+    return static_cast<T>(number);
   } else if constexpr (std::is_same_v<T, std::string>) {
     return to_string(value);
   } else if constexpr (is_bytes<T>) {
@@ -4284,11 +4304,6 @@ T from_json(const json& value) {
   }
 }
 
-template <class T>
-inline constexpr bool to_ordered_json = requires(json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
-template <class T>
-inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
-
 /// Any value of a handler as json: bytes stay bytes, an empty optional is null, the rest is nlohmann_json's business.
 template <class T>
 json to_json_value(const T& value) {
@@ -4301,7 +4316,7 @@ json to_json_value(const T& value) {
     return value ? to_json_value(*value) : json(nullptr);
   } else if constexpr (std::is_same_v<T, nlohmann::json> || !to_ordered_json<T>) {
     static_assert(std::is_same_v<T, nlohmann::json> || to_plain_json<T>,
-                  "kettlingar: a result's type must be one that nlohmann_json converts: see "
+                  "kettlingar: the type of a result or default must be one that nlohmann_json converts: see "
                   "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
     return json(nlohmann::json(value));
   } else {
@@ -4319,6 +4334,28 @@ inline std::optional<std::string> text_of(const json& value) {
   return std::nullopt;
 }
 
+inline bool integers_kept(const nlohmann::json& input, const nlohmann::json& result) {
+  if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
+  if (result.is_array() && input.is_array()) {
+    for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
+      if (!integers_kept(input[i], result[i])) return false;
+    }
+  }
+  if (result.is_object() && input.is_object()) {
+    for (const auto& [key, item] : result.items()) {
+      const auto found = input.find(key);
+      if (found != input.end() && !integers_kept(*found, item)) return false;
+    }
+  }
+  return true;
+}
+
+inline std::string_view conversion_hint(const nlohmann::json::exception& error) {
+  const std::string_view text = error.what();
+  const std::size_t bracket = text.find("] ");
+  return bracket == std::string_view::npos ? text : text.substr(bracket + 2);
+}
+
 inline bool to_bool(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (const auto text = text_of(value)) {
@@ -4334,7 +4371,7 @@ inline bool to_bool(const json& value) {
   throw BadValue{"bool (yes or no)", value};
 }
 
-/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits.
+/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest magnitude.
 inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
   negative = !text.empty() && text.front() == '-';
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
@@ -4351,7 +4388,12 @@ inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& 
   }
   const char* end = digits.data() + digits.size();
   const auto [stop, error] = std::from_chars(digits.data(), end, magnitude, base);
-  return !digits.empty() && error == std::errc{} && stop == end;
+  if (error == std::errc::result_out_of_range) {
+    // Beyond every range with either sign, bar that of unsigned 64-bit integers.
+    magnitude = std::numeric_limits<std::uint64_t>::max();
+    negative = true;
+  }
+  return !digits.empty() && error != std::errc::invalid_argument && stop == end;
 }
 
 inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
@@ -4575,7 +4617,7 @@ CodecError encode_result(const T& value, Format format, std::string& out) {
     return encode(to_json_value(value), format, out);
   } else {
     static_assert(to_plain_json<T>,
-                  "kettlingar: a result's type must be one that nlohmann_json converts: see "
+                  "kettlingar: the type of a result must be one that nlohmann_json converts: see "
                   "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
     return encode(nlohmann::json(value), format, out);
   }
@@ -4598,7 +4640,9 @@ class ItemStream {
   /// After Step::item: the item if it is a document.
   virtual const Result* document() const { return nullptr; }
   /// True if the items are kt::Event.
-  virtual bool is_event_stream() const { return false; }
+  virtual bool is_event_stream() const = 0;
+  /// True if the items are kt::Result: the content type is not known before the first one.
+  virtual bool is_document_stream() const = 0;
 };
 
 template <class T>
@@ -4643,6 +4687,7 @@ class GeneratorStream final : public ItemStream {
     }
   }
   bool is_event_stream() const override { return std::is_same_v<T, Event>; }
+  bool is_document_stream() const override { return std::is_same_v<T, Result>; }
 
  private:
   Generator<T> items_;
@@ -5776,8 +5821,10 @@ namespace detail {
 class StreamWriter {
  public:
   /// `wants_events`: the caller asked for server-sent events.
-  StreamWriter(std::string& out, const ReplyStyle& style, bool authenticated, bool wants_events)
-      : out_(out), style_(style), authenticated_(authenticated), kind_(wants_events ? Kind::events : Kind::values) {
+  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated, bool wants_events)
+      : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
+    if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
+    if (stream.is_document_stream()) kind_ = Kind::documents;
     // The end of an HTTP/1.0 stream is the end of its connection.
     if (style_.http_1_0) style_.keep_alive = false;
   }
@@ -5788,18 +5835,23 @@ class StreamWriter {
   /// True if the connection may serve another request after this answer.
   bool keep_alive() const noexcept { return style_.keep_alive; }
 
-  /// The head, before there is an item.
-  void write_head();
+  /// The head, before there is an item. Does nothing for documents, whose first one says what they are.
+  void write_head_early() {
+    if (kind_ != Kind::documents) write_head();
+  }
   /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
   bool write_item(const ItemStream& stream);
   /// Ends the stream in order.
   void finish();
+  /// The whole answer to HEAD.
+  void finish_head_only() { write_head(); }
   /// Ends the stream because the handler threw. Returns what belongs into the log.
   std::string fail(const std::exception_ptr& thrown);
 
  private:
   enum class Kind { values, events, documents };
 
+  void write_head();
   bool open(std::string_view content_type);
   void first_item(const ItemStream& stream);
   bool answered_instead(const ItemStream& stream);
@@ -5851,9 +5903,7 @@ inline bool StreamWriter::answered_instead(const ItemStream& stream) {
 }
 
 inline void StreamWriter::first_item(const ItemStream& stream) {
-  if (stream.is_event_stream()) kind_ = Kind::events;
   if (const Result* document = stream.document()) {
-    kind_ = Kind::documents;
     document_type_ = document->mime_type;
     if (!open(document->mime_type)) throw std::runtime_error("bad MIME type of a document");
     return;
@@ -6383,7 +6433,7 @@ inline void Connection::expire(Clock::time_point now) {
     case Phase::streaming:
     case Phase::handling:
       if (writer_ != nullptr && !writer_->head_written()) {
-        writer_->write_head();
+        writer_->write_head_early();
         send_now();
       }
       if (!half_closed_) return look_at_peer();
@@ -6715,13 +6765,13 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
 // the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(), and with it the generator.
 inline Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
-  StreamWriter writer(out_, style_, route_.authenticated, wants_events);
+  StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
   writer_ = &writer;
   enter(Phase::streaming, Clock::now() + stream_head_after);
   std::size_t bytes = 0;
   StreamState state = StreamState::going;
   if (style_.without_body) {
-    writer.write_head();
+    writer.finish_head_only();
     state = StreamState::ended;
   }
   for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {
@@ -7129,7 +7179,8 @@ inline std::string general_help(const Server& server) {
   out +=
       "\nEvery method is a command. Arguments come in order or as --name=value.\n"
       "Flags, before the command: -j/--json prints JSON, -r/--raw the value as it came,\n"
-      "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack.\n";
+      "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack,\n"
+      "-- is followed by a method even if a command has its name.\n";
   out += "\nOptions, on the command line or as lines of a configuration file:\n";
   for (const Option& option : server.options.all()) {
     std::string name = option.name;
@@ -7189,10 +7240,12 @@ inline void save_config(const Server& server, const std::string& where) {
     create_directories(data_directory(server.settings));
   } catch (const BadValue&) {
   }
+  // The service may well have another directory than whoever asked.
+  if (path.front() != '/') throw InvalidArgument("config: save needs an absolute path");
   struct stat info{};
   if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) throw InvalidArgument("config: " + path + " is not a regular file");
   try {
-    write_private_file(absolute_path(path), server.options.lines(true) + "\n");
+    write_private_file(path, server.options.lines(true) + "\n");
   } catch (const StartError& error) {
     throw Error(500, error.what());
   }
@@ -7203,6 +7256,7 @@ inline json configure_running(Server& server, const ConfigHooks& hooks, const Co
   const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) + (request.append.is_null() ? 0 : 1) +
                          (request.remove.is_null() ? 0 : 1) + (request.pop.is_null() ? 0 : 1);
   if (operations > 1) throw InvalidArgument("config: Please only perform one operation at a time!");
+  if (request.reset && request.key) throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
   const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
   if (!key.empty() && options.find(key) == nullptr) options.set(key, json(nullptr));  // throws, with a suggestion
@@ -7372,6 +7426,12 @@ class Kitten {
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
+  /// Without a description.
+  template <class F, class... A>
+    requires(std::is_same_v<A, Arg> && ...)
+  Kitten& api(std::string name, F handler, Arg first, A... rest) {
+    return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
+  }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
   template <class Object, class F, class... A>
     requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
@@ -7384,6 +7444,11 @@ class Kitten {
     requires(std::is_same_v<A, Arg> && ...)
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
+  }
+  template <class F, class... A>
+    requires(std::is_same_v<A, Arg> && ...)
+  Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
+    return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   template <class Object, class F, class... A>
     requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
@@ -7483,6 +7548,7 @@ class Kitten {
   std::mutex thread_mutex_;
   std::thread thread_;
   std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
+  std::atomic<unsigned> runs_ = 0;
 };
 
 inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
@@ -7517,6 +7583,7 @@ inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool
 }
 
 inline void Kitten::open() {
+  ++runs_;
   loop_.restart();
   server_->start();
   serving_ = true;
@@ -7556,7 +7623,12 @@ inline void Kitten::shut_down() {
 }
 
 inline void Kitten::stop() {
-  if (serving_) asio::post(loop_, [this] { shut_down(); });
+  // A request to stop that comes too late must not end the next run.
+  if (serving_) {
+    asio::post(loop_, [this, run = runs_.load()] {
+      if (run == runs_) shut_down();
+    });
+  }
   if (loop_.get_executor().running_in_this_thread()) return;
   const std::lock_guard lock(thread_mutex_);
   if (thread_.joinable()) thread_.join();
@@ -7601,6 +7673,8 @@ class ResponseReader {
   json take() { return std::move(item_); }
 
   bool streaming() const noexcept { return streaming_; }
+  /// HTTP status, once there is a head.
+  int status() const noexcept { return status_; }
 
  private:
   enum class Phase { head, body, chunks, done };
@@ -7647,6 +7721,7 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
 inline void throw_reply(int status, const json& body) {
   std::string text(reason_phrase(status));
   if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
+  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string()) text = "Redirect to " + body["redirect"].get<std::string>();
   std::vector<NeededVariable> needed = needed_variables(body);
   if (status == 423 || !needed.empty()) {
     throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));
@@ -7813,6 +7888,7 @@ class Exchange {
 
   /// True if the answer is a stream of items, false if it is one result.
   bool streaming() const noexcept { return reader_.streaming(); }
+  int status() const noexcept { return reader_.status(); }
   /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError if the answer broke off.
   std::optional<json> next();
 
@@ -7939,7 +8015,7 @@ class Client {
   UniqueFd connect() const;
 
  private:
-  std::string request(const std::string& method, const json& arguments) const;
+  std::string request(const std::string& method, const json& arguments, bool msgpack) const;
 
   ClientOptions options_;
   ServiceAddress address_;
@@ -7981,18 +8057,21 @@ inline UniqueFd Client::connect() const {
       if (fd) return fd;
     }
   }
+  if (!options_.use_unix_socket && address_.host == "unix-domain" && !dead) {
+    throw NotRunning(name_ + ": listens on its unix socket only, not on TCP");
+  }
   throw NotRunning(name_ + ": Not running: Start it first?");
 }
 
-inline std::string Client::request(const std::string& method, const json& arguments) const {
+inline std::string Client::request(const std::string& method, const json& arguments, bool msgpack) const {
   std::string body;
-  const CodecError error = options_.use_msgpack ? encode_msgpack(arguments, body) : encode_json(arguments, body);
+  const CodecError error = msgpack ? encode_msgpack(arguments, body) : encode_json(arguments, body);
   if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
-  if (!options_.use_msgpack) body += '\n';
+  if (!msgpack) body += '\n';
   RequestHeadOptions head;
   const std::string target = address_.path + "/" + method;
   head.target = target;
-  head.content_type = options_.use_msgpack ? "application/x-msgpack" : "application/json";
+  head.content_type = msgpack ? "application/x-msgpack" : "application/json";
   head.content_length = body.size();
   head.connection = ConnectionHeader::close;
   head.bare_lf = true;  // Python services cut the bodies of others too early
@@ -8004,8 +8083,10 @@ inline std::string Client::request(const std::string& method, const json& argume
 }
 
 inline std::unique_ptr<Exchange> Client::start(const std::string& method, const json& arguments) const {
-  const std::string bytes = request(method, arguments);
-  return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, bytes);
+  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, options_.use_msgpack));
+  // "Not in this encoding": nothing has been run, and JSON is always understood.
+  if (answer->status() != 415 || !options_.use_msgpack) return answer;
+  return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, false));
 }
 
 }  // namespace detail
@@ -8019,7 +8100,10 @@ inline std::unique_ptr<Exchange> Client::start(const std::string& method, const 
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -8068,7 +8152,7 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
   char text[512];
   int n = 0;
   const bool whole = kind == 'd' || kind == 'i' || kind == 'x';
-  if (whole && found->is_number()) {
+  if (whole && found->is_number() && std::fabs(found->get<double>()) < 9e18) {
     const long long number = found->is_number_float() ? static_cast<long long>(found->get<double>()) : found->get<long long>();
     n = std::snprintf(text, sizeof text, (directive + "ll" + kind).c_str(), number);
   } else if ((kind == 'f' || kind == 'g' || kind == 'e') && found->is_number()) {
@@ -8107,8 +8191,8 @@ class Output {
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
-  /// Prints a result or item. Throws ConnectionError if standard output cannot be written to.
-  void print(json value);
+  /// Prints a result, or an item of a stream. Throws ConnectionError if standard output cannot be written to.
+  void print(json value, bool is_item);
   /// Ends a progress line, so that other text starts on a line of its own.
   void clear_progress();
 
@@ -8126,12 +8210,19 @@ inline bool is_document(const json& value) {
   return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
 }
 
+/// Items with a number `progress` from 0 to 1 tell how far a call has come; they are no results.
+inline bool is_progress(const json& item) {
+  if (!item.is_object() || !item.contains("progress") || !item["progress"].is_number()) return false;
+  const double part = item["progress"].get<double>();
+  return part >= 0 && part <= 1;
+}
+
 inline void Output::write(std::string_view text) {
   clear_progress();
   if (!write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-inline void Output::print(json value) {
+inline void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw) return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
     json data = std::move(value["data"]);
@@ -8145,7 +8236,7 @@ inline void Output::print(json value) {
     const auto& raw = value.get_binary();
     return write(chars(raw));
   }
-  if (value.is_object() && value.contains("progress") && value["progress"].is_number()) return show_progress(value);
+  if (is_item && is_progress(value)) return show_progress(value);
   if (value.is_object() && value.contains("_format") && value["_format"].is_string()) {
     return write(apply_format(value["_format"].get_ref<const std::string&>(), value) + "\n");
   }
@@ -8154,10 +8245,9 @@ inline void Output::print(json value) {
   write(text);
 }
 
-/// Items with a number `progress` from 0 to 1 tell how far a call has come; they are no results.
 inline void Output::show_progress(const json& item) {
   if (!terminal_) return;
-  const double part = (std::clamp)(item["progress"].get<double>(), 0.0, 1.0);
+  const double part = item["progress"].get<double>();
   std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
   if (item.contains("_format") && item["_format"].is_string()) {
     line += apply_format(item["_format"].get_ref<const std::string&>(), item);
@@ -8182,34 +8272,40 @@ inline void Output::clear_progress() {
 // SPDX-License-Identifier: MIT
 // cli/prompt.hpp: asks the person at the terminal what a method needs to know.
 
+#include <signal.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Switches the terminal's echo off for as long as it lives.
-class EchoOff {
+/// While it lives, keys reach us one by one and are not shown. Ctrl-C then is a key like others, so that the terminal is set right again
+/// before anything ends.
+class SecretInput {
  public:
-  explicit EchoOff(bool wanted) : active_(wanted && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
+  explicit SecretInput(bool wanted) : active_(wanted && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
     if (!active_) return;
     termios silent = before_;
-    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON | ISIG);
     ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
   }
-  ~EchoOff() {
-    if (!active_) return;
+  ~SecretInput() { restore(); }
+  SecretInput(const SecretInput&) = delete;
+  SecretInput& operator=(const SecretInput&) = delete;
+
+  void restore() {
+    if (!std::exchange(active_, false)) return;
     ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
     write_all(STDERR_FILENO, "\n");
   }
-  EchoOff(const EchoOff&) = delete;
-  EchoOff& operator=(const EchoOff&) = delete;
+  bool active() const noexcept { return active_; }
 
  private:
   termios before_{};
@@ -8217,13 +8313,23 @@ class EchoOff {
 };
 
 /// One line of standard input without its end; nothing at the end of input.
-inline std::optional<std::string> read_line() {
+inline std::optional<std::string> read_line(SecretInput& secret) {
+  constexpr char interrupt = 3, end_of_input = 4, backspace = 8, erase_line = 21, del = 127;
   std::string line;
   for (char c = 0;;) {
     const ssize_t n = retry_interrupted([&] { return ::read(STDIN_FILENO, &c, 1); });
-    if (n <= 0) return std::nullopt;
-    if (c == '\n') return line;
-    line += c;
+    if (n <= 0 || (secret.active() && c == end_of_input)) return std::nullopt;
+    if (c == '\n' || (secret.active() && c == '\r')) return line;
+    if (secret.active() && c == interrupt) {
+      secret.restore();
+      ::raise(SIGINT);
+    } else if (secret.active() && (c == backspace || c == del)) {
+      if (!line.empty()) line.pop_back();
+    } else if (secret.active() && c == erase_line) {
+      line.clear();
+    } else {
+      line += c;
+    }
   }
 }
 
@@ -8233,8 +8339,8 @@ inline json ask(const NeededVariable& variable) {
   std::string words = variable.comment;
   if (words.empty()) words = secret ? "Password" : variable.type.starts_with("user") ? "Username" : variable.name;
   write_all(STDERR_FILENO, words + ": ");
-  const EchoOff quiet(secret);
-  const auto line = read_line();
+  SecretInput quiet(secret);
+  const auto line = read_line(quiet);
   if (!line) throw std::runtime_error("end of input at the prompt");
   return line->empty() ? variable.fallback : json(*line);
 }
@@ -8282,6 +8388,7 @@ class CommandLine {
   int run(int argc, char** argv);
 
  private:
+  void configure();
   ExitCode dispatch();
   ExitCode introduce() const;
   void take_flags();
@@ -8297,7 +8404,10 @@ class CommandLine {
   ExitCode call_once(const json& arguments);
 
   json arguments() const;
+  static json argument_value(const std::string& word);
   void check_names(const json& arguments) const;
+  void name_positional(json& all) const;
+  static void absolute_save(json& path);
   std::string unknown_command() const;
   void print_addresses() const;
   detail::ClientOptions client_options() const;
@@ -8306,7 +8416,7 @@ class CommandLine {
   void log_to_file_or(bool standard_error) const;
 
   ExitCode fail(ExitCode code, std::string_view why) const;
-  void say(std::string_view text) const { detail::write_all(STDOUT_FILENO, text); }
+  void say(std::string_view text) const;
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
 
   Kitten& kitten_;
@@ -8318,6 +8428,7 @@ class CommandLine {
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
+  bool method_only_ = false;  ///< `--` stood before the command
 };
 
 inline int Kitten::main(int argc, char** argv) {
@@ -8356,17 +8467,18 @@ class ProcessWatch {
 #endif
 };
 
-/// The process that serves: the unix socket's peer, or what its lock file says; 0 if unknown.
+/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if unknown.
 inline pid_t service_process(const Settings& settings) {
-  if (const auto address = unix_address(socket_file(settings))) {
-    const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
-    if (const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt) return peer->pid;
-  }
-  const UniqueFd fd(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
-  if (fd && read_all(fd.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
-  return pid;
+  if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (pid > 0) return pid;
+  const auto address = unix_address(socket_file(settings));
+  if (!address) return 0;
+  const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
+  return peer ? peer->pid : 0;
 }
 
 /// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing so.
@@ -8392,7 +8504,7 @@ inline int CommandLine::run(int argc, char** argv) {
   words_ = all_words_;
   ExitCode code = ExitCode::fine;
   try {
-    detail::configure(server_.options, server_.settings, words_);
+    configure();
     detail::check_settings(server_.settings);
     detail::normalise(server_.settings);
     code = dispatch();
@@ -8403,12 +8515,28 @@ inline int CommandLine::run(int argc, char** argv) {
   return static_cast<int>(code);
 }
 
+inline void CommandLine::configure() {
+  try {
+    detail::configure(server_.options, server_.settings, words_);
+  } catch (const std::exception& error) {
+    // Help is what one wants then.
+    const auto first = std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
+    if (first == words_.end() || *first != "help") throw;
+    fail(ExitCode::not_running, error.what());
+    words_.erase(words_.begin(), first);
+  }
+}
+
 inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   std::string line = server_.settings.worker_name;
   if (!command_.empty()) line += " " + command_;
   line += " failed: " + std::string(why) + "\n";
   detail::write_all(STDERR_FILENO, line);
   return code;
+}
+
+inline void CommandLine::say(std::string_view text) const {
+  if (!detail::write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 inline ExitCode CommandLine::introduce() const {
@@ -8430,6 +8558,10 @@ inline void CommandLine::take_flags() {
       json_rpc_ = true;
     } else if (flag == "-h" || flag == "--help") {
       words_.front() = "help";
+      return;
+    } else if (flag == "--") {
+      words_.erase(words_.begin());
+      method_only_ = true;
       return;
     } else if (flag == "-V" || flag == "--version") {
       command_ = flag;
@@ -8458,6 +8590,7 @@ inline ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     command_ = words_.front();
     words_.erase(words_.begin());
+    if (method_only_) return call();
     if (command_ == "start") return start();
     if (command_ == "stop") return stop();
     if (command_ == "status") return status();
@@ -8562,11 +8695,15 @@ inline ExitCode CommandLine::start() {
   require_no_words();
   if (report >= 0) return serve(UniqueFd(report), true);
   if (foreground) return serve(UniqueFd(), false);
-  if (answers()) {
-    print_addresses();
-    return ExitCode::fine;
+  if (!answers()) return start_in_background();
+  for (const std::string& word : all_words_) {
+    const bool names_it = word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
+    if (!word.starts_with("--") || names_it) continue;
+    detail::write_all(STDERR_FILENO, full_name() + ": Runs already; the options given are not its options\n");
+    break;
   }
-  return start_in_background();
+  print_addresses();
+  return ExitCode::fine;
 }
 
 inline ExitCode CommandLine::start_in_background() {
@@ -8709,6 +8846,11 @@ inline std::string CommandLine::unknown_command() const {
   return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + argv0_ + " help";
 }
 
+/// Words are text, or bytes where they are no UTF-8, as file names may be.
+inline json CommandLine::argument_value(const std::string& word) {
+  return is_utf8(word) ? json(word) : bytes(word);
+}
+
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
 inline json CommandLine::arguments() const {
   json named = json::object();
@@ -8716,7 +8858,7 @@ inline json CommandLine::arguments() const {
   bool all_positional = false;
   for (const std::string& word : words_) {
     if (all_positional || !word.starts_with("--")) {
-      positional.push_back(word);
+      positional.push_back(argument_value(word));
       continue;
     }
     if (word == "--") {
@@ -8727,10 +8869,19 @@ inline json CommandLine::arguments() const {
     if (equals == std::string::npos) throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
     const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
-    named[name] = word.substr(equals + 1);
+    named[name] = argument_value(word.substr(equals + 1));
   }
   named[std::string(detail::positional_key)] = std::move(positional);
   return named;
+}
+
+/// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
+inline void CommandLine::absolute_save(json& path) {
+  try {
+    static_cast<void>(detail::to_bool(path));
+  } catch (const detail::BadValue&) {
+    path = detail::absolute_path(path.get<std::string>());
+  }
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
@@ -8744,16 +8895,36 @@ inline void CommandLine::check_names(const json& arguments) const {
   }
 }
 
+/// Answers can only be added to arguments that have names.
+inline void CommandLine::name_positional(json& all) const {
+  const auto method = server_.methods.named(command_);
+  json& positional = all[std::string(detail::positional_key)];
+  if (!method || positional.size() > method->parameters().size()) return;
+  for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
+  positional = json::array();
+}
+
 inline ExitCode CommandLine::call() {
+  const auto method = server_.methods.named(command_);
+  if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
+    say(detail::method_help(*method));
+    return ExitCode::fine;
+  }
   json all = arguments();
   check_names(all);
+  if (command_ == "config" && all.contains("save") && all["save"].is_string()) absolute_save(all["save"]);
   for (int round = 0;; ++round) {
     try {
       return call_once(all);
     } catch (const NeedInfo& need) {
       const bool can_ask = ::isatty(STDIN_FILENO) == 1 && !need.needed().empty();
-      if (!can_ask || round == 3) return fail(ExitCode::bad_value, need.what());
+      if (!can_ask || round == 3) {
+        std::string needed;
+        for (const NeededVariable& variable : need.needed()) needed += " --" + variable.name + "=...";
+        return fail(ExitCode::bad_value, need.what() + (needed.empty() ? needed : " (needed:" + needed + ")"));
+      }
       detail::write_all(STDERR_FILENO, std::string(need.what()) + "\n");
+      name_positional(all);
       for (const NeededVariable& variable : need.needed()) all[variable.name] = detail::ask(variable);
     } catch (const NotFound& error) {
       if (server_.methods.named(command_)) throw;
@@ -8774,19 +8945,19 @@ inline ExitCode CommandLine::call_once(const json& all) {
   std::optional<json> last_words;
   try {
     while (auto item = answer->next()) {
-      if (last_words) output.print(*std::exchange(last_words, std::nullopt));
+      if (last_words) output.print(*std::exchange(last_words, std::nullopt), true);
       const bool error = answer->streaming() && item->is_object() && item->contains("error");
       if (error) {
         last_words = std::move(item);
       } else {
-        output.print(*std::move(item));
+        output.print(*std::move(item), answer->streaming());
       }
     }
   } catch (const ConnectionError&) {
     if (!last_words) throw;
     throw Error(500, detail::plain_text((*last_words)["error"]));
   }
-  if (last_words) output.print(*std::move(last_words));
+  if (last_words) output.print(*std::move(last_words), true);
   return ExitCode::fine;
 }
 

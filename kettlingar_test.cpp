@@ -3112,6 +3112,7 @@ TEST_SUITE("service/coroutine") {
 
 namespace {
 
+enum class Plain { one = 1, two = 2 };
 enum class Mood { happy, sleepy };
 NLOHMANN_JSON_SERIALIZE_ENUM(Mood, {{Mood::happy, "happy"}, {Mood::sleepy, "sleepy"}})
 
@@ -3154,10 +3155,16 @@ TEST_SUITE("service/convert") {
   TEST_CASE("nothing becomes an integer by accident") {
     for (const json& value : {json(1.9), json("1.9"), json(""), json("-"), json("0x"), json(" 1"), json("1 "), json("_1"), json("1_"),
                               json("1__0"), json("elephant"), json("1e3"), json(nullptr), json(true), json(1e300), json(std::nan("")),
-                              json("99999999999999999999"), json::array(), json::object(), json("--1"), json("0x-1")}) {
+                              json::array(), json::object(), json("--1"), json("0x-1")}) {
       CAPTURE(value.dump());
       CHECK(refusal<std::int64_t>(value) == "int");
     }
+    for (const char* huge : {"99999999999999999999", "-99999999999999999999", "0xfffffffffffffffff"}) {
+      CHECK(refusal<int>(huge) == "int from -2147483648 to 2147483647");
+      CHECK(refusal<std::uint64_t>(huge) == "int from 0 to 18446744073709551615");
+      CHECK(refusal<std::int64_t>(huge) == "int from -9223372036854775808 to 9223372036854775807");
+    }
+    CHECK(refusal<float>("1e39") == "float that fits");
     CHECK(refusal<std::uint8_t>(256) == "int from 0 to 255");
     CHECK(refusal<std::uint8_t>(-1) == "int from 0 to 255");
     CHECK(refusal<std::int8_t>("-129") == "int from -128 to 127");
@@ -3211,8 +3218,17 @@ TEST_SUITE("service/convert") {
     CHECK(refusal<Mood>("angry") == "Mood");
     CHECK(converted<Item>(json{{"text", "x"}, {"number", 3}}).number == 3);
     CHECK(converted<Item>(R"({"text": "x", "number": 3})").text == "x");
-    CHECK(refusal<Item>(json{{"text", "x"}}) == "Item");
-    CHECK(refusal<Item>(5) == "Item");
+    CHECK(refusal<Item>(json{{"text", "x"}}) == "Item (key 'number' not found)");
+    CHECK(contains(refusal<Item>(5), "Item ("));
+    for (const json& number : {json(1.9), json(99999999999), json(true)}) {
+      CAPTURE(number.dump());
+      CHECK(refusal<Item>(json{{"text", "x"}, {"number", number}}) == "Item (whole numbers that fit)");
+      CHECK_FALSE(refusal<std::vector<Item>>(json::array({json{{"text", "x"}, {"number", number}}})).empty());
+    }
+    CHECK(converted<Item>(json{{"text", "x"}, {"number", 2.0}}).number == 2);
+    CHECK(converted<Plain>("2") == Plain::two);
+    CHECK(converted<Plain>(1) == Plain::one);
+    CHECK(refusal<Plain>("x") == "int");
   }
 
   TEST_CASE("every kind of value against every type is a value or a refusal") {
@@ -3689,14 +3705,17 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("a body over the limit is 413 at once, announced or in chunks (36, 50)") {
     Home home;
-    home.kitten.settings().worker_http_request_max_size = 1000;
-    home.kitten.api("echo", [](std::string text) { return text; }, "", kt::arg("text") = "");
+    home.kitten.settings().worker_http_request_max_size = 2000;
+    home.kitten.limits().stranger_body_bytes = 100;
+    home.kitten.public_api("echo", [](std::string text) { return text; }, "", kt::arg("text") = "");
     home.start();
-    CHECK(home.call("echo", json{{"text", std::string(900, 'x')}}.dump()).status == 200);
-    CHECK(home.call("echo", json{{"text", std::string(1000, 'x')}}.dump()).status == 413);
+    CHECK(home.call("echo", json{{"text", std::string(1900, 'x')}}.dump()).status == 200);
+    CHECK(home.call("echo", json{{"text", std::string(2000, 'x')}}.dump()).status == 413);
+    CHECK(Wire::tcp(home.kitten).send(home.post("/echo", json{{"text", "x"}}.dump())).answer().status == 200);
+    CHECK(Wire::tcp(home.kitten).send(home.post("/echo", json{{"text", std::string(200, 'x')}}.dump())).answer().status == 413);
     Wire chunked = Wire::tcp(home.kitten);
     chunked.send("POST " + home.path("echo") + " HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for (int i = 0; i < 3; ++i) chunked.send("190\r\n" + std::string(400, 'x') + "\r\n");
+    for (int i = 0; i < 6; ++i) chunked.send("190\r\n" + std::string(400, 'x') + "\r\n");
     CHECK(chunked.answer().status == 413);
   }
 
@@ -3739,6 +3758,69 @@ TEST_SUITE("service/serving") {
     CHECK(eventually([&] { return contains(home.log(), "takes nothing, closed"); }));
     sender.join();
     CHECK(greedy.rest().size() < 10'000'000);
+  }
+
+  TEST_CASE("deadlines hold after answers that had to wait for their reader (62)") {
+    Home home;
+    home.kitten.settings().worker_http_request_timeout1 = 0.05;
+    home.kitten.limits().idle_timeout = 50ms;
+    home.kitten.limits().linger_timeout = 50ms;
+    home.kitten.public_api("large", [] { return kt::Result{"text/plain", std::string(5'000'000, 'x')}; });
+    home.start();
+    for (const char* unfinished : {"", "GET /pi"}) {
+      Wire wire = Wire::local(home.kitten);
+      wire.send(home.get("/large") + unfinished);
+      CHECK(wire.rest().size() > 5'000'000);  // to the end of the connection
+    }
+  }
+
+  TEST_CASE("an answer arrives whole even if the caller sends bytes that nobody reads (38)") {
+    Home home;
+    home.kitten.public_api("large", [] { return kt::Result{"text/plain", std::string(5'000'000, 'x')}; });
+    home.start();
+    for (const bool over_tcp : {true, false}) {
+      Wire wire = over_tcp ? Wire::tcp(home.kitten) : Wire::local(home.kitten);
+      wire.send("GET /large HTTP/1.1\n\n");
+      CHECK(wire.until("\n\n"));
+      wire.send("surplus");
+      CHECK(wire.answer().body.size() == 5'000'000);
+      CHECK(wire.rest().empty());
+    }
+  }
+
+  TEST_CASE("calls whose callers have gone end, and give their places back (63, 65)") {
+    Home home;
+    Happening started, gone;
+    home.kitten.limits().idle_timeout = 50ms;
+    home.kitten.settings().worker_max_connections = 4;
+    home.kitten.public_api("wait", [&]() -> kt::Task<int> {
+      const Counted local(&gone);
+      started.happen();
+      co_await kt::sleep_for(24h);
+      co_return 1;
+    });
+    home.start();
+    for (int i = 0; i < 4; ++i) {
+      Wire wire = i % 2 == 0 ? Wire::tcp(home.kitten) : Wire::local(home.kitten);
+      wire.send(home.get("/wait"));
+      CHECK(started.happened(i + 1));
+    }
+    CHECK(gone.happened(4));
+    CHECK(Wire::tcp(home.kitten).send(home.get("/ping")).answer().body == "Pong\n");
+  }
+
+  TEST_CASE("a map of 50,000 names is bound, echoed or refused in linear time (71)") {
+    Home home;
+    home.kitten.api("all", [](json value) { return value.size(); }, "", kt::arg("value"));
+    home.start();
+    json many = json::object();
+    auto& fields = many.get_ref<json::object_t&>();
+    for (int i = 0; i < 50'000; ++i) fields.emplace_back("k" + std::to_string(i), i);
+    CHECK(home.result("ping", many.dump())["k49999"] == 49999);
+    json value = json::object();
+    value["value"] = many;
+    CHECK(home.result("all", value.dump()) == 50'000);
+    CHECK(contains(home.error("all", many.dump()), "unknown argument 'k0'"));
   }
 
   TEST_CASE("beyond the limit of connections the oldest idle one makes room (63)") {
@@ -3894,6 +3976,44 @@ TEST_SUITE("service/streaming") {
     CHECK(asked.fields.at("Content-Type") == "text/event-stream");
     REQUIRE(asked.chunks.size() == 1);
     CHECK(asked.chunks[0].starts_with("data: {"));
+  }
+
+  TEST_CASE("documents and events keep their type when the first one takes long") {
+    Home home;
+    home.kitten.api("document", []() -> kt::Generator<kt::Result> {
+      co_await kt::sleep_for(700ms);
+      const kt::Result image{"image/gif", "GIF\xff\xfe"};
+      co_yield image;
+    });
+    home.kitten.api("event", []() -> kt::Generator<kt::Event> {
+      co_await kt::sleep_for(700ms);
+      kt::Event event;
+      event.fields["data"] = "x";
+      co_yield event;
+    });
+    home.start();
+    Wire document = Wire::tcp(home.kitten), event = Wire::tcp(home.kitten);
+    document.send(home.get(home.path("document")));
+    event.send(home.get(home.path("event")));
+    const Answer image = document.answer();
+    CHECK(image.fields.at("Content-Type") == "image/gif");
+    CHECK(image.body == "GIF\xff\xfe");
+    const Answer events = event.answer();
+    CHECK(events.fields.at("Content-Type") == "text/event-stream");
+    CHECK(events.body == "data: x\n\n");
+  }
+
+  TEST_CASE("a generator of nothing but empty documents lets others in") {
+    Home home;
+    home.kitten.api("empty", []() -> kt::Generator<kt::Result> {
+      const kt::Result nothing{"text/plain", ""};
+      for (;;) co_yield nothing;
+    });
+    home.start();
+    Wire wire = Wire::tcp(home.kitten);
+    wire.send(home.get(home.path("empty")));
+    CHECK(wire.until("\r\n\r\n"));
+    CHECK(Wire::tcp(home.kitten).send(home.get("/ping")).answer().body == "Pong\n");
   }
 
   TEST_CASE("items that are ready leave together, and many of them arrive") {
@@ -4093,6 +4213,10 @@ TEST_SUITE("service/builtins") {
     CHECK(contains(home.error("config", R"({"key": "names", "pop": 7})"), "has 1 items"));
     CHECK(contains(home.error("config", R"({"key": "sleep_time", "append": 1})"), "not a list"));
     CHECK(contains(home.error("config", R"({"val": 1})"), "which option?"));
+    CHECK(contains(home.error("config", R"({"_args": ["sleep_time", "0.2"]})"), "say --key=NAME --val=VALUE"));
+    CHECK(contains(home.error("config", R"({"save": "relative.cfg"})"), "absolute path"));
+    std::filesystem::create_symlink("/nonexistent", home.state / "link");
+    CHECK(contains(home.error("config", json{{"save", home.state / "link"}}.dump()), "not a regular file"));
     CHECK(contains(home.error("config", R"({"key": "worker_max_connections", "val": 0})"), "must be positive"));
     CHECK(home.kitten.settings().worker_max_connections == 2048);
     CHECK(sleep_time == 0.5);
@@ -4157,6 +4281,32 @@ TEST_SUITE("service/builtins") {
     home.start();
     CHECK(home.kitten.token() != first);
     CHECK(home.result("ping")["pong"] == true);
+  }
+
+  TEST_CASE("threads may stop a service at the same time, and a late stop does not end its next run") {
+    Home home;
+    for (int round = 0; round < 20; ++round) {
+      home.start();
+      std::vector<std::thread> threads;
+      for (int i = 0; i < 4; ++i) threads.emplace_back([&] { home.kitten.stop(); });
+      for (std::thread& thread : threads) thread.join();
+      home.start();
+      REQUIRE(home.result("ping")["pong"] == true);
+      home.kitten.stop();
+    }
+  }
+
+  TEST_CASE("a service can be stopped from its own handler, and started again after that") {
+    Home home;
+    home.kitten.api("end", [&] { home.kitten.stop(); });
+    for (int round = 0; round < 3; ++round) {
+      home.start();
+      Wire wire = Wire::tcp(home.kitten);
+      CHECK(wire.send(home.get(home.path("end"))).answer().status == 200);
+      CHECK(wire.closed());
+      CHECK(eventually([&] { return std::filesystem::is_empty(home.state.path()); }));
+      home.kitten.stop();
+    }
   }
 
   TEST_CASE("a handler that is awaited when the service stops is cancelled, and sees that it was") {
@@ -4566,6 +4716,11 @@ TEST_SUITE("cli") {
     CHECK(contains(help, "--sleep-time=1.0\n      Seconds between purrs"));
     for (const Ran& line : {kitten("help start"), kitten("help stop")}) CHECK(line.code == 0);
     CHECK(contains(kitten("--version").out, "built with kettlingar 0."));
+    CHECK(kitten("purr --help").out == kitten("help purr").out);
+    write_file(kitten.state / "broken.cfg", "nonsense\n");
+    const Ran broken = kitten("--worker-config=" + (kitten.state / "broken.cfg") + " help");
+    CHECK(broken.code == 0);
+    CHECK(contains(broken.err, "broken.cfg:1: expected 'name = value'"));
   }
 
   TEST_CASE("start returns in a pipe and in a substitution, and the service keeps nothing of its caller (134)") {
@@ -4653,6 +4808,56 @@ TEST_SUITE("cli") {
     CHECK(contains(ran.err, "cannot write to standard output"));
   }
 
+  TEST_CASE("a service that speaks JSON only can be controlled without saying so") {
+    const Program kitten("kitten");
+    REQUIRE(kitten("--worker-use-msgpack=no start").code == 0);
+    CHECK(contains(kitten("ping").out, "Pong via"));
+    CHECK(kitten("start").code == 0);
+    CHECK(kitten("purr 1").out == "Kitty says purr\n");
+    CHECK(kitten("stop").out == "mykitten/Kitty: Stopped\n");
+  }
+
+  TEST_CASE("words that are no UTF-8 are not changed silently, and -- leads to methods only") {
+    const Program kitten("kitten");
+    REQUIRE(kitten("start").code == 0);
+    const Ran ran = kitten("purr 1 \"$(printf '\\377')\"");
+    CHECK(ran.code == 3);
+    CHECK(contains(ran.err, "expected str"));
+    CHECK(kitten("-- meow").out == "Meow world, meow!\n");
+    CHECK(kitten("-- status").code == 2);
+    CHECK(contains(kitten("purr 1 -- --rr").out, "Kitty says --rr"));
+  }
+
+  TEST_CASE("the port of a service that was killed does not get its token, whoever has it now (133)") {
+    const Program kitten("kitten");
+    REQUIRE(kitten("--worker-secret=configuredsecret start").code == 0);
+    const std::string url = kitten.url();
+    ::kill(std::stoi(contents(kitten.state / "Kitty.lock")), SIGKILL);
+    const auto port = static_cast<std::uint16_t>(std::stoi(url.substr(url.find(':', 7) + 1)));
+    kt::UniqueFd stranger;
+    REQUIRE(eventually([&] {
+      try {
+        stranger = kt::detail::listen_tcp("127.0.0.1", port, 5);
+        return true;
+      } catch (const kt::StartError&) {
+        return false;
+      }
+    }));
+    for (const char* words : {"ping", "--tcp ping", "status", "stop"}) kitten(words);
+    CHECK_FALSE(kt::detail::accept_connection(stranger.get()));
+    CHECK(kitten("ping").code == 1);
+  }
+
+  TEST_CASE("a service is started again while its predecessor is ending (147)") {
+    const Program kitten("kitten");
+    for (int round = 0; round < 5; ++round) {
+      REQUIRE(kitten("start").code == 0);
+      ::kill(std::stoi(contents(kitten.state / "Kitty.lock")), round % 2 == 0 ? SIGTERM : SIGKILL);
+      const Ran ran = kitten("start");
+      CHECK_MESSAGE(ran.code == 0, ran.err);
+    }
+  }
+
   TEST_CASE("a stream that fails prints its items, then its error") {
     const Program monitor("sysmon");
     REQUIRE(monitor("start").code == 0);
@@ -4679,6 +4884,7 @@ TEST_SUITE("examples") {
     CHECK(hello("meow").out == "Meow world, meow!\n");
     CHECK(hello("purr 3 --sound=rr").out == "rr\nrrrr\nrrrrrr\n");
     const std::string source = contents("examples/hello.cpp");
+    CHECK(contains(contents("README.md"), source));
     CHECK(std::count(source.begin(), source.end(), '\n') <= 25);
   }
 

@@ -43,6 +43,7 @@ class CommandLine {
   int run(int argc, char** argv);
 
  private:
+  void configure();
   ExitCode dispatch();
   ExitCode introduce() const;
   void take_flags();
@@ -58,7 +59,10 @@ class CommandLine {
   ExitCode call_once(const json& arguments);
 
   json arguments() const;
+  static json argument_value(const std::string& word);
   void check_names(const json& arguments) const;
+  void name_positional(json& all) const;
+  static void absolute_save(json& path);
   std::string unknown_command() const;
   void print_addresses() const;
   detail::ClientOptions client_options() const;
@@ -67,7 +71,7 @@ class CommandLine {
   void log_to_file_or(bool standard_error) const;
 
   ExitCode fail(ExitCode code, std::string_view why) const;
-  void say(std::string_view text) const { detail::write_all(STDOUT_FILENO, text); }
+  void say(std::string_view text) const;
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
 
   Kitten& kitten_;
@@ -79,6 +83,7 @@ class CommandLine {
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
+  bool method_only_ = false;  ///< `--` stood before the command
 };
 
 inline int Kitten::main(int argc, char** argv) {
@@ -117,17 +122,18 @@ class ProcessWatch {
 #endif
 };
 
-/// The process that serves: the unix socket's peer, or what its lock file says; 0 if unknown.
+/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if unknown.
 inline pid_t service_process(const Settings& settings) {
-  if (const auto address = unix_address(socket_file(settings))) {
-    const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
-    if (const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt) return peer->pid;
-  }
-  const UniqueFd fd(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
-  if (fd && read_all(fd.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
-  return pid;
+  if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (pid > 0) return pid;
+  const auto address = unix_address(socket_file(settings));
+  if (!address) return 0;
+  const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
+  return peer ? peer->pid : 0;
 }
 
 /// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing so.
@@ -153,7 +159,7 @@ inline int CommandLine::run(int argc, char** argv) {
   words_ = all_words_;
   ExitCode code = ExitCode::fine;
   try {
-    detail::configure(server_.options, server_.settings, words_);
+    configure();
     detail::check_settings(server_.settings);
     detail::normalise(server_.settings);
     code = dispatch();
@@ -164,12 +170,28 @@ inline int CommandLine::run(int argc, char** argv) {
   return static_cast<int>(code);
 }
 
+inline void CommandLine::configure() {
+  try {
+    detail::configure(server_.options, server_.settings, words_);
+  } catch (const std::exception& error) {
+    // Help is what one wants then.
+    const auto first = std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
+    if (first == words_.end() || *first != "help") throw;
+    fail(ExitCode::not_running, error.what());
+    words_.erase(words_.begin(), first);
+  }
+}
+
 inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   std::string line = server_.settings.worker_name;
   if (!command_.empty()) line += " " + command_;
   line += " failed: " + std::string(why) + "\n";
   detail::write_all(STDERR_FILENO, line);
   return code;
+}
+
+inline void CommandLine::say(std::string_view text) const {
+  if (!detail::write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 inline ExitCode CommandLine::introduce() const {
@@ -191,6 +213,10 @@ inline void CommandLine::take_flags() {
       json_rpc_ = true;
     } else if (flag == "-h" || flag == "--help") {
       words_.front() = "help";
+      return;
+    } else if (flag == "--") {
+      words_.erase(words_.begin());
+      method_only_ = true;
       return;
     } else if (flag == "-V" || flag == "--version") {
       command_ = flag;
@@ -219,6 +245,7 @@ inline ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     command_ = words_.front();
     words_.erase(words_.begin());
+    if (method_only_) return call();
     if (command_ == "start") return start();
     if (command_ == "stop") return stop();
     if (command_ == "status") return status();
@@ -323,11 +350,15 @@ inline ExitCode CommandLine::start() {
   require_no_words();
   if (report >= 0) return serve(UniqueFd(report), true);
   if (foreground) return serve(UniqueFd(), false);
-  if (answers()) {
-    print_addresses();
-    return ExitCode::fine;
+  if (!answers()) return start_in_background();
+  for (const std::string& word : all_words_) {
+    const bool names_it = word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
+    if (!word.starts_with("--") || names_it) continue;
+    detail::write_all(STDERR_FILENO, full_name() + ": Runs already; the options given are not its options\n");
+    break;
   }
-  return start_in_background();
+  print_addresses();
+  return ExitCode::fine;
 }
 
 inline ExitCode CommandLine::start_in_background() {
@@ -470,6 +501,11 @@ inline std::string CommandLine::unknown_command() const {
   return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + argv0_ + " help";
 }
 
+/// Words are text, or bytes where they are no UTF-8, as file names may be.
+inline json CommandLine::argument_value(const std::string& word) {
+  return is_utf8(word) ? json(word) : bytes(word);
+}
+
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
 inline json CommandLine::arguments() const {
   json named = json::object();
@@ -477,7 +513,7 @@ inline json CommandLine::arguments() const {
   bool all_positional = false;
   for (const std::string& word : words_) {
     if (all_positional || !word.starts_with("--")) {
-      positional.push_back(word);
+      positional.push_back(argument_value(word));
       continue;
     }
     if (word == "--") {
@@ -488,10 +524,19 @@ inline json CommandLine::arguments() const {
     if (equals == std::string::npos) throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
     const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
-    named[name] = word.substr(equals + 1);
+    named[name] = argument_value(word.substr(equals + 1));
   }
   named[std::string(detail::positional_key)] = std::move(positional);
   return named;
+}
+
+/// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
+inline void CommandLine::absolute_save(json& path) {
+  try {
+    static_cast<void>(detail::to_bool(path));
+  } catch (const detail::BadValue&) {
+    path = detail::absolute_path(path.get<std::string>());
+  }
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
@@ -505,16 +550,36 @@ inline void CommandLine::check_names(const json& arguments) const {
   }
 }
 
+/// Answers can only be added to arguments that have names.
+inline void CommandLine::name_positional(json& all) const {
+  const auto method = server_.methods.named(command_);
+  json& positional = all[std::string(detail::positional_key)];
+  if (!method || positional.size() > method->parameters().size()) return;
+  for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
+  positional = json::array();
+}
+
 inline ExitCode CommandLine::call() {
+  const auto method = server_.methods.named(command_);
+  if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
+    say(detail::method_help(*method));
+    return ExitCode::fine;
+  }
   json all = arguments();
   check_names(all);
+  if (command_ == "config" && all.contains("save") && all["save"].is_string()) absolute_save(all["save"]);
   for (int round = 0;; ++round) {
     try {
       return call_once(all);
     } catch (const NeedInfo& need) {
       const bool can_ask = ::isatty(STDIN_FILENO) == 1 && !need.needed().empty();
-      if (!can_ask || round == 3) return fail(ExitCode::bad_value, need.what());
+      if (!can_ask || round == 3) {
+        std::string needed;
+        for (const NeededVariable& variable : need.needed()) needed += " --" + variable.name + "=...";
+        return fail(ExitCode::bad_value, need.what() + (needed.empty() ? needed : " (needed:" + needed + ")"));
+      }
       detail::write_all(STDERR_FILENO, std::string(need.what()) + "\n");
+      name_positional(all);
       for (const NeededVariable& variable : need.needed()) all[variable.name] = detail::ask(variable);
     } catch (const NotFound& error) {
       if (server_.methods.named(command_)) throw;
@@ -535,19 +600,19 @@ inline ExitCode CommandLine::call_once(const json& all) {
   std::optional<json> last_words;
   try {
     while (auto item = answer->next()) {
-      if (last_words) output.print(*std::exchange(last_words, std::nullopt));
+      if (last_words) output.print(*std::exchange(last_words, std::nullopt), true);
       const bool error = answer->streaming() && item->is_object() && item->contains("error");
       if (error) {
         last_words = std::move(item);
       } else {
-        output.print(*std::move(item));
+        output.print(*std::move(item), answer->streaming());
       }
     }
   } catch (const ConnectionError&) {
     if (!last_words) throw;
     throw Error(500, detail::plain_text((*last_words)["error"]));
   }
-  if (last_words) output.print(*std::move(last_words));
+  if (last_words) output.print(*std::move(last_words), true);
   return ExitCode::fine;
 }
 

@@ -4,7 +4,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -57,7 +60,7 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
   char text[512];
   int n = 0;
   const bool whole = kind == 'd' || kind == 'i' || kind == 'x';
-  if (whole && found->is_number()) {
+  if (whole && found->is_number() && std::fabs(found->get<double>()) < 9e18) {
     const long long number = found->is_number_float() ? static_cast<long long>(found->get<double>()) : found->get<long long>();
     n = std::snprintf(text, sizeof text, (directive + "ll" + kind).c_str(), number);
   } else if ((kind == 'f' || kind == 'g' || kind == 'e') && found->is_number()) {
@@ -96,8 +99,8 @@ class Output {
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
 
-  /// Prints a result or item. Throws ConnectionError if standard output cannot be written to.
-  void print(json value);
+  /// Prints a result, or an item of a stream. Throws ConnectionError if standard output cannot be written to.
+  void print(json value, bool is_item);
   /// Ends a progress line, so that other text starts on a line of its own.
   void clear_progress();
 
@@ -115,12 +118,19 @@ inline bool is_document(const json& value) {
   return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
 }
 
+/// Items with a number `progress` from 0 to 1 tell how far a call has come; they are no results.
+inline bool is_progress(const json& item) {
+  if (!item.is_object() || !item.contains("progress") || !item["progress"].is_number()) return false;
+  const double part = item["progress"].get<double>();
+  return part >= 0 && part <= 1;
+}
+
 inline void Output::write(std::string_view text) {
   clear_progress();
   if (!write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-inline void Output::print(json value) {
+inline void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw) return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
     json data = std::move(value["data"]);
@@ -134,7 +144,7 @@ inline void Output::print(json value) {
     const auto& raw = value.get_binary();
     return write(chars(raw));
   }
-  if (value.is_object() && value.contains("progress") && value["progress"].is_number()) return show_progress(value);
+  if (is_item && is_progress(value)) return show_progress(value);
   if (value.is_object() && value.contains("_format") && value["_format"].is_string()) {
     return write(apply_format(value["_format"].get_ref<const std::string&>(), value) + "\n");
   }
@@ -143,10 +153,9 @@ inline void Output::print(json value) {
   write(text);
 }
 
-/// Items with a number `progress` from 0 to 1 tell how far a call has come; they are no results.
 inline void Output::show_progress(const json& item) {
   if (!terminal_) return;
-  const double part = (std::clamp)(item["progress"].get<double>(), 0.0, 1.0);
+  const double part = item["progress"].get<double>();
   std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
   if (item.contains("_format") && item["_format"].is_string()) {
     line += apply_format(item["_format"].get_ref<const std::string&>(), item);

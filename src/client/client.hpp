@@ -68,7 +68,7 @@ class Client {
   UniqueFd connect() const;
 
  private:
-  std::string request(const std::string& method, const json& arguments) const;
+  std::string request(const std::string& method, const json& arguments, bool msgpack) const;
 
   ClientOptions options_;
   ServiceAddress address_;
@@ -110,18 +110,21 @@ inline UniqueFd Client::connect() const {
       if (fd) return fd;
     }
   }
+  if (!options_.use_unix_socket && address_.host == "unix-domain" && !dead) {
+    throw NotRunning(name_ + ": listens on its unix socket only, not on TCP");
+  }
   throw NotRunning(name_ + ": Not running: Start it first?");
 }
 
-inline std::string Client::request(const std::string& method, const json& arguments) const {
+inline std::string Client::request(const std::string& method, const json& arguments, bool msgpack) const {
   std::string body;
-  const CodecError error = options_.use_msgpack ? encode_msgpack(arguments, body) : encode_json(arguments, body);
+  const CodecError error = msgpack ? encode_msgpack(arguments, body) : encode_json(arguments, body);
   if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
-  if (!options_.use_msgpack) body += '\n';
+  if (!msgpack) body += '\n';
   RequestHeadOptions head;
   const std::string target = address_.path + "/" + method;
   head.target = target;
-  head.content_type = options_.use_msgpack ? "application/x-msgpack" : "application/json";
+  head.content_type = msgpack ? "application/x-msgpack" : "application/json";
   head.content_length = body.size();
   head.connection = ConnectionHeader::close;
   head.bare_lf = true;  // Python services cut the bodies of others too early
@@ -133,8 +136,10 @@ inline std::string Client::request(const std::string& method, const json& argume
 }
 
 inline std::unique_ptr<Exchange> Client::start(const std::string& method, const json& arguments) const {
-  const std::string bytes = request(method, arguments);
-  return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, bytes);
+  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, options_.use_msgpack));
+  // "Not in this encoding": nothing has been run, and JSON is always understood.
+  if (answer->status() != 415 || !options_.use_msgpack) return answer;
+  return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, false));
 }
 
 }  // namespace detail

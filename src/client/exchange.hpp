@@ -32,6 +32,7 @@ class Exchange {
 
   /// True if the answer is a stream of items, false if it is one result.
   bool streaming() const noexcept { return reader_.streaming(); }
+  int status() const noexcept { return reader_.status(); }
   /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError if the answer broke off.
   std::optional<json> next();
 

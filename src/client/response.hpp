@@ -41,6 +41,8 @@ class ResponseReader {
   json take() { return std::move(item_); }
 
   bool streaming() const noexcept { return streaming_; }
+  /// HTTP status, once there is a head.
+  int status() const noexcept { return status_; }
 
  private:
   enum class Phase { head, body, chunks, done };
@@ -87,6 +89,7 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
 inline void throw_reply(int status, const json& body) {
   std::string text(reason_phrase(status));
   if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
+  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string()) text = "Redirect to " + body["redirect"].get<std::string>();
   std::vector<NeededVariable> needed = needed_variables(body);
   if (status == 423 || !needed.empty()) {
     throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));

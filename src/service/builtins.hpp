@@ -106,7 +106,8 @@ inline std::string general_help(const Server& server) {
   out +=
       "\nEvery method is a command. Arguments come in order or as --name=value.\n"
       "Flags, before the command: -j/--json prints JSON, -r/--raw the value as it came,\n"
-      "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack.\n";
+      "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack,\n"
+      "-- is followed by a method even if a command has its name.\n";
   out += "\nOptions, on the command line or as lines of a configuration file:\n";
   for (const Option& option : server.options.all()) {
     std::string name = option.name;
@@ -166,10 +167,12 @@ inline void save_config(const Server& server, const std::string& where) {
     create_directories(data_directory(server.settings));
   } catch (const BadValue&) {
   }
+  // The service may well have another directory than whoever asked.
+  if (path.front() != '/') throw InvalidArgument("config: save needs an absolute path");
   struct stat info{};
   if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) throw InvalidArgument("config: " + path + " is not a regular file");
   try {
-    write_private_file(absolute_path(path), server.options.lines(true) + "\n");
+    write_private_file(path, server.options.lines(true) + "\n");
   } catch (const StartError& error) {
     throw Error(500, error.what());
   }
@@ -180,6 +183,7 @@ inline json configure_running(Server& server, const ConfigHooks& hooks, const Co
   const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) + (request.append.is_null() ? 0 : 1) +
                          (request.remove.is_null() ? 0 : 1) + (request.pop.is_null() ? 0 : 1);
   if (operations > 1) throw InvalidArgument("config: Please only perform one operation at a time!");
+  if (request.reset && request.key) throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
   const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
   if (!key.empty() && options.find(key) == nullptr) options.set(key, json(nullptr));  // throws, with a suggestion

@@ -66,13 +66,13 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
 // the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(), and with it the generator.
 inline Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
-  StreamWriter writer(out_, style_, route_.authenticated, wants_events);
+  StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
   writer_ = &writer;
   enter(Phase::streaming, Clock::now() + stream_head_after);
   std::size_t bytes = 0;
   StreamState state = StreamState::going;
   if (style_.without_body) {
-    writer.write_head();
+    writer.finish_head_only();
     state = StreamState::ended;
   }
   for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {

@@ -335,7 +335,7 @@ inline void Connection::expire(Clock::time_point now) {
     case Phase::streaming:
     case Phase::handling:
       if (writer_ != nullptr && !writer_->head_written()) {
-        writer_->write_head();
+        writer_->write_head_early();
         send_now();
       }
       if (!half_closed_) return look_at_peer();

@@ -56,6 +56,11 @@ double to_double(const json& value);
 std::string to_string(const json& value);
 Bytes to_bytes(const json& value);
 
+/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json would make 1 of 1.9.
+bool integers_kept(const nlohmann::json& input, const nlohmann::json& result);
+/// The part of an exception's text that is about the value.
+std::string_view conversion_hint(const nlohmann::json::exception& error);
+
 /// Lists, maps and classes may come as JSON text, since a command line has nothing else.
 json parsed_if_text(const json& value, const char* expected);
 
@@ -64,6 +69,12 @@ constexpr IntegerRange integer_range() {
   using Limit = std::numeric_limits<T>;
   return {static_cast<std::int64_t>((Limit::min)()), static_cast<std::uint64_t>((Limit::max)())};
 }
+
+/// Whether nlohmann_json makes a kt::json, or a nlohmann::json, of a T.
+template <class T>
+inline constexpr bool to_ordered_json = requires(json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+template <class T>
+inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
 
 template <class T>
 T from_json(const json& value);
@@ -80,15 +91,22 @@ T class_from_json(const json& value) {
   const std::string expected(class_name<T>());
   try {
     if constexpr (std::is_enum_v<T>) {
-      const nlohmann::json plain = value;
+      nlohmann::json plain = value;
+      // Enumerations without names are numbers, which a command line can only give as text.
+      if (nlohmann::json(T{}).is_number() && !value.is_number()) plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
       T result = plain.template get<T>();
       if (nlohmann::json(result) != plain) throw BadValue{expected, value};
       return result;
     } else {
-      return nlohmann::json(parsed_if_text(value, expected.c_str())).template get<T>();
+      const nlohmann::json plain(parsed_if_text(value, expected.c_str()));
+      T result = plain.template get<T>();
+      if constexpr (to_plain_json<T>) {
+        if (!integers_kept(plain, nlohmann::json(result))) throw BadValue{expected + " (whole numbers that fit)", value};
+      }
+      return result;
     }
-  } catch (const nlohmann::json::exception&) {
-    throw BadValue{expected, value};
+  } catch (const nlohmann::json::exception& error) {
+    throw BadValue{expected + " (" + std::string(conversion_hint(error)) + ")", value};
   }
 }
 
@@ -102,7 +120,9 @@ T from_json(const json& value) {
   } else if constexpr (std::is_integral_v<T>) {
     return static_cast<T>(to_integer(value, integer_range<T>()));
   } else if constexpr (std::is_floating_point_v<T>) {
-    return static_cast<T>(to_double(value));
+    const double number = to_double(value);
+    if (std::isfinite(number) && !(std::fabs(number) <= static_cast<double>((std::numeric_limits<T>::max)()))) throw BadValue{"float that fits", value};
+    return static_cast<T>(number);
   } else if constexpr (std::is_same_v<T, std::string>) {
     return to_string(value);
   } else if constexpr (is_bytes<T>) {
@@ -137,11 +157,6 @@ T from_json(const json& value) {
   }
 }
 
-template <class T>
-inline constexpr bool to_ordered_json = requires(json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
-template <class T>
-inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
-
 /// Any value of a handler as json: bytes stay bytes, an empty optional is null, the rest is nlohmann_json's business.
 template <class T>
 json to_json_value(const T& value) {
@@ -154,7 +169,7 @@ json to_json_value(const T& value) {
     return value ? to_json_value(*value) : json(nullptr);
   } else if constexpr (std::is_same_v<T, nlohmann::json> || !to_ordered_json<T>) {
     static_assert(std::is_same_v<T, nlohmann::json> || to_plain_json<T>,
-                  "kettlingar: a result's type must be one that nlohmann_json converts: see "
+                  "kettlingar: the type of a result or default must be one that nlohmann_json converts: see "
                   "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
     return json(nlohmann::json(value));
   } else {
@@ -172,6 +187,28 @@ inline std::optional<std::string> text_of(const json& value) {
   return std::nullopt;
 }
 
+inline bool integers_kept(const nlohmann::json& input, const nlohmann::json& result) {
+  if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
+  if (result.is_array() && input.is_array()) {
+    for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
+      if (!integers_kept(input[i], result[i])) return false;
+    }
+  }
+  if (result.is_object() && input.is_object()) {
+    for (const auto& [key, item] : result.items()) {
+      const auto found = input.find(key);
+      if (found != input.end() && !integers_kept(*found, item)) return false;
+    }
+  }
+  return true;
+}
+
+inline std::string_view conversion_hint(const nlohmann::json::exception& error) {
+  const std::string_view text = error.what();
+  const std::size_t bracket = text.find("] ");
+  return bracket == std::string_view::npos ? text : text.substr(bracket + 2);
+}
+
 inline bool to_bool(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (const auto text = text_of(value)) {
@@ -187,7 +224,7 @@ inline bool to_bool(const json& value) {
   throw BadValue{"bool (yes or no)", value};
 }
 
-/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits.
+/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest magnitude.
 inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
   negative = !text.empty() && text.front() == '-';
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
@@ -204,7 +241,12 @@ inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& 
   }
   const char* end = digits.data() + digits.size();
   const auto [stop, error] = std::from_chars(digits.data(), end, magnitude, base);
-  return !digits.empty() && error == std::errc{} && stop == end;
+  if (error == std::errc::result_out_of_range) {
+    // Beyond every range with either sign, bar that of unsigned 64-bit integers.
+    magnitude = std::numeric_limits<std::uint64_t>::max();
+    negative = true;
+  }
+  return !digits.empty() && error != std::errc::invalid_argument && stop == end;
 }
 
 inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {

@@ -144,7 +144,7 @@ class GeneratorPromise {
 /// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between items it
 /// may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best taken by value.
 /// Nothing runs before the first item is asked for; destroying the generator destroys its locals at the current suspension point.
-/// Name aggregates before you yield them (`Purr item{...}; co_yield item;`): g++ 12 mishandles such temporaries.
+/// With g++ 12, name whatever is made from a list in braces before you yield it (`Purr item{...}; co_yield item;`), JSON included.
 template <class T>
 class [[nodiscard]] Generator {
  public:

@@ -62,6 +62,12 @@ class Kitten {
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
+  /// Without a description.
+  template <class F, class... A>
+    requires(std::is_same_v<A, Arg> && ...)
+  Kitten& api(std::string name, F handler, Arg first, A... rest) {
+    return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
+  }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
   template <class Object, class F, class... A>
     requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
@@ -74,6 +80,11 @@ class Kitten {
     requires(std::is_same_v<A, Arg> && ...)
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
+  }
+  template <class F, class... A>
+    requires(std::is_same_v<A, Arg> && ...)
+  Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
+    return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   template <class Object, class F, class... A>
     requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
@@ -173,6 +184,7 @@ class Kitten {
   std::mutex thread_mutex_;
   std::thread thread_;
   std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
+  std::atomic<unsigned> runs_ = 0;
 };
 
 inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
@@ -207,6 +219,7 @@ inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool
 }
 
 inline void Kitten::open() {
+  ++runs_;
   loop_.restart();
   server_->start();
   serving_ = true;
@@ -246,7 +259,12 @@ inline void Kitten::shut_down() {
 }
 
 inline void Kitten::stop() {
-  if (serving_) asio::post(loop_, [this] { shut_down(); });
+  // A request to stop that comes too late must not end the next run.
+  if (serving_) {
+    asio::post(loop_, [this, run = runs_.load()] {
+      if (run == runs_) shut_down();
+    });
+  }
   if (loop_.get_executor().running_in_this_thread()) return;
   const std::lock_guard lock(thread_mutex_);
   if (thread_.joinable()) thread_.join();

@@ -78,7 +78,7 @@ CodecError encode_result(const T& value, Format format, std::string& out) {
     return encode(to_json_value(value), format, out);
   } else {
     static_assert(to_plain_json<T>,
-                  "kettlingar: a result's type must be one that nlohmann_json converts: see "
+                  "kettlingar: the type of a result must be one that nlohmann_json converts: see "
                   "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
     return encode(nlohmann::json(value), format, out);
   }
@@ -101,7 +101,9 @@ class ItemStream {
   /// After Step::item: the item if it is a document.
   virtual const Result* document() const { return nullptr; }
   /// True if the items are kt::Event.
-  virtual bool is_event_stream() const { return false; }
+  virtual bool is_event_stream() const = 0;
+  /// True if the items are kt::Result: the content type is not known before the first one.
+  virtual bool is_document_stream() const = 0;
 };
 
 template <class T>
@@ -146,6 +148,7 @@ class GeneratorStream final : public ItemStream {
     }
   }
   bool is_event_stream() const override { return std::is_same_v<T, Event>; }
+  bool is_document_stream() const override { return std::is_same_v<T, Result>; }
 
  private:
   Generator<T> items_;

@@ -19,8 +19,10 @@ namespace detail {
 class StreamWriter {
  public:
   /// `wants_events`: the caller asked for server-sent events.
-  StreamWriter(std::string& out, const ReplyStyle& style, bool authenticated, bool wants_events)
-      : out_(out), style_(style), authenticated_(authenticated), kind_(wants_events ? Kind::events : Kind::values) {
+  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated, bool wants_events)
+      : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
+    if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
+    if (stream.is_document_stream()) kind_ = Kind::documents;
     // The end of an HTTP/1.0 stream is the end of its connection.
     if (style_.http_1_0) style_.keep_alive = false;
   }
@@ -31,18 +33,23 @@ class StreamWriter {
   /// True if the connection may serve another request after this answer.
   bool keep_alive() const noexcept { return style_.keep_alive; }
 
-  /// The head, before there is an item.
-  void write_head();
+  /// The head, before there is an item. Does nothing for documents, whose first one says what they are.
+  void write_head_early() {
+    if (kind_ != Kind::documents) write_head();
+  }
   /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
   bool write_item(const ItemStream& stream);
   /// Ends the stream in order.
   void finish();
+  /// The whole answer to HEAD.
+  void finish_head_only() { write_head(); }
   /// Ends the stream because the handler threw. Returns what belongs into the log.
   std::string fail(const std::exception_ptr& thrown);
 
  private:
   enum class Kind { values, events, documents };
 
+  void write_head();
   bool open(std::string_view content_type);
   void first_item(const ItemStream& stream);
   bool answered_instead(const ItemStream& stream);
@@ -94,9 +101,7 @@ inline bool StreamWriter::answered_instead(const ItemStream& stream) {
 }
 
 inline void StreamWriter::first_item(const ItemStream& stream) {
-  if (stream.is_event_stream()) kind_ = Kind::events;
   if (const Result* document = stream.document()) {
-    kind_ = Kind::documents;
     document_type_ = document->mime_type;
     if (!open(document->mime_type)) throw std::runtime_error("bad MIME type of a document");
     return;

@@ -1,4 +1,4 @@
-// expect: a result's type must be one that nlohmann_json converts
+// expect: the type of a result must be one that nlohmann_json converts
 #include "kettlingar.hpp"
 
 #include <string>
