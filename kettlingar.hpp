@@ -44,6 +44,19 @@
 #error "kettlingar needs nlohmann_json 3.11 or newer (Debian/Ubuntu: apt install nlohmann-json3-dev)"
 #endif
 
+// What Asio 1.22 does not find out by itself, said before it is included anywhere.
+#if defined(__clang__) && __clang_major__ >= 15
+#if !defined(ASIO_HAS_CO_AWAIT)
+#define ASIO_HAS_CO_AWAIT 1
+#endif
+#if !defined(ASIO_HAS_STD_COROUTINE)
+#define ASIO_HAS_STD_COROUTINE 1
+#endif
+#endif
+#if !defined(__cpp_rtti) && !defined(ASIO_NO_TYPEID)
+#define ASIO_NO_TYPEID 1
+#endif
+
 #define KETTLINGAR_VERSION_MAJOR 0
 #define KETTLINGAR_VERSION_MINOR 1
 #define KETTLINGAR_VERSION_PATCH 0
@@ -60,26 +73,26 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Bounds on what a peer can make us hold. Every one is on by default; zero is refused, never "unlimited".
-/// Exceeding one is answered with 413, 414, 431 or 503 and ends the connection.
+/// Bounds on what a peer can make us hold. Every one is on by default; zero is refused, never "unlimited". Exceeding
+/// one is answered with 413, 414, 431 or 503 and ends the connection.
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;
-  std::size_t head_bytes = 32 * 1024;              ///< request or status line and all header lines
-  std::size_t header_count = 100;                  ///< header lines of one message
-  std::size_t body_bytes = 1024 * 1024;            ///< decoded body; `worker_http_request_max_size`
-  std::size_t stranger_body_bytes = 64 * 1024;     ///< the same for callers without the token
-  std::size_t chunk_line_bytes = 256;              ///< one chunk-size line with its extensions
-  std::size_t trailer_bytes = 8 * 1024;            ///< all trailer lines of one message
-  std::size_t trailer_count = 32;                  ///< trailer lines of one message
-  std::size_t chunk_overhead_bytes = 16 * 1024;    ///< framing bytes allowed on top of 8 x the payload
-  int depth = 64;                                  ///< nesting of JSON and msgpack, reading and writing
-  std::size_t connections = 512;                   ///< open at once; the oldest idle one makes room
-  std::size_t send_queue_bytes = 1024 * 1024;      ///< unsent replies of one connection; reading pauses beyond
-  std::size_t drain_bytes = 64 * 1024;             ///< body read and dropped to keep a connection after a refusal
-  std::size_t linger_bytes = 1024 * 1024;          ///< read and dropped before a refused connection is closed
-  std::chrono::milliseconds head_timeout{10'000};  ///< whole head, from its first byte
-  std::chrono::milliseconds body_timeout{15'000};  ///< whole request, from its first byte
-  std::chrono::milliseconds idle_timeout{15'000};  ///< a kept connection without a request
+  std::size_t head_bytes = 32 * 1024;               ///< request or status line and all header lines
+  std::size_t header_count = 100;                   ///< header lines of one message
+  std::size_t body_bytes = 1024 * 1024;             ///< decoded body; `worker_http_request_max_size`
+  std::size_t stranger_body_bytes = 64 * 1024;      ///< the same for callers without the token
+  std::size_t chunk_line_bytes = 256;               ///< one chunk-size line with its extensions
+  std::size_t trailer_bytes = 8 * 1024;             ///< all trailer lines of one message
+  std::size_t trailer_count = 32;                   ///< trailer lines of one message
+  std::size_t chunk_overhead_bytes = 16 * 1024;     ///< framing bytes allowed on top of 8 x the payload
+  int depth = 64;                                   ///< nesting of JSON and msgpack, reading and writing
+  std::size_t connections = 512;                    ///< open at once; the oldest idle one makes room
+  std::size_t send_queue_bytes = 1024 * 1024;       ///< unsent replies of one connection; reading pauses beyond
+  std::size_t drain_bytes = 64 * 1024;              ///< body read and dropped to keep a connection after a refusal
+  std::size_t linger_bytes = 1024 * 1024;           ///< read and dropped before a refused connection is closed
+  std::chrono::milliseconds head_timeout{10'000};   ///< whole head, from its first byte
+  std::chrono::milliseconds body_timeout{15'000};   ///< whole request, from its first byte
+  std::chrono::milliseconds idle_timeout{15'000};   ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};  ///< a reader that takes nothing
   std::chrono::milliseconds linger_timeout{2'000};  ///< a refused or half-closed peer
   std::chrono::milliseconds drain_timeout{1'000};   ///< running calls when the service stops
@@ -101,18 +114,16 @@ struct Limits {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Any argument or result. Order of keys is kept on the wire, as the Python peers do. Handlers may use
-/// `nlohmann::json` just as well. Binary values without subtype are bytes; binary values with a
-/// subtype 0..255 are msgpack ext values, the subtype being the ext code as an unsigned byte (-1 is 255).
+/// Any argument or result. Order of keys is kept on the wire, as the Python peers do. Handlers may use `nlohmann::json`
+/// just as well. Binary values without subtype are bytes; binary values with a subtype 0..255 are msgpack ext values,
+/// the subtype being the ext code as an unsigned byte (-1 is 255).
 using json = nlohmann::ordered_json;
 
 /// Raw bytes as argument, result or member: msgpack `bin`, in JSON `{"__base64__": "..."}`.
 using Bytes = std::vector<std::uint8_t>;
 
 /// The bytes of `text` as a value: `kt::bytes("data")`.
-inline json bytes(std::string_view text) {
-  return json::binary(Bytes(text.begin(), text.end()));
-}
+inline json bytes(std::string_view text) { return json::binary(Bytes(text.begin(), text.end())); }
 
 /// The msgpack ext code of integers beyond 64 bit: hex digits, lower case, perhaps with a sign.
 inline constexpr std::uint8_t big_integer_ext = 1;
@@ -134,8 +145,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// An answer that is not a result. Thrown by a handler it becomes the reply: `status` as HTTP status, the text as
-/// `{"error": text}`. Thrown by a client it is that reply. The text reaches whoever called, strangers of public
-/// methods included; any other exception of a handler is a 500 whose text only authenticated callers see.
+/// `{"error": text}`. Thrown by a client it is that reply. The text reaches whoever called, strangers of public methods
+/// included; any other exception of a handler is a 500 whose text only authenticated callers see.
 class Error : public std::runtime_error {
  public:
   /// `status` is an HTTP status of 300 to 599; others count as 500.
@@ -246,12 +257,12 @@ enum class LogLevel { debug = 10, info = 20, warning = 30, error = 40 };
 /// Gets one finished line without its line end, on the thread of the service. Must not throw.
 using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 
-/// `text` with control characters, quotes, backslashes and non-ASCII as \xNN, cut after 200 bytes: what a peer sent can then
-/// neither forge log lines nor reach a terminal.
+/// `text` with control characters, quotes, backslashes and non-ASCII as \xNN, cut after 200 bytes: what a peer sent can
+/// then neither forge log lines nor reach a terminal.
 std::string log_escaped(std::string_view text);
 
-/// Makes lines of the form `2026-01-31 12:00:00,123 PID L [worker] text` and hands them to the sink.
-/// Without a sink nothing is made or written. Not thread-safe: belongs to the thread of its service.
+/// Makes lines of the form `2026-01-31 12:00:00,123 PID L [worker] text` and hands them to the sink. Without a sink
+/// nothing is made or written. Not thread-safe: belongs to the thread of its service.
 class Log {
  public:
   void set_sink(LogSink sink) { sink_ = std::move(sink); }
@@ -263,8 +274,8 @@ class Log {
 
   void write(LogLevel level, std::string_view text);
 
-  /// True at most 20 times a second for each `slug` (a static word), so that a flood of refusals cannot fill a disk. What was left
-  /// out is counted in the next line of that slug.
+  /// True at most 20 times a second for each `slug` (a static word), so that a flood of refusals cannot fill a disk.
+  /// What was left out is counted in the next line of that slug.
   bool admit(std::string_view slug, std::string& suffix);
 
  private:
@@ -305,10 +316,14 @@ inline void Log::write(LogLevel level, std::string_view text) {
   tm local{};
   ::localtime_r(&now.tv_sec, &local);
   std::array<char, 96> head{};
-  const char letter = level == LogLevel::debug ? 'D' : level == LogLevel::info ? 'I' : level == LogLevel::warning ? 'W' : 'E';
-  const int n = std::snprintf(head.data(), head.size(), "%04d-%02d-%02d %02d:%02d:%02d,%03d %ld %c [", local.tm_year + 1900,
-                              local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
-                              static_cast<int>(now.tv_usec / 1000), static_cast<long>(::getpid()), letter);
+  const char letter = level == LogLevel::debug     ? 'D'
+                      : level == LogLevel::info    ? 'I'
+                      : level == LogLevel::warning ? 'W'
+                                                   : 'E';
+  const int n =
+      std::snprintf(head.data(), head.size(), "%04d-%02d-%02d %02d:%02d:%02d,%03d %ld %c [", local.tm_year + 1900,
+                    local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
+                    static_cast<int>(now.tv_usec / 1000), static_cast<long>(::getpid()), letter);
   std::string line(head.data(), static_cast<std::size_t>(n));
   line += name_;
   line += "] ";
@@ -374,7 +389,8 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   return previous[b.size()];
 }
 
-/// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not compared.
+/// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
+/// compared.
 inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;
@@ -833,9 +849,9 @@ struct ResponseHead : MessageHead {
 /// Decodes %XX into `out`, which is replaced. False when an escape is broken or stands for a control character.
 bool percent_decode(std::string_view text, std::string& out);
 
-/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where leniency has been used for smuggling.
-/// A missing Host is accepted (the Python client sends none); CONNECT is refused with 501.
-/// Allocates nothing and never throws; total time is linear in the bytes, however they are split.
+/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where leniency has been used for smuggling. A
+/// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
+/// throws; total time is linear in the bytes, however they are split.
 class RequestHeadParser : private detail::http::HeadLines {
  public:
   /// `limits` must outlive the parser. Without `accept_bare_lf` a first line that ends in LF alone is refused.
@@ -3040,13 +3056,14 @@ inline CodecError parse_event(std::string_view text, json& out) {
 // SPDX-License-Identifier: MIT
 // os/descriptor.hpp: descriptors that close themselves, and system calls that survive signals.
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstddef>
-#include <fcntl.h>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <unistd.h>
 #include <utility>
 
 namespace kettlingar {
@@ -3080,6 +3097,9 @@ class UniqueFd {
 
 namespace detail {
 
+/// What stat() tells.
+using FileInfo = struct stat;
+
 /// Repeats `call` for as long as a signal interrupts it. Not for close(), whose descriptor is gone either way.
 template <class Call>
 auto retry_interrupted(Call call) {
@@ -3105,7 +3125,8 @@ inline bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the limit).
+/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
+/// limit).
 inline bool read_all(int fd, std::string& out, std::size_t limit) {
   char block[4096];
   for (;;) {
@@ -3167,7 +3188,8 @@ struct SocketAddress {
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
 };
 
-/// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the network.
+/// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the
+/// network.
 inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t port) {
   if (host == "localhost") host = "127.0.0.1";
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
@@ -3222,7 +3244,8 @@ inline UniqueFd open_stream_socket(int family) {
 /// Accepts one connection, non-blocking and close-on-exec; invalid with errno set if there is none.
 inline UniqueFd accept_connection(int listener) {
 #if defined(SOCK_CLOEXEC)
-  return UniqueFd(retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
+  return UniqueFd(
+      retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
   UniqueFd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
   if (fd) {
@@ -3251,8 +3274,9 @@ inline UniqueFd listen_tcp(const std::string& host, std::uint16_t port, int back
 inline UniqueFd listen_unix(const std::string& path, int backlog) {
   const auto address = unix_address(path);
   if (!address) {
-    throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) + " bytes, a unix socket allows " +
-                     std::to_string(longest_unix_path) + "; choose a shorter --app-state-dir");
+    throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) +
+                     " bytes, a unix socket allows " + std::to_string(longest_unix_path) +
+                     "; choose a shorter --app-state-dir");
   }
   UniqueFd fd = open_stream_socket(AF_UNIX);
   // Before bind(), so that the file has this mode from birth whatever the umask is.
@@ -3263,7 +3287,8 @@ inline UniqueFd listen_unix(const std::string& path, int backlog) {
   return fd;
 }
 
-/// `127.0.0.1:1234` or `[::1]:1234` of this end (`remote` false) or the other; empty for unix sockets and dead connections.
+/// `127.0.0.1:1234` or `[::1]:1234` of this end (`remote` false) or the other; empty for unix sockets and dead
+/// connections.
 inline std::string socket_name(int fd, bool remote) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -3309,7 +3334,8 @@ inline ssize_t send_some(int fd, std::string_view bytes) {
   return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), flags); });
 }
 
-/// Waits until `events` (POLLIN, POLLOUT) or `deadline`; false when the time is up. Errors of the socket count as ready.
+/// Waits until `events` (POLLIN, POLLOUT) or `deadline`; false when the time is up. Errors of the socket count as
+/// ready.
 inline bool wait_for(int fd, short events, std::chrono::steady_clock::time_point deadline) {
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
@@ -3398,17 +3424,20 @@ inline std::string home_directory() {
 
 /// `$XDG_STATE_HOME/<app>` or `~/.local/state/<app>`: url files and sockets live there.
 inline std::string default_state_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/') return std::string(base) + "/" + app;
+  if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/')
+    return std::string(base) + "/" + app;
   return home_directory() + "/.local/state/" + app;
 }
 
 /// `$XDG_DATA_HOME/<app>` or `~/.local/share/<app>`: configuration files live there.
 inline std::string default_data_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/') return std::string(base) + "/" + app;
+  if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/')
+    return std::string(base) + "/" + app;
   return home_directory() + "/.local/share/" + app;
 }
 
-/// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it is.
+/// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it
+/// is.
 inline void create_directories(const std::string& path, mode_t mode = 0700) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
@@ -3423,22 +3452,23 @@ inline void create_directories(const std::string& path, mode_t mode = 0700) {
 /// address and token in it.
 inline void require_private_directory(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  struct stat info{};
+  FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) throw StartError("cannot use " + path + ": " + std::strerror(errno));
-  if (!S_ISDIR(info.st_mode)) throw StartError("cannot use " + path + ": it is not a directory (symbolic links are refused)");
+  if (!S_ISDIR(info.st_mode))
+    throw StartError("cannot use " + path + ": it is not a directory (symbolic links are refused)");
   if (info.st_uid != ::geteuid()) throw StartError("cannot use " + path + ": it belongs to another user");
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     throw StartError("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
   }
 }
 
-/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns its
-/// inode number. One writer at a time. Throws StartError.
+/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns
+/// its inode number. One writer at a time. Throws StartError.
 inline ino_t write_private_file(const std::string& path, std::string_view content) {
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  struct stat info{};
+  FileInfo info{};
   if (!fd || !write_all(fd.get(), content) || ::fsync(fd.get()) != 0 || ::fstat(fd.get(), &info) != 0 ||
       ::rename(temporary.c_str(), path.c_str()) != 0) {
     const int error = errno;
@@ -3455,7 +3485,7 @@ class OwnedFile {
   OwnedFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
   /// Takes over whatever `path` leads to now.
   explicit OwnedFile(std::string path) : path_(std::move(path)) {
-    struct stat info{};
+    FileInfo info{};
     inode_ = ::lstat(path_.c_str(), &info) == 0 ? info.st_ino : 0;
   }
   OwnedFile(OwnedFile&& other) noexcept : path_(std::exchange(other.path_, {})), inode_(other.inode_) {}
@@ -3469,7 +3499,7 @@ class OwnedFile {
 
   const std::string& path() const noexcept { return path_; }
   void remove() noexcept {
-    struct stat info{};
+    FileInfo info{};
     if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) ::unlink(path_.c_str());
     path_.clear();
   }
@@ -3479,7 +3509,8 @@ class OwnedFile {
   ino_t inode_ = 0;
 };
 
-/// Held by the one running service of a name. The file goes with an orderly stop; after a crash the kernel has dropped the lock.
+/// Held by the one running service of a name. The file goes with an orderly stop; after a crash the kernel has dropped
+/// the lock.
 class InstanceLock {
  public:
   /// Takes the lock, or leaves everything untouched: `held()` tells. Throws StartError if the file cannot be made.
@@ -3508,9 +3539,10 @@ inline InstanceLock::InstanceLock(const std::string& path) {
       if (--tries == 0) return;
       ::poll(nullptr, 0, 2);
     }
-    // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects nothing.
-    struct stat ours{};
-    struct stat named{};
+    // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects
+    // nothing.
+    FileInfo ours{};
+    FileInfo named{};
     if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
     const std::string pid = std::to_string(::getpid()) + "\n";
     if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), pid)) {
@@ -3524,18 +3556,20 @@ inline InstanceLock::InstanceLock(const std::string& path) {
   }
 }
 
-/// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python services.
+/// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
+/// services.
 inline bool lock_is_stale(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 
-/// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the name is
-/// taken by something that is not a socket of ours, which is left alone.
+/// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the
+/// name is taken by something that is not a socket of ours, which is left alone.
 inline void remove_stale_socket(const std::string& path) {
-  struct stat info{};
+  FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) return;
-  if (!S_ISSOCK(info.st_mode)) throw StartError("cannot listen on " + path + ": the name is taken by something that is not a socket");
+  if (!S_ISSOCK(info.st_mode))
+    throw StartError("cannot listen on " + path + ": the name is taken by something that is not a socket");
   if (::unlink(path.c_str()) != 0) throw StartError("cannot replace " + path + ": " + std::strerror(errno));
 }
 
@@ -3587,8 +3621,9 @@ struct StartOutcome {
   std::string text;  ///< why, when it failed
 };
 
-/// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and waits until
-/// it reports or ends. Descriptors of this process are not inherited. Throws StartError if it cannot be started.
+/// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and
+/// waits until it reports or ends. Descriptors of this process are not inherited. Throws StartError if it cannot be
+/// started.
 StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
                                  std::chrono::seconds patience);
 
@@ -3680,7 +3715,8 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
   pollfd entry{reader.get(), POLLIN, 0};
   const int wait_ms = static_cast<int>(std::chrono::milliseconds(patience).count());
   if (retry_interrupted([&] { return ::poll(&entry, 1, wait_ms); }) <= 0) {
-    throw StartError("process " + std::to_string(child) + " is still starting after " + std::to_string(patience.count()) + " s");
+    throw StartError("process " + std::to_string(child) + " is still starting after " +
+                     std::to_string(patience.count()) + " s");
   }
   read_all(reader.get(), message, 64 * 1024);
   if (message.empty()) {
@@ -3700,15 +3736,7 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
 // SPDX-License-Identifier: MIT
 // service/coroutine.hpp: the two coroutine types of handlers: Task (one result) and Generator (many items).
 
-// Asio 1.22 does not recognise the coroutines of clang 15 and newer by itself.
-#if defined(__clang__) && __clang_major__ >= 15
-#if !defined(ASIO_HAS_CO_AWAIT)
-#define ASIO_HAS_CO_AWAIT 1
-#endif
-#if !defined(ASIO_HAS_STD_COROUTINE)
-#define ASIO_HAS_STD_COROUTINE 1
-#endif
-#endif
+// knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
@@ -3731,8 +3759,8 @@ inline namespace v0_1 {
 template <class T = void>
 using Task = asio::awaitable<T>;
 
-/// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the reader
-/// of a stream has gone or the service stops.
+/// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the
+/// reader of a stream has gone or the service stops.
 inline Task<void> sleep_for(std::chrono::steady_clock::duration time) {
   asio::steady_timer timer(co_await asio::this_coro::executor, time);
   co_await timer.async_wait(asio::use_awaitable);
@@ -3752,6 +3780,11 @@ inline constexpr bool miscompiled_when_yielded =
 #else
     false;
 #endif
+
+template <class U, class T>
+concept ItemOf = std::is_same_v<std::remove_cvref_t<U>, T>;
+template <class U, class T>
+concept ConvertsTo = !ItemOf<U, T> && std::is_convertible_v<U, T>;
 
 /// Holds what an awaited Task ended with, until the generator that awaits it is resumed.
 template <class U>
@@ -3788,8 +3821,9 @@ inline Task<void> settle(Task<void> task, Settled<void>* settled) {
   }
 }
 
-/// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its own: whoever
-/// drives it resumes it, and awaits `pending` for it when it has suspended for something other than an item.
+/// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
+/// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an
+/// item.
 class GeneratorPromise {
  public:
   std::suspend_always initial_suspend() const noexcept { return {}; }
@@ -3839,10 +3873,11 @@ class GeneratorPromise {
 
 }  // namespace detail
 
-/// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between items it
-/// may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best taken by value.
-/// Nothing runs before the first item is asked for; destroying the generator destroys its locals at the current suspension point.
-/// With g++ 12, name whatever is made from a list in braces before you yield it (`Purr item{...}; co_yield item;`), JSON included.
+/// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between
+/// items it may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best
+/// taken by value. Nothing runs before the first item is asked for; destroying the generator destroys its locals at the
+/// current suspension point. With g++ 12, name whatever is made from a list in braces before you yield it (`Purr
+/// item{...}; co_yield item;`), JSON included.
 template <class T>
 class [[nodiscard]] Generator {
  public:
@@ -3851,8 +3886,7 @@ class [[nodiscard]] Generator {
     Generator get_return_object() noexcept { return Generator(Handle::from_promise(*this)); }
 
     /// Keeps a reference to the item; it lives until the generator is resumed.
-    template <class U = T>
-      requires std::is_same_v<std::remove_cvref_t<U>, T>
+    template <detail::ItemOf<T> U = T>
     std::suspend_always yield_value(U&& item) noexcept {
       static_assert(!detail::miscompiled_when_yielded<U>,
                     "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
@@ -3861,8 +3895,7 @@ class [[nodiscard]] Generator {
       return {};
     }
     /// Converts first: `co_yield "text"` in a Generator<std::string>.
-    template <class U>
-      requires(!std::is_same_v<std::remove_cvref_t<U>, T> && std::is_convertible_v<U, T>)
+    template <detail::ConvertsTo<T> U>
     std::suspend_always yield_value(U&& item) {
       converted_.emplace(std::forward<U>(item));
       item_ = std::addressof(*converted_);
@@ -3891,8 +3924,8 @@ class [[nodiscard]] Generator {
     if (handle_) handle_.destroy();
   }
 
-  /// The next item, nothing at the end; rethrows what the body threw. For use in another Generator or a Task:
-  /// `while (auto item = co_await items.next()) co_yield *item;`. The generator must outlive the Task that is returned.
+  /// The next item, nothing at the end; rethrows what the body threw. For use in another Generator or a Task: `while
+  /// (auto item = co_await items.next()) co_yield *item;`. The generator must outlive the Task that is returned.
   Task<std::optional<T>> next() {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     for (;;) {
@@ -3921,8 +3954,8 @@ class [[nodiscard]] Generator {
   /// For drivers, after Step::item: valid until the next resume().
   const T& item() const noexcept { return handle_.promise().item(); }
 
-  /// For drivers, after Step::waiting: to be awaited before the next resume(). If it is abandoned instead, the generator must be
-  /// destroyed after it.
+  /// For drivers, after Step::waiting: to be awaited before the next resume(). If it is abandoned instead, the
+  /// generator must be destroyed after it.
   Task<void> take_pending() { return std::move(handle_.promise().pending); }
 
  private:
@@ -3947,8 +3980,8 @@ class [[nodiscard]] Generator {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// A document: sent as it is, under its own content type, to browsers and RPC callers alike. As the item of a generator the
-/// first one sets the content type and each one is a chunk of raw data.
+/// A document: sent as it is, under its own content type, to browsers and RPC callers alike. As the item of a generator
+/// the first one sets the content type and each one is a chunk of raw data.
 struct Result {
   std::string mime_type;
   std::string data;
@@ -3956,20 +3989,17 @@ struct Result {
 };
 
 /// `text/plain`; the text should be UTF-8.
-inline Result text(std::string_view data) {
-  return Result{"text/plain", std::string(data)};
-}
+inline Result text(std::string_view data) { return Result{"text/plain", std::string(data)}; }
 
 /// `text/html` in UTF-8.
-inline Result html(std::string_view data) {
-  return Result{"text/html; charset=utf-8", std::string(data)};
-}
+inline Result html(std::string_view data) { return Result{"text/html; charset=utf-8", std::string(data)}; }
 
-/// One server-sent event, as the item of a `Generator<kt::Event>`: the stream is then `text/event-stream` whoever asks. Any
-/// other generator becomes one for callers that ask with `Accept: text/event-stream`, as browsers' EventSource does.
+/// One server-sent event, as the item of a `Generator<kt::Event>`: the stream is then `text/event-stream` whoever asks.
+/// Any other generator becomes one for callers that ask with `Accept: text/event-stream`, as browsers' EventSource
+/// does.
 struct Event {
-  /// A map with `id`, `event`, `retry` and `data`; without `data`, its other keys are the data. `id` and `event` must be
-  /// free of line ends and NUL.
+  /// A map with `id`, `event`, `retry` and `data`; without `data`, its other keys are the data. `id` and `event` must
+  /// be free of line ends and NUL.
   json fields;
 };
 
@@ -4024,7 +4054,8 @@ struct TaskResult<Task<T>> {
 };
 
 template <class T>
-inline constexpr bool is_bytes = std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
+inline constexpr bool is_bytes =
+    std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
 
 /// Maps whose keys are strings.
 template <class T>
@@ -4080,7 +4111,10 @@ struct Signature<R (C::*)(A...) noexcept> : Signature<R (C::*)(A...)> {};
 template <class R, class C, class... A>
 struct Signature<R (C::*)(A...) const noexcept> : Signature<R (C::*)(A...)> {};
 template <class F>
-  requires requires { &F::operator(); }
+concept HasOneCallOperator = requires {
+  &F::operator();
+};
+template <HasOneCallOperator F>
 struct Signature<F> : Signature<decltype(&F::operator())> {};
 
 /// True if a parameter of type `P` stays valid while a coroutine is suspended.
@@ -4100,7 +4134,8 @@ inline constexpr bool any_mutable_reference<std::tuple<P...>> =
 
 /// What is kept for a parameter while the call runs: views get storage of their own.
 template <class P>
-using Stored = std::conditional_t<std::is_same_v<std::remove_cvref_t<P>, std::string_view>, std::string, std::remove_cvref_t<P>>;
+using Stored =
+    std::conditional_t<std::is_same_v<std::remove_cvref_t<P>, std::string_view>, std::string, std::remove_cvref_t<P>>;
 
 template <class Tuple>
 struct StoredTuple;
@@ -4109,7 +4144,8 @@ struct StoredTuple<std::tuple<P...>> {
   using type = std::tuple<Stored<P>...>;
 };
 
-/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is needed.
+/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is
+/// needed.
 template <class T>
 constexpr std::string_view class_name() {
   std::string_view text = __PRETTY_FUNCTION__;
@@ -4203,7 +4239,8 @@ double to_double(const json& value);
 std::string to_string(const json& value);
 Bytes to_bytes(const json& value);
 
-/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json would make 1 of 1.9.
+/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
+/// would make 1 of 1.9.
 bool integers_kept(const nlohmann::json& input, const nlohmann::json& result);
 /// The part of an exception's text that is about the value.
 std::string_view conversion_hint(const nlohmann::json::exception& error);
@@ -4219,9 +4256,13 @@ constexpr IntegerRange integer_range() {
 
 /// Whether nlohmann_json makes a kt::json, or a nlohmann::json, of a T.
 template <class T>
-inline constexpr bool to_ordered_json = requires(json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+inline constexpr bool to_ordered_json = requires(json& j, const T& t) {
+  nlohmann::adl_serializer<T>::to_json(j, t);
+};
 template <class T>
-inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) {
+  nlohmann::adl_serializer<T>::to_json(j, t);
+};
 
 template <class T>
 T from_json(const json& value);
@@ -4231,8 +4272,8 @@ Tuple tuple_from_json(const json& list, std::index_sequence<i...>) {
   return Tuple{from_json<std::tuple_element_t<i, Tuple>>(list[i])...};
 }
 
-/// Anything else that nlohmann_json converts. Enumerations with names fall back to their first name when they do not know a
-/// text, so the way back decides whether the value was one of theirs.
+/// Anything else that nlohmann_json converts. Enumerations with names fall back to their first name when they do not
+/// know a text, so the way back decides whether the value was one of theirs.
 template <class T>
 T class_from_json(const json& value) {
   const std::string expected(class_name<T>());
@@ -4240,7 +4281,8 @@ T class_from_json(const json& value) {
     if constexpr (std::is_enum_v<T>) {
       nlohmann::json plain = value;
       // Enumerations without names are numbers, which a command line can only give as text.
-      if (nlohmann::json(T{}).is_number() && !value.is_number()) plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
+      if (nlohmann::json(T{}).is_number() && !value.is_number())
+        plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
       T result = plain.template get<T>();
       if (nlohmann::json(result) != plain) throw BadValue{expected, value};
       return result;
@@ -4248,7 +4290,8 @@ T class_from_json(const json& value) {
       const nlohmann::json plain(parsed_if_text(value, expected.c_str()));
       T result = plain.template get<T>();
       if constexpr (to_plain_json<T>) {
-        if (!integers_kept(plain, nlohmann::json(result))) throw BadValue{expected + " (whole numbers that fit)", value};
+        if (!integers_kept(plain, nlohmann::json(result)))
+          throw BadValue{expected + " (whole numbers that fit)", value};
       }
       return result;
     }
@@ -4268,7 +4311,8 @@ T from_json(const json& value) {
     return static_cast<T>(to_integer(value, integer_range<T>()));
   } else if constexpr (std::is_floating_point_v<T>) {
     const double number = to_double(value);
-    if (std::isfinite(number) && !(std::fabs(number) <= static_cast<double>((std::numeric_limits<T>::max)()))) throw BadValue{"float that fits", value};
+    if (std::isfinite(number) && !(std::fabs(number) <= static_cast<double>((std::numeric_limits<T>::max)())))
+      throw BadValue{"float that fits", value};
     return static_cast<T>(number);
   } else if constexpr (std::is_same_v<T, std::string>) {
     return to_string(value);
@@ -4297,9 +4341,11 @@ T from_json(const json& value) {
     if (!list.is_array() || list.size() != size) throw BadValue{"list of " + std::to_string(size), value};
     return tuple_from_json<T>(list, std::make_index_sequence<size>{});
   } else {
-    static_assert(std::is_same_v<T, nlohmann::json> || requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
-                  "kettlingar: a parameter's type must be one that nlohmann_json converts: see "
-                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+    static_assert(
+        std::is_same_v<T, nlohmann::json> ||
+            requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
+        "kettlingar: a parameter's type must be one that nlohmann_json converts: see "
+        "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
     return class_from_json<T>(value);
   }
 }
@@ -4371,7 +4417,8 @@ inline bool to_bool(const json& value) {
   throw BadValue{"bool (yes or no)", value};
 }
 
-/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest magnitude.
+/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
+/// magnitude.
 inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
   negative = !text.empty() && text.front() == '-';
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
@@ -4406,7 +4453,8 @@ inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
     negative = number < 0;
     magnitude = negative ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
   } else if (value.is_number_float()) {
-    // 2.0 is 2, for callers whose language has one kind of number; 1.9 is refused, and so is what a double cannot hold exactly.
+    // 2.0 is 2, for callers whose language has one kind of number; 1.9 is refused, and so is what a double cannot hold
+    // exactly.
     const double number = value.get<double>();
     if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) throw BadValue{"int", value};
     negative = number < 0;
@@ -4463,6 +4511,8 @@ inline json parsed_if_text(const json& value, const char* expected) {
 // SPDX-License-Identifier: MIT
 // service/request.hpp: what a handler may know about the call it serves.
 
+// knows better than Asio, so it comes first
+
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -4477,13 +4527,14 @@ inline namespace v0_1 {
 
 /// Who is at the other end of a connection.
 struct Peer {
-  std::string address;                         ///< `127.0.0.1:39010`, or `unix-domain`
+  std::string address;  ///< `127.0.0.1:39010`, or `unix-domain`
   bool over_unix_socket = false;
   std::optional<PeerCredentials> credentials;  ///< of a unix socket's peer, as of connect()
 };
 
-/// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the handler's last
-/// item or result has been encoded; views and references out of it live as long. Use it on the service's thread only.
+/// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
+/// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
+/// thread only.
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, int socket, asio::any_io_executor executor)
@@ -4504,7 +4555,8 @@ class Request {
   const Peer& peer() const noexcept { return peer_; }
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
-  /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a result.
+  /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
+  /// result.
   bool cancelled() const;
   /// The executor that runs this service and its handlers.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
@@ -4547,7 +4599,8 @@ inline bool Request::cancelled() const {
 
 // ======== service/method.hpp ========
 // SPDX-License-Identifier: MIT
-// service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every handler form.
+// service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
+// handler form.
 
 #include <functional>
 #include <memory>
@@ -4590,9 +4643,7 @@ class Arg {
 };
 
 /// Names a parameter of a handler.
-inline Arg arg(std::string name) {
-  return Arg(std::move(name));
-}
+inline Arg arg(std::string name) { return Arg(std::move(name)); }
 
 namespace detail {
 
@@ -4704,8 +4755,8 @@ struct Parameter {
 
 class Method;
 
-/// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or something to await
-/// after which `body` or `document` is there.
+/// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or
+/// something to await after which `body` or `document` is there.
 struct Call {
   Call(Request& the_request, Format the_format) : request(the_request), format(the_format) {}
 
@@ -4748,7 +4799,8 @@ Task<void> finish_later(Task<T> task, Call* call) {
   }
 }
 
-/// A named function with everything `help`, `ping` and the binding of arguments need to know. Kept alive by whoever runs it.
+/// A named function with everything `help`, `ping` and the binding of arguments need to know. Kept alive by whoever
+/// runs it.
 class Method {
  public:
   Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
@@ -4806,7 +4858,8 @@ class Method {
 template <class F, class Types>
 class Handler;
 
-/// The few lines that know a handler's types. A copy of the callable is kept, so captures live as long as any call of it.
+/// The few lines that know a handler's types. A copy of the callable is kept, so captures live as long as any call of
+/// it.
 template <class F, class... P>
 class Handler<F, std::tuple<P...>> final : public Method {
   using Sig = Signature<F>;
@@ -4853,9 +4906,12 @@ class Handler<F, std::tuple<P...>> final : public Method {
     std::tuple<Stored<P>...> values{call.take<Stored<P>>(i)...};
     auto go = [&]() -> decltype(auto) {
       if constexpr (takes_request) {
-        return function_(call.request, static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(std::get<i>(values))...);
+        return function_(call.request,
+                         static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
+                             std::get<i>(values))...);
       } else {
-        return function_(static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(std::get<i>(values))...);
+        return function_(static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
+            std::get<i>(values))...);
       }
     };
     if constexpr (is_generator<Return>) {
@@ -4879,20 +4935,24 @@ template <class F, class... A>
 std::shared_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
   using Sig = Signature<F>;
   static_assert(Sig::known,
-                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() that is not a template");
+                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
+                "that is not a template");
   if constexpr (Sig::known) {
     using Types = typename Sig::Parameters::Types;
     using Return = std::remove_cvref_t<typename Sig::Return>;
     constexpr bool fits = std::tuple_size_v<Types> == sizeof...(A);
     static_assert(fits,
-                  "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting kt::Request&");
+                  "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
+                  "kt::Request&");
     static_assert(!any_mutable_reference<Types>,
                   "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
-    static_assert(!(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>,
-                  "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
-                  "pointers): they would be gone after its first co_await or co_yield");
+    static_assert(
+        !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>,
+        "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
+        "pointers): they would be gone after its first co_await or co_yield");
     if constexpr (fits && !any_mutable_reference<Types>) {
-      return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc), std::vector<Arg>{args...});
+      return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
+                                                 std::vector<Arg>{args...});
     }
   }
   return nullptr;
@@ -4947,7 +5007,8 @@ inline void Method::bind(Call& call) const {
                               std::to_string(value.size()));
       }
       for (std::size_t i = 0; i < value.size(); ++i) {
-        if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + parameters_[i].name + "' given twice");
+        if (call.slots[i] != nullptr)
+          throw InvalidArgument(name_ + ": argument '" + parameters_[i].name + "' given twice");
         call.slots[i] = &value[i];
       }
       continue;
@@ -4955,7 +5016,8 @@ inline void Method::bind(Call& call) const {
     const std::size_t i = index_of(key);
     if (i == parameters_.size()) {
       // Names are the caller's text: repeated to those who know the token, not to strangers.
-      const std::string which = call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
+      const std::string which =
+          call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
       throw InvalidArgument(name_ + ": unknown argument" + which);
     }
     if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
@@ -4995,12 +5057,14 @@ inline void Method::check() const {
     }
   }
   std::vector<const json*> defaults;
-  for (const Parameter& parameter : parameters_) defaults.push_back(parameter.fallback ? &*parameter.fallback : nullptr);
+  for (const Parameter& parameter : parameters_)
+    defaults.push_back(parameter.fallback ? &*parameter.fallback : nullptr);
   std::size_t current = 0;
   try {
     check_defaults(defaults, current);
   } catch (const BadValue& bad) {
-    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current]) + ", got " + shown(bad.value));
+    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current]) + ", got " +
+                                shown(bad.value));
   }
 }
 
@@ -5026,7 +5090,8 @@ namespace detail {
 /// All methods of a service, private, public and built in.
 class Registry {
  public:
-  /// Adds a method, or replaces one of that name. Throws std::invalid_argument for unusable names, and for the names of built-in methods.
+  /// Adds a method, or replaces one of that name. Throws std::invalid_argument for unusable names, and for the names of
+  /// built-in methods.
   void add(std::shared_ptr<Method> method);
   /// Answers whatever is unknown.
   void set_fallback(std::shared_ptr<Method> method) { fallback_ = std::move(method); }
@@ -5035,7 +5100,8 @@ class Registry {
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
-  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and `web_root`.
+  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
+  /// `web_root`.
   std::vector<std::string> names(bool listed_only) const;
   /// The `methods` table of `ping`; with `docs` each entry has its help.
   json table(bool docs) const;
@@ -5079,20 +5145,61 @@ inline std::string method_help(const Method& method) {
     out += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
     out += "\n";
   }
-  if (method.streams()) out += "\nStreams its results" + (method.returns().empty() ? "" : " (" + method.returns() + ")") + " as they come.\n";
+  if (method.streams())
+    out +=
+        "\nStreams its results" + (method.returns().empty() ? "" : " (" + method.returns() + ")") + " as they come.\n";
   if (method.is_public()) out += "\nNeeds no authentication.\n";
   return out;
 }
 
 /// Names that a Python client would overwrite its own attributes with: they must not appear in the `methods` table.
 inline bool hidden_from_clients(std::string_view name) {
-  for (const std::string_view taken :
-       {"config", "name", "call", "connect", "loopback", "ping", "quitquitquit", "info", "debug", "error", "warning", "exception",
-        "trace", "logger", "shutdown", "start_time", "is_client", "is_service", "to_json", "from_json", "to_msgpack", "from_msgpack",
-        "to_server_sent_event", "from_server_sent_event", "sync_proxy", "api_url", "api_addr", "api_secret", "expose_methods",
-        "init_servers", "validate_request_header", "get_api_methods", "get_method_name", "get_default_methods", "guarantee_type",
-        "get_docstring", "extract_kwargs", "print_result", "fds_result", "sse_start_result", "Bool", "Main", "Configuration",
-        "NotRunning", "NeedInfoException", "RedirectException"}) {
+  for (const std::string_view taken : {"config",
+                                       "name",
+                                       "call",
+                                       "connect",
+                                       "loopback",
+                                       "ping",
+                                       "quitquitquit",
+                                       "info",
+                                       "debug",
+                                       "error",
+                                       "warning",
+                                       "exception",
+                                       "trace",
+                                       "logger",
+                                       "shutdown",
+                                       "start_time",
+                                       "is_client",
+                                       "is_service",
+                                       "to_json",
+                                       "from_json",
+                                       "to_msgpack",
+                                       "from_msgpack",
+                                       "to_server_sent_event",
+                                       "from_server_sent_event",
+                                       "sync_proxy",
+                                       "api_url",
+                                       "api_addr",
+                                       "api_secret",
+                                       "expose_methods",
+                                       "init_servers",
+                                       "validate_request_header",
+                                       "get_api_methods",
+                                       "get_method_name",
+                                       "get_default_methods",
+                                       "guarantee_type",
+                                       "get_docstring",
+                                       "extract_kwargs",
+                                       "print_result",
+                                       "fds_result",
+                                       "sse_start_result",
+                                       "Bool",
+                                       "Main",
+                                       "Configuration",
+                                       "NotRunning",
+                                       "NeedInfoException",
+                                       "RedirectException"}) {
     if (name == taken) return true;
   }
   return name.starts_with('_');
@@ -5101,8 +5208,10 @@ inline bool hidden_from_clients(std::string_view name) {
 inline void Registry::add(std::shared_ptr<Method> method) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
-  if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' || name.front() == '.') {
-    throw std::invalid_argument("kettlingar: '" + name + "' cannot be the name of a method: use letters, digits, _ - and .");
+  if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
+      name.front() == '.') {
+    throw std::invalid_argument("kettlingar: '" + name +
+                                "' cannot be the name of a method: use letters, digits, _ - and .");
   }
   method->check();
   const auto found = methods_.find(name);
@@ -5220,12 +5329,13 @@ class Options {
   const Option* find(std::string_view name) const noexcept;
   std::vector<std::string> names() const;
 
-  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value, and changes
-  /// nothing then. The hook is not called: it belongs to changes at run time.
+  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value, and
+  /// changes nothing then. The hook is not called: it belongs to changes at run time.
   void set(std::string_view name, const json& value) const;
 
-  /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank, the value may
-  /// contain `=`. `worker_config` in a file is ignored. Throws InvalidArgument with file and line, std::system_error if it cannot be read.
+  /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
+  /// the value may contain `=`. `worker_config` in a file is ignored. Throws InvalidArgument with file and line,
+  /// std::system_error if it cannot be read.
   void read_file(const std::string& path) const;
 
   /// One `--name=value` line for each option that has a value. The secret is left out unless `with_secret`.
@@ -5239,7 +5349,8 @@ class Options {
 };
 
 inline Option& Options::insert(Option option) {
-  const bool clean = !option.name.empty() && option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
+  const bool clean = !option.name.empty() &&
+                     option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
     throw std::invalid_argument("kettlingar: '" + option.name + "' cannot be an option: use a-z, 0-9 and _");
   }
@@ -5374,15 +5485,20 @@ inline constexpr std::size_t shortest_secret = 6;
 inline void add_builtin_options(Options& options, Settings& s) {
   options.add("app_name", s.app_name, "Name of the program; its directories are named after it");
   options.add("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
-  options.add("app_state_dir", s.app_state_dir, "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
+  options.add("app_state_dir", s.app_state_dir,
+              "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
   options.add("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
-  options.add("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
+  options.add("worker_config", s.worker_config,
+              "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
   options.add("worker_nice", s.worker_nice, "Niceness of the service process");
   options.add("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
-  options.add("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file").secret = true;
-  options.add("worker_secret_file", s.worker_secret_file, "File whose first line is the token (default: a new random one at each start)");
+  options.add("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
+      .secret = true;
+  options.add("worker_secret_file", s.worker_secret_file,
+              "File whose first line is the token (default: a new random one at each start)");
   options.add("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
-  options.add("worker_accept_timeout", s.worker_accept_timeout, "Accepted for files shared with Python services; has no effect");
+  options.add("worker_accept_timeout", s.worker_accept_timeout,
+              "Accepted for files shared with Python services; has no effect");
   options.add("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
   options.add("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
   options.add("worker_url_path", s.worker_url_path, "Prefix of all paths");
@@ -5407,12 +5523,15 @@ inline void check_settings(const Settings& s) {
   require((s.worker_umask & 0700) == 0700, "worker_umask", "must leave all rights to the owner (448, which is 0o700)");
   require(s.worker_use_tcp || s.worker_use_unixdomain, "worker_use_tcp", "needed when worker_use_unixdomain is off");
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
-  require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1", "must be positive");
-  require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2", "must be positive");
+  require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1",
+          "must be positive");
+  require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2",
+          "must be positive");
   require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
-  require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos && s.worker_url_path.find("//") == std::string::npos,
+  require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
+              s.worker_url_path.find("//") == std::string::npos,
           "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
 }
 
@@ -5434,29 +5553,23 @@ inline std::string state_directory(const Settings& s) {
 inline std::string data_directory(const Settings& s) {
   return s.app_data_dir.empty() ? default_data_directory(s.app_name) : s.app_data_dir;
 }
-inline std::string default_config_file(const Settings& s) {
-  return data_directory(s) + "/" + s.worker_name + ".cfg";
-}
-inline std::string url_file(const Settings& s) {
-  return state_directory(s) + "/" + s.worker_name + ".url";
-}
-inline std::string socket_file(const Settings& s) {
-  return state_directory(s) + "/" + s.worker_name + ".sock";
-}
+inline std::string default_config_file(const Settings& s) { return data_directory(s) + "/" + s.worker_name + ".cfg"; }
+inline std::string url_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".url"; }
+inline std::string socket_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".sock"; }
 
-inline std::string lock_file(const Settings& s) {
-  return state_directory(s) + "/" + s.worker_name + ".lock";
-}
+inline std::string lock_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".lock"; }
 
 /// Paths made absolute, slashes around the prefix dropped: what a process that changes its directory needs.
 inline void normalise(Settings& s) {
-  for (std::string* path : {&s.app_data_dir, &s.app_state_dir, &s.worker_secret_file, &s.worker_log_file}) *path = absolute_path(*path);
+  for (std::string* path : {&s.app_data_dir, &s.app_state_dir, &s.worker_secret_file, &s.worker_log_file})
+    *path = absolute_path(*path);
   while (s.worker_url_path.starts_with('/')) s.worker_url_path.erase(0, 1);
   while (s.worker_url_path.ends_with('/')) s.worker_url_path.pop_back();
 }
 
-/// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read at its
-/// position. Without any, the default file is read if there is one. Throws InvalidArgument, std::system_error for a file.
+/// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
+/// at its position. Without any, the default file is read if there is one. Throws InvalidArgument, std::system_error
+/// for a file.
 inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
   std::vector<std::string> others;
@@ -5523,7 +5636,7 @@ inline std::string random_token() {
 inline std::string read_token_file(const std::string& path) {
   constexpr std::size_t longest = 4096;
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat info{};
+  FileInfo info{};
   std::string content;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), content, longest)) {
     throw StartError("cannot read the token from " + path + ": " + std::strerror(errno));
@@ -5553,8 +5666,8 @@ class Token {
     return difference == 0;
   }
 
-  /// True if a header line has the token as a word of its own, such as `Authorization: Bearer TOKEN` or `X-Anything: TOKEN`.
-  /// Headers that browsers fill in by themselves do not count.
+  /// True if a header line has the token as a word of its own, such as `Authorization: Bearer TOKEN` or `X-Anything:
+  /// TOKEN`. Headers that browsers fill in by themselves do not count.
   bool in_headers(const RequestHead& head) const noexcept {
     bool found = false;
     for (const HeaderField field : head.fields) {
@@ -5587,7 +5700,8 @@ struct Route {
   std::string_view path;    ///< without prefix and token
 };
 
-/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is `web_root`.
+/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
+/// `web_root`.
 inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
   Route route;
   std::string_view path = head.path;
@@ -5632,7 +5746,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Decodes one name or value: `+` is a blank, %XX any byte; line ends are usual in text fields. False unless it becomes UTF-8.
+/// Decodes one name or value: `+` is a blank, %XX any byte; line ends are usual in text fields. False unless it becomes
+/// UTF-8.
 inline bool decode_form_text(std::string_view text, std::string& out) {
   out.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -5649,8 +5764,8 @@ inline bool decode_form_text(std::string_view text, std::string& out) {
   return is_utf8(out);
 }
 
-/// `a=1&b=x+y` as a map of strings; a field given several times becomes a list, empty values are left out, `_args` is always
-/// a list. At most 1,000 fields.
+/// `a=1&b=x+y` as a map of strings; a field given several times becomes a list, empty values are left out, `_args` is
+/// always a list. At most 1,000 fields.
 inline CodecError decode_form(std::string_view body, json& out) {
   constexpr std::size_t most_fields = 1000;
   while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
@@ -5688,7 +5803,8 @@ inline CodecError decode_form(std::string_view body, json& out) {
 
 // ======== service/reply.hpp ========
 // SPDX-License-Identifier: MIT
-// service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to answers.
+// service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
+// answers.
 
 #include <exception>
 #include <string>
@@ -5722,10 +5838,11 @@ struct ErrorReply {
   int status = 500;
   json body = json::object();
   std::string location = {};
-  std::string log = {};        ///< the whole truth, for the log
+  std::string log = {};  ///< the whole truth, for the log
 };
 
-/// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers only.
+/// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers
+/// only.
 inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticated) {
   ErrorReply reply;
   const auto internal = [&](std::string_view what) {
@@ -5762,9 +5879,10 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   return reply;
 }
 
-/// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a head.
-inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type, std::string_view body,
-                         std::span<const HeaderField> extra = {}) {
+/// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
+/// head.
+inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
+                         std::string_view body, std::span<const HeaderField> extra = {}) {
   ResponseHeadOptions head;
   head.status = status;
   head.content_type = type;
@@ -5777,12 +5895,15 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
   return true;
 }
 
-/// Appends an error as a map in the request's encoding. Always succeeds: what cannot be sent becomes a plain 500. Returns the status.
-inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply, std::span<const HeaderField> extra = {}) {
+/// Appends an error as a map in the request's encoding. Always succeeds: what cannot be sent becomes a plain 500.
+/// Returns the status.
+inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
+                        std::span<const HeaderField> extra = {}) {
   std::string body;
   const HeaderField location{"Location", reply.location};
   if (!reply.location.empty()) extra = {&location, 1};
-  if (!encode(reply.body, style.format, body) && append_reply(out, style, reply.status, style.content_type(), body, extra)) {
+  if (!encode(reply.body, style.format, body) &&
+      append_reply(out, style, reply.status, style.content_type(), body, extra)) {
     return reply.status;
   }
   body.clear();
@@ -5815,13 +5936,14 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end mark. An error before the
-/// head is an answer of its own; later it is one more item, and the missing end mark tells that the stream is incomplete.
-/// Appends to a buffer and does no I/O.
+/// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end
+/// mark. An error before the head is an answer of its own; later it is one more item, and the missing end mark tells
+/// that the stream is incomplete. Appends to a buffer and does no I/O.
 class StreamWriter {
  public:
   /// `wants_events`: the caller asked for server-sent events.
-  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated, bool wants_events)
+  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated,
+               bool wants_events)
       : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
     if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
     if (stream.is_document_stream()) kind_ = Kind::documents;
@@ -5921,7 +6043,8 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
       break;
   }
   const Result* document = stream.document();
-  if (document == nullptr || document->mime_type != document_type_) return {"bad-response", "a stream of documents has one MIME type", 0};
+  if (document == nullptr || document->mime_type != document_type_)
+    return {"bad-response", "a stream of documents has one MIME type", 0};
   out_ += document->data;
   return {};
 }
@@ -5995,6 +6118,8 @@ inline std::string StreamWriter::fail(const std::exception_ptr& thrown) {
 // SPDX-License-Identifier: MIT
 // service/server.hpp: one running service: what its connections share, its listeners, its files and its end.
 
+// knows better than Asio, so it comes first
+
 #include <asio/any_io_executor.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
@@ -6021,18 +6146,21 @@ class AlreadyRunning : public StartError {
   using StartError::StartError;
 };
 
-/// Everything of one service that is not user interface. Lives on one executor and is used from its thread only. Handlers of
-/// pending operations share ownership, so it outlives them.
+/// Everything of one service that is not user interface. Lives on one executor and is used from its thread only.
+/// Handlers of pending operations share ownership, so it outlives them.
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop) : executor(std::move(loop)), sweep_timer_(executor) {}
 
-  /// Listens and announces itself, the url file last of all. Throws StartError or InvalidArgument and leaves nothing behind then.
+  /// Listens and announces itself, the url file last of all. Throws StartError or InvalidArgument and leaves nothing
+  /// behind then.
   void start();
-  /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped` follows.
+  /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped`
+  /// follows.
   void stop();
 
-  /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack. Throws InvalidArgument.
+  /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack.
+  /// Throws InvalidArgument.
   void apply_settings();
 
   bool running() const noexcept { return state_ == State::running; }
@@ -6065,7 +6193,8 @@ class Server : public std::enable_shared_from_this<Server> {
  private:
   enum class State { fresh, running, stopping, stopped };
   struct Listener {
-    Listener(const asio::any_io_executor& loop, bool for_unix_socket) : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
+    Listener(const asio::any_io_executor& loop, bool for_unix_socket)
+        : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
     asio::posix::stream_descriptor socket;
     asio::steady_timer pause;  ///< runs while there are no descriptors to accept with
     bool over_unix_socket;
@@ -6105,6 +6234,8 @@ class Server : public std::enable_shared_from_this<Server> {
 // SPDX-License-Identifier: MIT
 // service/connection.hpp: one accepted connection: its buffers, its deadlines, the request it is at.
 
+// knows better than Asio, so it comes first
+
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -6122,11 +6253,11 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// One accepted connection, served by one coroutine that owns it: parse what is buffered, run plain handlers on the spot, collect
-/// the answers and send them together; wait only when there is nothing else to do.
+/// One accepted connection, served by one coroutine that owns it: parse what is buffered, run plain handlers on the
+/// spot, collect the answers and send them together; wait only when there is nothing else to do.
 ///
-/// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop (drain() sets a
-/// deadline, expire() then closes the socket and cancels whatever a handler awaits).
+/// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop
+/// (drain() sets a deadline, expire() then closes the socket and cancels whatever a handler awaits).
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   /// Serves `descriptor` until either side closes it.
@@ -6202,7 +6333,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string in_;         ///< [begin_, end_) has been received and not yet consumed
   std::size_t begin_ = 0;  ///< first byte of the present request
   std::size_t end_ = 0;
-  std::string out_;        ///< answers; [sent_, size) has not been sent
+  std::string out_;  ///< answers; [sent_, size) has not been sent
   std::size_t sent_ = 0;
 
   Phase phase_ = Phase::idle;
@@ -6245,7 +6376,8 @@ inline void Connection::start(std::shared_ptr<Server> server, UniqueFd descripto
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
   asio::co_spawn(connection->server_->executor, serve(connection),
-                 asio::bind_cancellation_slot(connection->cancel_.slot(), [connection](const std::exception_ptr&) { connection->close(); }));
+                 asio::bind_cancellation_slot(connection->cancel_.slot(),
+                                              [connection](const std::exception_ptr&) { connection->close(); }));
 }
 
 inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
@@ -6341,7 +6473,8 @@ inline Connection::Next Connection::at_body() {
   return call_ ? Next::handle : Next::go_on;
 }
 
-/// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what was announced.
+/// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
+/// was announced.
 inline void Connection::make_room() {
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
     std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
@@ -6399,11 +6532,12 @@ inline Task<void> Connection::flush() {
     if (error) close();
     if (send_now()) break;
   }
-  if (phase_ != Phase::closed) enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
+  if (phase_ != Phase::closed)
+    enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
 }
 
-/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would make the
-/// kernel drop what it has not received yet (RFC 9112 9.6).
+/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
+/// make the kernel drop what it has not received yet (RFC 9112 9.6).
 inline Task<void> Connection::linger() {
   if (phase_ == Phase::closed || end_of_input_) co_return;
   asio::error_code error;
@@ -6411,8 +6545,8 @@ inline Task<void> Connection::linger() {
   enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
   in_.resize(smallest_buffer);
   for (std::size_t dropped = 0; dropped < server_->limits.linger_bytes && phase_ != Phase::closed;) {
-    const std::size_t n =
-        co_await socket_.async_read_some(asio::buffer(in_.data(), in_.size()), asio::redirect_error(asio::use_awaitable, error));
+    const std::size_t n = co_await socket_.async_read_some(asio::buffer(in_.data(), in_.size()),
+                                                           asio::redirect_error(asio::use_awaitable, error));
     if (error) break;
     dropped += n;
   }
@@ -6472,7 +6606,8 @@ inline void Connection::close() {
 
 // ======== service/request_steps.hpp ========
 // SPDX-License-Identifier: MIT
-// service/request_steps.hpp: from a parsed head to an answer: admission, arguments, plain handlers, refusals, the log line.
+// service/request_steps.hpp: from a parsed head to an answer: admission, arguments, plain handlers, refusals, the log
+// line.
 
 
 namespace kettlingar {
@@ -6545,12 +6680,14 @@ inline void Connection::begin_body() {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
   }
   const bool has_body = head.chunked || head.content_length.value_or(0) > 0;
-  if (refused_.status != 0 && has_body && (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
+  if (refused_.status != 0 && has_body &&
+      (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
     // Not worth reading: say so now, and let the connection go.
     style_.keep_alive = false;
     return refuse(refused_);
   }
-  if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_) out_ += continue_response;
+  if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_)
+    out_ += continue_response;
   body_ = BodyReader(limits);
   body_.start(head);
 }
@@ -6627,7 +6764,8 @@ inline void Connection::answer_error(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, route_.authenticated);
   const std::size_t before = out_.size();
   const int status = append_error(out_, style_, reply);
-  if (!reply.log.empty()) server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
+  if (!reply.log.empty())
+    server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
@@ -6669,14 +6807,18 @@ inline void Connection::log_request(int status, std::string_view slug, std::size
   std::string suffix;
   if (level == LogLevel::warning && !log.admit(slug, suffix)) return;
   const bool parsed = head_size_ != 0;
-  const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
+  const auto microseconds =
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
   std::string line = "http " + std::to_string(status) + " ";
   line += slug;
   line += " " + peer_.address + " ";
   line += parsed ? log_escaped(head_parser_.head().method) : "-";
   // A path whose token is wrong may still be most of the right one, so only routed paths are shown.
-  line += parsed && route_.authenticated ? " " + log_escaped(route_.path) : parsed && method_ ? " /" + method_->name() : " -";
-  line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." + std::to_string(microseconds % 1000 / 100) + "ms";
+  line += parsed && route_.authenticated ? " " + log_escaped(route_.path)
+          : parsed && method_            ? " /" + method_->name()
+                                         : " -";
+  line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
+          std::to_string(microseconds % 1000 / 100) + "ms";
   log.write(level, line + suffix);
 }
 
@@ -6711,8 +6853,8 @@ namespace detail {
 /// How long a stream may keep its reader waiting for the head: Python clients give up after 1 s.
 inline constexpr std::chrono::milliseconds stream_head_after{500};
 
-// When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that nobody waits for must
-// not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
+// When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that
+// nobody waits for must not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
 inline Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
   if (call_->stream) {
@@ -6761,8 +6903,9 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
   return StreamState::ended;
 }
 
-// The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then destroyed with
-// the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(), and with it the generator.
+// The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then
+// destroyed with the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(),
+// and with it the generator.
 inline Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
   StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
@@ -6782,7 +6925,8 @@ inline Task<void> Connection::run_stream() {
     bytes += out_.size();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
-    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming)
+      enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
     if (phase_ == Phase::closed) break;
     if (state == StreamState::going) {
       co_await asio::post(server_->executor, asio::use_awaitable);
@@ -6822,12 +6966,13 @@ inline void Connection::look_at_peer() {
   if (::poll(&entry, 1, 0) <= 0) return watch_peer();
   if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
-  half_closed_ = (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  half_closed_ =
+      (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   const Limits& limits = server_->limits;
   if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
-  // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing more to say
-  // (nc -N). Such a one gets what comes in time; every item that it takes renews that. Where the next request is here already, readiness
-  // tells nothing any more, so that is looked at again.
+  // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
+  // more to say (nc -N). Such a one gets what comes in time; every item that it takes renews that. Where the next
+  // request is here already, readiness tells nothing any more, so that is looked at again.
   const bool patient = half_closed_ && phase_ == Phase::handling;
   enter(phase_, Clock::now() + (patient ? limits.idle_timeout : limits.linger_timeout));
 }
@@ -6848,7 +6993,9 @@ namespace detail {
 inline void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
-  const auto milliseconds = [](double seconds) { return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); };
+  const auto milliseconds = [](double seconds) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+  };
   limits.head_timeout = milliseconds(settings.worker_http_request_timeout1);
   limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
   limits.body_bytes = settings.worker_http_request_max_size;
@@ -6927,7 +7074,8 @@ inline void Server::start() {
     throw;
   }
   state_ = State::running;
-  log.write(LogLevel::info, "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
+  log.write(LogLevel::info,
+            "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
 inline void Server::listen_on(UniqueFd descriptor, bool over_unix_socket) {
@@ -6939,9 +7087,10 @@ inline void Server::listen_on(UniqueFd descriptor, bool over_unix_socket) {
 }
 
 inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
-  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), listener](const asio::error_code& error) {
-    if (!error && self->state_ == State::running) self->accept_batch(listener);
-  });
+  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                              [self = shared_from_this(), listener](const asio::error_code& error) {
+                                if (!error && self->state_ == State::running) self->accept_batch(listener);
+                              });
 }
 
 inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
@@ -6979,7 +7128,8 @@ inline void Server::close_listeners() {
 
 inline void Server::out_of_descriptors(int listener) {
   std::string suffix;
-  if (log.admit("limit", suffix)) log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
+  if (log.admit("limit", suffix))
+    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
@@ -6999,7 +7149,9 @@ inline bool Server::make_room() {
 inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
   if (connections_.size() >= limits.connections && !make_room()) {
     std::string suffix;
-    if (log.admit("limit", suffix)) log.write(LogLevel::warning, "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
+    if (log.admit("limit", suffix))
+      log.write(LogLevel::warning,
+                "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
     return;
   }
   Peer peer;
@@ -7010,7 +7162,9 @@ inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
     // The mode of the socket file keeps others out already; this holds even where that was changed.
     if (peer.credentials && peer.credentials->uid != ::geteuid() && peer.credentials->uid != 0) {
       std::string suffix;
-      if (log.admit("peer-uid", suffix)) log.write(LogLevel::warning, "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
+      if (log.admit("peer-uid", suffix))
+        log.write(LogLevel::warning,
+                  "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
       return;
     }
   } else {
@@ -7095,7 +7249,8 @@ using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
 /// `ping`: strangers get a static text, others what the service can do.
 class Ping final : public Method {
  public:
-  explicit Ping(Registry& methods) : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
+  explicit Ping(Registry& methods)
+      : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
     describe_as({{"docs", "bool", json(false)}}, "dict", false);
     set_public(true);
     set_builtin(false);
@@ -7186,7 +7341,8 @@ inline std::string general_help(const Server& server) {
     std::string name = option.name;
     std::replace(name.begin(), name.end(), '_', '-');
     const std::string fallback = option.secret ? "" : option_text(option.fallback);
-    out += "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
+    out +=
+        "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
   }
   return out;
 }
@@ -7242,8 +7398,9 @@ inline void save_config(const Server& server, const std::string& where) {
   }
   // The service may well have another directory than whoever asked.
   if (path.front() != '/') throw InvalidArgument("config: save needs an absolute path");
-  struct stat info{};
-  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) throw InvalidArgument("config: " + path + " is not a regular file");
+  FileInfo info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    throw InvalidArgument("config: " + path + " is not a regular file");
   try {
     write_private_file(path, server.options.lines(true) + "\n");
   } catch (const StartError& error) {
@@ -7253,10 +7410,12 @@ inline void save_config(const Server& server, const std::string& where) {
 
 inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
   const Options& options = server.options;
-  const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) + (request.append.is_null() ? 0 : 1) +
-                         (request.remove.is_null() ? 0 : 1) + (request.pop.is_null() ? 0 : 1);
+  const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) +
+                         (request.append.is_null() ? 0 : 1) + (request.remove.is_null() ? 0 : 1) +
+                         (request.pop.is_null() ? 0 : 1);
   if (operations > 1) throw InvalidArgument("config: Please only perform one operation at a time!");
-  if (request.reset && request.key) throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
+  if (request.reset && request.key)
+    throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
   const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
   if (!key.empty() && options.find(key) == nullptr) options.set(key, json(nullptr));  // throws, with a suggestion
@@ -7276,14 +7435,16 @@ inline json configure_running(Server& server, const ConfigHooks& hooks, const Co
     action = "remove";
     change_list(options, key, [&](json& list) {
       const auto found = std::find(list.begin(), list.end(), request.remove);
-      if (found == list.end()) throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
+      if (found == list.end())
+        throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
       list.erase(found);
     });
   } else if (!request.pop.is_null()) {
     action = "pop";
     const std::uint64_t index = to_integer(request.pop, integer_range<std::uint32_t>());
     change_list(options, key, [&](json& list) {
-      if (index >= list.size()) throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
+      if (index >= list.size())
+        throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
       list.erase(static_cast<std::size_t>(index));
     });
   }
@@ -7312,7 +7473,8 @@ class Config final : public Method {
         server_(server),
         hooks_(hooks) {
     std::vector<Parameter> parameters;
-    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"}) parameters.push_back({name, "", json(nullptr)});
+    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
+      parameters.push_back({name, "", json(nullptr)});
     describe_as(std::move(parameters), "dict", false);
     set_builtin(false);
   }
@@ -7371,6 +7533,8 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 // SPDX-License-Identifier: MIT
 // service/kitten.hpp: the class that users see: name a service, add methods and options, run it.
 
+// knows better than Asio, so it comes first
+
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <atomic>
@@ -7386,6 +7550,11 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+template <class A>
+concept IsArg = std::is_same_v<A, Arg>;
+template <class F>
+concept MemberFunction = std::is_member_function_pointer_v<F>;
 
 /// A member function with its object, as a handler.
 template <class Object, class Function>
@@ -7403,14 +7572,16 @@ struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
 
 }  // namespace detail
 
-/// A service: functions become methods that can be called over HTTP on TCP and on a unix socket, and from the command line.
+/// A service: functions become methods that can be called over HTTP on TCP and on a unix socket, and from the command
+/// line.
 ///
-/// A handler is any callable: a function, a lambda, or a member function of a class that derives from Kitten. It takes its parameters
-/// by value, after an optional first `kt::Request&`, and returns a value that nlohmann_json converts, nothing, a kt::Result (a document),
-/// a kt::Task (awaits), or a kt::Generator (streams). Each parameter is named by a kt::arg, perhaps with a default. The service keeps a
-/// copy of the handler and the arguments of each call until that call has ended, so captures and parameters are safe to use in
-/// coroutines; a wrong number of args, reference parameters of coroutines and types that cannot be converted do not compile.
-/// Handlers run on the service's thread, one at a time between their awaits, and may throw: see kt::Error.
+/// A handler is any callable: a function, a lambda, or a member function of a class that derives from Kitten. It takes
+/// its parameters by value, after an optional first `kt::Request&`, and returns a value that nlohmann_json converts,
+/// nothing, a kt::Result (a document), a kt::Task (awaits), or a kt::Generator (streams). Each parameter is named by a
+/// kt::arg, perhaps with a default. The service keeps a copy of the handler and the arguments of each call until that
+/// call has ended, so captures and parameters are safe to use in coroutines; a wrong number of args, reference
+/// parameters of coroutines and types that cannot be converted do not compile. Handlers run on the service's thread,
+/// one at a time between their awaits, and may throw: see kt::Error.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -7419,45 +7590,44 @@ class Kitten {
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
-  /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`. Throws
-  /// std::invalid_argument if the name is not usable, or a default does not fit its parameter.
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
+  /// Throws std::invalid_argument if the name is not usable, or a default does not fit its parameter.
+  template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
   /// Without a description.
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, Arg first, A... rest) {
     return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
-  template <class Object, class F, class... A>
-    requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
+  template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    return add(detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...), false);
+    return add(
+        detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
+        false);
   }
 
-  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this machine.
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
+  /// machine.
+  template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
   }
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
     return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
-  template <class Object, class F, class... A>
-    requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
+  template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& public_api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    return add(detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...), true);
+    return add(
+        detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
+        true);
   }
 
-  /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds name and
-  /// arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
+  /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
+  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
   template <class F>
   Kitten& fallback(F handler) {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
@@ -7467,9 +7637,10 @@ class Kitten {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), true);
   }
 
-  /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to the `config` method.
-  /// Its present value is the default. `changed` is called on the service's thread after `config` has changed it. A name of a built-in
-  /// option gives that a new variable of yours; usually settings() is what you want.
+  /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
+  /// the `config` method. Its present value is the default. `changed` is called on the service's thread after `config`
+  /// has changed it. A name of a built-in option gives that a new variable of yours; usually settings() is what you
+  /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
@@ -7488,16 +7659,17 @@ class Kitten {
     return *this;
   }
 
-  /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here does the library
-  /// print, handle signals, or start processes.
+  /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
+  /// does the library print, handle signals, or start processes.
   int main(int argc, char** argv);
 
-  /// Serves on the calling thread until stop(). Throws StartError if the service cannot start, InvalidArgument for bad settings.
+  /// Serves on the calling thread until stop(). Throws StartError if the service cannot start, InvalidArgument for bad
+  /// settings.
   void run();
   /// Serves on a thread of its own and returns when the service answers. Throws like run().
   void start_thread();
-  /// Ends the service in order and waits for its thread, at most about Limits::drain_timeout. From any thread, any number of times. On the
-  /// service's own thread (from a handler) it does not wait.
+  /// Ends the service in order and waits for its thread, at most about Limits::drain_timeout. From any thread, any
+  /// number of times. On the service's own thread (from a handler) it does not wait.
   void stop();
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
@@ -7511,7 +7683,8 @@ class Kitten {
 
   /// The built-in options, to be changed before the service starts.
   Settings& settings() noexcept { return server_->settings; }
-  /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken from it.
+  /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
+  /// from it.
   Limits& limits() noexcept { return server_->limits; }
   /// Where log lines go; nowhere by default, to standard error or a file under main().
   Kitten& log_to(LogSink sink) {
@@ -7653,8 +7826,9 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write bare LF, give
-/// no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty stream.
+/// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write
+/// bare LF, give no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty
+/// stream.
 class ResponseReader {
  public:
   /// `limits` must outlive the reader.
@@ -7667,8 +7841,9 @@ class ResponseReader {
   void end_of_input() { ended_ = true; }
 
   enum class Step { need_more, head, item, done };
-  /// Goes on as far as the input allows. Step::head comes once, before anything else: streaming() is known then. Step::item: one
-  /// item, or the result, can be taken. Throws ConnectionError if the input is not an answer, or broke off; otherwise the Error that the service answered with.
+  /// Goes on as far as the input allows. Step::head comes once, before anything else: streaming() is known then.
+  /// Step::item: one item, or the result, can be taken. Throws ConnectionError if the input is not an answer, or broke
+  /// off; otherwise the Error that the service answered with.
   Step advance();
   json take() { return std::move(item_); }
 
@@ -7698,7 +7873,7 @@ class ResponseReader {
   std::optional<std::uint64_t> length_;
   std::string content_type_;
   bool streaming_ = false;
-  bool reusable_ = false;   ///< the service leaves the connection open after this answer
+  bool reusable_ = false;  ///< the service leaves the connection open after this answer
   bool end_mark_ = false;  ///< the last chunk so far was one
   json item_;
 };
@@ -7711,9 +7886,11 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
   if (!body.is_object() || !body.contains("needed_vars") || !body["needed_vars"].is_array()) return needed;
   for (const json& entry : body["needed_vars"]) {
     const auto field = [&](const char* key) {
-      return entry.is_object() && entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>() : std::string();
+      return entry.is_object() && entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>()
+                                                                                : std::string();
     };
-    if (!field("name").empty()) needed.push_back({field("name"), field("type"), field("comment"), entry.value("default", json(nullptr))});
+    if (!field("name").empty())
+      needed.push_back({field("name"), field("type"), field("comment"), entry.value("default", json(nullptr))});
   }
   return needed;
 }
@@ -7721,7 +7898,8 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
 inline void throw_reply(int status, const json& body) {
   std::string text(reason_phrase(status));
   if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
-  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string()) text = "Redirect to " + body["redirect"].get<std::string>();
+  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string())
+    text = "Redirect to " + body["redirect"].get<std::string>();
   std::vector<NeededVariable> needed = needed_variables(body);
   if (status == 423 || !needed.empty()) {
     throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));
@@ -7773,7 +7951,8 @@ inline bool ResponseReader::read_head() {
     if (result.status == Parse::bad) throw ConnectionError("the answer is not HTTP: " + std::string(result.why));
     if (result.status == Parse::need_more) {
       if (!ended_) return false;
-      throw ConnectionError(input().empty() ? "the service closed the connection without an answer" : "the answer broke off");
+      throw ConnectionError(input().empty() ? "the service closed the connection without an answer"
+                                            : "the answer broke off");
     }
     const ResponseHead& head = head_parser_.head();
     begin_ += result.consumed;
@@ -7785,7 +7964,8 @@ inline bool ResponseReader::read_head() {
       streaming_ = head.chunked && !bodyless;
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       reusable_ = head.keep_alive && (streaming_ || length_);
-      if (length_.value_or(0) > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
+      if (length_.value_or(0) > limits_.body_bytes)
+        throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
       phase_ = streaming_ ? Phase::chunks : Phase::body;
       return true;
     }
@@ -7797,7 +7977,8 @@ inline bool ResponseReader::read_head() {
 inline ResponseReader::Step ResponseReader::read_body() {
   if (length_ ? input().size() < *length_ : !ended_) {
     if (ended_) throw ConnectionError("the answer broke off");
-    if (input().size() > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
+    if (input().size() > limits_.body_bytes)
+      throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
     return Step::need_more;
   }
   const std::size_t size = length_ ? static_cast<std::size_t>(*length_) : input().size();
@@ -7819,7 +8000,8 @@ inline ResponseReader::Step ResponseReader::read_chunk() {
       begin_ += result.consumed;
       if (!end_mark_ && (status_ < 200 || status_ > 299)) throw_reply(status_, item_);
       if (!end_mark_) return Step::item;
-      // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have several end marks.
+      // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have
+      // several end marks.
       if (!reusable_) continue;
       phase_ = Phase::done;
       return Step::done;
@@ -7883,13 +8065,15 @@ namespace detail {
 /// Blocking; for one thread.
 class Exchange {
  public:
-  /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer. Throws ConnectionError.
+  /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer.
+  /// Throws ConnectionError.
   Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
 
   /// True if the answer is a stream of items, false if it is one result.
   bool streaming() const noexcept { return reader_.streaming(); }
   int status() const noexcept { return reader_.status(); }
-  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError if the answer broke off.
+  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError
+  /// if the answer broke off.
   std::optional<json> next();
 
  private:
@@ -7932,7 +8116,8 @@ inline void Exchange::receive(std::chrono::milliseconds patience) {
     const ssize_t n = retry_interrupted([&] { return ::recv(socket_.get(), room, block, MSG_DONTWAIT); });
     if (n > 0) return reader_.received(static_cast<std::size_t>(n));
     if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return reader_.end_of_input();
-    if (!wait_for(socket_.get(), POLLIN, until(patience))) throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
+    if (!wait_for(socket_.get(), POLLIN, until(patience)))
+      throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
   }
 }
 
@@ -7966,16 +8151,17 @@ namespace detail {
 
 /// Where a service is, as its url file says.
 struct ServiceAddress {
-  std::string host;        ///< numeric; `unix-domain` without TCP
+  std::string host;  ///< numeric; `unix-domain` without TCP
   std::uint16_t port = 0;
-  std::string path;        ///< prefix and token, with a leading and no trailing slash
-  std::string socket;      ///< path of the unix socket; may not exist
+  std::string path;    ///< prefix and token, with a leading and no trailing slash
+  std::string socket;  ///< path of the unix socket; may not exist
 };
 
 /// Reads `http://host:port/path`. Nothing if it is something else.
 inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
   constexpr std::string_view scheme = "http://";
-  while (!url.empty() && (url.back() == '\n' || url.back() == '\r' || url.back() == ' ' || url.back() == '/')) url.remove_suffix(1);
+  while (!url.empty() && (url.back() == '\n' || url.back() == '\r' || url.back() == ' ' || url.back() == '/'))
+    url.remove_suffix(1);
   if (!url.starts_with(scheme)) return std::nullopt;
   url.remove_prefix(scheme.size());
   const std::size_t slash = url.find('/');
@@ -8002,13 +8188,17 @@ struct ClientOptions {
 /// Calls one service; a connection for each call. Blocking; for one thread at a time.
 class Client {
  public:
-  /// Finds the service that `settings` describe. Throws NotRunning if there is no url file, ConnectionError if it is unreadable.
+  /// Finds the service that `settings` describe. Throws NotRunning if there is no url file, ConnectionError if it is
+  /// unreadable.
   Client(const Settings& settings, ClientOptions options);
 
-  /// Sends a call. Read its result or items with Exchange::next(), while the Client lives. Throws NotRunning if nobody listens, InvalidArgument for a name that cannot be sent.
+  /// Sends a call. Read its result or items with Exchange::next(), while the Client lives. Throws NotRunning if nobody
+  /// listens, InvalidArgument for a name that cannot be sent.
   std::unique_ptr<Exchange> start(const std::string& method, const json& arguments) const;
   /// The result of a method that does not stream.
-  json call(const std::string& method, const json& arguments) const { return start(method, arguments)->next().value_or(json(nullptr)); }
+  json call(const std::string& method, const json& arguments) const {
+    return start(method, arguments)->next().value_or(json(nullptr));
+  }
 
   const ServiceAddress& address() const noexcept { return address_; }
   /// Connects without calling anything. Throws NotRunning.
@@ -8023,13 +8213,15 @@ class Client {
   std::string name_;
 };
 
-inline Client::Client(const Settings& settings, ClientOptions options) : options_(std::move(options)), name_(settings.worker_name) {
+inline Client::Client(const Settings& settings, ClientOptions options)
+    : options_(std::move(options)), name_(settings.worker_name) {
   constexpr std::size_t longest = 4096;
   const std::string path = url_file(settings);
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string url;
   if (!fd && errno == ENOENT) throw NotRunning(name_ + ": Not running: Start it first?");
-  if (!fd || !read_all(fd.get(), url, longest)) throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
+  if (!fd || !read_all(fd.get(), url, longest))
+    throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
   const auto found = parse_service_url(url);
   if (!found && url.empty()) throw NotRunning(name_ + ": Not running: Start it first?");
   if (!found) throw ConnectionError(path + " is not the url file of a service: expected http://host:port/token");
@@ -8045,7 +8237,8 @@ inline UniqueFd Client::connect() const {
       UniqueFd fd = connect_socket(*address, deadline);
       // The token goes to our own user's services only, whoever may have put a socket there.
       const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-      if (peer && peer->uid != ::geteuid() && peer->uid != 0) throw ConnectionError(address_.socket + " belongs to another user");
+      if (peer && peer->uid != ::geteuid() && peer->uid != 0)
+        throw ConnectionError(address_.socket + " belongs to another user");
       if (fd) return fd;
     }
   }
@@ -8076,14 +8269,16 @@ inline std::string Client::request(const std::string& method, const json& argume
   head.connection = ConnectionHeader::close;
   head.bare_lf = true;  // Python services cut the bodies of others too early
   std::string bytes;
-  if (method.find('/') != std::string::npos || method.find('?') != std::string::npos || !append_request_head(bytes, head)) {
+  if (method.find('/') != std::string::npos || method.find('?') != std::string::npos ||
+      !append_request_head(bytes, head)) {
     throw InvalidArgument("'" + log_escaped(method) + "' cannot be the name of a method");
   }
   return bytes + body;
 }
 
 inline std::unique_ptr<Exchange> Client::start(const std::string& method, const json& arguments) const {
-  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, options_.use_msgpack));
+  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts,
+                                           request(method, arguments, options_.use_msgpack));
   // "Not in this encoding": nothing has been run, and JSON is always understood.
   if (answer->status() != 415 || !options_.use_msgpack) return answer;
   return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, false));
@@ -8124,7 +8319,8 @@ class MissingFormatKey : public std::runtime_error {
 /// JSON for eyes and scripts: blanks after commas and colons, ASCII only, bytes as text where they are text.
 inline std::string printable_json(const json& value) {
   std::string out;
-  if (const CodecError error = encode_json(value, out, JsonStyle::terminal)) throw ConnectionError("cannot print the result: " + std::string(error.why));
+  if (const CodecError error = encode_json(value, out, JsonStyle::terminal))
+    throw ConnectionError("cannot print the result: " + std::string(error.why));
   return out;
 }
 
@@ -8153,7 +8349,8 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
   int n = 0;
   const bool whole = kind == 'd' || kind == 'i' || kind == 'x';
   if (whole && found->is_number() && std::fabs(found->get<double>()) < 9e18) {
-    const long long number = found->is_number_float() ? static_cast<long long>(found->get<double>()) : found->get<long long>();
+    const long long number =
+        found->is_number_float() ? static_cast<long long>(found->get<double>()) : found->get<long long>();
     n = std::snprintf(text, sizeof text, (directive + "ll" + kind).c_str(), number);
   } else if ((kind == 'f' || kind == 'g' || kind == 'e') && found->is_number()) {
     n = std::snprintf(text, sizeof text, (directive + kind).c_str(), found->get<double>());
@@ -8219,11 +8416,13 @@ inline bool is_progress(const json& item) {
 
 inline void Output::write(std::string_view text) {
   clear_progress();
-  if (!write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
+  if (!write_all(STDOUT_FILENO, text))
+    throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 inline void Output::print(json value, bool is_item) {
-  if (style_ == OutputStyle::raw) return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
+  if (style_ == OutputStyle::raw)
+    return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
     json data = std::move(value["data"]);
     value = std::move(data);
@@ -8286,8 +8485,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// While it lives, keys reach us one by one and are not shown. Ctrl-C then is a key like others, so that the terminal is set right again
-/// before anything ends.
+/// While it lives, keys reach us one by one and are not shown. Ctrl-C then is a key like others, so that the terminal
+/// is set right again before anything ends.
 class SecretInput {
  public:
   explicit SecretInput(bool wanted) : active_(wanted && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
@@ -8333,7 +8532,8 @@ inline std::optional<std::string> read_line(SecretInput& secret) {
   }
 }
 
-/// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of input.
+/// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of
+/// input.
 inline json ask(const NeededVariable& variable) {
   const bool secret = variable.type.starts_with("pass");
   std::string words = variable.comment;
@@ -8351,7 +8551,10 @@ inline json ask(const NeededVariable& variable) {
 
 // ======== cli/command_line.hpp ========
 // SPDX-License-Identifier: MIT
-// cli/command_line.hpp: from argv to calls and exit codes; the only part that prints, starts processes and handles signals.
+// cli/command_line.hpp: from argv to calls and exit codes; the only part that prints, starts processes and handles
+// signals.
+
+// knows better than Asio, so it comes first
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -8431,13 +8634,12 @@ class CommandLine {
   bool method_only_ = false;  ///< `--` stood before the command
 };
 
-inline int Kitten::main(int argc, char** argv) {
-  return CommandLine(*this).run(argc, argv);
-}
+inline int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
 namespace detail {
 
-/// Waits until a process has ended, without being its parent and without trusting that its number is not used again; false if it has not.
+/// Waits until a process has ended, without being its parent and without trusting that its number is not used again;
+/// false if it has not.
 class ProcessWatch {
  public:
   explicit ProcessWatch(pid_t pid) {
@@ -8467,7 +8669,8 @@ class ProcessWatch {
 #endif
 };
 
-/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if unknown.
+/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
+/// unknown.
 inline pid_t service_process(const Settings& settings) {
   const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
@@ -8481,7 +8684,8 @@ inline pid_t service_process(const Settings& settings) {
   return peer ? peer->pid : 0;
 }
 
-/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing so.
+/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
+/// so.
 inline void log_to_standard_error(LogLevel, std::string_view line) {
   pollfd entry{STDERR_FILENO, POLLOUT, 0};
   if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
@@ -8520,7 +8724,8 @@ inline void CommandLine::configure() {
     detail::configure(server_.options, server_.settings, words_);
   } catch (const std::exception& error) {
     // Help is what one wants then.
-    const auto first = std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
+    const auto first =
+        std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
     if (first == words_.end() || *first != "help") throw;
     fail(ExitCode::not_running, error.what());
     words_.erase(words_.begin(), first);
@@ -8536,7 +8741,8 @@ inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
 }
 
 inline void CommandLine::say(std::string_view text) const {
-  if (!detail::write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
+  if (!detail::write_all(STDOUT_FILENO, text))
+    throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 inline ExitCode CommandLine::introduce() const {
@@ -8567,11 +8773,13 @@ inline void CommandLine::take_flags() {
       command_ = flag;
     } else {
       const std::size_t equals = flag.find('=');
-      const std::string name = detail::option_name(std::string_view(flag).substr((std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
+      const std::string name = detail::option_name(std::string_view(flag).substr(
+          (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
       std::string near = detail::closest(name, server_.options.names());
       std::replace(near.begin(), near.end(), '_', '-');
-      if (near.empty()) near = std::string(detail::closest(name, {"json", "raw", "tcp", "json-rpc", "help", "version"}));
+      if (near.empty())
+        near = std::string(detail::closest(name, {"json", "raw", "tcp", "json-rpc", "help", "version"}));
       throw InvalidArgument("Unrecognized option: " + flag + (near.empty() ? "" : " (did you mean --" + near + "?)"));
     }
     words_.erase(words_.begin());
@@ -8625,7 +8833,8 @@ inline void CommandLine::require_no_words() const {
   std::string hint;
   for (const std::string& word : words_) {
     if (hint.empty() && word.starts_with("--")) {
-      hint = detail::closest(detail::option_name(std::string_view(word).substr(2, word.find('=') - 2)), server_.options.names());
+      hint = detail::closest(detail::option_name(std::string_view(word).substr(2, word.find('=') - 2)),
+                             server_.options.names());
     }
   }
   std::replace(hint.begin(), hint.end(), '_', '-');
@@ -8697,7 +8906,8 @@ inline ExitCode CommandLine::start() {
   if (foreground) return serve(UniqueFd(), false);
   if (!answers()) return start_in_background();
   for (const std::string& word : all_words_) {
-    const bool names_it = word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
+    const bool names_it =
+        word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
     if (!word.starts_with("--") || names_it) continue;
     detail::write_all(STDERR_FILENO, full_name() + ": Runs already; the options given are not its options\n");
     break;
@@ -8738,7 +8948,8 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
     log_to_file_or(!background);
     if (server_.settings.worker_nice != 0) {
       errno = 0;
-      if (::nice(server_.settings.worker_nice) == -1 && errno != 0) throw StartError(std::string("cannot set worker_nice: ") + std::strerror(errno));
+      if (::nice(server_.settings.worker_nice) == -1 && errno != 0)
+        throw StartError(std::string("cannot set worker_nice: ") + std::strerror(errno));
     }
     rlimit descriptors{};
     if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < descriptors.rlim_max) {
@@ -8787,7 +8998,8 @@ inline ExitCode CommandLine::stop() {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;
   }
-  if (!process.ended_within(std::chrono::seconds(10))) throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
+  if (!process.ended_within(std::chrono::seconds(10)))
+    throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
   say(full_name() + ": Stopped\n");
   return ExitCode::fine;
 }
@@ -8799,11 +9011,12 @@ inline ExitCode CommandLine::status() {
     return ExitCode::not_running;
   }
   print_addresses();
-  struct stat info{};
+  detail::FileInfo info{};
   const std::string url = detail::url_file(server_.settings);
   const pid_t pid = detail::service_process(server_.settings);
   if (pid > 0) say(full_name() + ": Process " + std::to_string(pid) + "\n");
-  if (::stat(url.c_str(), &info) == 0) say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
+  if (::stat(url.c_str(), &info) == 0)
+    say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
   say(full_name() + ": Token in " + url + "\n");
   return ExitCode::fine;
 }
@@ -8847,9 +9060,7 @@ inline std::string CommandLine::unknown_command() const {
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
-inline json CommandLine::argument_value(const std::string& word) {
-  return is_utf8(word) ? json(word) : bytes(word);
-}
+inline json CommandLine::argument_value(const std::string& word) { return is_utf8(word) ? json(word) : bytes(word); }
 
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
 inline json CommandLine::arguments() const {
@@ -8866,7 +9077,8 @@ inline json CommandLine::arguments() const {
       continue;
     }
     const std::size_t equals = word.find('=');
-    if (equals == std::string::npos) throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
+    if (equals == std::string::npos)
+      throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
     const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
     named[name] = argument_value(word.substr(equals + 1));
@@ -8891,7 +9103,8 @@ inline void CommandLine::check_names(const json& arguments) const {
   const std::vector<std::string> known = detail::parameter_names(*method);
   for (const auto& [name, value] : arguments.items()) {
     if (name == detail::positional_key || std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw InvalidArgument("Unrecognized option: --" + name + detail::suggestion(name, known) + "; usage: " + detail::usage(*method));
+    throw InvalidArgument("Unrecognized option: --" + name + detail::suggestion(name, known) +
+                          "; usage: " + detail::usage(*method));
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// kettlingar_test.cpp: the test-suite, one TEST_SUITE for each part, in the order of the header. Only the header that users get
-// is included. Tests use port 0, temporary directories and events, so that any number of runs can go side by side.
+// kettlingar_test.cpp: the test-suite, one TEST_SUITE for each part, in the order of the header. Only the header that
+// users get is included. Tests use port 0, temporary directories and events, so that any number of runs can go side by
+// side.
 #include "kettlingar.hpp"
 
 #define DOCTEST_CONFIG_IMPLEMENT
@@ -9,11 +10,12 @@
 #include <dirent.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <cstdint>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -22,19 +24,18 @@
 #include <future>
 #include <iostream>
 #include <map>
-#include <mutex>
-#include <random>
-#include <set>
-#include <thread>
-#include <vector>
-#include <utility>
-#include <string_view>
-#include <string>
-#include <sstream>
-#include <ranges>
-#include <optional>
 #include <memory>
-#include <algorithm>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <ranges>
+#include <set>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
 
 namespace kt = kettlingar;
 using kt::json;
@@ -46,7 +47,8 @@ namespace {
 
 // The last line of every run, for people and for CI.
 struct Totals : doctest::IReporter {
-  explicit Totals(const doctest::ContextOptions& options) : wanted(!options.count && !options.list_test_cases && !options.list_test_suites) {}
+  explicit Totals(const doctest::ContextOptions& options)
+      : wanted(!options.count && !options.list_test_cases && !options.list_test_suites) {}
   void report_query(const doctest::QueryData&) override {}
   void test_run_start() override {}
   void test_run_end(const doctest::TestRunStats& stats) override {
@@ -328,7 +330,8 @@ class Home {
   std::string get(const std::string& target, const std::string& headers = "") const {
     return "GET " + target + " HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n";
   }
-  std::string post(const std::string& target, const std::string& body, const std::string& type = "application/json") const {
+  std::string post(const std::string& target, const std::string& body,
+                   const std::string& type = "application/json") const {
     return "POST " + target + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + type +
            "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   }
@@ -369,14 +372,16 @@ Ran run(const std::string& command, const std::string& input = "") {
   write_file(files / "in", input);
   const std::string line = "{ " + command + "\n} <" + (files / "in") + " >" + (files / "out") + " 2>" + (files / "err");
   const int status = std::system(line.c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), contents(files / "out"), contents(files / "err")};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), contents(files / "out"),
+          contents(files / "err")};
 }
 
 // An example program with a state directory of its own; stopped at the end.
 class Program {
  public:
   explicit Program(const std::string& name) : path_(folder() + "/" + name) {
-    REQUIRE_MESSAGE(::access(path_.c_str(), X_OK) == 0, path_ << " has not been built; KETTLINGAR_BUILD names its folder");
+    REQUIRE_MESSAGE(::access(path_.c_str(), X_OK) == 0,
+                    path_ << " has not been built; KETTLINGAR_BUILD names its folder");
   }
   ~Program() { (*this)("stop"); }
   Ran operator()(const std::string& words, const std::string& input = "") const {
@@ -408,7 +413,8 @@ int main(int argc, char** argv) {
 
 TEST_SUITE("base") {
   TEST_CASE("the version is one number for #if, made of three") {
-    CHECK(KETTLINGAR_VERSION == KETTLINGAR_VERSION_MAJOR * 10000 + KETTLINGAR_VERSION_MINOR * 100 + KETTLINGAR_VERSION_PATCH);
+    CHECK(KETTLINGAR_VERSION ==
+          KETTLINGAR_VERSION_MAJOR * 10000 + KETTLINGAR_VERSION_MINOR * 100 + KETTLINGAR_VERSION_PATCH);
   }
 
   TEST_CASE("what a peer sent cannot forge a log line or reach a terminal") {
@@ -488,7 +494,7 @@ TEST_SUITE("os") {
     const mode_t before = ::umask(0);
     kt::detail::write_private_file(dir / "url", "http://x");
     ::umask(before);
-    struct stat info{};
+    kt::detail::FileInfo info{};
     REQUIRE(::stat((dir / "url").c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0600);
     CHECK(contents(dir / "url") == "http://x");
@@ -518,11 +524,14 @@ TEST_SUITE("os") {
     TempDir dir;
     kt::detail::require_private_directory(dir.path());
     ::chmod(dir.path().c_str(), 0770);
-    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir.path()), doctest::Contains("others can write"), kt::StartError);
+    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir.path()), doctest::Contains("others can write"),
+                         kt::StartError);
     ::chmod(dir.path().c_str(), 0700);
     std::filesystem::create_directory_symlink(dir.path(), dir / "link");
-    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "link/"), doctest::Contains("symbolic link"), kt::StartError);
-    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "none"), doctest::Contains("No such file"), kt::StartError);
+    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "link/"), doctest::Contains("symbolic link"),
+                         kt::StartError);
+    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "none"), doctest::Contains("No such file"),
+                         kt::StartError);
   }
 
   TEST_CASE("directories are created with their parents, for the owner only") {
@@ -530,7 +539,7 @@ TEST_SUITE("os") {
     const mode_t before = ::umask(0);
     kt::detail::create_directories(dir / "a/b/c");
     ::umask(before);
-    struct stat info{};
+    kt::detail::FileInfo info{};
     REQUIRE(::stat((dir / "a/b").c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0700);
   }
@@ -554,7 +563,6 @@ TEST_SUITE("os") {
 }
 
 namespace {
-
 
 /// Runs `outcome_of(ends)` with the wire at once, cut at every offset (of long ones: at 300) and byte by byte, where
 /// `ends` says how many bytes have arrived at each call of the parser; all outcomes must be the same one.
@@ -1484,7 +1492,6 @@ TEST_SUITE("wire/http_writer") {
 }
 
 namespace {
-
 
 /// The bytes of hex digits; blanks and dashes between them do not count.
 std::string codec_bytes(std::string_view hex) {
@@ -2495,8 +2502,7 @@ TEST_SUITE("wire/msgpack") {
           codec_repeat(codec_bytes(row["repeat"].get<std::string>()), row["count"].get<std::size_t>()) +
           codec_bytes(row["suffix"].get<std::string>());
       kt::json value;
-      CHECK(!kt::decode_msgpack(Block(bytes).text(), value) ==
-            row["expect"].get<std::string>().starts_with("accept"));
+      CHECK(!kt::decode_msgpack(Block(bytes).text(), value) == row["expect"].get<std::string>().starts_with("accept"));
     }
     for (const kt::json& row : vectors["shortest"]) codec_check_shortest(row);
   }
@@ -3043,7 +3049,8 @@ TEST_SUITE("service/coroutine") {
     CHECK(found[3] == long_text + "?");
   }
 
-  TEST_CASE("a generator yields aggregates that have a name, json values, and function results that are no aggregates") {
+  TEST_CASE(
+      "a generator yields aggregates that have a name, json values, and function results that are no aggregates") {
     CHECK(collect(items(3, long_text)).at(2).text == long_text);
     const auto values = []() -> kt::Generator<json> {
       json map = json::object();
@@ -3153,9 +3160,10 @@ TEST_SUITE("service/convert") {
   }
 
   TEST_CASE("nothing becomes an integer by accident") {
-    for (const json& value : {json(1.9), json("1.9"), json(""), json("-"), json("0x"), json(" 1"), json("1 "), json("_1"), json("1_"),
-                              json("1__0"), json("elephant"), json("1e3"), json(nullptr), json(true), json(1e300), json(std::nan("")),
-                              json::array(), json::object(), json("--1"), json("0x-1")}) {
+    for (const json& value :
+         {json(1.9),   json("1.9"),        json(""),      json("-"),        json("0x"),  json(" 1"),    json("1 "),
+          json("_1"),  json("1_"),         json("1__0"),  json("elephant"), json("1e3"), json(nullptr), json(true),
+          json(1e300), json(std::nan("")), json::array(), json::object(),   json("--1"), json("0x-1")}) {
       CAPTURE(value.dump());
       CHECK(refusal<std::int64_t>(value) == "int");
     }
@@ -3188,7 +3196,8 @@ TEST_SUITE("service/convert") {
     CHECK(converted<double>("-2.5e3") == -2500.0);
     CHECK(converted<double>("+1.5") == 1.5);
     CHECK(std::isinf(converted<double>("inf")));
-    for (const json& value : {json("1,5"), json(""), json("1e400"), json(" 1"), json("0x10"), json(nullptr), json(true)}) {
+    for (const json& value :
+         {json("1,5"), json(""), json("1e400"), json(" 1"), json("0x10"), json(nullptr), json(true)}) {
       CAPTURE(value.dump());
       CHECK(refusal<double>(value) == "float");
     }
@@ -3232,9 +3241,11 @@ TEST_SUITE("service/convert") {
   }
 
   TEST_CASE("every kind of value against every type is a value or a refusal") {
-    const std::vector<json> values{nullptr, true, 0, -1, 1.5, "", "x", "[]", json::array(), json::object(), kt::bytes(""), json::binary({}, 7)};
+    const std::vector<json> values{
+        nullptr, true, 0, -1, 1.5, "", "x", "[]", json::array(), json::object(), kt::bytes(""), json::binary({}, 7)};
     for (const json& value : values) {
-      refusal<int>(value), refusal<bool>(value), refusal<double>(value), refusal<std::string>(value), refusal<kt::Bytes>(value);
+      refusal<int>(value), refusal<bool>(value), refusal<double>(value), refusal<std::string>(value),
+          refusal<kt::Bytes>(value);
       refusal<std::optional<int>>(value), refusal<std::vector<int>>(value), refusal<std::map<std::string, int>>(value);
       refusal<Mood>(value), refusal<Item>(value), refusal<json>(value), refusal<nlohmann::json>(value);
     }
@@ -3250,7 +3261,7 @@ struct Calculator {
   int times(int a, int b) const { return factor * a * b; }
   kt::Task<int> later(int a) {
     co_await kt::sleep_for(1ms);
-    co_return factor * a;
+    co_return factor* a;
   }
   int factor = 1;
 };
@@ -3268,38 +3279,51 @@ void register_everything(kt::Kitten& kitten, Calculator& calculator) {
   kitten.api("later", calculator, &Calculator::later, "Takes its time.", kt::arg("a"));
   kitten.api("nothing", [] {});
   kitten.api("who", [](kt::Request& request) { return request.peer().address + " " + std::string(request.method()); });
-  kitten.api("all", [](const kt::Request& request, int n) { return request.arguments()["n"].dump() + std::to_string(n); }, "", kt::arg("n") = 1);
-  kitten.api("view", [](std::string_view text) { return std::string(text) + "!"; }, "", kt::arg("text"));
-  kitten.api("echo", [](json value) { return value; }, "", kt::arg("value"));
-  kitten.api("plain_json", [] { return nlohmann::json{{"b", 1}, {"a", long_text}}; });
-  kitten.api("item", [](Item item) { return item; }, "", kt::arg("item"));
-  kitten.api("maybe", [](std::optional<int> n) { return n; }, "", kt::arg("n") = nullptr);
-  kitten.api("bytes", [](kt::Bytes raw) { return raw; }, "", kt::arg("raw"));
   kitten.api(
-      "captured", [text = long_text](std::string more) -> kt::Task<std::string> {
+      "all", [](const kt::Request& request, int n) { return request.arguments()["n"].dump() + std::to_string(n); }, "",
+      kt::arg("n") = 1);
+  kitten.api(
+      "view", [](std::string_view text) { return std::string(text) + "!"; }, "", kt::arg("text"));
+  kitten.api(
+      "echo", [](json value) { return value; }, "", kt::arg("value"));
+  kitten.api("plain_json", [] { return nlohmann::json{{"b", 1}, {"a", long_text}}; });
+  kitten.api(
+      "item", [](Item item) { return item; }, "", kt::arg("item"));
+  kitten.api(
+      "maybe", [](std::optional<int> n) { return n; }, "", kt::arg("n") = nullptr);
+  kitten.api(
+      "bytes", [](kt::Bytes raw) { return raw; }, "", kt::arg("raw"));
+  kitten.api(
+      "captured",
+      [text = long_text](std::string more) -> kt::Task<std::string> {
         co_await kt::sleep_for(1ms);
         co_return text + more;
       },
       "", kt::arg("more") = "");
   kitten.api(
-      "stream", [text = long_text](int count, std::string more) -> kt::Generator<std::string> {
+      "stream",
+      [text = long_text](int count, std::string more) -> kt::Generator<std::string> {
         for (int i = 0; i < count; ++i) {
           co_yield text + more;
           co_await kt::sleep_for(0ms);
         }
       },
       "", kt::arg("count") = 1, kt::arg("more") = "");
-  kitten.api("fail", [](std::string kind) -> int {
-    if (kind == "not_found") throw kt::NotFound("no such thing");
-    if (kind == "denied") throw kt::PermissionDenied("not you");
-    if (kind == "teapot") throw kt::Error(418, "short and stout");
-    if (kind == "redirect") throw kt::Redirect("/elsewhere");
-    if (kind == "injection") throw kt::Redirect("/x\r\nSet-Cookie: a=b");
-    if (kind == "need") throw kt::NeedInfo("who are you?", {{"user", "username", "Login", nullptr}});
-    if (kind == "int") throw 5;
-    throw std::runtime_error("secret /path/inside");
-  }, "", kt::arg("kind") = "");
-  kitten.public_api("public_fail", [](int) -> int { throw std::runtime_error("secret /path/inside"); }, "", kt::arg("n") = 0);
+  kitten.api(
+      "fail",
+      [](std::string kind) -> int {
+        if (kind == "not_found") throw kt::NotFound("no such thing");
+        if (kind == "denied") throw kt::PermissionDenied("not you");
+        if (kind == "teapot") throw kt::Error(418, "short and stout");
+        if (kind == "redirect") throw kt::Redirect("/elsewhere");
+        if (kind == "injection") throw kt::Redirect("/x\r\nSet-Cookie: a=b");
+        if (kind == "need") throw kt::NeedInfo("who are you?", {{"user", "username", "Login", nullptr}});
+        if (kind == "int") throw 5;
+        throw std::runtime_error("secret /path/inside");
+      },
+      "", kt::arg("kind") = "");
+  kitten.public_api(
+      "public_fail", [](int) -> int { throw std::runtime_error("secret /path/inside"); }, "", kt::arg("n") = 0);
 }
 
 }  // namespace
@@ -3344,9 +3368,11 @@ TEST_SUITE("service/method") {
 
   TEST_CASE("the order of keys is kept, in arguments and results") {
     Home home;
-    home.kitten.api("echo", [](json value) { return value; }, "", kt::arg("value"));
+    home.kitten.api(
+        "echo", [](json value) { return value; }, "", kt::arg("value"));
     home.start();
-    CHECK(home.call("echo", R"({"value": {"z": 1, "a": {"y": 2, "b": 3}}})").body == "{\"z\":1,\"a\":{\"y\":2,\"b\":3}}\n");
+    CHECK(home.call("echo", R"({"value": {"z": 1, "a": {"y": 2, "b": 3}}})").body ==
+          "{\"z\":1,\"a\":{\"y\":2,\"b\":3}}\n");
   }
 
   TEST_CASE("an error names the method, the argument, the expected type and the value") {
@@ -3393,13 +3419,19 @@ TEST_SUITE("service/method") {
     Calculator calculator;
     register_everything(home.kitten, calculator);
     home.kitten.api("mime", [] { return kt::Result{"text/plain\r\nSet-Cookie: a=b", "x"}; });
-    home.kitten.api("status", [](int status) { return kt::Result{"text/plain", "x", status}; }, "", kt::arg("status"));
+    home.kitten.api(
+        "status",
+        [](int status) {
+          return kt::Result{"text/plain", "x", status};
+        },
+        "", kt::arg("status"));
     home.start();
     for (const Answer& answer : {home.call("fail", R"({"kind": "injection"})"), home.call("mime")}) {
       CHECK(answer.status == 500);
       CHECK_FALSE(contains(answer.head, "Set-Cookie"));
     }
-    for (const int status : {0, 99, 101, 1000, -200}) CHECK(home.call("status", json{{"status", status}}.dump()).status == 500);
+    for (const int status : {0, 99, 101, 1000, -200})
+      CHECK(home.call("status", json{{"status", status}}.dump()).status == 500);
     CHECK(home.call("status", R"({"status": 201})").status == 201);
   }
 
@@ -3408,7 +3440,9 @@ TEST_SUITE("service/method") {
     Calculator calculator;
     register_everything(home.kitten, calculator);
     home.start();
-    const auto stranger = [&](const std::string& arguments) { return Wire::tcp(home.kitten).send(home.post("/public_fail", arguments)).answer(); };
+    const auto stranger = [&](const std::string& arguments) {
+      return Wire::tcp(home.kitten).send(home.post("/public_fail", arguments)).answer();
+    };
     CHECK(stranger("{}").status == 500);
     CHECK_FALSE(contains(stranger("{}").body, "secret"));
     CHECK(stranger(R"({"n": "marker"})").status == 400);
@@ -3419,8 +3453,8 @@ TEST_SUITE("service/method") {
 
   TEST_CASE("a name or default that cannot work is refused when the method is added") {
     kt::Kitten kitten("test");
-    CHECK_THROWS_WITH_AS(kitten.api("add", add, "", kt::arg("a") = "x", kt::arg("b")), doctest::Contains("default of add: argument 'a'"),
-                         std::invalid_argument);
+    CHECK_THROWS_WITH_AS(kitten.api("add", add, "", kt::arg("a") = "x", kt::arg("b")),
+                         doctest::Contains("default of add: argument 'a'"), std::invalid_argument);
     CHECK_THROWS_AS(kitten.api("add", add, "", kt::arg("a"), kt::arg("a")), std::invalid_argument);
     CHECK_THROWS_AS(kitten.api("add", add, "", kt::arg("_args"), kt::arg("b")), std::invalid_argument);
     CHECK_THROWS_AS(kitten.api("a/b", [] {}), std::invalid_argument);
@@ -3430,7 +3464,8 @@ TEST_SUITE("service/method") {
 
   TEST_CASE("unknown methods go to the fallback, for strangers only if it is public") {
     Home home;
-    home.kitten.fallback([](kt::Request& request) { return "no " + std::string(request.method()) + request.arguments().dump(); });
+    home.kitten.fallback(
+        [](kt::Request& request) { return "no " + std::string(request.method()) + request.arguments().dump(); });
     home.start();
     CHECK(home.result("xyzzy", R"({"a": 1})") == "no xyzzy{\"a\":1}");
     CHECK(Wire::tcp(home.kitten).send(home.get("/xyzzy")).answer().status == 403);
@@ -3444,7 +3479,9 @@ TEST_SUITE("service/method") {
 }
 
 TEST_SUITE("service/serving") {
-  TEST_CASE("the first path component, a bearer header or a whole word of another header is the token; nothing else is (72, 75)") {
+  TEST_CASE(
+      "the first path component, a bearer header or a whole word of another header is the token; nothing else is (72, "
+      "75)") {
     Home home;
     home.kitten.api("secret", [] { return 1; });
     home.start();
@@ -3459,8 +3496,10 @@ TEST_SUITE("service/serving") {
     CHECK(status("/secret", "X-Anything: " + token + "\r\n") == 200);
     std::string flipped = token;
     flipped[0] = flipped[0] == 'a' ? 'b' : 'a';
-    for (const std::string& path : {std::string("/secret"), "/" + flipped + "/secret", "/" + token.substr(1) + "/secret", "/" + token + "x/secret",
-                                    "/" + token + token + "/secret", std::string("//secret"), "/secret/" + token, "/secret?" + token, "/%20" + token + "/secret"}) {
+    for (const std::string& path :
+         {std::string("/secret"), "/" + flipped + "/secret", "/" + token.substr(1) + "/secret",
+          "/" + token + "x/secret", "/" + token + token + "/secret", std::string("//secret"), "/secret/" + token,
+          "/secret?" + token, "/%20" + token + "/secret"}) {
       CAPTURE(path);
       CHECK(status(path) == 403);
     }
@@ -3487,23 +3526,30 @@ TEST_SUITE("service/serving") {
   TEST_CASE("the token is compared as a whole, whatever its first difference is (73)") {
     const kt::detail::Token token("abcdefgh");
     CHECK(token.matches("abcdefgh"));
-    for (const char* wrong : {"", "a", "abcdefg", "abcdefghi", "xbcdefgh", "abcdefgx", "abcdefghabcdefgh"}) CHECK_FALSE(token.matches(wrong));
+    for (const char* wrong : {"", "a", "abcdefg", "abcdefghi", "xbcdefgh", "abcdefgx", "abcdefghabcdefgh"})
+      CHECK_FALSE(token.matches(wrong));
     CHECK_FALSE(kt::detail::Token().matches(""));
   }
 
   TEST_CASE("msgpack is answered with msgpack, everything else with JSON") {
     Home home;
-    home.kitten.api("echo", [](json value) { return value; }, "", kt::arg("value"));
+    home.kitten.api(
+        "echo", [](json value) { return value; }, "", kt::arg("value"));
     home.start();
     std::string body;
     REQUIRE_FALSE(kt::encode_msgpack(json{{"value", kt::bytes("\xff")}}, body));
-    const Answer packed = Wire::tcp(home.kitten).send(home.post(home.path("echo"), body, "application/x-msgpack")).answer();
+    const Answer packed =
+        Wire::tcp(home.kitten).send(home.post(home.path("echo"), body, "application/x-msgpack")).answer();
     CHECK(packed.fields.at("Content-Type") == "application/x-msgpack");
     CHECK(packed.body == "\xc4\x01\xff");
-    const Answer text = Wire::tcp(home.kitten).send(home.post(home.path("echo"), R"({"value": 1})", "application/json; charset=utf-8")).answer();
+    const Answer text = Wire::tcp(home.kitten)
+                            .send(home.post(home.path("echo"), R"({"value": 1})", "application/json; charset=utf-8"))
+                            .answer();
     CHECK(text.fields.at("Content-Type") == "application/json");
     CHECK(text.body == "1\n");
-    const Answer form = Wire::tcp(home.kitten).send(home.post(home.path("echo"), "value=a+b%21", "application/x-www-form-urlencoded")).answer();
+    const Answer form = Wire::tcp(home.kitten)
+                            .send(home.post(home.path("echo"), "value=a+b%21", "application/x-www-form-urlencoded"))
+                            .answer();
     CHECK(form.body == "\"a b!\"\n");
     CHECK(Wire::tcp(home.kitten).send(home.post(home.path("echo"), "value=1", "text/plain")).answer().status == 415);
   }
@@ -3521,19 +3567,23 @@ TEST_SUITE("service/serving") {
     Happening ran;
     home.kitten.api("run", [&] { ran.happen(); });
     home.start();
-    for (const char* body : {"[1]", "5", "\"x\"", "{", "{\"_args\": 5}", "{\"_args\": {\"a\": 1}}", "{\"a\": NaN}", "nonsense"}) {
+    for (const char* body :
+         {"[1]", "5", "\"x\"", "{", "{\"_args\": 5}", "{\"_args\": {\"a\": 1}}", "{\"a\": NaN}", "nonsense"}) {
       CAPTURE(body);
       CHECK(Wire::tcp(home.kitten).send(home.post(home.path("run"), body)).answer().status == 400);
     }
-    for (const std::string& body : {std::string("\xc1"), std::string("\x81\xa1"), std::string("\xc0"), std::string("\x90"), std::string("\x80\x00", 2), std::string(100, '\x91')}) {
-      CHECK(Wire::tcp(home.kitten).send(home.post(home.path("run"), body, "application/x-msgpack")).answer().status == 400);
+    for (const std::string& body : {std::string("\xc1"), std::string("\x81\xa1"), std::string("\xc0"),
+                                    std::string("\x90"), std::string("\x80\x00", 2), std::string(100, '\x91')}) {
+      CHECK(Wire::tcp(home.kitten).send(home.post(home.path("run"), body, "application/x-msgpack")).answer().status ==
+            400);
     }
     CHECK(ran.count() == 0);
   }
 
   TEST_CASE("requests in one segment are answered in order, in one connection (54)") {
     Home home;
-    home.kitten.api("echo", [](int n) { return n; }, "", kt::arg("n"));
+    home.kitten.api(
+        "echo", [](int n) { return n; }, "", kt::arg("n"));
     home.start();
     std::string requests;
     for (int i = 0; i < 200; ++i) requests += home.post(home.path("echo"), json{{"n", i}}.dump());
@@ -3548,8 +3598,8 @@ TEST_SUITE("service/serving") {
     register_everything(home.kitten, calculator);
     home.start();
     Wire wire = Wire::local(home.kitten);
-    wire.send(home.get(home.path("captured")) + home.post(home.path("stream"), R"({"count": 3})") + home.get(home.path("nothing")) +
-              home.get(home.path("unknown")) + home.get("/ping"));
+    wire.send(home.get(home.path("captured")) + home.post(home.path("stream"), R"({"count": 3})") +
+              home.get(home.path("nothing")) + home.get(home.path("unknown")) + home.get("/ping"));
     CHECK(json::parse(wire.answer().body) == long_text);
     const Answer stream = wire.answer();
     CHECK(stream.chunks.size() == 3);
@@ -3571,7 +3621,8 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("a request may come byte by byte, its body in chunks") {
     Home home;
-    home.kitten.api("echo", [](std::string value) { return value; }, "", kt::arg("value"));
+    home.kitten.api(
+        "echo", [](std::string value) { return value; }, "", kt::arg("value"));
     home.start();
     const std::string request = "POST " + home.path("echo") +
                                 " HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
@@ -3585,7 +3636,8 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("large arguments and results arrive whole") {
     Home home;
-    home.kitten.api("echo", [](std::string value) { return value; }, "", kt::arg("value"));
+    home.kitten.api(
+        "echo", [](std::string value) { return value; }, "", kt::arg("value"));
     home.start();
     const std::string value(1'000'000, 'x');
     Wire wire = Wire::local(home.kitten);
@@ -3598,7 +3650,8 @@ TEST_SUITE("service/serving") {
   TEST_CASE("HEAD has the head of GET and no body (21)") {
     Home home;
     home.kitten.public_api("meow", [] { return kt::text("Meow world, meow!\n"); });
-    home.kitten.public_api("purr", [](int n) { return items(n, ""); }, "", kt::arg("n") = 2);
+    home.kitten.public_api(
+        "purr", [](int n) { return items(n, ""); }, "", kt::arg("n") = 2);
     home.start();
     Wire wire = Wire::tcp(home.kitten);
     wire.send("HEAD /meow HTTP/1.1\r\n\r\nHEAD /purr HTTP/1.1\r\n\r\nGET /meow HTTP/1.1\r\n\r\n");
@@ -3610,10 +3663,13 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("100 Continue is said only where the body is wanted (32)") {
     Home home;
-    home.kitten.api("echo", [](int n) { return n; }, "", kt::arg("n"));
+    home.kitten.api(
+        "echo", [](int n) { return n; }, "", kt::arg("n"));
     home.start();
     const auto head = [&](const std::string& target, const std::string& length) {
-      return "POST " + target + " HTTP/1.1\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: " + length + "\r\n\r\n";
+      return "POST " + target +
+             " HTTP/1.1\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: " + length +
+             "\r\n\r\n";
     };
     Wire wanted = Wire::tcp(home.kitten);
     wanted.send(head(home.path("echo"), "7"));
@@ -3633,16 +3689,21 @@ TEST_SUITE("service/serving") {
   TEST_CASE("methods of HTTP that we do not serve are named so, and OPTIONS grants nothing (11, 19, 108)") {
     Home home;
     home.start();
-    const auto answer = [&](const std::string& method) { return Wire::tcp(home.kitten).send(method + " /ping HTTP/1.1\r\nOrigin: http://evil.example\r\n\r\n").answer(); };
+    const auto answer = [&](const std::string& method) {
+      return Wire::tcp(home.kitten).send(method + " /ping HTTP/1.1\r\nOrigin: http://evil.example\r\n\r\n").answer();
+    };
     CHECK(Wire::tcp(home.kitten).send("PUT /ping HTTP/1.1\r\n\r\n").answer().status == 405);
-    CHECK(Wire::tcp(home.kitten).send("PUT /ping HTTP/1.1\r\n\r\n").answer().fields.at("Allow") == "GET, HEAD, POST, OPTIONS");
+    CHECK(Wire::tcp(home.kitten).send("PUT /ping HTTP/1.1\r\n\r\n").answer().fields.at("Allow") ==
+          "GET, HEAD, POST, OPTIONS");
     CHECK(Wire::tcp(home.kitten).send("BREW /ping HTTP/1.1\r\n\r\n").answer().status == 501);
     CHECK(Wire::tcp(home.kitten).send("get /ping HTTP/1.1\r\n\r\n").answer().status == 501);
     const Answer options = Wire::tcp(home.kitten).send("OPTIONS /ping HTTP/1.1\r\n\r\n").answer();
     CHECK(options.status == 204);
     CHECK_FALSE(contains(options.head, "Access-Control"));
     CHECK(answer("OPTIONS").status == 403);
-    CHECK(Wire::tcp(home.kitten).send("GET /" + home.kitten.token() + "/quitquitquit HTTP/1.1\r\n\r\n").answer().status == 405);
+    CHECK(
+        Wire::tcp(home.kitten).send("GET /" + home.kitten.token() + "/quitquitquit HTTP/1.1\r\n\r\n").answer().status ==
+        405);
     CHECK(Wire::tcp(home.kitten).send(home.get("/ping")).answer().body == "Pong\n");
   }
 
@@ -3651,7 +3712,10 @@ TEST_SUITE("service/serving") {
     home.kitten.public_api("meow", [] { return 1; });
     home.start();
     const auto status = [&](const std::string& headers) {
-      return Wire::tcp(home.kitten).send("GET " + home.path("meow") + " HTTP/1.1\r\n" + headers + "\r\n").answer().status;
+      return Wire::tcp(home.kitten)
+          .send("GET " + home.path("meow") + " HTTP/1.1\r\n" + headers + "\r\n")
+          .answer()
+          .status;
     };
     const std::string host = home.kitten.url().substr(7);
     CHECK(status("") == 200);
@@ -3671,8 +3735,10 @@ TEST_SUITE("service/serving") {
     Happening ran;
     home.kitten.public_api("run", [&] { ran.happen(); });
     home.start();
-    for (const char* bad : {"G@T / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nX : y\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-                            "POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\n", "POST /run HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nX\r\n"}) {
+    for (const char* bad : {"G@T / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nX : y\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+                            "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                            "POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\n",
+                            "POST /run HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nX\r\n"}) {
       CAPTURE(bad);
       Wire wire = Wire::tcp(home.kitten);
       wire.send(std::string(bad) + "GET /run HTTP/1.1\r\n\r\n");
@@ -3707,12 +3773,15 @@ TEST_SUITE("service/serving") {
     Home home;
     home.kitten.settings().worker_http_request_max_size = 2000;
     home.kitten.limits().stranger_body_bytes = 100;
-    home.kitten.public_api("echo", [](std::string text) { return text; }, "", kt::arg("text") = "");
+    home.kitten.public_api(
+        "echo", [](std::string text) { return text; }, "", kt::arg("text") = "");
     home.start();
     CHECK(home.call("echo", json{{"text", std::string(1900, 'x')}}.dump()).status == 200);
     CHECK(home.call("echo", json{{"text", std::string(2000, 'x')}}.dump()).status == 413);
     CHECK(Wire::tcp(home.kitten).send(home.post("/echo", json{{"text", "x"}}.dump())).answer().status == 200);
-    CHECK(Wire::tcp(home.kitten).send(home.post("/echo", json{{"text", std::string(200, 'x')}}.dump())).answer().status == 413);
+    CHECK(
+        Wire::tcp(home.kitten).send(home.post("/echo", json{{"text", std::string(200, 'x')}}.dump())).answer().status ==
+        413);
     Wire chunked = Wire::tcp(home.kitten);
     chunked.send("POST " + home.path("echo") + " HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 6; ++i) chunked.send("190\r\n" + std::string(400, 'x') + "\r\n");
@@ -3811,7 +3880,8 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("a map of 50,000 names is bound, echoed or refused in linear time (71)") {
     Home home;
-    home.kitten.api("all", [](json value) { return value.size(); }, "", kt::arg("value"));
+    home.kitten.api(
+        "all", [](json value) { return value.size(); }, "", kt::arg("value"));
     home.start();
     json many = json::object();
     auto& fields = many.get_ref<json::object_t&>();
@@ -3840,7 +3910,9 @@ TEST_SUITE("service/serving") {
     Home home;
     home.kitten.settings().worker_url_path = "/some/prefix/";
     home.start();
-    const auto status = [&](const std::string& path) { return Wire::tcp(home.kitten).send(home.get(path)).answer().status; };
+    const auto status = [&](const std::string& path) {
+      return Wire::tcp(home.kitten).send(home.get(path)).answer().status;
+    };
     CHECK(status("/some/prefix/ping") == 200);
     CHECK(status("/some/prefix/" + home.kitten.token() + "/help") == 200);
     CHECK(status("/ping") == 403);
@@ -3887,7 +3959,12 @@ TEST_SUITE("service/streaming") {
     REQUIRE(text.chunks.size() == 3);
     CHECK(text.chunks[2] == "{\"number\":2,\"text\":\"x\"}\n");
     CHECK(text.end_mark);
-    const Answer packed = Wire::tcp(home.kitten).send(home.post(home.path("items"), "\x81\xa5" "count\x02", "application/x-msgpack")).answer();
+    const Answer packed = Wire::tcp(home.kitten)
+                              .send(home.post(home.path("items"),
+                                              "\x81\xa5"
+                                              "count\x02",
+                                              "application/x-msgpack"))
+                              .answer();
     REQUIRE(packed.chunks.size() == 2);
     CHECK(packed.chunks[0] == std::string("\x82\xa6number\x00\xa4text\xa1x", 16));
   }
@@ -3904,11 +3981,14 @@ TEST_SUITE("service/streaming") {
 
   TEST_CASE("an error before the first item is an answer; one in the middle is an item without end mark") {
     Home home;
-    home.kitten.api("fail", [](int after, bool wait) -> kt::Generator<int> {
-      for (int i = 0; i < after; ++i) co_yield i;
-      if (wait) co_await kt::sleep_for(1ms);
-      throw kt::NotFound("gone");
-    }, "", kt::arg("after"), kt::arg("wait") = false);
+    home.kitten.api(
+        "fail",
+        [](int after, bool wait) -> kt::Generator<int> {
+          for (int i = 0; i < after; ++i) co_yield i;
+          if (wait) co_await kt::sleep_for(1ms);
+          throw kt::NotFound("gone");
+        },
+        "", kt::arg("after"), kt::arg("wait") = false);
     home.start();
     CHECK(home.error("fail", R"({"after": 0})", 404) == "gone");
     CHECK(home.error("fail", R"({"after": 0, "wait": true})", 404) == "gone");
@@ -3926,7 +4006,8 @@ TEST_SUITE("service/streaming") {
 
   TEST_CASE("a first map with finished and error is an answer, not a stream") {
     Home home;
-    home.kitten.api("finished", [](json first) -> kt::Generator<json> { co_yield first; }, "", kt::arg("first"));
+    home.kitten.api(
+        "finished", [](json first) -> kt::Generator<json> { co_yield first; }, "", kt::arg("first"));
     home.start();
     CHECK(home.error("finished", R"({"first": {"finished": 404, "error": "no"}})", 404) == "no");
     CHECK(home.error("finished", R"({"first": {"finished": true, "error": "no"}})", 500) == "no");
@@ -3972,7 +4053,8 @@ TEST_SUITE("service/streaming") {
     CHECK(events.fields.at("Content-Type") == "text/event-stream");
     REQUIRE(events.chunks.size() == 2);
     CHECK(events.chunks[0] == "event: hello\ndata: Hello\ndata: world\n\n");
-    const Answer asked = Wire::tcp(home.kitten).send(home.get(home.path("items"), "Accept: text/event-stream\r\n")).answer();
+    const Answer asked =
+        Wire::tcp(home.kitten).send(home.get(home.path("items"), "Accept: text/event-stream\r\n")).answer();
     CHECK(asked.fields.at("Content-Type") == "text/event-stream");
     REQUIRE(asked.chunks.size() == 1);
     CHECK(asked.chunks[0].starts_with("data: {"));
@@ -4018,9 +4100,12 @@ TEST_SUITE("service/streaming") {
 
   TEST_CASE("items that are ready leave together, and many of them arrive") {
     Home home;
-    home.kitten.api("count", [](int n) -> kt::Generator<int> {
-      for (int i = 0; i < n; ++i) co_yield i;
-    }, "", kt::arg("n"));
+    home.kitten.api(
+        "count",
+        [](int n) -> kt::Generator<int> {
+          for (int i = 0; i < n; ++i) co_yield i;
+        },
+        "", kt::arg("n"));
     home.start();
     const Answer answer = home.call("count", R"({"n": 100000})");
     REQUIRE(answer.chunks.size() == 100000);
@@ -4041,13 +4126,16 @@ TEST_SUITE("service/streaming") {
   TEST_CASE("a generator is destroyed soon after its reader has gone, however it waits (65)") {
     Home home;
     Happening gone;
-    home.kitten.api("forever", [&](int interval) -> kt::Generator<std::string> {
-      const Counted local(&gone);
-      for (;;) {
-        co_yield long_text;
-        co_await kt::sleep_for(std::chrono::milliseconds(interval));
-      }
-    }, "", kt::arg("interval"));
+    home.kitten.api(
+        "forever",
+        [&](int interval) -> kt::Generator<std::string> {
+          const Counted local(&gone);
+          for (;;) {
+            co_yield long_text;
+            co_await kt::sleep_for(std::chrono::milliseconds(interval));
+          }
+        },
+        "", kt::arg("interval"));
     home.kitten.limits().linger_timeout = 100ms;
     home.start();
     int expected = 0;
@@ -4207,7 +4295,8 @@ TEST_SUITE("service/builtins") {
     CHECK(names.empty());
     home.result("config", R"({"reset": "names"})");
     CHECK(names == std::vector<std::string>{"a"});
-    CHECK(contains(home.error("config", R"({"key": "sleep_time", "val": "banana"})"), "'sleep_time': expected float, got \"banana\""));
+    CHECK(contains(home.error("config", R"({"key": "sleep_time", "val": "banana"})"),
+                   "'sleep_time': expected float, got \"banana\""));
     CHECK(contains(home.error("config", R"({"key": "sleep_tim", "val": 1})"), "did you mean 'sleep_time'?"));
     CHECK(contains(home.error("config", R"({"key": "names", "val": [], "pop": 0})"), "one operation at a time"));
     CHECK(contains(home.error("config", R"({"key": "names", "pop": 7})"), "has 1 items"));
@@ -4223,14 +4312,15 @@ TEST_SUITE("service/builtins") {
 
     home.result("config", R"({"save": "yes"})");
     const std::string file = home.state / "Kitty.cfg";
-    struct stat info{};
+    kt::detail::FileInfo info{};
     REQUIRE(::stat(file.c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0600);
     CHECK(contains(contents(file), "--sleep_time=0.5\n"));
     sleep_time = 3;
     kt::detail::Options options;
     options.add("sleep_time", sleep_time, "");
-    CHECK_THROWS_WITH_AS(options.read_file(file), doctest::Contains("Kitty.cfg:1: unknown option 'app_name'"), kt::InvalidArgument);
+    CHECK_THROWS_WITH_AS(options.read_file(file), doctest::Contains("Kitty.cfg:1: unknown option 'app_name'"),
+                         kt::InvalidArgument);
   }
 
   TEST_CASE("quitquitquit removes the files before it answers, and the service ends (155)") {
@@ -4336,12 +4426,14 @@ TEST_SUITE("service/options") {
     kt::Settings settings;
     kt::detail::Options options;
     kt::detail::add_builtin_options(options, settings);
-    std::vector<std::string> words{"--worker-listen-port=80", "call", "--x=y", "--worker_listen_port=81", "--worker-name=Tom", "--flag"};
+    std::vector<std::string> words{"--worker-listen-port=80", "call",  "--x=y", "--worker_listen_port=81",
+                                   "--worker-name=Tom",       "--flag"};
     kt::detail::configure(options, settings, words);
     CHECK(words == std::vector<std::string>{"call", "--x=y", "--flag"});
     CHECK(settings.worker_listen_port == 81);
     CHECK(settings.worker_name == "Tom");
-    for (const char* bad : {"--worker-use-tcp=banana", "--worker-listen-port=65536", "--worker-listen-port=x", "--worker-listen-port=1.5"}) {
+    for (const char* bad : {"--worker-use-tcp=banana", "--worker-listen-port=65536", "--worker-listen-port=x",
+                            "--worker-listen-port=1.5"}) {
       std::vector<std::string> wrong{bad};
       CHECK_THROWS_AS(kt::detail::configure(options, settings, wrong), kt::InvalidArgument);
     }
@@ -4352,11 +4444,14 @@ TEST_SUITE("service/options") {
 
   TEST_CASE("a file is read at its position on the line, and errors say where") {
     TempDir dir;
-    write_file(dir / "good", "# comment\n\n--worker-listen-port = 1234\nworker_name=a=b # rest\r\nworker_secret = pass#word\nworker_config = nowhere\n");
+    write_file(dir / "good",
+               "# comment\n\n--worker-listen-port = 1234\nworker_name=a=b # rest\r\nworker_secret = "
+               "pass#word\nworker_config = nowhere\n");
     kt::Settings settings;
     kt::detail::Options options;
     kt::detail::add_builtin_options(options, settings);
-    std::vector<std::string> words{"--worker-listen-port=1", "--worker-config=" + (dir / "good"), "--worker-log-level=30"};
+    std::vector<std::string> words{"--worker-listen-port=1", "--worker-config=" + (dir / "good"),
+                                   "--worker-log-level=30"};
     kt::detail::configure(options, settings, words);
     CHECK(settings.worker_listen_port == 1234);
     CHECK(settings.worker_name == "a=b");
@@ -4368,9 +4463,11 @@ TEST_SUITE("service/options") {
 
     write_file(dir / "bad", "worker_nice = 1\nworker_use_tcp = banana\n");
     words = {"--worker-config=" + (dir / "bad")};
-    CHECK_THROWS_WITH_AS(kt::detail::configure(options, settings, words), doctest::Contains("bad:2: option 'worker_use_tcp'"), kt::InvalidArgument);
+    CHECK_THROWS_WITH_AS(kt::detail::configure(options, settings, words),
+                         doctest::Contains("bad:2: option 'worker_use_tcp'"), kt::InvalidArgument);
     write_file(dir / "no_equals", "hello\n");
-    CHECK_THROWS_WITH_AS(options.read_file(dir / "no_equals"), doctest::Contains(":1: expected 'name = value'"), kt::InvalidArgument);
+    CHECK_THROWS_WITH_AS(options.read_file(dir / "no_equals"), doctest::Contains(":1: expected 'name = value'"),
+                         kt::InvalidArgument);
     write_file(dir / "binary", "a=\xff\n");
     CHECK_THROWS_AS(options.read_file(dir / "binary"), kt::InvalidArgument);
     CHECK_THROWS_AS(options.read_file(dir / "missing"), std::system_error);
@@ -4430,7 +4527,8 @@ TEST_SUITE("service/options") {
     same.kitten.settings().app_state_dir = home.state.path();
     CHECK_THROWS_WITH_AS(same.kitten.start_thread(), doctest::Contains("already running"), kt::StartError);
     Home port("Other");
-    port.kitten.settings().worker_listen_port = static_cast<std::uint16_t>(std::stoi(home.kitten.url().substr(home.kitten.url().rfind(':') + 1)));
+    port.kitten.settings().worker_listen_port =
+        static_cast<std::uint16_t>(std::stoi(home.kitten.url().substr(home.kitten.url().rfind(':') + 1)));
     CHECK_THROWS_WITH_AS(port.kitten.start_thread(), doctest::Contains("Address already in use"), kt::StartError);
     CHECK(std::filesystem::is_empty(port.state.path()));
     CHECK(home.result("ping")["pong"] == true);
@@ -4441,7 +4539,7 @@ TEST_SUITE("service/options") {
     Home home;
     home.start();
     ::umask(before);
-    struct stat info{};
+    kt::detail::FileInfo info{};
     for (const char* name : {"Kitty.sock", "Kitty.url", "Kitty.lock"}) {
       REQUIRE(::lstat((home.state / name).c_str(), &info) == 0);
       CHECK((info.st_mode & 0777) == 0600);
@@ -4476,7 +4574,8 @@ TEST_SUITE("client") {
     CHECK(address->port == 45441);
     CHECK(address->path == "/some/prefix/TOKEN");
     CHECK(kt::detail::parse_service_url("http://[::1]:80/T")->host == "[::1]");
-    for (const char* bad : {"", "x", "http://", "http://host", "http://host/T", "http://host:x/T", "http://host:99999/T", "https://host:1/T", "http://host:1"}) {
+    for (const char* bad : {"", "x", "http://", "http://host", "http://host/T", "http://host:x/T",
+                            "http://host:99999/T", "https://host:1/T", "http://host:1"}) {
       CAPTURE(bad);
       CHECK_FALSE(kt::detail::parse_service_url(bad));
     }
@@ -4492,7 +4591,8 @@ TEST_SUITE("client") {
       for (const bool msgpack : {true, false}) {
         const kt::detail::Client client(home.kitten.settings(), {.use_unix_socket = local, .use_msgpack = msgpack});
         CHECK(client.call("add", json{{"a", 1}, {"_args", json::array()}}) == 2);
-        CHECK(client.call("document", json::object()) == json{{"mimetype", "image/gif"}, {"data", kt::bytes("GIF\xff")}});
+        CHECK(client.call("document", json::object()) ==
+              json{{"mimetype", "image/gif"}, {"data", kt::bytes("GIF\xff")}});
         CHECK(client.call("echo", json{{"value", kt::bytes("\xff")}}) == kt::bytes("\xff"));
         const auto stream = client.start("stream", json{{"count", 3}});
         CHECK(stream->streaming());
@@ -4569,15 +4669,20 @@ json answered(const std::string& bytes) {
 
 TEST_SUITE("client/exchange") {
   TEST_CASE("answers of Python services are understood: bare LF, no length, several end marks, none at all") {
-    CHECK(answered("HTTP/1.1 200 OK\nContent-Type: application/json\nConnection: close\n\n{\"a\": 1}\n") == json::array({json{{"a", 1}}}));
-    CHECK(answered("HTTP/1.1 200 OK\nContent-Type: text/plain\nConnection: close\n\nMeow\n") == json::array({json{{"mimetype", "text/plain"}, {"data", "Meow\n"}}}));
-    CHECK(answered("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: application/json\n\n2\r\n1\n\r\n0\r\n\r\n0\r\n\r\n2\r\n2\n\r\n0\r\n\r\n") == json::array({1, 2}));
+    CHECK(answered("HTTP/1.1 200 OK\nContent-Type: application/json\nConnection: close\n\n{\"a\": 1}\n") ==
+          json::array({json{{"a", 1}}}));
+    CHECK(answered("HTTP/1.1 200 OK\nContent-Type: text/plain\nConnection: close\n\nMeow\n") ==
+          json::array({json{{"mimetype", "text/plain"}, {"data", "Meow\n"}}}));
+    CHECK(answered("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: "
+                   "application/json\n\n2\r\n1\n\r\n0\r\n\r\n0\r\n\r\n2\r\n2\n\r\n0\r\n\r\n") == json::array({1, 2}));
     CHECK(answered("0\r\n\r\n") == json::array());
     CHECK(contains(answered("")[0].get<std::string>(), "without an answer"));
   }
 
   TEST_CASE("what breaks off or is no HTTP is an error, after the items that did arrive (136 to 138, 146)") {
-    const std::string whole = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n2\r\n1\n\r\n2\r\n2\n\r\n0\r\n\r\n";
+    const std::string whole =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: "
+        "application/json\r\n\r\n2\r\n1\n\r\n2\r\n2\n\r\n0\r\n\r\n";
     CHECK(answered(whole) == json::array({1, 2}));
     for (std::size_t cut = 0; cut < whole.size(); ++cut) {
       CAPTURE(cut);
@@ -4585,10 +4690,12 @@ TEST_SUITE("client/exchange") {
       REQUIRE_FALSE(found.empty());
       CHECK(found.back().is_string());
     }
-    for (const char* bad : {"garbage\r\n\r\n", "HTTP/1.1 20\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
-                            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
-                            "HTTP/1.1 200 OK\r\nContent-Type: application/x-msgpack\r\nContent-Length: 1\r\n\r\n\xc1",
-                            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{"}) {
+    for (const char* bad :
+         {"garbage\r\n\r\n", "HTTP/1.1 20\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n",
+          "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+          "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+          "HTTP/1.1 200 OK\r\nContent-Type: application/x-msgpack\r\nContent-Length: 1\r\n\r\n\xc1",
+          "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{"}) {
       CAPTURE(bad);
       const json found = answered(bad);
       REQUIRE(found.size() == 1);
@@ -4598,7 +4705,9 @@ TEST_SUITE("client/exchange") {
 
   TEST_CASE("statuses become exceptions, and a 2xx map with an error is one, too") {
     const auto error = [](const std::string& status, const std::string& body) {
-      return answered("HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body)[0].get<std::string>();
+      return answered("HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\nContent-Length: " +
+                      std::to_string(body.size()) + "\r\n\r\n" + body)[0]
+          .get<std::string>();
     };
     CHECK(error("200 OK", R"({"error": "x"})") == "! HTTP 500: x");
     CHECK(error("404 Not Found", R"({"error": "x"})") == "! HTTP 404: x");
@@ -4614,9 +4723,11 @@ TEST_SUITE("cli/output") {
   TEST_CASE("a _format is filled in with the result's values") {
     const json values{{"name", "Tom"}, {"n", 5}, {"x", 1.2345}, {"list", {1, "a"}}, {"none", nullptr}};
     CHECK(kt::detail::apply_format("%(name)s has %(n)d, %(n)s", values) == "Tom has 5, 5");
-    CHECK(kt::detail::apply_format("100%% %(x).2f|%(n)4d|%(n)04d|%(name)-5s|%(name)5s|%(n)x", values) == "100% 1.23|   5|0005|Tom  |  Tom|5");
+    CHECK(kt::detail::apply_format("100%% %(x).2f|%(n)4d|%(n)04d|%(name)-5s|%(name)5s|%(n)x", values) ==
+          "100% 1.23|   5|0005|Tom  |  Tom|5");
     CHECK(kt::detail::apply_format("%(list)s %(none)s 5% %", values) == "[1, \"a\"] null 5% %");
-    CHECK_THROWS_WITH_AS(kt::detail::apply_format("%(missing)s", values), doctest::Contains("'missing'"), kt::detail::MissingFormatKey);
+    CHECK_THROWS_WITH_AS(kt::detail::apply_format("%(missing)s", values), doctest::Contains("'missing'"),
+                         kt::detail::MissingFormatKey);
     CHECK_THROWS_AS(kt::detail::apply_format("%(name", values), kt::detail::MissingFormatKey);
     CHECK_THROWS_AS(kt::detail::apply_format("%(name)", values), kt::detail::MissingFormatKey);
     CHECK_THROWS_AS(kt::detail::apply_format("%(n)99999999999d", values), kt::detail::MissingFormatKey);
@@ -4725,9 +4836,11 @@ TEST_SUITE("cli") {
 
   TEST_CASE("start returns in a pipe and in a substitution, and the service keeps nothing of its caller (134)") {
     const Program kitten("kitten");
-    CHECK(contains(run(kitten.path() + " --app-state-dir=" + kitten.state.path() + " start 9</dev/null | cat").out, "Running at"));
+    CHECK(contains(run(kitten.path() + " --app-state-dir=" + kitten.state.path() + " start 9</dev/null | cat").out,
+                   "Running at"));
     CHECK(kitten("stop").code == 0);
-    const Ran substituted = run("x=$(" + kitten.path() + " --app-state-dir=" + kitten.state.path() + " start 7</dev/null); echo \"$x\"");
+    const Ran substituted =
+        run("x=$(" + kitten.path() + " --app-state-dir=" + kitten.state.path() + " start 7</dev/null); echo \"$x\"");
     CHECK(contains(substituted.out, "Running at"));
     const int pid = std::stoi(contents(kitten.state / "Kitty.lock"));
     std::map<std::string, int> pipes;
@@ -4752,7 +4865,8 @@ TEST_SUITE("cli") {
       outputs.insert(ran.out);
     }
     CHECK(outputs.size() == 1);
-    const Ran processes = run("pgrep -f -- '[-]-app-state-dir=" + kitten.state.path() + " .*start --report-to' | wc -l");
+    const Ran processes =
+        run("pgrep -f -- '[-]-app-state-dir=" + kitten.state.path() + " .*start --report-to' | wc -l");
     CHECK(std::stoi(processes.out) == 1);
   }
 
@@ -4762,7 +4876,10 @@ TEST_SUITE("cli") {
       REQUIRE(kitten("start").code == 0);
       const int pid = std::stoi(contents(kitten.state / "Kitty.lock"));
       REQUIRE(::kill(pid, SIGKILL) == 0);
-      REQUIRE(eventually([&] { return ::kill(pid, 0) != 0 || contents("/proc/" + std::to_string(pid) + "/stat").find(") Z") != std::string::npos; }));
+      REQUIRE(eventually([&] {
+        return ::kill(pid, 0) != 0 ||
+               contents("/proc/" + std::to_string(pid) + "/stat").find(") Z") != std::string::npos;
+      }));
       CHECK(kitten("ping").code == 1);
     }
   }
@@ -4771,9 +4888,11 @@ TEST_SUITE("cli") {
     for (const char* signal : {"TERM", "INT", "HUP"}) {
       CAPTURE(signal);
       const Program kitten("kitten");
-      // A shell without job control ignores SIGINT in background jobs, so the signals come from a child of the service's own shell.
-      const Ran ran = run("sh -c 'pid=$$; (while ! test -s " + (kitten.state / "Kitty.url") + "; do sleep 0.01; done; kill -" + signal + " $pid) & exec " +
-                          kitten.path() + " --app-state-dir=" + kitten.state.path() + " start --foreground'");
+      // A shell without job control ignores SIGINT in background jobs, so the signals come from a child of the
+      // service's own shell.
+      const Ran ran = run("sh -c 'pid=$$; (while ! test -s " + (kitten.state / "Kitty.url") +
+                          "; do sleep 0.01; done; kill -" + signal + " $pid) & exec " + kitten.path() +
+                          " --app-state-dir=" + kitten.state.path() + " start --foreground'");
       CHECK(ran.code == 0);
       CHECK(contains(ran.out, "Running at"));
       CHECK(contains(ran.err, "Stopped mykitten/Kitty"));
@@ -4794,7 +4913,7 @@ TEST_SUITE("cli") {
     CHECK(contains(lines, "freakout: Nothing is good enough for me!"));
     CHECK(contains(lines, "Stopped mykitten/Kitty"));
     CHECK_FALSE(contains(lines, url.substr(url.rfind('/') + 1)));
-    struct stat info{};
+    kt::detail::FileInfo info{};
     REQUIRE(::stat(log.c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0600);
   }
@@ -4870,8 +4989,9 @@ TEST_SUITE("cli") {
     const Program monitor("sysmon");
     REQUIRE(monitor("start").code == 0);
     const int pid = std::stoi(contents(monitor.state / "monitor.lock"));
-    const Ran ran = run(monitor.path() + " --app-state-dir=" + monitor.state.path() + " watch 0.01 | { read -r line; echo \"$line\"; kill -9 " +
-                        std::to_string(pid) + "; cat >/dev/null; }");
+    const Ran ran =
+        run(monitor.path() + " --app-state-dir=" + monitor.state.path() +
+            " watch 0.01 | { read -r line; echo \"$line\"; kill -9 " + std::to_string(pid) + "; cat >/dev/null; }");
     CHECK(contains(ran.out, "load "));
     CHECK(contains(ran.err, "missing end-of-stream marker"));
   }
@@ -4913,13 +5033,17 @@ TEST_SUITE("examples") {
     CHECK(contains(run("curl -s " + base + "/").out, "Hello Kitty World!"));
     CHECK(run("curl -s " + url + "/purr").out == "{\"_format\":\"Kitty says %(purr)s\",\"purr\":\"purr\"}\n");
     CHECK(run("curl -s -d '{\"count\": 2, \"caps\": true}' -H 'Content-Type: application/json' " + url + "/purr").out ==
-          "{\"_format\":\"Kitty says %(purr)s\",\"purr\":\"PURR\"}\n{\"_format\":\"Kitty says %(purr)s\",\"purr\":\"PURRPURR\"}\n");
-    CHECK(run("curl -s -H \"Authorization: Bearer " + url.substr(url.rfind('/') + 1) + "\" " + base + "/stretch").out == "Streeeeeeeetch!\n");
+          "{\"_format\":\"Kitty says %(purr)s\",\"purr\":\"PURR\"}\n{\"_format\":\"Kitty says "
+          "%(purr)s\",\"purr\":\"PURRPURR\"}\n");
+    CHECK(run("curl -s -H \"Authorization: Bearer " + url.substr(url.rfind('/') + 1) + "\" " + base + "/stretch").out ==
+          "Streeeeeeeetch!\n");
     CHECK(run("curl -s -d count=2 -d purr=mrr " + url + "/purr").out.find("mrrmrr") != std::string::npos);
     CHECK(contains(run("curl -sI " + base + "/meow").out, "Content-Length: 18"));
     CHECK(run("curl -s -o /dev/null -w '%{http_code} ' " + base + "/purr").out == "403 ");
-    CHECK(run("curl -s -w '%{num_connects} ' " + base + "/meow " + base + "/meow").out == "Meow world, meow!\n1 Meow world, meow!\n0 ");
-    CHECK(run("curl -s --unix-socket " + (kitten.state / "Kitty.sock") + " http://localhost/meow").out == "Meow world, meow!\n");
+    CHECK(run("curl -s -w '%{num_connects} ' " + base + "/meow " + base + "/meow").out ==
+          "Meow world, meow!\n1 Meow world, meow!\n0 ");
+    CHECK(run("curl -s --unix-socket " + (kitten.state / "Kitty.sock") + " http://localhost/meow").out ==
+          "Meow world, meow!\n");
     CHECK(run("curl -s -N -H 'Accept: text/event-stream' " + url + "/purr").out.starts_with("data: {"));
   }
 }

@@ -27,7 +27,8 @@ class MyKitten : public kt::Kitten {
 
     public_api("web_root", &MyKitten::web_root, "A placeholder at the root of the web server.");
     public_api("meow", &MyKitten::meow, "Meow, as text/plain. Needs no authentication!");
-    public_api("slow_meow", &MyKitten::slow_meow, "Meow after a delay in seconds, or after a random one.", kt::arg("delay") = nullptr);
+    public_api("slow_meow", &MyKitten::slow_meow, "Meow after a delay in seconds, or after a random one.",
+               kt::arg("delay") = nullptr);
     public_api("blank", &MyKitten::blank, "A blank GIF image of 1x1 pixels.");
     api("purr", &MyKitten::purr, "Purr count times, louder each time.", kt::arg("count") = 1, kt::arg("purr") = "purr",
         kt::arg("caps") = false);
@@ -57,7 +58,8 @@ class MyKitten : public kt::Kitten {
   }
 
   kt::Result blank() {
-    constexpr unsigned char gif[] = {71, 73, 70, 56, 57, 97, 1, 0, 1, 0, 128, 0, 0, 0, 0, 0, 255, 255, 255, 33, 249, 4, 1, 0, 0, 0, 0, 44, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 1, 68, 0, 59};
+    constexpr unsigned char gif[] = {71, 73, 70, 56, 57, 97, 1,  0, 1, 0, 128, 0, 0, 0, 0, 0, 255, 255, 255, 33, 249,
+                                     4,  1,  0,  0,  0,  0,  44, 0, 0, 0, 0,   1, 0, 1, 0, 0, 2,   1,   68,  0,  59};
     return {"image/gif", std::string(std::begin(gif), std::end(gif))};
   }
 
@@ -98,6 +100,4 @@ class MyKitten : public kt::Kitten {
   std::minstd_rand dice_{std::random_device{}()};
 };
 
-int main(int argc, char** argv) {
-  return MyKitten().main(argc, argv);
-}
+int main(int argc, char** argv) { return MyKitten().main(argc, argv); }

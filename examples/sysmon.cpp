@@ -43,7 +43,8 @@ class Monitor {
     now._format = "load %(load).2f, memory %(memory_used).1f %%";
     for (const Process& process : now.busiest) {
       char line[128];
-      std::snprintf(line, sizeof line, "\n%7d %6.1f %% %8ld KB  %s", process.pid, process.cpu, process.memory_kb, process.name.c_str());
+      std::snprintf(line, sizeof line, "\n%7d %6.1f %% %8ld KB  %s", process.pid, process.cpu, process.memory_kb,
+                    process.name.c_str());
       for (const char* c = line; *c != '\0'; ++c) now._format += *c == '%' ? "%%" : std::string(1, *c);
     }
     return now;
@@ -79,7 +80,8 @@ class Monitor {
     return processes;
   }
 
-  void look_at(int pid, double uptime, double elapsed, std::map<int, double>& cpu_times, std::vector<Process>& processes) const {
+  void look_at(int pid, double uptime, double elapsed, std::map<int, double>& cpu_times,
+               std::vector<Process>& processes) const {
     std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
     std::string line;
     if (!std::getline(file, line)) return;  // it has ended meanwhile
@@ -114,7 +116,8 @@ class Monitor {
 
 // By-value parameters live in the coroutine; each stream has a Monitor, and so a rhythm, of its own.
 kt::Generator<Snapshot> watch(double interval, std::optional<int> count) {
-  if (!(interval >= 0.01 && interval <= 86400)) throw kt::InvalidArgument("interval must be from 0.01 to 86400 seconds");
+  if (!(interval >= 0.01 && interval <= 86400))
+    throw kt::InvalidArgument("interval must be from 0.01 to 86400 seconds");
   Monitor monitor;
   for (int i = 0; !count || i < *count; ++i) {
     if (i > 0) co_await kt::sleep_for(std::chrono::milliseconds(static_cast<long>(interval * 1000)));
@@ -128,7 +131,10 @@ int main(int argc, char** argv) {
   int processes = 5;
   kitten.option("processes", processes, "How many processes a snapshot shows");
   Monitor monitor;
-  kitten.api("snapshot", [&] { return monitor.look(static_cast<std::size_t>(std::max(processes, 0))); }, "How the machine is doing now.");
-  kitten.api("watch", watch, "How the machine is doing, again and again.", kt::arg("interval") = 1.0, kt::arg("count") = nullptr);
+  kitten.api(
+      "snapshot", [&] { return monitor.look(static_cast<std::size_t>(std::max(processes, 0))); },
+      "How the machine is doing now.");
+  kitten.api("watch", watch, "How the machine is doing, again and again.", kt::arg("interval") = 1.0,
+             kt::arg("count") = nullptr);
   return kitten.main(argc, argv);
 }

@@ -13,8 +13,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// An answer that is not a result. Thrown by a handler it becomes the reply: `status` as HTTP status, the text as
-/// `{"error": text}`. Thrown by a client it is that reply. The text reaches whoever called, strangers of public
-/// methods included; any other exception of a handler is a 500 whose text only authenticated callers see.
+/// `{"error": text}`. Thrown by a client it is that reply. The text reaches whoever called, strangers of public methods
+/// included; any other exception of a handler is a 500 whose text only authenticated callers see.
 class Error : public std::runtime_error {
  public:
   /// `status` is an HTTP status of 300 to 599; others count as 500.

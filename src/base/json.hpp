@@ -11,18 +11,16 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Any argument or result. Order of keys is kept on the wire, as the Python peers do. Handlers may use
-/// `nlohmann::json` just as well. Binary values without subtype are bytes; binary values with a
-/// subtype 0..255 are msgpack ext values, the subtype being the ext code as an unsigned byte (-1 is 255).
+/// Any argument or result. Order of keys is kept on the wire, as the Python peers do. Handlers may use `nlohmann::json`
+/// just as well. Binary values without subtype are bytes; binary values with a subtype 0..255 are msgpack ext values,
+/// the subtype being the ext code as an unsigned byte (-1 is 255).
 using json = nlohmann::ordered_json;
 
 /// Raw bytes as argument, result or member: msgpack `bin`, in JSON `{"__base64__": "..."}`.
 using Bytes = std::vector<std::uint8_t>;
 
 /// The bytes of `text` as a value: `kt::bytes("data")`.
-inline json bytes(std::string_view text) {
-  return json::binary(Bytes(text.begin(), text.end()));
-}
+inline json bytes(std::string_view text) { return json::binary(Bytes(text.begin(), text.end())); }
 
 /// The msgpack ext code of integers beyond 64 bit: hex digits, lower case, perhaps with a sign.
 inline constexpr std::uint8_t big_integer_ext = 1;

@@ -24,12 +24,12 @@ enum class LogLevel { debug = 10, info = 20, warning = 30, error = 40 };
 /// Gets one finished line without its line end, on the thread of the service. Must not throw.
 using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 
-/// `text` with control characters, quotes, backslashes and non-ASCII as \xNN, cut after 200 bytes: what a peer sent can then
-/// neither forge log lines nor reach a terminal.
+/// `text` with control characters, quotes, backslashes and non-ASCII as \xNN, cut after 200 bytes: what a peer sent can
+/// then neither forge log lines nor reach a terminal.
 std::string log_escaped(std::string_view text);
 
-/// Makes lines of the form `2026-01-31 12:00:00,123 PID L [worker] text` and hands them to the sink.
-/// Without a sink nothing is made or written. Not thread-safe: belongs to the thread of its service.
+/// Makes lines of the form `2026-01-31 12:00:00,123 PID L [worker] text` and hands them to the sink. Without a sink
+/// nothing is made or written. Not thread-safe: belongs to the thread of its service.
 class Log {
  public:
   void set_sink(LogSink sink) { sink_ = std::move(sink); }
@@ -41,8 +41,8 @@ class Log {
 
   void write(LogLevel level, std::string_view text);
 
-  /// True at most 20 times a second for each `slug` (a static word), so that a flood of refusals cannot fill a disk. What was left
-  /// out is counted in the next line of that slug.
+  /// True at most 20 times a second for each `slug` (a static word), so that a flood of refusals cannot fill a disk.
+  /// What was left out is counted in the next line of that slug.
   bool admit(std::string_view slug, std::string& suffix);
 
  private:
@@ -83,10 +83,14 @@ inline void Log::write(LogLevel level, std::string_view text) {
   tm local{};
   ::localtime_r(&now.tv_sec, &local);
   std::array<char, 96> head{};
-  const char letter = level == LogLevel::debug ? 'D' : level == LogLevel::info ? 'I' : level == LogLevel::warning ? 'W' : 'E';
-  const int n = std::snprintf(head.data(), head.size(), "%04d-%02d-%02d %02d:%02d:%02d,%03d %ld %c [", local.tm_year + 1900,
-                              local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
-                              static_cast<int>(now.tv_usec / 1000), static_cast<long>(::getpid()), letter);
+  const char letter = level == LogLevel::debug     ? 'D'
+                      : level == LogLevel::info    ? 'I'
+                      : level == LogLevel::warning ? 'W'
+                                                   : 'E';
+  const int n =
+      std::snprintf(head.data(), head.size(), "%04d-%02d-%02d %02d:%02d:%02d,%03d %ld %c [", local.tm_year + 1900,
+                    local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
+                    static_cast<int>(now.tv_usec / 1000), static_cast<long>(::getpid()), letter);
   std::string line(head.data(), static_cast<std::size_t>(n));
   line += name_;
   line += "] ";

@@ -33,7 +33,8 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   return previous[b.size()];
 }
 
-/// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not compared.
+/// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
+/// compared.
 inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;

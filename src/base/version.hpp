@@ -18,6 +18,19 @@
 #error "kettlingar needs nlohmann_json 3.11 or newer (Debian/Ubuntu: apt install nlohmann-json3-dev)"
 #endif
 
+// What Asio 1.22 does not find out by itself, said before it is included anywhere.
+#if defined(__clang__) && __clang_major__ >= 15
+#if !defined(ASIO_HAS_CO_AWAIT)
+#define ASIO_HAS_CO_AWAIT 1
+#endif
+#if !defined(ASIO_HAS_STD_COROUTINE)
+#define ASIO_HAS_STD_COROUTINE 1
+#endif
+#endif
+#if !defined(__cpp_rtti) && !defined(ASIO_NO_TYPEID)
+#define ASIO_NO_TYPEID 1
+#endif
+
 #define KETTLINGAR_VERSION_MAJOR 0
 #define KETTLINGAR_VERSION_MINOR 1
 #define KETTLINGAR_VERSION_PATCH 0

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// cli/command_line.hpp: from argv to calls and exit codes; the only part that prints, starts processes and handles signals.
+// cli/command_line.hpp: from argv to calls and exit codes; the only part that prints, starts processes and handles
+// signals.
 #pragma once
+
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -86,13 +89,12 @@ class CommandLine {
   bool method_only_ = false;  ///< `--` stood before the command
 };
 
-inline int Kitten::main(int argc, char** argv) {
-  return CommandLine(*this).run(argc, argv);
-}
+inline int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
 namespace detail {
 
-/// Waits until a process has ended, without being its parent and without trusting that its number is not used again; false if it has not.
+/// Waits until a process has ended, without being its parent and without trusting that its number is not used again;
+/// false if it has not.
 class ProcessWatch {
  public:
   explicit ProcessWatch(pid_t pid) {
@@ -122,7 +124,8 @@ class ProcessWatch {
 #endif
 };
 
-/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if unknown.
+/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
+/// unknown.
 inline pid_t service_process(const Settings& settings) {
   const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
@@ -136,7 +139,8 @@ inline pid_t service_process(const Settings& settings) {
   return peer ? peer->pid : 0;
 }
 
-/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing so.
+/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
+/// so.
 inline void log_to_standard_error(LogLevel, std::string_view line) {
   pollfd entry{STDERR_FILENO, POLLOUT, 0};
   if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
@@ -175,7 +179,8 @@ inline void CommandLine::configure() {
     detail::configure(server_.options, server_.settings, words_);
   } catch (const std::exception& error) {
     // Help is what one wants then.
-    const auto first = std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
+    const auto first =
+        std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
     if (first == words_.end() || *first != "help") throw;
     fail(ExitCode::not_running, error.what());
     words_.erase(words_.begin(), first);
@@ -191,7 +196,8 @@ inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
 }
 
 inline void CommandLine::say(std::string_view text) const {
-  if (!detail::write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
+  if (!detail::write_all(STDOUT_FILENO, text))
+    throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 inline ExitCode CommandLine::introduce() const {
@@ -222,11 +228,13 @@ inline void CommandLine::take_flags() {
       command_ = flag;
     } else {
       const std::size_t equals = flag.find('=');
-      const std::string name = detail::option_name(std::string_view(flag).substr((std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
+      const std::string name = detail::option_name(std::string_view(flag).substr(
+          (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
       std::string near = detail::closest(name, server_.options.names());
       std::replace(near.begin(), near.end(), '_', '-');
-      if (near.empty()) near = std::string(detail::closest(name, {"json", "raw", "tcp", "json-rpc", "help", "version"}));
+      if (near.empty())
+        near = std::string(detail::closest(name, {"json", "raw", "tcp", "json-rpc", "help", "version"}));
       throw InvalidArgument("Unrecognized option: " + flag + (near.empty() ? "" : " (did you mean --" + near + "?)"));
     }
     words_.erase(words_.begin());
@@ -280,7 +288,8 @@ inline void CommandLine::require_no_words() const {
   std::string hint;
   for (const std::string& word : words_) {
     if (hint.empty() && word.starts_with("--")) {
-      hint = detail::closest(detail::option_name(std::string_view(word).substr(2, word.find('=') - 2)), server_.options.names());
+      hint = detail::closest(detail::option_name(std::string_view(word).substr(2, word.find('=') - 2)),
+                             server_.options.names());
     }
   }
   std::replace(hint.begin(), hint.end(), '_', '-');
@@ -352,7 +361,8 @@ inline ExitCode CommandLine::start() {
   if (foreground) return serve(UniqueFd(), false);
   if (!answers()) return start_in_background();
   for (const std::string& word : all_words_) {
-    const bool names_it = word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
+    const bool names_it =
+        word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
     if (!word.starts_with("--") || names_it) continue;
     detail::write_all(STDERR_FILENO, full_name() + ": Runs already; the options given are not its options\n");
     break;
@@ -393,7 +403,8 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
     log_to_file_or(!background);
     if (server_.settings.worker_nice != 0) {
       errno = 0;
-      if (::nice(server_.settings.worker_nice) == -1 && errno != 0) throw StartError(std::string("cannot set worker_nice: ") + std::strerror(errno));
+      if (::nice(server_.settings.worker_nice) == -1 && errno != 0)
+        throw StartError(std::string("cannot set worker_nice: ") + std::strerror(errno));
     }
     rlimit descriptors{};
     if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < descriptors.rlim_max) {
@@ -442,7 +453,8 @@ inline ExitCode CommandLine::stop() {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;
   }
-  if (!process.ended_within(std::chrono::seconds(10))) throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
+  if (!process.ended_within(std::chrono::seconds(10)))
+    throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
   say(full_name() + ": Stopped\n");
   return ExitCode::fine;
 }
@@ -454,11 +466,12 @@ inline ExitCode CommandLine::status() {
     return ExitCode::not_running;
   }
   print_addresses();
-  struct stat info{};
+  detail::FileInfo info{};
   const std::string url = detail::url_file(server_.settings);
   const pid_t pid = detail::service_process(server_.settings);
   if (pid > 0) say(full_name() + ": Process " + std::to_string(pid) + "\n");
-  if (::stat(url.c_str(), &info) == 0) say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
+  if (::stat(url.c_str(), &info) == 0)
+    say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
   say(full_name() + ": Token in " + url + "\n");
   return ExitCode::fine;
 }
@@ -502,9 +515,7 @@ inline std::string CommandLine::unknown_command() const {
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
-inline json CommandLine::argument_value(const std::string& word) {
-  return is_utf8(word) ? json(word) : bytes(word);
-}
+inline json CommandLine::argument_value(const std::string& word) { return is_utf8(word) ? json(word) : bytes(word); }
 
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
 inline json CommandLine::arguments() const {
@@ -521,7 +532,8 @@ inline json CommandLine::arguments() const {
       continue;
     }
     const std::size_t equals = word.find('=');
-    if (equals == std::string::npos) throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
+    if (equals == std::string::npos)
+      throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
     const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
     named[name] = argument_value(word.substr(equals + 1));
@@ -546,7 +558,8 @@ inline void CommandLine::check_names(const json& arguments) const {
   const std::vector<std::string> known = detail::parameter_names(*method);
   for (const auto& [name, value] : arguments.items()) {
     if (name == detail::positional_key || std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw InvalidArgument("Unrecognized option: --" + name + detail::suggestion(name, known) + "; usage: " + detail::usage(*method));
+    throw InvalidArgument("Unrecognized option: --" + name + detail::suggestion(name, known) +
+                          "; usage: " + detail::usage(*method));
   }
 }
 

@@ -32,7 +32,8 @@ class MissingFormatKey : public std::runtime_error {
 /// JSON for eyes and scripts: blanks after commas and colons, ASCII only, bytes as text where they are text.
 inline std::string printable_json(const json& value) {
   std::string out;
-  if (const CodecError error = encode_json(value, out, JsonStyle::terminal)) throw ConnectionError("cannot print the result: " + std::string(error.why));
+  if (const CodecError error = encode_json(value, out, JsonStyle::terminal))
+    throw ConnectionError("cannot print the result: " + std::string(error.why));
   return out;
 }
 
@@ -61,7 +62,8 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
   int n = 0;
   const bool whole = kind == 'd' || kind == 'i' || kind == 'x';
   if (whole && found->is_number() && std::fabs(found->get<double>()) < 9e18) {
-    const long long number = found->is_number_float() ? static_cast<long long>(found->get<double>()) : found->get<long long>();
+    const long long number =
+        found->is_number_float() ? static_cast<long long>(found->get<double>()) : found->get<long long>();
     n = std::snprintf(text, sizeof text, (directive + "ll" + kind).c_str(), number);
   } else if ((kind == 'f' || kind == 'g' || kind == 'e') && found->is_number()) {
     n = std::snprintf(text, sizeof text, (directive + kind).c_str(), found->get<double>());
@@ -127,11 +129,13 @@ inline bool is_progress(const json& item) {
 
 inline void Output::write(std::string_view text) {
   clear_progress();
-  if (!write_all(STDOUT_FILENO, text)) throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
+  if (!write_all(STDOUT_FILENO, text))
+    throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 inline void Output::print(json value, bool is_item) {
-  if (style_ == OutputStyle::raw) return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
+  if (style_ == OutputStyle::raw)
+    return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
     json data = std::move(value["data"]);
     value = std::move(data);

@@ -18,8 +18,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// While it lives, keys reach us one by one and are not shown. Ctrl-C then is a key like others, so that the terminal is set right again
-/// before anything ends.
+/// While it lives, keys reach us one by one and are not shown. Ctrl-C then is a key like others, so that the terminal
+/// is set right again before anything ends.
 class SecretInput {
  public:
   explicit SecretInput(bool wanted) : active_(wanted && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
@@ -65,7 +65,8 @@ inline std::optional<std::string> read_line(SecretInput& secret) {
   }
 }
 
-/// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of input.
+/// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of
+/// input.
 inline json ask(const NeededVariable& variable) {
   const bool secret = variable.type.starts_with("pass");
   std::string words = variable.comment;

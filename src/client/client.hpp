@@ -19,16 +19,17 @@ namespace detail {
 
 /// Where a service is, as its url file says.
 struct ServiceAddress {
-  std::string host;        ///< numeric; `unix-domain` without TCP
+  std::string host;  ///< numeric; `unix-domain` without TCP
   std::uint16_t port = 0;
-  std::string path;        ///< prefix and token, with a leading and no trailing slash
-  std::string socket;      ///< path of the unix socket; may not exist
+  std::string path;    ///< prefix and token, with a leading and no trailing slash
+  std::string socket;  ///< path of the unix socket; may not exist
 };
 
 /// Reads `http://host:port/path`. Nothing if it is something else.
 inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
   constexpr std::string_view scheme = "http://";
-  while (!url.empty() && (url.back() == '\n' || url.back() == '\r' || url.back() == ' ' || url.back() == '/')) url.remove_suffix(1);
+  while (!url.empty() && (url.back() == '\n' || url.back() == '\r' || url.back() == ' ' || url.back() == '/'))
+    url.remove_suffix(1);
   if (!url.starts_with(scheme)) return std::nullopt;
   url.remove_prefix(scheme.size());
   const std::size_t slash = url.find('/');
@@ -55,13 +56,17 @@ struct ClientOptions {
 /// Calls one service; a connection for each call. Blocking; for one thread at a time.
 class Client {
  public:
-  /// Finds the service that `settings` describe. Throws NotRunning if there is no url file, ConnectionError if it is unreadable.
+  /// Finds the service that `settings` describe. Throws NotRunning if there is no url file, ConnectionError if it is
+  /// unreadable.
   Client(const Settings& settings, ClientOptions options);
 
-  /// Sends a call. Read its result or items with Exchange::next(), while the Client lives. Throws NotRunning if nobody listens, InvalidArgument for a name that cannot be sent.
+  /// Sends a call. Read its result or items with Exchange::next(), while the Client lives. Throws NotRunning if nobody
+  /// listens, InvalidArgument for a name that cannot be sent.
   std::unique_ptr<Exchange> start(const std::string& method, const json& arguments) const;
   /// The result of a method that does not stream.
-  json call(const std::string& method, const json& arguments) const { return start(method, arguments)->next().value_or(json(nullptr)); }
+  json call(const std::string& method, const json& arguments) const {
+    return start(method, arguments)->next().value_or(json(nullptr));
+  }
 
   const ServiceAddress& address() const noexcept { return address_; }
   /// Connects without calling anything. Throws NotRunning.
@@ -76,13 +81,15 @@ class Client {
   std::string name_;
 };
 
-inline Client::Client(const Settings& settings, ClientOptions options) : options_(std::move(options)), name_(settings.worker_name) {
+inline Client::Client(const Settings& settings, ClientOptions options)
+    : options_(std::move(options)), name_(settings.worker_name) {
   constexpr std::size_t longest = 4096;
   const std::string path = url_file(settings);
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string url;
   if (!fd && errno == ENOENT) throw NotRunning(name_ + ": Not running: Start it first?");
-  if (!fd || !read_all(fd.get(), url, longest)) throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
+  if (!fd || !read_all(fd.get(), url, longest))
+    throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
   const auto found = parse_service_url(url);
   if (!found && url.empty()) throw NotRunning(name_ + ": Not running: Start it first?");
   if (!found) throw ConnectionError(path + " is not the url file of a service: expected http://host:port/token");
@@ -98,7 +105,8 @@ inline UniqueFd Client::connect() const {
       UniqueFd fd = connect_socket(*address, deadline);
       // The token goes to our own user's services only, whoever may have put a socket there.
       const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-      if (peer && peer->uid != ::geteuid() && peer->uid != 0) throw ConnectionError(address_.socket + " belongs to another user");
+      if (peer && peer->uid != ::geteuid() && peer->uid != 0)
+        throw ConnectionError(address_.socket + " belongs to another user");
       if (fd) return fd;
     }
   }
@@ -129,14 +137,16 @@ inline std::string Client::request(const std::string& method, const json& argume
   head.connection = ConnectionHeader::close;
   head.bare_lf = true;  // Python services cut the bodies of others too early
   std::string bytes;
-  if (method.find('/') != std::string::npos || method.find('?') != std::string::npos || !append_request_head(bytes, head)) {
+  if (method.find('/') != std::string::npos || method.find('?') != std::string::npos ||
+      !append_request_head(bytes, head)) {
     throw InvalidArgument("'" + log_escaped(method) + "' cannot be the name of a method");
   }
   return bytes + body;
 }
 
 inline std::unique_ptr<Exchange> Client::start(const std::string& method, const json& arguments) const {
-  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, options_.use_msgpack));
+  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts,
+                                           request(method, arguments, options_.use_msgpack));
   // "Not in this encoding": nothing has been run, and JSON is always understood.
   if (answer->status() != 415 || !options_.use_msgpack) return answer;
   return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, false));

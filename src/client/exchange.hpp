@@ -27,13 +27,15 @@ namespace detail {
 /// Blocking; for one thread.
 class Exchange {
  public:
-  /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer. Throws ConnectionError.
+  /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer.
+  /// Throws ConnectionError.
   Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
 
   /// True if the answer is a stream of items, false if it is one result.
   bool streaming() const noexcept { return reader_.streaming(); }
   int status() const noexcept { return reader_.status(); }
-  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError if the answer broke off.
+  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError
+  /// if the answer broke off.
   std::optional<json> next();
 
  private:
@@ -76,7 +78,8 @@ inline void Exchange::receive(std::chrono::milliseconds patience) {
     const ssize_t n = retry_interrupted([&] { return ::recv(socket_.get(), room, block, MSG_DONTWAIT); });
     if (n > 0) return reader_.received(static_cast<std::size_t>(n));
     if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return reader_.end_of_input();
-    if (!wait_for(socket_.get(), POLLIN, until(patience))) throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
+    if (!wait_for(socket_.get(), POLLIN, until(patience)))
+      throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
   }
 }
 

@@ -21,8 +21,9 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write bare LF, give
-/// no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty stream.
+/// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write
+/// bare LF, give no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty
+/// stream.
 class ResponseReader {
  public:
   /// `limits` must outlive the reader.
@@ -35,8 +36,9 @@ class ResponseReader {
   void end_of_input() { ended_ = true; }
 
   enum class Step { need_more, head, item, done };
-  /// Goes on as far as the input allows. Step::head comes once, before anything else: streaming() is known then. Step::item: one
-  /// item, or the result, can be taken. Throws ConnectionError if the input is not an answer, or broke off; otherwise the Error that the service answered with.
+  /// Goes on as far as the input allows. Step::head comes once, before anything else: streaming() is known then.
+  /// Step::item: one item, or the result, can be taken. Throws ConnectionError if the input is not an answer, or broke
+  /// off; otherwise the Error that the service answered with.
   Step advance();
   json take() { return std::move(item_); }
 
@@ -66,7 +68,7 @@ class ResponseReader {
   std::optional<std::uint64_t> length_;
   std::string content_type_;
   bool streaming_ = false;
-  bool reusable_ = false;   ///< the service leaves the connection open after this answer
+  bool reusable_ = false;  ///< the service leaves the connection open after this answer
   bool end_mark_ = false;  ///< the last chunk so far was one
   json item_;
 };
@@ -79,9 +81,11 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
   if (!body.is_object() || !body.contains("needed_vars") || !body["needed_vars"].is_array()) return needed;
   for (const json& entry : body["needed_vars"]) {
     const auto field = [&](const char* key) {
-      return entry.is_object() && entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>() : std::string();
+      return entry.is_object() && entry.contains(key) && entry[key].is_string() ? entry[key].get<std::string>()
+                                                                                : std::string();
     };
-    if (!field("name").empty()) needed.push_back({field("name"), field("type"), field("comment"), entry.value("default", json(nullptr))});
+    if (!field("name").empty())
+      needed.push_back({field("name"), field("type"), field("comment"), entry.value("default", json(nullptr))});
   }
   return needed;
 }
@@ -89,7 +93,8 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
 inline void throw_reply(int status, const json& body) {
   std::string text(reason_phrase(status));
   if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
-  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string()) text = "Redirect to " + body["redirect"].get<std::string>();
+  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string())
+    text = "Redirect to " + body["redirect"].get<std::string>();
   std::vector<NeededVariable> needed = needed_variables(body);
   if (status == 423 || !needed.empty()) {
     throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));
@@ -141,7 +146,8 @@ inline bool ResponseReader::read_head() {
     if (result.status == Parse::bad) throw ConnectionError("the answer is not HTTP: " + std::string(result.why));
     if (result.status == Parse::need_more) {
       if (!ended_) return false;
-      throw ConnectionError(input().empty() ? "the service closed the connection without an answer" : "the answer broke off");
+      throw ConnectionError(input().empty() ? "the service closed the connection without an answer"
+                                            : "the answer broke off");
     }
     const ResponseHead& head = head_parser_.head();
     begin_ += result.consumed;
@@ -153,7 +159,8 @@ inline bool ResponseReader::read_head() {
       streaming_ = head.chunked && !bodyless;
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       reusable_ = head.keep_alive && (streaming_ || length_);
-      if (length_.value_or(0) > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
+      if (length_.value_or(0) > limits_.body_bytes)
+        throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
       phase_ = streaming_ ? Phase::chunks : Phase::body;
       return true;
     }
@@ -165,7 +172,8 @@ inline bool ResponseReader::read_head() {
 inline ResponseReader::Step ResponseReader::read_body() {
   if (length_ ? input().size() < *length_ : !ended_) {
     if (ended_) throw ConnectionError("the answer broke off");
-    if (input().size() > limits_.body_bytes) throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
+    if (input().size() > limits_.body_bytes)
+      throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
     return Step::need_more;
   }
   const std::size_t size = length_ ? static_cast<std::size_t>(*length_) : input().size();
@@ -187,7 +195,8 @@ inline ResponseReader::Step ResponseReader::read_chunk() {
       begin_ += result.consumed;
       if (!end_mark_ && (status_ < 200 || status_ > 299)) throw_reply(status_, item_);
       if (!end_mark_) return Step::item;
-      // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have several end marks.
+      // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have
+      // several end marks.
       if (!reusable_) continue;
       phase_ = Phase::done;
       return Step::done;

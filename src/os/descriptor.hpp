@@ -2,13 +2,14 @@
 // os/descriptor.hpp: descriptors that close themselves, and system calls that survive signals.
 #pragma once
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstddef>
-#include <fcntl.h>
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <unistd.h>
 #include <utility>
 
 namespace kettlingar {
@@ -42,6 +43,9 @@ class UniqueFd {
 
 namespace detail {
 
+/// What stat() tells.
+using FileInfo = struct stat;
+
 /// Repeats `call` for as long as a signal interrupts it. Not for close(), whose descriptor is gone either way.
 template <class Call>
 auto retry_interrupted(Call call) {
@@ -67,7 +71,8 @@ inline bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the limit).
+/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
+/// limit).
 inline bool read_all(int fd, std::string& out, std::size_t limit) {
   char block[4096];
   for (;;) {

@@ -44,8 +44,9 @@ struct StartOutcome {
   std::string text;  ///< why, when it failed
 };
 
-/// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and waits until
-/// it reports or ends. Descriptors of this process are not inherited. Throws StartError if it cannot be started.
+/// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and
+/// waits until it reports or ends. Descriptors of this process are not inherited. Throws StartError if it cannot be
+/// started.
 StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
                                  std::chrono::seconds patience);
 
@@ -137,7 +138,8 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
   pollfd entry{reader.get(), POLLIN, 0};
   const int wait_ms = static_cast<int>(std::chrono::milliseconds(patience).count());
   if (retry_interrupted([&] { return ::poll(&entry, 1, wait_ms); }) <= 0) {
-    throw StartError("process " + std::to_string(child) + " is still starting after " + std::to_string(patience.count()) + " s");
+    throw StartError("process " + std::to_string(child) + " is still starting after " +
+                     std::to_string(patience.count()) + " s");
   }
   read_all(reader.get(), message, 64 * 1024);
   if (message.empty()) {

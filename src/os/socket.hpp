@@ -43,7 +43,8 @@ struct SocketAddress {
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
 };
 
-/// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the network.
+/// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the
+/// network.
 inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t port) {
   if (host == "localhost") host = "127.0.0.1";
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
@@ -98,7 +99,8 @@ inline UniqueFd open_stream_socket(int family) {
 /// Accepts one connection, non-blocking and close-on-exec; invalid with errno set if there is none.
 inline UniqueFd accept_connection(int listener) {
 #if defined(SOCK_CLOEXEC)
-  return UniqueFd(retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
+  return UniqueFd(
+      retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
   UniqueFd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
   if (fd) {
@@ -127,8 +129,9 @@ inline UniqueFd listen_tcp(const std::string& host, std::uint16_t port, int back
 inline UniqueFd listen_unix(const std::string& path, int backlog) {
   const auto address = unix_address(path);
   if (!address) {
-    throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) + " bytes, a unix socket allows " +
-                     std::to_string(longest_unix_path) + "; choose a shorter --app-state-dir");
+    throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) +
+                     " bytes, a unix socket allows " + std::to_string(longest_unix_path) +
+                     "; choose a shorter --app-state-dir");
   }
   UniqueFd fd = open_stream_socket(AF_UNIX);
   // Before bind(), so that the file has this mode from birth whatever the umask is.
@@ -139,7 +142,8 @@ inline UniqueFd listen_unix(const std::string& path, int backlog) {
   return fd;
 }
 
-/// `127.0.0.1:1234` or `[::1]:1234` of this end (`remote` false) or the other; empty for unix sockets and dead connections.
+/// `127.0.0.1:1234` or `[::1]:1234` of this end (`remote` false) or the other; empty for unix sockets and dead
+/// connections.
 inline std::string socket_name(int fd, bool remote) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -185,7 +189,8 @@ inline ssize_t send_some(int fd, std::string_view bytes) {
   return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), flags); });
 }
 
-/// Waits until `events` (POLLIN, POLLOUT) or `deadline`; false when the time is up. Errors of the socket count as ready.
+/// Waits until `events` (POLLIN, POLLOUT) or `deadline`; false when the time is up. Errors of the socket count as
+/// ready.
 inline bool wait_for(int fd, short events, std::chrono::steady_clock::time_point deadline) {
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();

@@ -47,17 +47,20 @@ inline std::string home_directory() {
 
 /// `$XDG_STATE_HOME/<app>` or `~/.local/state/<app>`: url files and sockets live there.
 inline std::string default_state_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/') return std::string(base) + "/" + app;
+  if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/')
+    return std::string(base) + "/" + app;
   return home_directory() + "/.local/state/" + app;
 }
 
 /// `$XDG_DATA_HOME/<app>` or `~/.local/share/<app>`: configuration files live there.
 inline std::string default_data_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/') return std::string(base) + "/" + app;
+  if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/')
+    return std::string(base) + "/" + app;
   return home_directory() + "/.local/share/" + app;
 }
 
-/// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it is.
+/// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it
+/// is.
 inline void create_directories(const std::string& path, mode_t mode = 0700) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
@@ -72,22 +75,23 @@ inline void create_directories(const std::string& path, mode_t mode = 0700) {
 /// address and token in it.
 inline void require_private_directory(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  struct stat info{};
+  FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) throw StartError("cannot use " + path + ": " + std::strerror(errno));
-  if (!S_ISDIR(info.st_mode)) throw StartError("cannot use " + path + ": it is not a directory (symbolic links are refused)");
+  if (!S_ISDIR(info.st_mode))
+    throw StartError("cannot use " + path + ": it is not a directory (symbolic links are refused)");
   if (info.st_uid != ::geteuid()) throw StartError("cannot use " + path + ": it belongs to another user");
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     throw StartError("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
   }
 }
 
-/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns its
-/// inode number. One writer at a time. Throws StartError.
+/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns
+/// its inode number. One writer at a time. Throws StartError.
 inline ino_t write_private_file(const std::string& path, std::string_view content) {
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  struct stat info{};
+  FileInfo info{};
   if (!fd || !write_all(fd.get(), content) || ::fsync(fd.get()) != 0 || ::fstat(fd.get(), &info) != 0 ||
       ::rename(temporary.c_str(), path.c_str()) != 0) {
     const int error = errno;
@@ -104,7 +108,7 @@ class OwnedFile {
   OwnedFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
   /// Takes over whatever `path` leads to now.
   explicit OwnedFile(std::string path) : path_(std::move(path)) {
-    struct stat info{};
+    FileInfo info{};
     inode_ = ::lstat(path_.c_str(), &info) == 0 ? info.st_ino : 0;
   }
   OwnedFile(OwnedFile&& other) noexcept : path_(std::exchange(other.path_, {})), inode_(other.inode_) {}
@@ -118,7 +122,7 @@ class OwnedFile {
 
   const std::string& path() const noexcept { return path_; }
   void remove() noexcept {
-    struct stat info{};
+    FileInfo info{};
     if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) ::unlink(path_.c_str());
     path_.clear();
   }
@@ -128,7 +132,8 @@ class OwnedFile {
   ino_t inode_ = 0;
 };
 
-/// Held by the one running service of a name. The file goes with an orderly stop; after a crash the kernel has dropped the lock.
+/// Held by the one running service of a name. The file goes with an orderly stop; after a crash the kernel has dropped
+/// the lock.
 class InstanceLock {
  public:
   /// Takes the lock, or leaves everything untouched: `held()` tells. Throws StartError if the file cannot be made.
@@ -157,9 +162,10 @@ inline InstanceLock::InstanceLock(const std::string& path) {
       if (--tries == 0) return;
       ::poll(nullptr, 0, 2);
     }
-    // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects nothing.
-    struct stat ours{};
-    struct stat named{};
+    // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects
+    // nothing.
+    FileInfo ours{};
+    FileInfo named{};
     if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
     const std::string pid = std::to_string(::getpid()) + "\n";
     if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), pid)) {
@@ -173,18 +179,20 @@ inline InstanceLock::InstanceLock(const std::string& path) {
   }
 }
 
-/// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python services.
+/// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
+/// services.
 inline bool lock_is_stale(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 
-/// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the name is
-/// taken by something that is not a socket of ours, which is left alone.
+/// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the
+/// name is taken by something that is not a socket of ours, which is left alone.
 inline void remove_stale_socket(const std::string& path) {
-  struct stat info{};
+  FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) return;
-  if (!S_ISSOCK(info.st_mode)) throw StartError("cannot listen on " + path + ": the name is taken by something that is not a socket");
+  if (!S_ISSOCK(info.st_mode))
+    throw StartError("cannot listen on " + path + ": the name is taken by something that is not a socket");
   if (::unlink(path.c_str()) != 0) throw StartError("cannot replace " + path + ": " + std::strerror(errno));
 }
 

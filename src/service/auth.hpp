@@ -33,7 +33,7 @@ inline std::string random_token() {
 inline std::string read_token_file(const std::string& path) {
   constexpr std::size_t longest = 4096;
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  struct stat info{};
+  FileInfo info{};
   std::string content;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), content, longest)) {
     throw StartError("cannot read the token from " + path + ": " + std::strerror(errno));
@@ -63,8 +63,8 @@ class Token {
     return difference == 0;
   }
 
-  /// True if a header line has the token as a word of its own, such as `Authorization: Bearer TOKEN` or `X-Anything: TOKEN`.
-  /// Headers that browsers fill in by themselves do not count.
+  /// True if a header line has the token as a word of its own, such as `Authorization: Bearer TOKEN` or `X-Anything:
+  /// TOKEN`. Headers that browsers fill in by themselves do not count.
   bool in_headers(const RequestHead& head) const noexcept {
     bool found = false;
     for (const HeaderField field : head.fields) {
@@ -97,7 +97,8 @@ struct Route {
   std::string_view path;    ///< without prefix and token
 };
 
-/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is `web_root`.
+/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
+/// `web_root`.
 inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
   Route route;
   std::string_view path = head.path;

@@ -32,7 +32,8 @@ inline void Method::bind(Call& call) const {
                               std::to_string(value.size()));
       }
       for (std::size_t i = 0; i < value.size(); ++i) {
-        if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + parameters_[i].name + "' given twice");
+        if (call.slots[i] != nullptr)
+          throw InvalidArgument(name_ + ": argument '" + parameters_[i].name + "' given twice");
         call.slots[i] = &value[i];
       }
       continue;
@@ -40,7 +41,8 @@ inline void Method::bind(Call& call) const {
     const std::size_t i = index_of(key);
     if (i == parameters_.size()) {
       // Names are the caller's text: repeated to those who know the token, not to strangers.
-      const std::string which = call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
+      const std::string which =
+          call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
       throw InvalidArgument(name_ + ": unknown argument" + which);
     }
     if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
@@ -80,12 +82,14 @@ inline void Method::check() const {
     }
   }
   std::vector<const json*> defaults;
-  for (const Parameter& parameter : parameters_) defaults.push_back(parameter.fallback ? &*parameter.fallback : nullptr);
+  for (const Parameter& parameter : parameters_)
+    defaults.push_back(parameter.fallback ? &*parameter.fallback : nullptr);
   std::size_t current = 0;
   try {
     check_defaults(defaults, current);
   } catch (const BadValue& bad) {
-    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current]) + ", got " + shown(bad.value));
+    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current]) + ", got " +
+                                shown(bad.value));
   }
 }
 

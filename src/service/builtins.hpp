@@ -22,7 +22,8 @@ using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
 /// `ping`: strangers get a static text, others what the service can do.
 class Ping final : public Method {
  public:
-  explicit Ping(Registry& methods) : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
+  explicit Ping(Registry& methods)
+      : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
     describe_as({{"docs", "bool", json(false)}}, "dict", false);
     set_public(true);
     set_builtin(false);
@@ -113,7 +114,8 @@ inline std::string general_help(const Server& server) {
     std::string name = option.name;
     std::replace(name.begin(), name.end(), '_', '-');
     const std::string fallback = option.secret ? "" : option_text(option.fallback);
-    out += "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
+    out +=
+        "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
   }
   return out;
 }
@@ -169,8 +171,9 @@ inline void save_config(const Server& server, const std::string& where) {
   }
   // The service may well have another directory than whoever asked.
   if (path.front() != '/') throw InvalidArgument("config: save needs an absolute path");
-  struct stat info{};
-  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) throw InvalidArgument("config: " + path + " is not a regular file");
+  FileInfo info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    throw InvalidArgument("config: " + path + " is not a regular file");
   try {
     write_private_file(path, server.options.lines(true) + "\n");
   } catch (const StartError& error) {
@@ -180,10 +183,12 @@ inline void save_config(const Server& server, const std::string& where) {
 
 inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
   const Options& options = server.options;
-  const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) + (request.append.is_null() ? 0 : 1) +
-                         (request.remove.is_null() ? 0 : 1) + (request.pop.is_null() ? 0 : 1);
+  const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) +
+                         (request.append.is_null() ? 0 : 1) + (request.remove.is_null() ? 0 : 1) +
+                         (request.pop.is_null() ? 0 : 1);
   if (operations > 1) throw InvalidArgument("config: Please only perform one operation at a time!");
-  if (request.reset && request.key) throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
+  if (request.reset && request.key)
+    throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
   const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
   if (!key.empty() && options.find(key) == nullptr) options.set(key, json(nullptr));  // throws, with a suggestion
@@ -203,14 +208,16 @@ inline json configure_running(Server& server, const ConfigHooks& hooks, const Co
     action = "remove";
     change_list(options, key, [&](json& list) {
       const auto found = std::find(list.begin(), list.end(), request.remove);
-      if (found == list.end()) throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
+      if (found == list.end())
+        throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
       list.erase(found);
     });
   } else if (!request.pop.is_null()) {
     action = "pop";
     const std::uint64_t index = to_integer(request.pop, integer_range<std::uint32_t>());
     change_list(options, key, [&](json& list) {
-      if (index >= list.size()) throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
+      if (index >= list.size())
+        throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
       list.erase(static_cast<std::size_t>(index));
     });
   }
@@ -239,7 +246,8 @@ class Config final : public Method {
         server_(server),
         hooks_(hooks) {
     std::vector<Parameter> parameters;
-    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"}) parameters.push_back({name, "", json(nullptr)});
+    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
+      parameters.push_back({name, "", json(nullptr)});
     describe_as(std::move(parameters), "dict", false);
     set_builtin(false);
   }

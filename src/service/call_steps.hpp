@@ -12,8 +12,8 @@ namespace detail {
 /// How long a stream may keep its reader waiting for the head: Python clients give up after 1 s.
 inline constexpr std::chrono::milliseconds stream_head_after{500};
 
-// When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that nobody waits for must
-// not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
+// When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that
+// nobody waits for must not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
 inline Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
   if (call_->stream) {
@@ -62,8 +62,9 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
   return StreamState::ended;
 }
 
-// The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then destroyed with
-// the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(), and with it the generator.
+// The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then
+// destroyed with the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(),
+// and with it the generator.
 inline Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
   StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
@@ -83,7 +84,8 @@ inline Task<void> Connection::run_stream() {
     bytes += out_.size();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
-    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming)
+      enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
     if (phase_ == Phase::closed) break;
     if (state == StreamState::going) {
       co_await asio::post(server_->executor, asio::use_awaitable);
@@ -123,12 +125,13 @@ inline void Connection::look_at_peer() {
   if (::poll(&entry, 1, 0) <= 0) return watch_peer();
   if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
-  half_closed_ = (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  half_closed_ =
+      (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   const Limits& limits = server_->limits;
   if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
-  // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing more to say
-  // (nc -N). Such a one gets what comes in time; every item that it takes renews that. Where the next request is here already, readiness
-  // tells nothing any more, so that is looked at again.
+  // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
+  // more to say (nc -N). Such a one gets what comes in time; every item that it takes renews that. Where the next
+  // request is here already, readiness tells nothing any more, so that is looked at again.
   const bool patient = half_closed_ && phase_ == Phase::handling;
   enter(phase_, Clock::now() + (patient ? limits.idle_timeout : limits.linger_timeout));
 }

@@ -2,6 +2,8 @@
 // service/connection.hpp: one accepted connection: its buffers, its deadlines, the request it is at.
 #pragma once
 
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -24,11 +26,11 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// One accepted connection, served by one coroutine that owns it: parse what is buffered, run plain handlers on the spot, collect
-/// the answers and send them together; wait only when there is nothing else to do.
+/// One accepted connection, served by one coroutine that owns it: parse what is buffered, run plain handlers on the
+/// spot, collect the answers and send them together; wait only when there is nothing else to do.
 ///
-/// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop (drain() sets a
-/// deadline, expire() then closes the socket and cancels whatever a handler awaits).
+/// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop
+/// (drain() sets a deadline, expire() then closes the socket and cancels whatever a handler awaits).
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   /// Serves `descriptor` until either side closes it.
@@ -104,7 +106,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string in_;         ///< [begin_, end_) has been received and not yet consumed
   std::size_t begin_ = 0;  ///< first byte of the present request
   std::size_t end_ = 0;
-  std::string out_;        ///< answers; [sent_, size) has not been sent
+  std::string out_;  ///< answers; [sent_, size) has not been sent
   std::size_t sent_ = 0;
 
   Phase phase_ = Phase::idle;
@@ -147,7 +149,8 @@ inline void Connection::start(std::shared_ptr<Server> server, UniqueFd descripto
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
   asio::co_spawn(connection->server_->executor, serve(connection),
-                 asio::bind_cancellation_slot(connection->cancel_.slot(), [connection](const std::exception_ptr&) { connection->close(); }));
+                 asio::bind_cancellation_slot(connection->cancel_.slot(),
+                                              [connection](const std::exception_ptr&) { connection->close(); }));
 }
 
 inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
@@ -243,7 +246,8 @@ inline Connection::Next Connection::at_body() {
   return call_ ? Next::handle : Next::go_on;
 }
 
-/// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what was announced.
+/// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
+/// was announced.
 inline void Connection::make_room() {
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
     std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
@@ -301,11 +305,12 @@ inline Task<void> Connection::flush() {
     if (error) close();
     if (send_now()) break;
   }
-  if (phase_ != Phase::closed) enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
+  if (phase_ != Phase::closed)
+    enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
 }
 
-/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would make the
-/// kernel drop what it has not received yet (RFC 9112 9.6).
+/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
+/// make the kernel drop what it has not received yet (RFC 9112 9.6).
 inline Task<void> Connection::linger() {
   if (phase_ == Phase::closed || end_of_input_) co_return;
   asio::error_code error;
@@ -313,8 +318,8 @@ inline Task<void> Connection::linger() {
   enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
   in_.resize(smallest_buffer);
   for (std::size_t dropped = 0; dropped < server_->limits.linger_bytes && phase_ != Phase::closed;) {
-    const std::size_t n =
-        co_await socket_.async_read_some(asio::buffer(in_.data(), in_.size()), asio::redirect_error(asio::use_awaitable, error));
+    const std::size_t n = co_await socket_.async_read_some(asio::buffer(in_.data(), in_.size()),
+                                                           asio::redirect_error(asio::use_awaitable, error));
     if (error) break;
     dropped += n;
   }

@@ -56,7 +56,8 @@ double to_double(const json& value);
 std::string to_string(const json& value);
 Bytes to_bytes(const json& value);
 
-/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json would make 1 of 1.9.
+/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
+/// would make 1 of 1.9.
 bool integers_kept(const nlohmann::json& input, const nlohmann::json& result);
 /// The part of an exception's text that is about the value.
 std::string_view conversion_hint(const nlohmann::json::exception& error);
@@ -72,9 +73,13 @@ constexpr IntegerRange integer_range() {
 
 /// Whether nlohmann_json makes a kt::json, or a nlohmann::json, of a T.
 template <class T>
-inline constexpr bool to_ordered_json = requires(json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+inline constexpr bool to_ordered_json = requires(json& j, const T& t) {
+  nlohmann::adl_serializer<T>::to_json(j, t);
+};
 template <class T>
-inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) { nlohmann::adl_serializer<T>::to_json(j, t); };
+inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) {
+  nlohmann::adl_serializer<T>::to_json(j, t);
+};
 
 template <class T>
 T from_json(const json& value);
@@ -84,8 +89,8 @@ Tuple tuple_from_json(const json& list, std::index_sequence<i...>) {
   return Tuple{from_json<std::tuple_element_t<i, Tuple>>(list[i])...};
 }
 
-/// Anything else that nlohmann_json converts. Enumerations with names fall back to their first name when they do not know a
-/// text, so the way back decides whether the value was one of theirs.
+/// Anything else that nlohmann_json converts. Enumerations with names fall back to their first name when they do not
+/// know a text, so the way back decides whether the value was one of theirs.
 template <class T>
 T class_from_json(const json& value) {
   const std::string expected(class_name<T>());
@@ -93,7 +98,8 @@ T class_from_json(const json& value) {
     if constexpr (std::is_enum_v<T>) {
       nlohmann::json plain = value;
       // Enumerations without names are numbers, which a command line can only give as text.
-      if (nlohmann::json(T{}).is_number() && !value.is_number()) plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
+      if (nlohmann::json(T{}).is_number() && !value.is_number())
+        plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
       T result = plain.template get<T>();
       if (nlohmann::json(result) != plain) throw BadValue{expected, value};
       return result;
@@ -101,7 +107,8 @@ T class_from_json(const json& value) {
       const nlohmann::json plain(parsed_if_text(value, expected.c_str()));
       T result = plain.template get<T>();
       if constexpr (to_plain_json<T>) {
-        if (!integers_kept(plain, nlohmann::json(result))) throw BadValue{expected + " (whole numbers that fit)", value};
+        if (!integers_kept(plain, nlohmann::json(result)))
+          throw BadValue{expected + " (whole numbers that fit)", value};
       }
       return result;
     }
@@ -121,7 +128,8 @@ T from_json(const json& value) {
     return static_cast<T>(to_integer(value, integer_range<T>()));
   } else if constexpr (std::is_floating_point_v<T>) {
     const double number = to_double(value);
-    if (std::isfinite(number) && !(std::fabs(number) <= static_cast<double>((std::numeric_limits<T>::max)()))) throw BadValue{"float that fits", value};
+    if (std::isfinite(number) && !(std::fabs(number) <= static_cast<double>((std::numeric_limits<T>::max)())))
+      throw BadValue{"float that fits", value};
     return static_cast<T>(number);
   } else if constexpr (std::is_same_v<T, std::string>) {
     return to_string(value);
@@ -150,9 +158,11 @@ T from_json(const json& value) {
     if (!list.is_array() || list.size() != size) throw BadValue{"list of " + std::to_string(size), value};
     return tuple_from_json<T>(list, std::make_index_sequence<size>{});
   } else {
-    static_assert(std::is_same_v<T, nlohmann::json> || requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
-                  "kettlingar: a parameter's type must be one that nlohmann_json converts: see "
-                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+    static_assert(
+        std::is_same_v<T, nlohmann::json> ||
+            requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
+        "kettlingar: a parameter's type must be one that nlohmann_json converts: see "
+        "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
     return class_from_json<T>(value);
   }
 }
@@ -224,7 +234,8 @@ inline bool to_bool(const json& value) {
   throw BadValue{"bool (yes or no)", value};
 }
 
-/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest magnitude.
+/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
+/// magnitude.
 inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
   negative = !text.empty() && text.front() == '-';
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
@@ -259,7 +270,8 @@ inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
     negative = number < 0;
     magnitude = negative ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
   } else if (value.is_number_float()) {
-    // 2.0 is 2, for callers whose language has one kind of number; 1.9 is refused, and so is what a double cannot hold exactly.
+    // 2.0 is 2, for callers whose language has one kind of number; 1.9 is refused, and so is what a double cannot hold
+    // exactly.
     const double number = value.get<double>();
     if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) throw BadValue{"int", value};
     negative = number < 0;

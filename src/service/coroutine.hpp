@@ -2,15 +2,7 @@
 // service/coroutine.hpp: the two coroutine types of handlers: Task (one result) and Generator (many items).
 #pragma once
 
-// Asio 1.22 does not recognise the coroutines of clang 15 and newer by itself.
-#if defined(__clang__) && __clang_major__ >= 15
-#if !defined(ASIO_HAS_CO_AWAIT)
-#define ASIO_HAS_CO_AWAIT 1
-#endif
-#if !defined(ASIO_HAS_STD_COROUTINE)
-#define ASIO_HAS_STD_COROUTINE 1
-#endif
-#endif
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
@@ -33,8 +25,8 @@ inline namespace v0_1 {
 template <class T = void>
 using Task = asio::awaitable<T>;
 
-/// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the reader
-/// of a stream has gone or the service stops.
+/// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the
+/// reader of a stream has gone or the service stops.
 inline Task<void> sleep_for(std::chrono::steady_clock::duration time) {
   asio::steady_timer timer(co_await asio::this_coro::executor, time);
   co_await timer.async_wait(asio::use_awaitable);
@@ -54,6 +46,11 @@ inline constexpr bool miscompiled_when_yielded =
 #else
     false;
 #endif
+
+template <class U, class T>
+concept ItemOf = std::is_same_v<std::remove_cvref_t<U>, T>;
+template <class U, class T>
+concept ConvertsTo = !ItemOf<U, T> && std::is_convertible_v<U, T>;
 
 /// Holds what an awaited Task ended with, until the generator that awaits it is resumed.
 template <class U>
@@ -90,8 +87,9 @@ inline Task<void> settle(Task<void> task, Settled<void>* settled) {
   }
 }
 
-/// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its own: whoever
-/// drives it resumes it, and awaits `pending` for it when it has suspended for something other than an item.
+/// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
+/// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an
+/// item.
 class GeneratorPromise {
  public:
   std::suspend_always initial_suspend() const noexcept { return {}; }
@@ -141,10 +139,11 @@ class GeneratorPromise {
 
 }  // namespace detail
 
-/// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between items it
-/// may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best taken by value.
-/// Nothing runs before the first item is asked for; destroying the generator destroys its locals at the current suspension point.
-/// With g++ 12, name whatever is made from a list in braces before you yield it (`Purr item{...}; co_yield item;`), JSON included.
+/// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between
+/// items it may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best
+/// taken by value. Nothing runs before the first item is asked for; destroying the generator destroys its locals at the
+/// current suspension point. With g++ 12, name whatever is made from a list in braces before you yield it (`Purr
+/// item{...}; co_yield item;`), JSON included.
 template <class T>
 class [[nodiscard]] Generator {
  public:
@@ -153,8 +152,7 @@ class [[nodiscard]] Generator {
     Generator get_return_object() noexcept { return Generator(Handle::from_promise(*this)); }
 
     /// Keeps a reference to the item; it lives until the generator is resumed.
-    template <class U = T>
-      requires std::is_same_v<std::remove_cvref_t<U>, T>
+    template <detail::ItemOf<T> U = T>
     std::suspend_always yield_value(U&& item) noexcept {
       static_assert(!detail::miscompiled_when_yielded<U>,
                     "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
@@ -163,8 +161,7 @@ class [[nodiscard]] Generator {
       return {};
     }
     /// Converts first: `co_yield "text"` in a Generator<std::string>.
-    template <class U>
-      requires(!std::is_same_v<std::remove_cvref_t<U>, T> && std::is_convertible_v<U, T>)
+    template <detail::ConvertsTo<T> U>
     std::suspend_always yield_value(U&& item) {
       converted_.emplace(std::forward<U>(item));
       item_ = std::addressof(*converted_);
@@ -193,8 +190,8 @@ class [[nodiscard]] Generator {
     if (handle_) handle_.destroy();
   }
 
-  /// The next item, nothing at the end; rethrows what the body threw. For use in another Generator or a Task:
-  /// `while (auto item = co_await items.next()) co_yield *item;`. The generator must outlive the Task that is returned.
+  /// The next item, nothing at the end; rethrows what the body threw. For use in another Generator or a Task: `while
+  /// (auto item = co_await items.next()) co_yield *item;`. The generator must outlive the Task that is returned.
   Task<std::optional<T>> next() {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     for (;;) {
@@ -223,8 +220,8 @@ class [[nodiscard]] Generator {
   /// For drivers, after Step::item: valid until the next resume().
   const T& item() const noexcept { return handle_.promise().item(); }
 
-  /// For drivers, after Step::waiting: to be awaited before the next resume(). If it is abandoned instead, the generator must be
-  /// destroyed after it.
+  /// For drivers, after Step::waiting: to be awaited before the next resume(). If it is abandoned instead, the
+  /// generator must be destroyed after it.
   Task<void> take_pending() { return std::move(handle_.promise().pending); }
 
  private:

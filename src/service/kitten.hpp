@@ -2,6 +2,8 @@
 // service/kitten.hpp: the class that users see: name a service, add methods and options, run it.
 #pragma once
 
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <atomic>
@@ -23,6 +25,11 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
+template <class A>
+concept IsArg = std::is_same_v<A, Arg>;
+template <class F>
+concept MemberFunction = std::is_member_function_pointer_v<F>;
+
 /// A member function with its object, as a handler.
 template <class Object, class Function>
 struct BoundMember {
@@ -39,14 +46,16 @@ struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
 
 }  // namespace detail
 
-/// A service: functions become methods that can be called over HTTP on TCP and on a unix socket, and from the command line.
+/// A service: functions become methods that can be called over HTTP on TCP and on a unix socket, and from the command
+/// line.
 ///
-/// A handler is any callable: a function, a lambda, or a member function of a class that derives from Kitten. It takes its parameters
-/// by value, after an optional first `kt::Request&`, and returns a value that nlohmann_json converts, nothing, a kt::Result (a document),
-/// a kt::Task (awaits), or a kt::Generator (streams). Each parameter is named by a kt::arg, perhaps with a default. The service keeps a
-/// copy of the handler and the arguments of each call until that call has ended, so captures and parameters are safe to use in
-/// coroutines; a wrong number of args, reference parameters of coroutines and types that cannot be converted do not compile.
-/// Handlers run on the service's thread, one at a time between their awaits, and may throw: see kt::Error.
+/// A handler is any callable: a function, a lambda, or a member function of a class that derives from Kitten. It takes
+/// its parameters by value, after an optional first `kt::Request&`, and returns a value that nlohmann_json converts,
+/// nothing, a kt::Result (a document), a kt::Task (awaits), or a kt::Generator (streams). Each parameter is named by a
+/// kt::arg, perhaps with a default. The service keeps a copy of the handler and the arguments of each call until that
+/// call has ended, so captures and parameters are safe to use in coroutines; a wrong number of args, reference
+/// parameters of coroutines and types that cannot be converted do not compile. Handlers run on the service's thread,
+/// one at a time between their awaits, and may throw: see kt::Error.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -55,45 +64,44 @@ class Kitten {
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
-  /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`. Throws
-  /// std::invalid_argument if the name is not usable, or a default does not fit its parameter.
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
+  /// Throws std::invalid_argument if the name is not usable, or a default does not fit its parameter.
+  template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
   /// Without a description.
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, Arg first, A... rest) {
     return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
-  template <class Object, class F, class... A>
-    requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
+  template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    return add(detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...), false);
+    return add(
+        detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
+        false);
   }
 
-  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this machine.
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
+  /// machine.
+  template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
   }
-  template <class F, class... A>
-    requires(std::is_same_v<A, Arg> && ...)
+  template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
     return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
-  template <class Object, class F, class... A>
-    requires(std::is_member_function_pointer_v<F> && (std::is_same_v<A, Arg> && ...))
+  template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& public_api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    return add(detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...), true);
+    return add(
+        detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
+        true);
   }
 
-  /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds name and
-  /// arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
+  /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
+  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
   template <class F>
   Kitten& fallback(F handler) {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
@@ -103,9 +111,10 @@ class Kitten {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), true);
   }
 
-  /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to the `config` method.
-  /// Its present value is the default. `changed` is called on the service's thread after `config` has changed it. A name of a built-in
-  /// option gives that a new variable of yours; usually settings() is what you want.
+  /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
+  /// the `config` method. Its present value is the default. `changed` is called on the service's thread after `config`
+  /// has changed it. A name of a built-in option gives that a new variable of yours; usually settings() is what you
+  /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
@@ -124,16 +133,17 @@ class Kitten {
     return *this;
   }
 
-  /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here does the library
-  /// print, handle signals, or start processes.
+  /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
+  /// does the library print, handle signals, or start processes.
   int main(int argc, char** argv);
 
-  /// Serves on the calling thread until stop(). Throws StartError if the service cannot start, InvalidArgument for bad settings.
+  /// Serves on the calling thread until stop(). Throws StartError if the service cannot start, InvalidArgument for bad
+  /// settings.
   void run();
   /// Serves on a thread of its own and returns when the service answers. Throws like run().
   void start_thread();
-  /// Ends the service in order and waits for its thread, at most about Limits::drain_timeout. From any thread, any number of times. On the
-  /// service's own thread (from a handler) it does not wait.
+  /// Ends the service in order and waits for its thread, at most about Limits::drain_timeout. From any thread, any
+  /// number of times. On the service's own thread (from a handler) it does not wait.
   void stop();
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
@@ -147,7 +157,8 @@ class Kitten {
 
   /// The built-in options, to be changed before the service starts.
   Settings& settings() noexcept { return server_->settings; }
-  /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken from it.
+  /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
+  /// from it.
   Limits& limits() noexcept { return server_->limits; }
   /// Where log lines go; nowhere by default, to standard error or a file under main().
   Kitten& log_to(LogSink sink) {

@@ -12,7 +12,9 @@ namespace detail {
 inline void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
-  const auto milliseconds = [](double seconds) { return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)); };
+  const auto milliseconds = [](double seconds) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+  };
   limits.head_timeout = milliseconds(settings.worker_http_request_timeout1);
   limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
   limits.body_bytes = settings.worker_http_request_max_size;
@@ -91,7 +93,8 @@ inline void Server::start() {
     throw;
   }
   state_ = State::running;
-  log.write(LogLevel::info, "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
+  log.write(LogLevel::info,
+            "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
 inline void Server::listen_on(UniqueFd descriptor, bool over_unix_socket) {
@@ -103,9 +106,10 @@ inline void Server::listen_on(UniqueFd descriptor, bool over_unix_socket) {
 }
 
 inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
-  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), listener](const asio::error_code& error) {
-    if (!error && self->state_ == State::running) self->accept_batch(listener);
-  });
+  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                              [self = shared_from_this(), listener](const asio::error_code& error) {
+                                if (!error && self->state_ == State::running) self->accept_batch(listener);
+                              });
 }
 
 inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
@@ -143,7 +147,8 @@ inline void Server::close_listeners() {
 
 inline void Server::out_of_descriptors(int listener) {
   std::string suffix;
-  if (log.admit("limit", suffix)) log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
+  if (log.admit("limit", suffix))
+    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
@@ -163,7 +168,9 @@ inline bool Server::make_room() {
 inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
   if (connections_.size() >= limits.connections && !make_room()) {
     std::string suffix;
-    if (log.admit("limit", suffix)) log.write(LogLevel::warning, "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
+    if (log.admit("limit", suffix))
+      log.write(LogLevel::warning,
+                "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
     return;
   }
   Peer peer;
@@ -174,7 +181,9 @@ inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
     // The mode of the socket file keeps others out already; this holds even where that was changed.
     if (peer.credentials && peer.credentials->uid != ::geteuid() && peer.credentials->uid != 0) {
       std::string suffix;
-      if (log.admit("peer-uid", suffix)) log.write(LogLevel::warning, "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
+      if (log.admit("peer-uid", suffix))
+        log.write(LogLevel::warning,
+                  "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
       return;
     }
   } else {

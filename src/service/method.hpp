@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every handler form.
+// service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
+// handler form.
 #pragma once
 
 #include <functional>
@@ -51,9 +52,7 @@ class Arg {
 };
 
 /// Names a parameter of a handler.
-inline Arg arg(std::string name) {
-  return Arg(std::move(name));
-}
+inline Arg arg(std::string name) { return Arg(std::move(name)); }
 
 namespace detail {
 
@@ -165,8 +164,8 @@ struct Parameter {
 
 class Method;
 
-/// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or something to await
-/// after which `body` or `document` is there.
+/// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or
+/// something to await after which `body` or `document` is there.
 struct Call {
   Call(Request& the_request, Format the_format) : request(the_request), format(the_format) {}
 
@@ -209,7 +208,8 @@ Task<void> finish_later(Task<T> task, Call* call) {
   }
 }
 
-/// A named function with everything `help`, `ping` and the binding of arguments need to know. Kept alive by whoever runs it.
+/// A named function with everything `help`, `ping` and the binding of arguments need to know. Kept alive by whoever
+/// runs it.
 class Method {
  public:
   Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
@@ -267,7 +267,8 @@ class Method {
 template <class F, class Types>
 class Handler;
 
-/// The few lines that know a handler's types. A copy of the callable is kept, so captures live as long as any call of it.
+/// The few lines that know a handler's types. A copy of the callable is kept, so captures live as long as any call of
+/// it.
 template <class F, class... P>
 class Handler<F, std::tuple<P...>> final : public Method {
   using Sig = Signature<F>;
@@ -314,9 +315,12 @@ class Handler<F, std::tuple<P...>> final : public Method {
     std::tuple<Stored<P>...> values{call.take<Stored<P>>(i)...};
     auto go = [&]() -> decltype(auto) {
       if constexpr (takes_request) {
-        return function_(call.request, static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(std::get<i>(values))...);
+        return function_(call.request,
+                         static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
+                             std::get<i>(values))...);
       } else {
-        return function_(static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(std::get<i>(values))...);
+        return function_(static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
+            std::get<i>(values))...);
       }
     };
     if constexpr (is_generator<Return>) {
@@ -340,20 +344,24 @@ template <class F, class... A>
 std::shared_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
   using Sig = Signature<F>;
   static_assert(Sig::known,
-                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() that is not a template");
+                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
+                "that is not a template");
   if constexpr (Sig::known) {
     using Types = typename Sig::Parameters::Types;
     using Return = std::remove_cvref_t<typename Sig::Return>;
     constexpr bool fits = std::tuple_size_v<Types> == sizeof...(A);
     static_assert(fits,
-                  "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting kt::Request&");
+                  "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
+                  "kt::Request&");
     static_assert(!any_mutable_reference<Types>,
                   "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
-    static_assert(!(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>,
-                  "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
-                  "pointers): they would be gone after its first co_await or co_yield");
+    static_assert(
+        !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>,
+        "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
+        "pointers): they would be gone after its first co_await or co_yield");
     if constexpr (fits && !any_mutable_reference<Types>) {
-      return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc), std::vector<Arg>{args...});
+      return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
+                                                 std::vector<Arg>{args...});
     }
   }
   return nullptr;

@@ -67,12 +67,13 @@ class Options {
   const Option* find(std::string_view name) const noexcept;
   std::vector<std::string> names() const;
 
-  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value, and changes
-  /// nothing then. The hook is not called: it belongs to changes at run time.
+  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value, and
+  /// changes nothing then. The hook is not called: it belongs to changes at run time.
   void set(std::string_view name, const json& value) const;
 
-  /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank, the value may
-  /// contain `=`. `worker_config` in a file is ignored. Throws InvalidArgument with file and line, std::system_error if it cannot be read.
+  /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
+  /// the value may contain `=`. `worker_config` in a file is ignored. Throws InvalidArgument with file and line,
+  /// std::system_error if it cannot be read.
   void read_file(const std::string& path) const;
 
   /// One `--name=value` line for each option that has a value. The secret is left out unless `with_secret`.
@@ -86,7 +87,8 @@ class Options {
 };
 
 inline Option& Options::insert(Option option) {
-  const bool clean = !option.name.empty() && option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
+  const bool clean = !option.name.empty() &&
+                     option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
     throw std::invalid_argument("kettlingar: '" + option.name + "' cannot be an option: use a-z, 0-9 and _");
   }

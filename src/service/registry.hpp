@@ -18,7 +18,8 @@ namespace detail {
 /// All methods of a service, private, public and built in.
 class Registry {
  public:
-  /// Adds a method, or replaces one of that name. Throws std::invalid_argument for unusable names, and for the names of built-in methods.
+  /// Adds a method, or replaces one of that name. Throws std::invalid_argument for unusable names, and for the names of
+  /// built-in methods.
   void add(std::shared_ptr<Method> method);
   /// Answers whatever is unknown.
   void set_fallback(std::shared_ptr<Method> method) { fallback_ = std::move(method); }
@@ -27,7 +28,8 @@ class Registry {
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
-  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and `web_root`.
+  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
+  /// `web_root`.
   std::vector<std::string> names(bool listed_only) const;
   /// The `methods` table of `ping`; with `docs` each entry has its help.
   json table(bool docs) const;
@@ -71,20 +73,61 @@ inline std::string method_help(const Method& method) {
     out += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
     out += "\n";
   }
-  if (method.streams()) out += "\nStreams its results" + (method.returns().empty() ? "" : " (" + method.returns() + ")") + " as they come.\n";
+  if (method.streams())
+    out +=
+        "\nStreams its results" + (method.returns().empty() ? "" : " (" + method.returns() + ")") + " as they come.\n";
   if (method.is_public()) out += "\nNeeds no authentication.\n";
   return out;
 }
 
 /// Names that a Python client would overwrite its own attributes with: they must not appear in the `methods` table.
 inline bool hidden_from_clients(std::string_view name) {
-  for (const std::string_view taken :
-       {"config", "name", "call", "connect", "loopback", "ping", "quitquitquit", "info", "debug", "error", "warning", "exception",
-        "trace", "logger", "shutdown", "start_time", "is_client", "is_service", "to_json", "from_json", "to_msgpack", "from_msgpack",
-        "to_server_sent_event", "from_server_sent_event", "sync_proxy", "api_url", "api_addr", "api_secret", "expose_methods",
-        "init_servers", "validate_request_header", "get_api_methods", "get_method_name", "get_default_methods", "guarantee_type",
-        "get_docstring", "extract_kwargs", "print_result", "fds_result", "sse_start_result", "Bool", "Main", "Configuration",
-        "NotRunning", "NeedInfoException", "RedirectException"}) {
+  for (const std::string_view taken : {"config",
+                                       "name",
+                                       "call",
+                                       "connect",
+                                       "loopback",
+                                       "ping",
+                                       "quitquitquit",
+                                       "info",
+                                       "debug",
+                                       "error",
+                                       "warning",
+                                       "exception",
+                                       "trace",
+                                       "logger",
+                                       "shutdown",
+                                       "start_time",
+                                       "is_client",
+                                       "is_service",
+                                       "to_json",
+                                       "from_json",
+                                       "to_msgpack",
+                                       "from_msgpack",
+                                       "to_server_sent_event",
+                                       "from_server_sent_event",
+                                       "sync_proxy",
+                                       "api_url",
+                                       "api_addr",
+                                       "api_secret",
+                                       "expose_methods",
+                                       "init_servers",
+                                       "validate_request_header",
+                                       "get_api_methods",
+                                       "get_method_name",
+                                       "get_default_methods",
+                                       "guarantee_type",
+                                       "get_docstring",
+                                       "extract_kwargs",
+                                       "print_result",
+                                       "fds_result",
+                                       "sse_start_result",
+                                       "Bool",
+                                       "Main",
+                                       "Configuration",
+                                       "NotRunning",
+                                       "NeedInfoException",
+                                       "RedirectException"}) {
     if (name == taken) return true;
   }
   return name.starts_with('_');
@@ -93,8 +136,10 @@ inline bool hidden_from_clients(std::string_view name) {
 inline void Registry::add(std::shared_ptr<Method> method) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
-  if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' || name.front() == '.') {
-    throw std::invalid_argument("kettlingar: '" + name + "' cannot be the name of a method: use letters, digits, _ - and .");
+  if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
+      name.front() == '.') {
+    throw std::invalid_argument("kettlingar: '" + name +
+                                "' cannot be the name of a method: use letters, digits, _ - and .");
   }
   method->check();
   const auto found = methods_.find(name);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to answers.
+// service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
+// answers.
 #pragma once
 
 #include <exception>
@@ -38,10 +39,11 @@ struct ErrorReply {
   int status = 500;
   json body = json::object();
   std::string location = {};
-  std::string log = {};        ///< the whole truth, for the log
+  std::string log = {};  ///< the whole truth, for the log
 };
 
-/// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers only.
+/// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers
+/// only.
 inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticated) {
   ErrorReply reply;
   const auto internal = [&](std::string_view what) {
@@ -78,9 +80,10 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   return reply;
 }
 
-/// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a head.
-inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type, std::string_view body,
-                         std::span<const HeaderField> extra = {}) {
+/// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
+/// head.
+inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
+                         std::string_view body, std::span<const HeaderField> extra = {}) {
   ResponseHeadOptions head;
   head.status = status;
   head.content_type = type;
@@ -93,12 +96,15 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
   return true;
 }
 
-/// Appends an error as a map in the request's encoding. Always succeeds: what cannot be sent becomes a plain 500. Returns the status.
-inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply, std::span<const HeaderField> extra = {}) {
+/// Appends an error as a map in the request's encoding. Always succeeds: what cannot be sent becomes a plain 500.
+/// Returns the status.
+inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
+                        std::span<const HeaderField> extra = {}) {
   std::string body;
   const HeaderField location{"Location", reply.location};
   if (!reply.location.empty()) extra = {&location, 1};
-  if (!encode(reply.body, style.format, body) && append_reply(out, style, reply.status, style.content_type(), body, extra)) {
+  if (!encode(reply.body, style.format, body) &&
+      append_reply(out, style, reply.status, style.content_type(), body, extra)) {
     return reply.status;
   }
   body.clear();

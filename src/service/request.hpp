@@ -2,6 +2,8 @@
 // service/request.hpp: what a handler may know about the call it serves.
 #pragma once
 
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -19,13 +21,14 @@ inline namespace v0_1 {
 
 /// Who is at the other end of a connection.
 struct Peer {
-  std::string address;                         ///< `127.0.0.1:39010`, or `unix-domain`
+  std::string address;  ///< `127.0.0.1:39010`, or `unix-domain`
   bool over_unix_socket = false;
   std::optional<PeerCredentials> credentials;  ///< of a unix socket's peer, as of connect()
 };
 
-/// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the handler's last
-/// item or result has been encoded; views and references out of it live as long. Use it on the service's thread only.
+/// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
+/// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
+/// thread only.
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, int socket, asio::any_io_executor executor)
@@ -46,7 +49,8 @@ class Request {
   const Peer& peer() const noexcept { return peer_; }
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
-  /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a result.
+  /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
+  /// result.
   bool cancelled() const;
   /// The executor that runs this service and its handlers.
   const asio::any_io_executor& executor() const noexcept { return executor_; }

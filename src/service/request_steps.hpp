@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// service/request_steps.hpp: from a parsed head to an answer: admission, arguments, plain handlers, refusals, the log line.
+// service/request_steps.hpp: from a parsed head to an answer: admission, arguments, plain handlers, refusals, the log
+// line.
 #pragma once
 
 #include "../wire/json_text.hpp"
@@ -76,12 +77,14 @@ inline void Connection::begin_body() {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
   }
   const bool has_body = head.chunked || head.content_length.value_or(0) > 0;
-  if (refused_.status != 0 && has_body && (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
+  if (refused_.status != 0 && has_body &&
+      (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
     // Not worth reading: say so now, and let the connection go.
     style_.keep_alive = false;
     return refuse(refused_);
   }
-  if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_) out_ += continue_response;
+  if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_)
+    out_ += continue_response;
   body_ = BodyReader(limits);
   body_.start(head);
 }
@@ -158,7 +161,8 @@ inline void Connection::answer_error(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, route_.authenticated);
   const std::size_t before = out_.size();
   const int status = append_error(out_, style_, reply);
-  if (!reply.log.empty()) server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
+  if (!reply.log.empty())
+    server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
@@ -200,14 +204,18 @@ inline void Connection::log_request(int status, std::string_view slug, std::size
   std::string suffix;
   if (level == LogLevel::warning && !log.admit(slug, suffix)) return;
   const bool parsed = head_size_ != 0;
-  const auto microseconds = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
+  const auto microseconds =
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
   std::string line = "http " + std::to_string(status) + " ";
   line += slug;
   line += " " + peer_.address + " ";
   line += parsed ? log_escaped(head_parser_.head().method) : "-";
   // A path whose token is wrong may still be most of the right one, so only routed paths are shown.
-  line += parsed && route_.authenticated ? " " + log_escaped(route_.path) : parsed && method_ ? " /" + method_->name() : " -";
-  line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." + std::to_string(microseconds % 1000 / 100) + "ms";
+  line += parsed && route_.authenticated ? " " + log_escaped(route_.path)
+          : parsed && method_            ? " /" + method_->name()
+                                         : " -";
+  line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
+          std::to_string(microseconds % 1000 / 100) + "ms";
   log.write(level, line + suffix);
 }
 

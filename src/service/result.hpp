@@ -11,8 +11,8 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// A document: sent as it is, under its own content type, to browsers and RPC callers alike. As the item of a generator the
-/// first one sets the content type and each one is a chunk of raw data.
+/// A document: sent as it is, under its own content type, to browsers and RPC callers alike. As the item of a generator
+/// the first one sets the content type and each one is a chunk of raw data.
 struct Result {
   std::string mime_type;
   std::string data;
@@ -20,20 +20,17 @@ struct Result {
 };
 
 /// `text/plain`; the text should be UTF-8.
-inline Result text(std::string_view data) {
-  return Result{"text/plain", std::string(data)};
-}
+inline Result text(std::string_view data) { return Result{"text/plain", std::string(data)}; }
 
 /// `text/html` in UTF-8.
-inline Result html(std::string_view data) {
-  return Result{"text/html; charset=utf-8", std::string(data)};
-}
+inline Result html(std::string_view data) { return Result{"text/html; charset=utf-8", std::string(data)}; }
 
-/// One server-sent event, as the item of a `Generator<kt::Event>`: the stream is then `text/event-stream` whoever asks. Any
-/// other generator becomes one for callers that ask with `Accept: text/event-stream`, as browsers' EventSource does.
+/// One server-sent event, as the item of a `Generator<kt::Event>`: the stream is then `text/event-stream` whoever asks.
+/// Any other generator becomes one for callers that ask with `Accept: text/event-stream`, as browsers' EventSource
+/// does.
 struct Event {
-  /// A map with `id`, `event`, `retry` and `data`; without `data`, its other keys are the data. `id` and `event` must be
-  /// free of line ends and NUL.
+  /// A map with `id`, `event`, `retry` and `data`; without `data`, its other keys are the data. `id` and `event` must
+  /// be free of line ends and NUL.
   json fields;
 };
 

@@ -2,6 +2,8 @@
 // service/server.hpp: one running service: what its connections share, its listeners, its files and its end.
 #pragma once
 
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
 #include <asio/any_io_executor.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
@@ -35,18 +37,21 @@ class AlreadyRunning : public StartError {
   using StartError::StartError;
 };
 
-/// Everything of one service that is not user interface. Lives on one executor and is used from its thread only. Handlers of
-/// pending operations share ownership, so it outlives them.
+/// Everything of one service that is not user interface. Lives on one executor and is used from its thread only.
+/// Handlers of pending operations share ownership, so it outlives them.
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop) : executor(std::move(loop)), sweep_timer_(executor) {}
 
-  /// Listens and announces itself, the url file last of all. Throws StartError or InvalidArgument and leaves nothing behind then.
+  /// Listens and announces itself, the url file last of all. Throws StartError or InvalidArgument and leaves nothing
+  /// behind then.
   void start();
-  /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped` follows.
+  /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped`
+  /// follows.
   void stop();
 
-  /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack. Throws InvalidArgument.
+  /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack.
+  /// Throws InvalidArgument.
   void apply_settings();
 
   bool running() const noexcept { return state_ == State::running; }
@@ -79,7 +84,8 @@ class Server : public std::enable_shared_from_this<Server> {
  private:
   enum class State { fresh, running, stopping, stopped };
   struct Listener {
-    Listener(const asio::any_io_executor& loop, bool for_unix_socket) : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
+    Listener(const asio::any_io_executor& loop, bool for_unix_socket)
+        : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
     asio::posix::stream_descriptor socket;
     asio::steady_timer pause;  ///< runs while there are no descriptors to accept with
     bool over_unix_socket;

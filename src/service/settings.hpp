@@ -47,15 +47,20 @@ inline constexpr std::size_t shortest_secret = 6;
 inline void add_builtin_options(Options& options, Settings& s) {
   options.add("app_name", s.app_name, "Name of the program; its directories are named after it");
   options.add("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
-  options.add("app_state_dir", s.app_state_dir, "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
+  options.add("app_state_dir", s.app_state_dir,
+              "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
   options.add("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
-  options.add("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
+  options.add("worker_config", s.worker_config,
+              "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
   options.add("worker_nice", s.worker_nice, "Niceness of the service process");
   options.add("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
-  options.add("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file").secret = true;
-  options.add("worker_secret_file", s.worker_secret_file, "File whose first line is the token (default: a new random one at each start)");
+  options.add("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
+      .secret = true;
+  options.add("worker_secret_file", s.worker_secret_file,
+              "File whose first line is the token (default: a new random one at each start)");
   options.add("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
-  options.add("worker_accept_timeout", s.worker_accept_timeout, "Accepted for files shared with Python services; has no effect");
+  options.add("worker_accept_timeout", s.worker_accept_timeout,
+              "Accepted for files shared with Python services; has no effect");
   options.add("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
   options.add("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
   options.add("worker_url_path", s.worker_url_path, "Prefix of all paths");
@@ -80,12 +85,15 @@ inline void check_settings(const Settings& s) {
   require((s.worker_umask & 0700) == 0700, "worker_umask", "must leave all rights to the owner (448, which is 0o700)");
   require(s.worker_use_tcp || s.worker_use_unixdomain, "worker_use_tcp", "needed when worker_use_unixdomain is off");
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
-  require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1", "must be positive");
-  require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2", "must be positive");
+  require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1",
+          "must be positive");
+  require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2",
+          "must be positive");
   require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
-  require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos && s.worker_url_path.find("//") == std::string::npos,
+  require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
+              s.worker_url_path.find("//") == std::string::npos,
           "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
 }
 
@@ -107,29 +115,23 @@ inline std::string state_directory(const Settings& s) {
 inline std::string data_directory(const Settings& s) {
   return s.app_data_dir.empty() ? default_data_directory(s.app_name) : s.app_data_dir;
 }
-inline std::string default_config_file(const Settings& s) {
-  return data_directory(s) + "/" + s.worker_name + ".cfg";
-}
-inline std::string url_file(const Settings& s) {
-  return state_directory(s) + "/" + s.worker_name + ".url";
-}
-inline std::string socket_file(const Settings& s) {
-  return state_directory(s) + "/" + s.worker_name + ".sock";
-}
+inline std::string default_config_file(const Settings& s) { return data_directory(s) + "/" + s.worker_name + ".cfg"; }
+inline std::string url_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".url"; }
+inline std::string socket_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".sock"; }
 
-inline std::string lock_file(const Settings& s) {
-  return state_directory(s) + "/" + s.worker_name + ".lock";
-}
+inline std::string lock_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".lock"; }
 
 /// Paths made absolute, slashes around the prefix dropped: what a process that changes its directory needs.
 inline void normalise(Settings& s) {
-  for (std::string* path : {&s.app_data_dir, &s.app_state_dir, &s.worker_secret_file, &s.worker_log_file}) *path = absolute_path(*path);
+  for (std::string* path : {&s.app_data_dir, &s.app_state_dir, &s.worker_secret_file, &s.worker_log_file})
+    *path = absolute_path(*path);
   while (s.worker_url_path.starts_with('/')) s.worker_url_path.erase(0, 1);
   while (s.worker_url_path.ends_with('/')) s.worker_url_path.pop_back();
 }
 
-/// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read at its
-/// position. Without any, the default file is read if there is one. Throws InvalidArgument, std::system_error for a file.
+/// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
+/// at its position. Without any, the default file is read if there is one. Throws InvalidArgument, std::system_error
+/// for a file.
 inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
   std::vector<std::string> others;

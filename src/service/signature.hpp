@@ -49,7 +49,8 @@ struct TaskResult<Task<T>> {
 };
 
 template <class T>
-inline constexpr bool is_bytes = std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
+inline constexpr bool is_bytes =
+    std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
 
 /// Maps whose keys are strings.
 template <class T>
@@ -105,7 +106,10 @@ struct Signature<R (C::*)(A...) noexcept> : Signature<R (C::*)(A...)> {};
 template <class R, class C, class... A>
 struct Signature<R (C::*)(A...) const noexcept> : Signature<R (C::*)(A...)> {};
 template <class F>
-  requires requires { &F::operator(); }
+concept HasOneCallOperator = requires {
+  &F::operator();
+};
+template <HasOneCallOperator F>
 struct Signature<F> : Signature<decltype(&F::operator())> {};
 
 /// True if a parameter of type `P` stays valid while a coroutine is suspended.
@@ -125,7 +129,8 @@ inline constexpr bool any_mutable_reference<std::tuple<P...>> =
 
 /// What is kept for a parameter while the call runs: views get storage of their own.
 template <class P>
-using Stored = std::conditional_t<std::is_same_v<std::remove_cvref_t<P>, std::string_view>, std::string, std::remove_cvref_t<P>>;
+using Stored =
+    std::conditional_t<std::is_same_v<std::remove_cvref_t<P>, std::string_view>, std::string, std::remove_cvref_t<P>>;
 
 template <class Tuple>
 struct StoredTuple;
@@ -134,7 +139,8 @@ struct StoredTuple<std::tuple<P...>> {
   using type = std::tuple<Stored<P>...>;
 };
 
-/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is needed.
+/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is
+/// needed.
 template <class T>
 constexpr std::string_view class_name() {
   std::string_view text = __PRETTY_FUNCTION__;

@@ -13,13 +13,14 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end mark. An error before the
-/// head is an answer of its own; later it is one more item, and the missing end mark tells that the stream is incomplete.
-/// Appends to a buffer and does no I/O.
+/// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end
+/// mark. An error before the head is an answer of its own; later it is one more item, and the missing end mark tells
+/// that the stream is incomplete. Appends to a buffer and does no I/O.
 class StreamWriter {
  public:
   /// `wants_events`: the caller asked for server-sent events.
-  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated, bool wants_events)
+  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated,
+               bool wants_events)
       : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
     if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
     if (stream.is_document_stream()) kind_ = Kind::documents;
@@ -119,7 +120,8 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
       break;
   }
   const Result* document = stream.document();
-  if (document == nullptr || document->mime_type != document_type_) return {"bad-response", "a stream of documents has one MIME type", 0};
+  if (document == nullptr || document->mime_type != document_type_)
+    return {"bad-response", "a stream of documents has one MIME type", 0};
   out_ += document->data;
   return {};
 }

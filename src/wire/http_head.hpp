@@ -38,9 +38,9 @@ struct ResponseHead : MessageHead {
 /// Decodes %XX into `out`, which is replaced. False when an escape is broken or stands for a control character.
 bool percent_decode(std::string_view text, std::string& out);
 
-/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where leniency has been used for smuggling.
-/// A missing Host is accepted (the Python client sends none); CONNECT is refused with 501.
-/// Allocates nothing and never throws; total time is linear in the bytes, however they are split.
+/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where leniency has been used for smuggling. A
+/// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
+/// throws; total time is linear in the bytes, however they are split.
 class RequestHeadParser : private detail::http::HeadLines {
  public:
   /// `limits` must outlive the parser. Without `accept_bare_lf` a first line that ends in LF alone is refused.

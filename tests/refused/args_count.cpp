@@ -7,5 +7,6 @@
 namespace kt = kettlingar;
 
 void add(kt::Kitten& kitten) {
-  kitten.api("add", [](int a, int b) { return a + b; }, "Adds.", kt::arg("a"));
+  kitten.api(
+      "add", [](int a, int b) { return a + b; }, "Adds.", kt::arg("a"));
 }

@@ -10,6 +10,4 @@ kt::Generator<int> count(const std::string& text) {
   for (std::size_t i = 0; i < text.size(); ++i) co_yield 1;
 }
 
-void add(kt::Kitten& kitten) {
-  kitten.api("count", count, "Counts.", kt::arg("text"));
-}
+void add(kt::Kitten& kitten) { kitten.api("count", count, "Counts.", kt::arg("text")); }

@@ -11,6 +11,4 @@ kt::Task<std::size_t> length(std::string_view text) {
   co_return text.size();
 }
 
-void add(kt::Kitten& kitten) {
-  kitten.api("length", length, "Tells the length.", kt::arg("text"));
-}
+void add(kt::Kitten& kitten) { kitten.api("length", length, "Tells the length.", kt::arg("text")); }

@@ -10,6 +10,4 @@ struct Other {
   int number() { return 1; }
 };
 
-void add(kt::Kitten& kitten) {
-  kitten.api("number", &Other::number, "A number.");
-}
+void add(kt::Kitten& kitten) { kitten.api("number", &Other::number, "A number."); }

@@ -7,5 +7,6 @@
 namespace kt = kettlingar;
 
 void add(kt::Kitten& kitten) {
-  kitten.api("echo", [](auto value) { return value; }, "Echoes.", kt::arg("value"));
+  kitten.api(
+      "echo", [](auto value) { return value; }, "Echoes.", kt::arg("value"));
 }

@@ -7,5 +7,6 @@
 namespace kt = kettlingar;
 
 void add(kt::Kitten& kitten) {
-  kitten.api("change", [](std::string& text) { text += "!"; }, "Changes.", kt::arg("text"));
+  kitten.api(
+      "change", [](std::string& text) { text += "!"; }, "Changes.", kt::arg("text"));
 }

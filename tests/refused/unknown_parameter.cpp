@@ -9,5 +9,6 @@ namespace kt = kettlingar;
 struct Opaque {};
 
 void add(kt::Kitten& kitten) {
-  kitten.api("take", [](Opaque) { return 1; }, "Takes.", kt::arg("opaque"));
+  kitten.api(
+      "take", [](Opaque) { return 1; }, "Takes.", kt::arg("opaque"));
 }

@@ -9,5 +9,6 @@ namespace kt = kettlingar;
 struct Opaque {};
 
 void add(kt::Kitten& kitten) {
-  kitten.api("give", [] { return Opaque(); }, "Gives.");
+  kitten.api(
+      "give", [] { return Opaque(); }, "Gives.");
 }

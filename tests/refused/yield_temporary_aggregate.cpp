@@ -12,6 +12,4 @@ struct Purr {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Purr, purr, count)
 
-kt::Generator<Purr> purr() {
-  co_yield Purr{"purr", 1};
-}
+kt::Generator<Purr> purr() { co_yield Purr{"purr", 1}; }
