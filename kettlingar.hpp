@@ -8551,20 +8551,16 @@ inline json ask(const NeededVariable& variable) {
 
 // ======== cli/command_line.hpp ========
 // SPDX-License-Identifier: MIT
-// cli/command_line.hpp: from argv to calls and exit codes; the only part that prints, starts processes and handles
+// cli/command_line.hpp: from argv to commands and exit codes; only this folder prints, starts processes and handles
 // signals.
 
 // knows better than Asio, so it comes first
 
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <asio/signal_set.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <vector>
 
 
@@ -8635,72 +8631,6 @@ class CommandLine {
 };
 
 inline int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
-
-namespace detail {
-
-/// Waits until a process has ended, without being its parent and without trusting that its number is not used again;
-/// false if it has not.
-class ProcessWatch {
- public:
-  explicit ProcessWatch(pid_t pid) {
-#if defined(SYS_pidfd_open)
-    if (pid > 0) fd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-#else
-    pid_ = pid;
-#endif
-  }
-  bool ended_within(std::chrono::milliseconds patience) const {
-    const auto deadline = std::chrono::steady_clock::now() + patience;
-#if defined(SYS_pidfd_open)
-    return !fd_ || wait_for(fd_.get(), POLLIN, deadline);
-#else
-    while (pid_ > 0 && ::kill(pid_, 0) == 0) {
-      if (std::chrono::steady_clock::now() >= deadline) return false;
-      ::poll(nullptr, 0, 5);
-    }
-    return true;
-#endif
-  }
-
- private:
-  UniqueFd fd_;
-#if !defined(SYS_pidfd_open)
-  pid_t pid_ = 0;
-#endif
-};
-
-/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
-/// unknown.
-inline pid_t service_process(const Settings& settings) {
-  const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  std::string text;
-  pid_t pid = 0;
-  if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
-  if (pid > 0) return pid;
-  const auto address = unix_address(socket_file(settings));
-  if (!address) return 0;
-  const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
-  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-  return peer ? peer->pid : 0;
-}
-
-/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
-/// so.
-inline void log_to_standard_error(LogLevel, std::string_view line) {
-  pollfd entry{STDERR_FILENO, POLLOUT, 0};
-  if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
-}
-
-/// `3 d 4 h`, `5 min 6 s` and the like.
-inline std::string duration_text(std::int64_t seconds) {
-  const auto part = [](std::int64_t n, const char* unit) { return std::to_string(n) + " " + unit; };
-  if (seconds >= 86400) return part(seconds / 86400, "d ") + part(seconds % 86400 / 3600, "h");
-  if (seconds >= 3600) return part(seconds / 3600, "h ") + part(seconds % 3600 / 60, "min");
-  if (seconds >= 60) return part(seconds / 60, "min ") + part(seconds % 60, "s");
-  return part(seconds, "s");
-}
-
-}  // namespace detail
 
 inline int CommandLine::run(int argc, char** argv) {
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
@@ -8850,6 +8780,97 @@ inline detail::ClientOptions CommandLine::client_options() const {
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, std::size_t{64} * 1024 * 1024);
   return options;
 }
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/service_commands.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/service_commands.hpp: start, stop and status: the commands about the service itself.
+
+// knows better than Asio, so it comes first
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <asio/signal_set.hpp>
+#include <charconv>
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+
+/// Waits until a process has ended, without being its parent and without trusting that its number is not used again;
+/// false if it has not.
+class ProcessWatch {
+ public:
+  explicit ProcessWatch(pid_t pid) {
+#if defined(SYS_pidfd_open)
+    if (pid > 0) fd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+#else
+    pid_ = pid;
+#endif
+  }
+  bool ended_within(std::chrono::milliseconds patience) const {
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+#if defined(SYS_pidfd_open)
+    return !fd_ || wait_for(fd_.get(), POLLIN, deadline);
+#else
+    while (pid_ > 0 && ::kill(pid_, 0) == 0) {
+      if (std::chrono::steady_clock::now() >= deadline) return false;
+      ::poll(nullptr, 0, 5);
+    }
+    return true;
+#endif
+  }
+
+ private:
+  UniqueFd fd_;
+#if !defined(SYS_pidfd_open)
+  pid_t pid_ = 0;
+#endif
+};
+
+/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
+/// unknown.
+inline pid_t service_process(const Settings& settings) {
+  const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  std::string text;
+  pid_t pid = 0;
+  if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (pid > 0) return pid;
+  const auto address = unix_address(socket_file(settings));
+  if (!address) return 0;
+  const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
+  return peer ? peer->pid : 0;
+}
+
+/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
+/// so.
+inline void log_to_standard_error(LogLevel, std::string_view line) {
+  pollfd entry{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
+}
+
+/// `3 d 4 h`, `5 min 6 s` and the like.
+inline std::string duration_text(std::int64_t seconds) {
+  const auto part = [](std::int64_t n, const char* unit) { return std::to_string(n) + " " + unit; };
+  if (seconds >= 86400) return part(seconds / 86400, "d ") + part(seconds % 86400 / 3600, "h");
+  if (seconds >= 3600) return part(seconds / 3600, "h ") + part(seconds % 3600 / 60, "min");
+  if (seconds >= 60) return part(seconds / 60, "min ") + part(seconds % 60, "s");
+  return part(seconds, "s");
+}
+
+}  // namespace detail
 
 /// True if a service of this name answers and knows us.
 inline bool CommandLine::answers() const {
@@ -9021,6 +9042,26 @@ inline ExitCode CommandLine::status() {
   return ExitCode::fine;
 }
 
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/method_commands.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/method_commands.hpp: help, and every method as a command.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
 inline ExitCode CommandLine::help() {
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
@@ -9111,10 +9152,10 @@ inline void CommandLine::check_names(const json& arguments) const {
 /// Answers can only be added to arguments that have names.
 inline void CommandLine::name_positional(json& all) const {
   const auto method = server_.methods.named(command_);
-  json& positional = all[std::string(detail::positional_key)];
+  const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
   for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
-  positional = json::array();
+  all[std::string(detail::positional_key)] = json::array();
 }
 
 inline ExitCode CommandLine::call() {

@@ -8,7 +8,11 @@
 #include <doctest/doctest.h>
 
 #include <dirent.h>
+#include <signal.h>
+#include <spawn.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <termios.h>
 
 #include <algorithm>
 #include <atomic>
@@ -400,11 +404,106 @@ class Program {
   std::string path_;
 };
 
+// This very program as a service of its own, for what no example does.
+constexpr const char* as_service = "KETTLINGAR_TEST_AS_SERVICE";
+
+int run_as_service(int argc, char** argv) {
+  kt::Kitten kitten("prompting", "Kitty", "A service that asks");
+  kitten.api(
+      "login",
+      [](std::optional<std::string> user, std::optional<std::string> password) {
+        std::vector<kt::NeededVariable> needed;
+        if (!user) needed.push_back({"user", "username"});
+        if (!password) needed.push_back({"password", "password", "Your password"});
+        if (password != "sesame" || !user) {
+          if (needed.empty()) needed.push_back({"password", "password", "Another password"});
+          throw kt::NeedInfo("Please log in", needed);
+        }
+        return "Welcome, " + *user;
+      },
+      "", kt::arg("user") = nullptr, kt::arg("password") = nullptr);
+  kitten.api("work", []() -> kt::Generator<json> {
+    json item = json::object();
+    item["progress"] = 0.5;
+    item["_format"] = "half of it";
+    co_yield item;
+    co_yield json("result");
+  });
+  kitten.api("wait", []() -> kt::Generator<std::string> {
+    co_yield "waiting";
+    co_await kt::sleep_for(24h);
+  });
+  kitten.api("measure", [] { return json{{"progress", 40}}; });
+  return kitten.main(argc, argv);
+}
+
+// A command on a terminal, as a person would use it.
+class Terminal {
+ public:
+  explicit Terminal(const std::string& command) : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    REQUIRE(master_);
+    REQUIRE(::grantpt(master_.get()) == 0);
+    REQUIRE(::unlockpt(master_.get()) == 0);
+    const std::string name = ::ptsname(master_.get());
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+    // Opened by the leader of a new session, it becomes that session's terminal.
+    for (const int fd : {0, 1, 2}) ::posix_spawn_file_actions_addopen(&actions, fd, name.c_str(), O_RDWR, 0);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+    std::string line = "exec " + command;
+    char* argv[] = {const_cast<char*>("sh"), const_cast<char*>("-c"), line.data(), nullptr};
+    CHECK(::posix_spawn(&child_, "/bin/sh", &actions, &attributes, argv, environ) == 0);
+    ::posix_spawnattr_destroy(&attributes);
+    ::posix_spawn_file_actions_destroy(&actions);
+  }
+  bool shows(std::string_view text) {
+    while (shown_.find(text) == std::string::npos) {
+      if (!read()) return false;
+    }
+    return true;
+  }
+  void type(std::string_view keys) { CHECK(kt::detail::write_all(master_.get(), keys)); }
+  bool echoes() const {
+    termios settings{};
+    return ::tcgetattr(master_.get(), &settings) == 0 && (settings.c_lflag & ECHO) != 0;
+  }
+  // Reads to the end; what the command exited with, 128 and more for signals.
+  int ends() {
+    while (read()) {
+    }
+    int status = 0;
+    ::waitpid(child_, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  const std::string& shown() const { return shown_; }
+
+ private:
+  bool read() {
+    pollfd entry{master_.get(), POLLIN, 0};
+    if (::poll(&entry, 1, static_cast<int>(std::chrono::milliseconds(patience).count())) <= 0) {
+      FAIL("the terminal shows nothing more: " << shown_);
+      return false;
+    }
+    char block[4096];
+    const ssize_t n = ::read(master_.get(), block, sizeof block);
+    if (n <= 0) return false;
+    shown_.append(block, static_cast<std::size_t>(n));
+    return true;
+  }
+
+  kt::UniqueFd master_;
+  pid_t child_ = 0;
+  std::string shown_;
+};
+
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (std::getenv(as_service) != nullptr) return run_as_service(argc, argv);
   doctest::Context context(argc, argv);
   const int code = context.run();
   if (!context.shouldExit()) std::cout << Totals::passed << " passed, " << Totals::failed << " failed" << std::endl;
@@ -4994,6 +5093,83 @@ TEST_SUITE("cli") {
             " watch 0.01 | { read -r line; echo \"$line\"; kill -9 " + std::to_string(pid) + "; cat >/dev/null; }");
     CHECK(contains(ran.out, "load "));
     CHECK(contains(ran.err, "missing end-of-stream marker"));
+  }
+}
+
+TEST_SUITE("cli/terminal") {
+  TEST_CASE("a method that needs to know more asks on a terminal, passwords unseen, and only there") {
+    TempDir state;
+    const std::string command = std::string("env ") + as_service + "=1 " +
+                                std::filesystem::read_symlink("/proc/self/exe").string() +
+                                " --app-state-dir=" + state.path() + " ";
+    REQUIRE(run(command + "start").code == 0);
+
+    Terminal person(command + "login");
+    CHECK(person.shows("Please log in"));
+    CHECK(person.shows("Username: "));
+    person.type("tom\n");
+    CHECK(person.shows("Your password: "));
+    CHECK(eventually([&] { return !person.echoes(); }));
+    person.type(
+        "sesamx\x7f"
+        "e\n");
+    CHECK(person.ends() == 0);
+    CHECK(contains(person.shown(), "Welcome, tom"));
+    CHECK_FALSE(contains(person.shown(), "sesam"));
+
+    Terminal named(command + "login tom");
+    CHECK(named.shows("Your password: "));
+    CHECK(eventually([&] { return !named.echoes(); }));
+    named.type("wrong\n");
+    CHECK(named.shows("Another password: "));
+    CHECK(eventually([&] { return !named.echoes(); }));
+    named.type("sesame\n");
+    CHECK(named.ends() == 0);
+
+    Terminal impatient(command + "login tom");
+    CHECK(impatient.shows("Your password: "));
+    CHECK(eventually([&] { return !impatient.echoes(); }));
+    impatient.type("ses\x03");
+    CHECK(impatient.ends() == 128 + SIGINT);
+    CHECK(impatient.echoes());
+
+    Terminal forgetful(command + "login tom");
+    for (int round = 0; round < 3; ++round) {
+      CHECK(forgetful.shows(round == 0 ? "Your password: " : "Another password: "));
+      CHECK(eventually([&] { return !forgetful.echoes(); }));
+      forgetful.type("wrong\n");
+      if (round == 1) CHECK(forgetful.shows("Another password: \r\n"));
+    }
+    CHECK(forgetful.ends() == 3);
+
+    const Ran script = run(command + "login");
+    CHECK(script.code == 3);
+    CHECK(contains(script.err, "Please log in (needed: --user=... --password=...)"));
+    CHECK(run(command + "stop").code == 0);
+  }
+
+  TEST_CASE("progress is a line on the terminal and no result; Ctrl-C ends a stream") {
+    TempDir state;
+    const std::string command = std::string("env ") + as_service + "=1 " +
+                                std::filesystem::read_symlink("/proc/self/exe").string() +
+                                " --app-state-dir=" + state.path() + " ";
+    REQUIRE(run(command + "start").code == 0);
+    Terminal person(command + "work");
+    CHECK(person.ends() == 0);
+    CHECK(contains(person.shown(), "50% half of it"));
+    CHECK(contains(person.shown(), "result"));
+    const Ran script = run(command + "work");
+    CHECK(script.out == "result\n");
+    CHECK(script.err.empty());
+    CHECK(run(command + "--json work").out == "{\"progress\": 0.5}\n\"result\"\n");
+    CHECK(run(command + "measure").out == "{\"progress\": 40}\n");
+
+    Terminal impatient(command + "wait");
+    CHECK(impatient.shows("waiting"));
+    impatient.type("\x03");
+    CHECK(impatient.ends() == 128 + SIGINT);
+    CHECK(run(command + "ping").code == 0);
+    CHECK(run(command + "stop").code == 0);
   }
 }
 

@@ -70,3 +70,5 @@
 #include "cli/output.hpp"
 #include "cli/prompt.hpp"
 #include "cli/command_line.hpp"
+#include "cli/service_commands.hpp"
+#include "cli/method_commands.hpp"

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: MIT
+// cli/method_commands.hpp: help, and every method as a command.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../base/suggest.hpp"
+#include "command_line.hpp"
+#include "output.hpp"
+#include "prompt.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+inline ExitCode CommandLine::help() {
+  if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
+  if (words_.empty()) {
+    say(detail::general_help(server_));
+    return ExitCode::fine;
+  }
+  command_ = "help";
+  const std::string topic = words_.front();
+  if (server_.methods.named(topic)) {
+    say(detail::help(server_, topic));
+    return ExitCode::fine;
+  }
+  for (const detail::Command& command : detail::commands) {
+    if (command.name != topic) continue;
+    say(detail::command_line(command));
+    return ExitCode::fine;
+  }
+  // The running service may have methods that this program does not know of.
+  try {
+    const json text = client().call("help", json{{"command", topic}});
+    if (text.is_string() && text != "No Help Available\n") {
+      say(text.get<std::string>());
+      return ExitCode::fine;
+    }
+  } catch (const NotRunning&) {
+  }
+  command_ = topic;
+  const std::string why = unknown_command();
+  command_ = "help";
+  return fail(ExitCode::unknown, why);
+}
+
+inline std::string CommandLine::unknown_command() const {
+  std::vector<std::string> known = server_.methods.names(false);
+  for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
+  return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + argv0_ + " help";
+}
+
+/// Words are text, or bytes where they are no UTF-8, as file names may be.
+inline json CommandLine::argument_value(const std::string& word) { return is_utf8(word) ? json(word) : bytes(word); }
+
+/// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
+inline json CommandLine::arguments() const {
+  json named = json::object();
+  json positional = json::array();
+  bool all_positional = false;
+  for (const std::string& word : words_) {
+    if (all_positional || !word.starts_with("--")) {
+      positional.push_back(argument_value(word));
+      continue;
+    }
+    if (word == "--") {
+      all_positional = true;
+      continue;
+    }
+    const std::size_t equals = word.find('=');
+    if (equals == std::string::npos)
+      throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
+    const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
+    if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
+    named[name] = argument_value(word.substr(equals + 1));
+  }
+  named[std::string(detail::positional_key)] = std::move(positional);
+  return named;
+}
+
+/// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
+inline void CommandLine::absolute_save(json& path) {
+  try {
+    static_cast<void>(detail::to_bool(path));
+  } catch (const detail::BadValue&) {
+    path = detail::absolute_path(path.get<std::string>());
+  }
+}
+
+/// Names can be checked before anything is sent if this program knows the method.
+inline void CommandLine::check_names(const json& arguments) const {
+  const auto method = server_.methods.named(command_);
+  if (!method || method->takes_anything()) return;
+  const std::vector<std::string> known = detail::parameter_names(*method);
+  for (const auto& [name, value] : arguments.items()) {
+    if (name == detail::positional_key || std::find(known.begin(), known.end(), name) != known.end()) continue;
+    throw InvalidArgument("Unrecognized option: --" + name + detail::suggestion(name, known) +
+                          "; usage: " + detail::usage(*method));
+  }
+}
+
+/// Answers can only be added to arguments that have names.
+inline void CommandLine::name_positional(json& all) const {
+  const auto method = server_.methods.named(command_);
+  const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
+  if (!method || positional.size() > method->parameters().size()) return;
+  for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
+  all[std::string(detail::positional_key)] = json::array();
+}
+
+inline ExitCode CommandLine::call() {
+  const auto method = server_.methods.named(command_);
+  if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
+    say(detail::method_help(*method));
+    return ExitCode::fine;
+  }
+  json all = arguments();
+  check_names(all);
+  if (command_ == "config" && all.contains("save") && all["save"].is_string()) absolute_save(all["save"]);
+  for (int round = 0;; ++round) {
+    try {
+      return call_once(all);
+    } catch (const NeedInfo& need) {
+      const bool can_ask = ::isatty(STDIN_FILENO) == 1 && !need.needed().empty();
+      if (!can_ask || round == 3) {
+        std::string needed;
+        for (const NeededVariable& variable : need.needed()) needed += " --" + variable.name + "=...";
+        return fail(ExitCode::bad_value, need.what() + (needed.empty() ? needed : " (needed:" + needed + ")"));
+      }
+      detail::write_all(STDERR_FILENO, std::string(need.what()) + "\n");
+      name_positional(all);
+      for (const NeededVariable& variable : need.needed()) all[variable.name] = detail::ask(variable);
+    } catch (const NotFound& error) {
+      if (server_.methods.named(command_)) throw;
+      return fail(ExitCode::unknown, unknown_command());
+    } catch (const NotRunning&) {
+      // A typo is worth more than the news that nothing runs.
+      if (server_.methods.named(command_)) throw;
+      return fail(ExitCode::unknown, unknown_command());
+    }
+  }
+}
+
+inline ExitCode CommandLine::call_once(const json& all) {
+  const detail::Client service = client();
+  const auto answer = service.start(command_, all);
+  detail::Output output(style_);
+  // A stream that failed has its error as last item, and no end mark behind that.
+  std::optional<json> last_words;
+  try {
+    while (auto item = answer->next()) {
+      if (last_words) output.print(*std::exchange(last_words, std::nullopt), true);
+      const bool error = answer->streaming() && item->is_object() && item->contains("error");
+      if (error) {
+        last_words = std::move(item);
+      } else {
+        output.print(*std::move(item), answer->streaming());
+      }
+    }
+  } catch (const ConnectionError&) {
+    if (!last_words) throw;
+    throw Error(500, detail::plain_text((*last_words)["error"]));
+  }
+  if (last_words) output.print(*std::move(last_words), true);
+  return ExitCode::fine;
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar

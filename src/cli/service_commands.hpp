@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+// cli/service_commands.hpp: start, stop and status: the commands about the service itself.
+#pragma once
+
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <asio/signal_set.hpp>
+#include <charconv>
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../os/process.hpp"
+#include "command_line.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+
+/// Waits until a process has ended, without being its parent and without trusting that its number is not used again;
+/// false if it has not.
+class ProcessWatch {
+ public:
+  explicit ProcessWatch(pid_t pid) {
+#if defined(SYS_pidfd_open)
+    if (pid > 0) fd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+#else
+    pid_ = pid;
+#endif
+  }
+  bool ended_within(std::chrono::milliseconds patience) const {
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+#if defined(SYS_pidfd_open)
+    return !fd_ || wait_for(fd_.get(), POLLIN, deadline);
+#else
+    while (pid_ > 0 && ::kill(pid_, 0) == 0) {
+      if (std::chrono::steady_clock::now() >= deadline) return false;
+      ::poll(nullptr, 0, 5);
+    }
+    return true;
+#endif
+  }
+
+ private:
+  UniqueFd fd_;
+#if !defined(SYS_pidfd_open)
+  pid_t pid_ = 0;
+#endif
+};
+
+/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
+/// unknown.
+inline pid_t service_process(const Settings& settings) {
+  const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  std::string text;
+  pid_t pid = 0;
+  if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (pid > 0) return pid;
+  const auto address = unix_address(socket_file(settings));
+  if (!address) return 0;
+  const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
+  return peer ? peer->pid : 0;
+}
+
+/// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
+/// so.
+inline void log_to_standard_error(LogLevel, std::string_view line) {
+  pollfd entry{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
+}
+
+/// `3 d 4 h`, `5 min 6 s` and the like.
+inline std::string duration_text(std::int64_t seconds) {
+  const auto part = [](std::int64_t n, const char* unit) { return std::to_string(n) + " " + unit; };
+  if (seconds >= 86400) return part(seconds / 86400, "d ") + part(seconds % 86400 / 3600, "h");
+  if (seconds >= 3600) return part(seconds / 3600, "h ") + part(seconds % 3600 / 60, "min");
+  if (seconds >= 60) return part(seconds / 60, "min ") + part(seconds % 60, "s");
+  return part(seconds, "s");
+}
+
+}  // namespace detail
+
+/// True if a service of this name answers and knows us.
+inline bool CommandLine::answers() const {
+  try {
+    detail::ClientOptions options;
+    options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
+    const json pong = detail::Client(server_.settings, options).call("ping", json::object());
+    return pong.is_object() && pong.contains("pong");
+  } catch (const NotRunning&) {
+    return false;
+  } catch (const ConnectionError&) {
+    return false;  // on its way out, or nothing of ours
+  }
+}
+
+inline void CommandLine::print_addresses() const {
+  const detail::ServiceAddress address = client().address();
+  // Without the token: terminals are logged and shared. The url file has it.
+  if (address.host != "unix-domain") {
+    say(full_name() + ": Running at http://" + address.host + ":" + std::to_string(address.port) + "\n");
+  }
+  if (::access(address.socket.c_str(), F_OK) == 0) say(full_name() + ": Running at " + address.socket + "\n");
+}
+
+inline void CommandLine::log_to_file_or(bool standard_error) const {
+  const std::string& path = server_.settings.worker_log_file;
+  if (path.empty()) {
+    if (standard_error) kitten_.log_to(detail::log_to_standard_error);
+    return;
+  }
+  auto file = std::make_shared<UniqueFd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!*file) throw StartError("cannot open " + path + ": " + std::strerror(errno));
+  // A disk that is full costs log lines, not service.
+  kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
+}
+
+inline ExitCode CommandLine::start() {
+  bool foreground = false;
+  int report = -1;
+  for (std::size_t i = 0; i < words_.size();) {
+    constexpr std::string_view report_word = "--report-to=";
+    if (words_[i] == "--foreground") {
+      foreground = true;
+    } else if (words_[i] == std::string(report_word) + std::to_string(detail::report_descriptor)) {
+      report = detail::report_descriptor;  // we are the child of another start
+    } else {
+      ++i;
+      continue;
+    }
+    words_.erase(words_.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  require_no_words();
+  if (report >= 0) return serve(UniqueFd(report), true);
+  if (foreground) return serve(UniqueFd(), false);
+  if (!answers()) return start_in_background();
+  for (const std::string& word : all_words_) {
+    const bool names_it =
+        word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
+    if (!word.starts_with("--") || names_it) continue;
+    detail::write_all(STDERR_FILENO, full_name() + ": Runs already; the options given are not its options\n");
+    break;
+  }
+  print_addresses();
+  return ExitCode::fine;
+}
+
+inline ExitCode CommandLine::start_in_background() {
+  std::vector<std::string> child{argv0_};
+  for (const std::string& word : all_words_) {
+    if (word != "restart" && word != "start") child.push_back(word);
+  }
+  child.push_back("start");
+  child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (bool running = false; !running;) {
+    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), child, std::chrono::seconds(60));
+    if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
+    running = outcome.report == detail::StartReport::ready;
+    // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
+    for (int tries = 0; !running && tries < 20; ++tries) {
+      running = answers();
+      if (!running) ::poll(nullptr, 0, 10);
+    }
+    if (!running && std::chrono::steady_clock::now() > end) {
+      throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
+    }
+  }
+  print_addresses();
+  return ExitCode::fine;
+}
+
+/// Serves in this process until it is stopped.
+inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
+  try {
+    if (report) ::fcntl(report.get(), F_SETFD, FD_CLOEXEC);
+    log_to_file_or(!background);
+    if (server_.settings.worker_nice != 0) {
+      errno = 0;
+      if (::nice(server_.settings.worker_nice) == -1 && errno != 0)
+        throw StartError(std::string("cannot set worker_nice: ") + std::strerror(errno));
+    }
+    rlimit descriptors{};
+    if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < descriptors.rlim_max) {
+      descriptors.rlim_cur = (std::min<rlim_t>)(descriptors.rlim_max, 65536);
+      ::setrlimit(RLIMIT_NOFILE, &descriptors);
+    }
+    ::signal(SIGPIPE, SIG_IGN);
+    ::signal(SIGXFSZ, SIG_IGN);
+    asio::signal_set signals(kitten_.loop_, SIGTERM, SIGINT, SIGHUP);
+    signals.async_wait([this, &signals](const asio::error_code& error, int) {
+      if (error) return;
+      // The second one does not wait for running calls.
+      signals.async_wait([](const asio::error_code& second, int number) {
+        if (!second) ::_exit(128 + number);
+      });
+      kitten_.shut_down();
+    });
+    kitten_.open();
+    if (background) {
+      // Keeps no file system busy. Paths in options are absolute by now.
+      if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
+    } else {
+      print_addresses();
+    }
+    detail::report_start(std::move(report), detail::StartReport::ready, {});
+    kitten_.serve();
+    return ExitCode::fine;
+  } catch (const detail::AlreadyRunning& error) {
+    detail::report_start(std::move(report), detail::StartReport::already_running, error.what());
+    throw;
+  } catch (const std::exception& error) {
+    detail::report_start(std::move(report), detail::StartReport::failed, error.what());
+    throw;
+  }
+}
+
+inline ExitCode CommandLine::stop() {
+  if (command_ == "stop" || command_ == "restart") require_no_words();
+  const pid_t pid = detail::service_process(server_.settings);
+  const detail::ProcessWatch process(pid);
+  try {
+    detail::ClientOptions options = client_options();
+    options.timeouts.first_byte = std::chrono::seconds(30);
+    detail::Client(server_.settings, options).call("quitquitquit", json::object());
+  } catch (const NotRunning&) {
+    say(full_name() + ": Not running\n");
+    return ExitCode::fine;
+  }
+  if (!process.ended_within(std::chrono::seconds(10)))
+    throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
+  say(full_name() + ": Stopped\n");
+  return ExitCode::fine;
+}
+
+inline ExitCode CommandLine::status() {
+  require_no_words();
+  if (!answers()) {
+    say(full_name() + ": Not running\n");
+    return ExitCode::not_running;
+  }
+  print_addresses();
+  detail::FileInfo info{};
+  const std::string url = detail::url_file(server_.settings);
+  const pid_t pid = detail::service_process(server_.settings);
+  if (pid > 0) say(full_name() + ": Process " + std::to_string(pid) + "\n");
+  if (::stat(url.c_str(), &info) == 0)
+    say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
+  say(full_name() + ": Token in " + url + "\n");
+  return ExitCode::fine;
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
