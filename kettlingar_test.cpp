@@ -3985,7 +3985,8 @@ TEST_SUITE("service/serving") {
     json many = json::object();
     auto& fields = many.get_ref<json::object_t&>();
     for (int i = 0; i < 50'000; ++i) fields.emplace_back("k" + std::to_string(i), i);
-    CHECK(home.result("ping", many.dump())["k49999"] == 49999);
+    // As text: the parser of ordered_json looks every key up.
+    CHECK(contains(home.call("ping", many.dump()).body, "\"k49999\":49999,\"pong\":true"));
     json value = json::object();
     value["value"] = many;
     CHECK(home.result("all", value.dump()) == 50'000);
