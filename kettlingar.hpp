@@ -6748,6 +6748,8 @@ inline void Connection::dispatch() {
 
 inline void Connection::answer_call() {
   const std::size_t before = out_.size();
+  // The handler may have stopped the service, or the service have been stopped while it worked.
+  if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {
     const Result& document = *call_->document;
     if (!append_reply(out_, style_, document.status, document.mime_type, document.data)) {
@@ -6763,6 +6765,7 @@ inline void Connection::answer_call() {
 inline void Connection::answer_error(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, route_.authenticated);
   const std::size_t before = out_.size();
+  if (server_->stopping()) style_.keep_alive = false;
   const int status = append_error(out_, style_, reply);
   if (!reply.log.empty())
     server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
@@ -6825,6 +6828,7 @@ inline void Connection::log_request(int status, std::string_view slug, std::size
 /// Forgets the request, whose answer is in `out_`, and makes ready for the next.
 inline void Connection::end_request() {
   if (!style_.keep_alive) close_after_ = true;
+  timed_out_ = false;  // it came just in time
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
   refused_ = {};
@@ -6872,7 +6876,6 @@ inline Task<void> Connection::finish_call() {
     log_request(0, "gone", 0);
     co_return;
   }
-  if (server_->stopping()) style_.keep_alive = false;
   try {
     if (thrown) std::rethrow_exception(thrown);
     answer_call();

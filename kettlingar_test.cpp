@@ -4451,6 +4451,7 @@ TEST_SUITE("service/builtins") {
     Wire quitter = Wire::tcp(home.kitten);
     const Answer answer = quitter.send(home.post(home.path("quitquitquit"), "{}")).answer();
     CHECK(answer.body == "\"Goodbye forever\"\n");
+    CHECK(answer.fields.at("Connection") == "close");
     CHECK(std::filesystem::is_empty(home.state.path()));
     CHECK(quitter.closed());
     CHECK(idle.closed());

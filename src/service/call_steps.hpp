@@ -31,7 +31,6 @@ inline Task<void> Connection::finish_call() {
     log_request(0, "gone", 0);
     co_return;
   }
-  if (server_->stopping()) style_.keep_alive = false;
   try {
     if (thrown) std::rethrow_exception(thrown);
     answer_call();
