@@ -6405,6 +6405,7 @@ inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
 }
 
 inline void Connection::enter(Phase phase, Clock::time_point deadline) {
+  if (phase_ == Phase::closed) return;  // for good
   phase_ = phase;
   deadline_ = deadline;
   if (deadline != Clock::time_point::max()) server_->look_at(deadline);
@@ -6861,6 +6862,7 @@ inline constexpr std::chrono::milliseconds stream_head_after{500};
 // nobody waits for must not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
 inline Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
+  if (phase_ == Phase::closed) co_return;
   if (call_->stream) {
     co_await run_stream();
     co_return;

@@ -16,6 +16,7 @@ inline constexpr std::chrono::milliseconds stream_head_after{500};
 // nobody waits for must not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
 inline Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
+  if (phase_ == Phase::closed) co_return;
   if (call_->stream) {
     co_await run_stream();
     co_return;

@@ -178,6 +178,7 @@ inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
 }
 
 inline void Connection::enter(Phase phase, Clock::time_point deadline) {
+  if (phase_ == Phase::closed) return;  // for good
   phase_ = phase;
   deadline_ = deadline;
   if (deadline != Clock::time_point::max()) server_->look_at(deadline);
