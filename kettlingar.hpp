@@ -87,7 +87,6 @@ struct Limits {
   std::size_t chunk_overhead_bytes = 16 * 1024;     ///< framing bytes allowed on top of 8 x the payload
   int depth = 64;                                   ///< nesting of JSON and msgpack, reading and writing
   std::size_t connections = 512;                    ///< open at once; the oldest idle one makes room
-  std::size_t send_queue_bytes = 1024 * 1024;       ///< unsent replies of one connection; reading pauses beyond
   std::size_t drain_bytes = 64 * 1024;              ///< body read and dropped to keep a connection after a refusal
   std::size_t linger_bytes = 1024 * 1024;           ///< read and dropped before a refused connection is closed
   std::chrono::milliseconds head_timeout{10'000};   ///< whole head, from its first byte
@@ -5291,7 +5290,7 @@ struct Option {
   std::function<void()> changed;         ///< may be empty; called after a change at run time
 };
 
-/// `Worker-Use-TCP` and the like as `worker_use_tcp`? No: only dashes are folded, names are lower case.
+/// `worker-use-tcp` as `worker_use_tcp`. Upper case is left alone, and so names no option.
 inline std::string option_name(std::string_view text) {
   std::string name(text);
   for (char& c : name) {
@@ -6292,6 +6291,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Next advance();
   Next at_head();
   Next at_body();
+  Next incomplete(std::string_view what);
 
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
@@ -6442,17 +6442,23 @@ inline Connection::Next Connection::at_head() {
     return Next::close;
   }
   if (result.status == Parse::need_more) {
-    if (!timed_out_ && !end_of_input_) return Next::read;
-    if (timed_out_) {
-      refuse_and_close(408, "timeout", "head incomplete");
-    } else {
-      log_request(0, "eof", 0);
-    }
-    return Next::close;
+    return incomplete("head incomplete");
   }
   head_size_ = result.consumed;
   begin_body();
   return Next::go_on;
+}
+
+/// More is needed: wait for it, unless the time is up or the peer has said that nothing will come.
+inline Connection::Next Connection::incomplete(std::string_view what) {
+  if (timed_out_) {
+    refuse_and_close(408, "timeout", what);
+  } else if (end_of_input_) {
+    log_request(0, "eof", 0);
+  } else {
+    return Next::read;
+  }
+  return Next::close;
 }
 
 inline Connection::Next Connection::at_body() {
@@ -6462,13 +6468,7 @@ inline Connection::Next Connection::at_body() {
     return Next::close;
   }
   if (result.status == Parse::need_more) {
-    if (!timed_out_ && !end_of_input_) return Next::read;
-    if (timed_out_) {
-      refuse_and_close(408, "timeout", "body incomplete");
-    } else {
-      log_request(0, "eof", 0);
-    }
-    return Next::close;
+    return incomplete("body incomplete");
   }
   dispatch();
   return call_ ? Next::handle : Next::go_on;
@@ -6487,8 +6487,10 @@ inline void Connection::make_room() {
     end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
   }
   if (end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * 2));
+  if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
-  if (head_size_ != 0) head_parser_.rebase(input());
+  head_parser_.rebase(input());
+  route_ = find_route(head_parser_.head(), server_->token, server_->prefix());
 }
 
 // If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
@@ -6723,11 +6725,8 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
 
 inline void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
-  const RequestHead& head = head_parser_.head();
-  // The buffer may have moved since the head was complete, and with it what the route points into.
-  route_ = find_route(head, server_->token, server_->prefix());
   enter(Phase::handling, Clock::time_point::max());
-  request_.emplace(head, peer_, socket_.native_handle(), server_->executor);
+  request_.emplace(head_parser_.head(), peer_, socket_.native_handle(), server_->executor);
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
   ErrorReply reply;
   if (!decode_arguments(ConnectionAccess::arguments(*request_), reply)) {
@@ -8955,11 +8954,11 @@ inline ExitCode CommandLine::start_in_background() {
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
-    for (int tries = 0; !running && tries < 20; ++tries) {
+    for (int tries = 0; !running && tries < 20 && std::chrono::steady_clock::now() < end; ++tries) {
       running = answers();
       if (!running) ::poll(nullptr, 0, 10);
     }
-    if (!running && std::chrono::steady_clock::now() > end) {
+    if (!running && std::chrono::steady_clock::now() >= end) {
       throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
     }
   }
@@ -9013,7 +9012,7 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
 }
 
 inline ExitCode CommandLine::stop() {
-  if (command_ == "stop" || command_ == "restart") require_no_words();
+  require_no_words();
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
   try {
@@ -9033,7 +9032,11 @@ inline ExitCode CommandLine::stop() {
 inline ExitCode CommandLine::status() {
   require_no_words();
   if (!answers()) {
-    say(full_name() + ": Not running\n");
+    const std::string lock = detail::lock_file(server_.settings);
+    const bool hangs = ::access(lock.c_str(), F_OK) == 0 && !detail::lock_is_stale(lock);
+    say(full_name() + (hangs ? ": Process " + std::to_string(detail::service_process(server_.settings)) +
+                                   " runs, but does not answer\n"
+                             : ": Not running\n"));
     return ExitCode::not_running;
   }
   print_addresses();

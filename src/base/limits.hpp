@@ -22,7 +22,6 @@ struct Limits {
   std::size_t chunk_overhead_bytes = 16 * 1024;     ///< framing bytes allowed on top of 8 x the payload
   int depth = 64;                                   ///< nesting of JSON and msgpack, reading and writing
   std::size_t connections = 512;                    ///< open at once; the oldest idle one makes room
-  std::size_t send_queue_bytes = 1024 * 1024;       ///< unsent replies of one connection; reading pauses beyond
   std::size_t drain_bytes = 64 * 1024;              ///< body read and dropped to keep a connection after a refusal
   std::size_t linger_bytes = 1024 * 1024;           ///< read and dropped before a refused connection is closed
   std::chrono::milliseconds head_timeout{10'000};   ///< whole head, from its first byte

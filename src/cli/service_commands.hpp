@@ -166,11 +166,11 @@ inline ExitCode CommandLine::start_in_background() {
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
-    for (int tries = 0; !running && tries < 20; ++tries) {
+    for (int tries = 0; !running && tries < 20 && std::chrono::steady_clock::now() < end; ++tries) {
       running = answers();
       if (!running) ::poll(nullptr, 0, 10);
     }
-    if (!running && std::chrono::steady_clock::now() > end) {
+    if (!running && std::chrono::steady_clock::now() >= end) {
       throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
     }
   }
@@ -224,7 +224,7 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
 }
 
 inline ExitCode CommandLine::stop() {
-  if (command_ == "stop" || command_ == "restart") require_no_words();
+  require_no_words();
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
   try {
@@ -244,7 +244,11 @@ inline ExitCode CommandLine::stop() {
 inline ExitCode CommandLine::status() {
   require_no_words();
   if (!answers()) {
-    say(full_name() + ": Not running\n");
+    const std::string lock = detail::lock_file(server_.settings);
+    const bool hangs = ::access(lock.c_str(), F_OK) == 0 && !detail::lock_is_stale(lock);
+    say(full_name() + (hangs ? ": Process " + std::to_string(detail::service_process(server_.settings)) +
+                                   " runs, but does not answer\n"
+                             : ": Not running\n"));
     return ExitCode::not_running;
   }
   print_addresses();

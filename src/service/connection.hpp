@@ -65,6 +65,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Next advance();
   Next at_head();
   Next at_body();
+  Next incomplete(std::string_view what);
 
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
@@ -215,17 +216,23 @@ inline Connection::Next Connection::at_head() {
     return Next::close;
   }
   if (result.status == Parse::need_more) {
-    if (!timed_out_ && !end_of_input_) return Next::read;
-    if (timed_out_) {
-      refuse_and_close(408, "timeout", "head incomplete");
-    } else {
-      log_request(0, "eof", 0);
-    }
-    return Next::close;
+    return incomplete("head incomplete");
   }
   head_size_ = result.consumed;
   begin_body();
   return Next::go_on;
+}
+
+/// More is needed: wait for it, unless the time is up or the peer has said that nothing will come.
+inline Connection::Next Connection::incomplete(std::string_view what) {
+  if (timed_out_) {
+    refuse_and_close(408, "timeout", what);
+  } else if (end_of_input_) {
+    log_request(0, "eof", 0);
+  } else {
+    return Next::read;
+  }
+  return Next::close;
 }
 
 inline Connection::Next Connection::at_body() {
@@ -235,13 +242,7 @@ inline Connection::Next Connection::at_body() {
     return Next::close;
   }
   if (result.status == Parse::need_more) {
-    if (!timed_out_ && !end_of_input_) return Next::read;
-    if (timed_out_) {
-      refuse_and_close(408, "timeout", "body incomplete");
-    } else {
-      log_request(0, "eof", 0);
-    }
-    return Next::close;
+    return incomplete("body incomplete");
   }
   dispatch();
   return call_ ? Next::handle : Next::go_on;
@@ -260,8 +261,10 @@ inline void Connection::make_room() {
     end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
   }
   if (end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * 2));
+  if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
-  if (head_size_ != 0) head_parser_.rebase(input());
+  head_parser_.rebase(input());
+  route_ = find_route(head_parser_.head(), server_->token, server_->prefix());
 }
 
 // If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.

@@ -29,7 +29,7 @@ struct Option {
   std::function<void()> changed;         ///< may be empty; called after a change at run time
 };
 
-/// `Worker-Use-TCP` and the like as `worker_use_tcp`? No: only dashes are folded, names are lower case.
+/// `worker-use-tcp` as `worker_use_tcp`. Upper case is left alone, and so names no option.
 inline std::string option_name(std::string_view text) {
   std::string name(text);
   for (char& c : name) {

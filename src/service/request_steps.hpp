@@ -119,11 +119,8 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
 
 inline void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
-  const RequestHead& head = head_parser_.head();
-  // The buffer may have moved since the head was complete, and with it what the route points into.
-  route_ = find_route(head, server_->token, server_->prefix());
   enter(Phase::handling, Clock::time_point::max());
-  request_.emplace(head, peer_, socket_.native_handle(), server_->executor);
+  request_.emplace(head_parser_.head(), peer_, socket_.native_handle(), server_->executor);
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
   ErrorReply reply;
   if (!decode_arguments(ConnectionAccess::arguments(*request_), reply)) {
