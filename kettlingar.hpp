@@ -3441,7 +3441,8 @@ inline void create_directories(const std::string& path, mode_t mode = 0700) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
-      throw StartError("cannot create directory " + part + ": " + std::strerror(errno));
+      throw StartError("cannot create directory " + part + ": " + std::strerror(errno) +
+                       " (--app-state-dir and --app-data-dir name others)");
     }
     if (slash == std::string::npos) return;
   }
@@ -8934,7 +8935,8 @@ inline ExitCode CommandLine::start() {
     const bool names_it =
         word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
     if (!word.starts_with("--") || names_it) continue;
-    detail::write_all(STDERR_FILENO, full_name() + ": Runs already; the options given are not its options\n");
+    detail::write_all(STDERR_FILENO,
+                      full_name() + ": Already running: the options given were not applied; restart applies them\n");
     break;
   }
   print_addresses();

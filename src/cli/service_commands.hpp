@@ -146,7 +146,8 @@ inline ExitCode CommandLine::start() {
     const bool names_it =
         word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
     if (!word.starts_with("--") || names_it) continue;
-    detail::write_all(STDERR_FILENO, full_name() + ": Runs already; the options given are not its options\n");
+    detail::write_all(STDERR_FILENO,
+                      full_name() + ": Already running: the options given were not applied; restart applies them\n");
     break;
   }
   print_addresses();

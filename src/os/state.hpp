@@ -65,7 +65,8 @@ inline void create_directories(const std::string& path, mode_t mode = 0700) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
-      throw StartError("cannot create directory " + part + ": " + std::strerror(errno));
+      throw StartError("cannot create directory " + part + ": " + std::strerror(errno) +
+                       " (--app-state-dir and --app-data-dir name others)");
     }
     if (slash == std::string::npos) return;
   }
