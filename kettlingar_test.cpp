@@ -493,7 +493,7 @@ class Terminal {
     return true;
   }
 
-  kt::UniqueFd master_;
+  kt::Fd master_;
   pid_t child_ = 0;
   std::string shown_;
 };
@@ -4756,7 +4756,7 @@ json answered(const std::string& bytes) {
   const kt::Limits limits;
   json items = json::array();
   try {
-    kt::UniqueFd socket(ends[0]);
+    kt::Fd socket(ends[0]);
     kt::detail::Exchange exchange(std::move(socket), limits, {}, "request");
     while (auto item = exchange.next()) items.push_back(*std::move(item));
   } catch (const std::exception& error) {
@@ -5054,7 +5054,7 @@ TEST_SUITE("cli") {
     const std::string url = kitten.url();
     ::kill(std::stoi(contents(kitten.state / "Kitty.lock")), SIGKILL);
     const auto port = static_cast<std::uint16_t>(std::stoi(url.substr(url.find(':', 7) + 1)));
-    kt::UniqueFd stranger;
+    kt::Fd stranger;
     REQUIRE(eventually([&] {
       try {
         stranger = kt::detail::listen_tcp("127.0.0.1", port, 5);

@@ -37,6 +37,7 @@
 #include "wire/events.hpp"
 
 #include "os/descriptor.hpp"
+#include "os/passing.hpp"
 #include "os/socket.hpp"
 #include "os/state.hpp"
 #include "os/process.hpp"
@@ -45,6 +46,7 @@
 #include "service/result.hpp"
 #include "service/signature.hpp"
 #include "service/convert.hpp"
+#include "service/transfer.hpp"
 #include "service/request.hpp"
 #include "service/method.hpp"
 #include "service/bind.hpp"

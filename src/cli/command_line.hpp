@@ -48,7 +48,7 @@ class CommandLine {
 
   ExitCode start();
   ExitCode start_in_background();
-  ExitCode serve(UniqueFd report, bool background);
+  ExitCode serve(Fd report, bool background);
   ExitCode stop();
   ExitCode status();
   ExitCode help();

@@ -30,7 +30,7 @@ class ProcessWatch {
  public:
   explicit ProcessWatch(pid_t pid) {
 #if defined(SYS_pidfd_open)
-    if (pid > 0) fd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (pid > 0) fd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
 #else
     pid_ = pid;
 #endif
@@ -49,7 +49,7 @@ class ProcessWatch {
   }
 
  private:
-  UniqueFd fd_;
+  Fd fd_;
 #if !defined(SYS_pidfd_open)
   pid_t pid_ = 0;
 #endif
@@ -58,14 +58,14 @@ class ProcessWatch {
 /// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
 /// unknown.
 inline pid_t service_process(const Settings& settings) {
-  const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const Fd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
   if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
   if (pid > 0) return pid;
   const auto address = unix_address(socket_file(settings));
   if (!address) return 0;
-  const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
   const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
   return peer ? peer->pid : 0;
 }
@@ -117,7 +117,7 @@ inline void CommandLine::log_to_file_or(bool standard_error) const {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<UniqueFd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  auto file = std::make_shared<Fd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!*file) throw StartError("cannot open " + path + ": " + std::strerror(errno));
   // A disk that is full costs log lines, not service.
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
@@ -139,8 +139,8 @@ inline ExitCode CommandLine::start() {
     words_.erase(words_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   require_no_words();
-  if (report >= 0) return serve(UniqueFd(report), true);
-  if (foreground) return serve(UniqueFd(), false);
+  if (report >= 0) return serve(Fd(report), true);
+  if (foreground) return serve(Fd(), false);
   if (!answers()) return start_in_background();
   for (const std::string& word : all_words_) {
     const bool names_it =
@@ -180,7 +180,7 @@ inline ExitCode CommandLine::start_in_background() {
 }
 
 /// Serves in this process until it is stopped.
-inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
+inline ExitCode CommandLine::serve(Fd report, bool background) {
   try {
     if (report) ::fcntl(report.get(), F_SETFD, FD_CLOEXEC);
     log_to_file_or(!background);

@@ -70,7 +70,7 @@ class Client {
 
   const ServiceAddress& address() const noexcept { return address_; }
   /// Connects without calling anything. Throws NotRunning.
-  UniqueFd connect() const;
+  Fd connect() const;
 
  private:
   std::string request(const std::string& method, const json& arguments, bool msgpack) const;
@@ -85,7 +85,7 @@ inline Client::Client(const Settings& settings, ClientOptions options)
     : options_(std::move(options)), name_(settings.worker_name) {
   constexpr std::size_t longest = 4096;
   const std::string path = url_file(settings);
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string url;
   if (!fd && errno == ENOENT) throw NotRunning(name_ + ": Not running: Start it first?");
   if (!fd || !read_all(fd.get(), url, longest))
@@ -98,11 +98,11 @@ inline Client::Client(const Settings& settings, ClientOptions options)
   lock_ = lock_file(settings);
 }
 
-inline UniqueFd Client::connect() const {
+inline Fd Client::connect() const {
   const auto deadline = std::chrono::steady_clock::now() + options_.timeouts.connect;
   if (options_.use_unix_socket) {
     if (const auto address = unix_address(address_.socket)) {
-      UniqueFd fd = connect_socket(*address, deadline);
+      Fd fd = connect_socket(*address, deadline);
       // The token goes to our own user's services only, whoever may have put a socket there.
       const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
       if (peer && peer->uid != ::geteuid() && peer->uid != 0)
@@ -114,7 +114,7 @@ inline UniqueFd Client::connect() const {
   const bool dead = lock_is_stale(lock_);
   if (options_.use_tcp && address_.host != "unix-domain" && !dead) {
     if (const auto address = tcp_address(address_.host, address_.port)) {
-      UniqueFd fd = connect_socket(*address, deadline);
+      Fd fd = connect_socket(*address, deadline);
       if (fd) return fd;
     }
   }

@@ -29,7 +29,7 @@ class Exchange {
  public:
   /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer.
   /// Throws ConnectionError.
-  Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
+  Exchange(Fd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
 
   /// True if the answer is a stream of items, false if it is one result.
   bool streaming() const noexcept { return reader_.streaming(); }
@@ -43,12 +43,12 @@ class Exchange {
   void receive(std::chrono::milliseconds patience);
   static std::chrono::steady_clock::time_point until(std::chrono::milliseconds patience);
 
-  UniqueFd socket_;
+  Fd socket_;
   Timeouts timeouts_;
   ResponseReader reader_;
 };
 
-inline Exchange::Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request)
+inline Exchange::Exchange(Fd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request)
     : socket_(std::move(socket)), timeouts_(timeouts), reader_(limits) {
   send(request);
   while (reader_.advance() == ResponseReader::Step::need_more) receive(timeouts_.first_byte);

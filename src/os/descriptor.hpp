@@ -15,19 +15,21 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Owns one open descriptor and closes it. Move only; -1 is "none".
-class UniqueFd {
+/// Owns one open descriptor and closes it. Move only; -1 is "none". As an argument or a result of a method the
+/// descriptor itself travels, over unix sockets; see also File and Socket.
+class Fd {
  public:
-  UniqueFd() = default;
+  Fd() = default;
   /// Takes ownership of `fd`.
-  explicit UniqueFd(int fd) noexcept : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(other.release()) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
+  explicit Fd(int fd) noexcept : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  Fd& operator=(Fd&& other) noexcept {
     if (this != &other) reset(other.release());
     return *this;
   }
-  ~UniqueFd() { reset(); }
+  ~Fd() { reset(); }
 
+  /// The descriptor, still owned by this object.
   int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
   /// Gives the descriptor away; the caller closes it.
@@ -35,6 +37,12 @@ class UniqueFd {
   void reset(int fd = -1) noexcept {
     if (fd_ >= 0) ::close(fd_);
     fd_ = fd;
+  }
+  /// Another descriptor of the same open file: offset and flags are shared. Throws std::system_error.
+  Fd duplicate() const {
+    Fd copy(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+    if (!copy) throw std::system_error(errno, std::system_category(), "cannot duplicate a descriptor");
+    return copy;
   }
 
  private:

@@ -51,7 +51,7 @@ StartOutcome start_in_background(const std::string& program, const std::vector<s
                                  std::chrono::seconds patience);
 
 /// Sends the child's report, once; `descriptor` is closed.
-inline void report_start(UniqueFd descriptor, StartReport report, std::string_view text) {
+inline void report_start(Fd descriptor, StartReport report, std::string_view text) {
   if (!descriptor) return;
   std::string message(1, static_cast<char>(report));
   message += text;
@@ -120,8 +120,8 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
                                         std::chrono::seconds patience) {
   int ends[2];
   if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
-  UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
+  Fd reader(ends[0]);
+  Fd writer(ends[1]);
   close_all_on_exec();
 
   std::vector<char*> argv;

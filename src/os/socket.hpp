@@ -83,11 +83,11 @@ inline std::optional<SocketAddress> unix_address(const std::string& path) {
 }
 
 /// A non-blocking, close-on-exec stream socket; invalid with errno set if there is none to be had.
-inline UniqueFd open_stream_socket(int family) {
+inline Fd open_stream_socket(int family) {
 #if defined(SOCK_CLOEXEC)
-  return UniqueFd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return Fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 #else
-  UniqueFd fd(::socket(family, SOCK_STREAM, 0));
+  Fd fd(::socket(family, SOCK_STREAM, 0));
   if (fd) {
     ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
     ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
@@ -97,12 +97,12 @@ inline UniqueFd open_stream_socket(int family) {
 }
 
 /// Accepts one connection, non-blocking and close-on-exec; invalid with errno set if there is none.
-inline UniqueFd accept_connection(int listener) {
+inline Fd accept_connection(int listener) {
 #if defined(SOCK_CLOEXEC)
-  return UniqueFd(
+  return Fd(
       retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
-  UniqueFd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
+  Fd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
   if (fd) {
     ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
     ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
@@ -112,11 +112,11 @@ inline UniqueFd accept_connection(int listener) {
 }
 
 /// Listens on a TCP address; port 0 takes a free one. Throws StartError naming address and reason.
-inline UniqueFd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
+inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
   const std::string where = host + ":" + std::to_string(port);
   const auto address = tcp_address(host, port);
   if (!address) throw StartError("cannot listen on " + where + ": not an IPv4 or IPv6 address, nor localhost");
-  UniqueFd fd = open_stream_socket(address->storage.ss_family);
+  Fd fd = open_stream_socket(address->storage.ss_family);
   const int on = 1;
   if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
       ::bind(fd.get(), address->get(), address->size) != 0 || ::listen(fd.get(), backlog) != 0) {
@@ -126,14 +126,14 @@ inline UniqueFd listen_tcp(const std::string& host, std::uint16_t port, int back
 }
 
 /// Listens on a unix socket that only its owner can connect to. Throws StartError naming path and reason.
-inline UniqueFd listen_unix(const std::string& path, int backlog) {
+inline Fd listen_unix(const std::string& path, int backlog) {
   const auto address = unix_address(path);
   if (!address) {
     throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) +
                      " bytes, a unix socket allows " + std::to_string(longest_unix_path) +
                      "; choose a shorter --app-state-dir");
   }
-  UniqueFd fd = open_stream_socket(AF_UNIX);
+  Fd fd = open_stream_socket(AF_UNIX);
   // Before bind(), so that the file has this mode from birth whatever the umask is.
   if (!fd || ::fchmod(fd.get(), 0600) != 0 || ::bind(fd.get(), address->get(), address->size) != 0 ||
       ::listen(fd.get(), backlog) != 0) {
@@ -203,8 +203,8 @@ inline bool wait_for(int fd, short events, std::chrono::steady_clock::time_point
 }
 
 /// Connects a non-blocking socket within the time; invalid with errno set (ETIMEDOUT included) otherwise.
-inline UniqueFd connect_socket(const SocketAddress& address, std::chrono::steady_clock::time_point deadline) {
-  UniqueFd fd = open_stream_socket(address.storage.ss_family);
+inline Fd connect_socket(const SocketAddress& address, std::chrono::steady_clock::time_point deadline) {
+  Fd fd = open_stream_socket(address.storage.ss_family);
   if (!fd) return fd;
   for (;;) {
     if (::connect(fd.get(), address.get(), address.size) == 0 || errno == EISCONN) return fd;

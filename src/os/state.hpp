@@ -91,7 +91,7 @@ inline void require_private_directory(std::string path) {
 inline ino_t write_private_file(const std::string& path, std::string_view content) {
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
-  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   FileInfo info{};
   if (!fd || !write_all(fd.get(), content) || ::fsync(fd.get()) != 0 || ::fstat(fd.get(), &info) != 0 ||
       ::rename(temporary.c_str(), path.c_str()) != 0) {
@@ -149,13 +149,13 @@ class InstanceLock {
   }
 
  private:
-  UniqueFd fd_;
+  Fd fd_;
   OwnedFile file_;
 };
 
 inline InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
-    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
     // Clients hold the lock for a moment to see whether somebody else does.
     int tries = 5;
@@ -183,7 +183,7 @@ inline InstanceLock::InstanceLock(const std::string& path) {
 /// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
 /// services.
 inline bool lock_is_stale(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 

@@ -32,7 +32,7 @@ inline std::string random_token() {
 /// The first line of a token file. Throws StartError if it cannot be read or others can.
 inline std::string read_token_file(const std::string& path) {
   constexpr std::size_t longest = 4096;
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   FileInfo info{};
   std::string content;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), content, longest)) {

@@ -34,8 +34,8 @@ namespace detail {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   /// Serves `descriptor` until either side closes it.
-  static void start(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer);
-  Connection(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer);
+  static void start(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
+  Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
   ~Connection() { server_->leave(*this); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -132,7 +132,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   StreamWriter* writer_ = nullptr;  ///< of the stream that runs
 };
 
-inline Connection::Connection(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer)
+inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
     : server_(std::move(server)),
       peer_(std::move(peer)),
       socket_(server_->executor),
@@ -146,7 +146,7 @@ inline Connection::Connection(std::shared_ptr<Server> server, UniqueFd descripto
   server_->enter(*this);
 }
 
-inline void Connection::start(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer) {
+inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
   asio::co_spawn(connection->server_->executor, serve(connection),

@@ -51,8 +51,8 @@ inline void Server::open_files_and_listeners() {
   tcp_url_.clear();
   socket_path_.clear();
   std::string url = "http://unix-domain:0";
-  UniqueFd tcp;
-  UniqueFd local;
+  Fd tcp;
+  Fd local;
   if (settings.worker_use_tcp) {
     tcp = listen_tcp(settings.worker_listen_host, settings.worker_listen_port, settings.worker_listen_queue);
     const std::string name = socket_name(tcp.get(), false);
@@ -69,7 +69,7 @@ inline void Server::open_files_and_listeners() {
     socket_path_ = socket_file(settings);
     socket_ = OwnedFile(socket_path_);
   }
-  spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (tcp) listen_on(std::move(tcp), false);
   if (local) listen_on(std::move(local), true);
 
@@ -97,7 +97,7 @@ inline void Server::start() {
             "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
-inline void Server::listen_on(UniqueFd descriptor, bool over_unix_socket) {
+inline void Server::listen_on(Fd descriptor, bool over_unix_socket) {
   auto listener = std::make_shared<Listener>(executor, over_unix_socket);
   listener->socket.assign(descriptor.get());
   descriptor.release();
@@ -115,7 +115,7 @@ inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
 inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   // A burst is taken in one go, but not so long that running connections notice.
   for (int batch = 0; batch < 64; ++batch) {
-    UniqueFd descriptor = accept_connection(listener->socket.native_handle());
+    Fd descriptor = accept_connection(listener->socket.native_handle());
     if (descriptor) {
       try {
         admit(std::move(descriptor), listener->over_unix_socket);
@@ -152,7 +152,7 @@ inline void Server::out_of_descriptors(int listener) {
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
-  spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 /// Closes the connection that has been idle for longest; false if none is idle.
@@ -165,7 +165,7 @@ inline bool Server::make_room() {
   return oldest != nullptr;
 }
 
-inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
+inline void Server::admit(Fd descriptor, bool over_unix_socket) {
   if (connections_.size() >= limits.connections && !make_room()) {
     std::string suffix;
     if (log.admit("limit", suffix))

@@ -147,7 +147,7 @@ inline void Options::read_line(std::string_view line) const {
 
 inline void Options::read_file(const std::string& path) const {
   constexpr std::size_t longest = 1024 * 1024;
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string content;
   if (!fd || !read_all(fd.get(), content, longest)) throw_errno("cannot read " + path);
   if (!is_utf8(content)) throw InvalidArgument(path + ": not UTF-8 text");

@@ -93,12 +93,12 @@ class Server : public std::enable_shared_from_this<Server> {
 
   void choose_token();
   void open_files_and_listeners();
-  void listen_on(UniqueFd descriptor, bool over_unix_socket);
+  void listen_on(Fd descriptor, bool over_unix_socket);
   void accept_later(const std::shared_ptr<Listener>& listener);
   void accept_batch(const std::shared_ptr<Listener>& listener);
   void close_listeners();
   bool make_room();
-  void admit(UniqueFd descriptor, bool over_unix_socket);
+  void admit(Fd descriptor, bool over_unix_socket);
   void out_of_descriptors(int listener);
   void sweep();
   void finish_if_empty();
@@ -110,7 +110,7 @@ class Server : public std::enable_shared_from_this<Server> {
   std::string prefix_;
   std::string tcp_url_;
   std::string socket_path_;
-  UniqueFd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
+  Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
   asio::steady_timer sweep_timer_;

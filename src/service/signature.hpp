@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../base/json.hpp"
+#include "../os/passing.hpp"
 #include "coroutine.hpp"
 #include "result.hpp"
 
@@ -139,6 +140,19 @@ struct StoredTuple<std::tuple<P...>> {
   using type = std::tuple<Stored<P>...>;
 };
 
+/// True for types whose values are, or contain, open descriptors: those travel beside the message.
+template <class T>
+inline constexpr bool holds_descriptors =
+    std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;
+template <class T, class A>
+inline constexpr bool holds_descriptors<std::vector<T, A>> = holds_descriptors<T>;
+template <class T>
+inline constexpr bool holds_descriptors<std::optional<T>> = holds_descriptors<T>;
+template <class... T>
+inline constexpr bool holds_descriptors<std::tuple<T...>> = (holds_descriptors<T> || ...);
+template <class T, class U>
+inline constexpr bool holds_descriptors<std::pair<T, U>> = holds_descriptors<T> || holds_descriptors<U>;
+
 /// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is
 /// needed.
 template <class T>
@@ -165,6 +179,12 @@ std::string type_name() {
     return "str";
   } else if constexpr (is_bytes<T>) {
     return "bytes";
+  } else if constexpr (std::is_same_v<T, Fd>) {
+    return "fd";
+  } else if constexpr (std::is_same_v<T, File>) {
+    return "file";
+  } else if constexpr (std::is_same_v<T, Socket>) {
+    return "socket";
   } else if constexpr (is_instance<T, std::optional>) {
     return type_name<typename T::value_type>() + " | None";
   } else if constexpr (is_map<T>) {

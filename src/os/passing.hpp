@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT
+// os/passing.hpp: open files and sockets that travel: what they are called in messages, and how the kernel carries
+// them.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "descriptor.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// An open file with the mode in which its receiver uses it, in the words of fopen() and Python: one of `r w a x`, then
+/// perhaps `+`, `b` or `t`. Python receivers get text from it unless there is a `b`.
+class File : public Fd {
+ public:
+  File() = default;
+  /// Takes ownership. An empty mode means what the descriptor allows: `rb`, `wb` or `rb+`. Throws std::invalid_argument
+  /// for a mode that is none.
+  explicit File(Fd fd, std::string mode = {});
+  /// Opens a file, close-on-exec; new ones get mode 0666 minus umask. Throws std::system_error, std::invalid_argument.
+  static File open(const std::string& path, std::string mode = "rb");
+
+  const std::string& mode() const noexcept { return mode_; }
+
+ private:
+  std::string mode_ = "rb";
+};
+
+/// An open socket, with what its receiver has to know about it.
+class Socket : public Fd {
+ public:
+  Socket() = default;
+  /// Takes ownership; asks the kernel what kind of socket it is. Throws std::system_error if it is none.
+  explicit Socket(Fd fd);
+  Socket(Fd fd, int family, int type, int protocol)
+      : Fd(std::move(fd)), family_(family), type_(type), protocol_(protocol) {}
+
+  /// AF_UNIX, AF_INET, AF_INET6; SOCK_STREAM, SOCK_DGRAM; the protocol, 0 for the usual one.
+  int family() const noexcept { return family_; }
+  int type() const noexcept { return type_; }
+  int protocol() const noexcept { return protocol_; }
+
+ private:
+  int family_ = 0;
+  int type_ = 0;
+  int protocol_ = 0;
+};
+
+namespace detail {
+
+inline constexpr std::string_view file_placeholder = "_FD_BRE_MAGIC_-";
+inline constexpr std::string_view socket_placeholder = "_SO_BRE_MAGIC_-";
+
+/// What stands for a descriptor in a message, as the Python peers write it.
+struct Placeholder {
+  bool is_socket = false;
+  std::string mode = {};
+  int family = 0;
+  int type = 0;
+  int protocol = 0;
+
+  std::string text() const {
+    if (!is_socket) return std::string(file_placeholder) + mode;
+    return std::string(socket_placeholder) + std::to_string(family) + "-" + std::to_string(type) + "-" +
+           std::to_string(protocol);
+  }
+};
+
+inline bool is_placeholder(std::string_view text) {
+  return text.starts_with(file_placeholder) || text.starts_with(socket_placeholder);
+}
+
+/// True for `r`, `wb+`, `a`, `xt` and so on.
+inline bool is_file_mode(std::string_view mode) {
+  if (mode.empty() || std::string_view("rwax").find(mode.front()) == std::string_view::npos) return false;
+  std::string rest(mode.substr(1));
+  std::sort(rest.begin(), rest.end());
+  return rest == "" || rest == "+" || rest == "b" || rest == "t" || rest == "+b" || rest == "+t";
+}
+
+/// Nothing if `text` is not a whole placeholder.
+inline std::optional<Placeholder> parse_placeholder(std::string_view text) {
+  Placeholder found;
+  if (text.starts_with(file_placeholder)) {
+    found.mode = std::string(text.substr(file_placeholder.size()));
+    if (!is_file_mode(found.mode)) return std::nullopt;
+    return found;
+  }
+  if (!text.starts_with(socket_placeholder)) return std::nullopt;
+  found.is_socket = true;
+  const char* at = text.data() + socket_placeholder.size();
+  const char* const end = text.data() + text.size();
+  for (int* number : {&found.family, &found.type, &found.protocol}) {
+    if (number != &found.family && (at == end || *at++ != '-')) return std::nullopt;
+    if (at == end || *at < '0' || *at > '9') return std::nullopt;
+    const auto [stop, error] = std::from_chars(at, end, *number);
+    if (error != std::errc{}) return std::nullopt;
+    at = stop;
+  }
+  return at == end ? std::optional(found) : std::nullopt;
+}
+
+/// What `fd` is called in a message; asks the kernel. Throws std::system_error for what is not open.
+inline Placeholder describe_descriptor(int fd) {
+  Placeholder found;
+  FileInfo info{};
+  if (::fstat(fd, &info) != 0) throw_errno("cannot pass a descriptor");
+  if (S_ISSOCK(info.st_mode)) {
+    found.is_socket = true;
+    const auto ask = [fd](int option, int& answer) {
+      socklen_t size = sizeof answer;
+      if (::getsockopt(fd, SOL_SOCKET, option, &answer, &size) != 0) throw_errno("cannot pass a socket");
+    };
+    ask(SO_TYPE, found.type);
+    sockaddr_storage name{};
+    socklen_t size = sizeof name;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) throw_errno("cannot pass a socket");
+    found.family = name.ss_family;
+    // The protocol stays 0, as everybody writes it who made the socket by family and type.
+    return found;
+  }
+  const int flags = ::fcntl(fd, F_GETFL);
+  const int access = flags & O_ACCMODE;
+  found.mode = access == O_WRONLY ? ((flags & O_APPEND) != 0 ? "ab" : "wb") : access == O_RDWR ? "rb+" : "rb";
+  return found;
+}
+
+/// Most descriptors in one message whatever the configuration says; the kernel's own limit is 253.
+inline constexpr std::size_t most_descriptors = 253;
+
+/// Room for the control messages of as many descriptors.
+class ControlBuffer {
+ public:
+  explicit ControlBuffer(std::size_t descriptors)
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
+
+  void attach(msghdr& message) {
+    message.msg_control = bytes_;
+    message.msg_controllen = size_;
+  }
+
+ private:
+  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
+  std::size_t size_;
+};
+
+/// Like send_some(), with descriptors on the first byte; they have been sent if anything has. -1 with errno EINVAL for
+/// more than 253.
+inline ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors) {
+  if (descriptors.size() > most_descriptors) {
+    errno = EINVAL;
+    return -1;
+  }
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  ControlBuffer control(descriptors.size());
+  if (!descriptors.empty()) {
+    control.attach(message);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
+    for (std::size_t i = 0; i < descriptors.size(); ++i) {
+      const int fd = descriptors[i].get();
+      std::memcpy(CMSG_DATA(header) + i * sizeof fd, &fd, sizeof fd);
+    }
+  }
+#if defined(MSG_NOSIGNAL)
+  constexpr int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+#else
+  constexpr int flags = MSG_DONTWAIT;
+#endif
+  return retry_interrupted([&] { return ::sendmsg(socket, &message, flags); });
+}
+
+/// What came besides the bytes.
+struct ReceivedDescriptors {
+  std::vector<Fd> owned = {};
+  bool truncated = false;  ///< there were more than fit, or this process could not have more open
+};
+
+/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
+/// errno set if nothing is there.
+inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
+                                        ReceivedDescriptors& descriptors) {
+  // Beforehand: what has arrived must find room. Padding may let one more in.
+  descriptors.owned.reserve(descriptors.owned.size() + most + 1);
+  iovec part{data, size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  ControlBuffer control(most);
+  control.attach(message);
+#if defined(MSG_CMSG_CLOEXEC)
+  constexpr int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+#else
+  constexpr int flags = MSG_DONTWAIT;
+#endif
+  const ssize_t n = retry_interrupted([&] { return ::recvmsg(socket, &message, flags); });
+  if (n < 0) return n;
+  descriptors.truncated |= (message.msg_flags & MSG_CTRUNC) != 0;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+      descriptors.owned.emplace_back(fd);
+#if !defined(MSG_CMSG_CLOEXEC)
+      ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+    }
+  }
+  return n;
+}
+
+}  // namespace detail
+
+inline File::File(Fd fd, std::string mode) : Fd(std::move(fd)), mode_(std::move(mode)) {
+  if (mode_.empty()) mode_ = get() >= 0 ? detail::describe_descriptor(get()).mode : "rb";
+  if (!detail::is_file_mode(mode_)) throw std::invalid_argument("'" + mode_ + "' is not the mode of a file");
+}
+
+inline File File::open(const std::string& path, std::string mode) {
+  if (!detail::is_file_mode(mode)) throw std::invalid_argument("'" + mode + "' is not the mode of a file");
+  const bool both = mode.find('+') != std::string::npos;
+  int flags = O_CLOEXEC | (both ? O_RDWR : mode.front() == 'r' ? O_RDONLY : O_WRONLY);
+  if (mode.front() == 'w') flags |= O_CREAT | O_TRUNC;
+  if (mode.front() == 'a') flags |= O_CREAT | O_APPEND;
+  if (mode.front() == 'x') flags |= O_CREAT | O_EXCL;
+  Fd fd(detail::retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); }));
+  if (!fd) detail::throw_errno("cannot open " + path);
+  return File(std::move(fd), std::move(mode));
+}
+
+inline Socket::Socket(Fd fd) : Fd(std::move(fd)) {
+  const detail::Placeholder found = detail::describe_descriptor(get());
+  if (!found.is_socket) detail::throw_errno("cannot use a descriptor as a socket", ENOTSOCK);
+  family_ = found.family;
+  type_ = found.type;
+  protocol_ = found.protocol;
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
