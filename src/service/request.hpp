@@ -4,15 +4,16 @@
 
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
-#include <poll.h>
-#include <sys/socket.h>
-
 #include <asio/any_io_executor.hpp>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "../base/json.hpp"
+#include "../os/passing.hpp"
 #include "../os/socket.hpp"
 #include "../wire/http_head.hpp"
 
@@ -26,13 +27,39 @@ struct Peer {
   std::optional<PeerCredentials> credentials;  ///< of a unix socket's peer, as of connect()
 };
 
+namespace detail {
+
+/// The connection a request came over, as far as its handler may reach it. Used on the service's thread.
+class Caller {
+ public:
+  /// What another service needs to go on with the answer.
+  struct HandOver {
+    Fd connection;           ///< a duplicate
+    std::uint64_t sent = 0;  ///< bytes of the answer so far
+    bool use_msgpack = false;
+  };
+
+  virtual ~Caller() = default;
+  /// True if nobody waits for the answer any more.
+  virtual bool gone() const = 0;
+  /// Sends what is ready; then nothing is written before released() has been called or the handler goes on. Throws
+  /// Error if the connection cannot be handed over.
+  virtual HandOver prepare_handover() = 0;
+  /// Somebody else answers now: nothing more is written, and the connection closed without a word.
+  virtual void released() = 0;
+  /// See Request::take_connection().
+  virtual Socket take_connection(std::string* received) = 0;
+};
+
+}  // namespace detail
+
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
 /// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
 /// thread only.
 class Request {
  public:
-  Request(const RequestHead& head, const Peer& peer, int socket, asio::any_io_executor executor)
-      : head_(head), peer_(peer), socket_(socket), executor_(std::move(executor)) {}
+  Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
+      : head_(head), peer_(peer), caller_(caller), executor_(std::move(executor)) {}
 
   /// True if the caller knew the token. Private methods only ever see true.
   bool authenticated() const noexcept { return authenticated_; }
@@ -51,7 +78,14 @@ class Request {
   const json& arguments() const noexcept { return arguments_; }
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
   /// result.
-  bool cancelled() const;
+  bool cancelled() const { return cancelled_ || caller_.gone(); }
+  /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
+  /// are closed with the request.
+  std::vector<Fd>& descriptors() noexcept { return descriptors_; }
+  /// Takes the connection over, to speak whatever you like: nothing is answered, and what the handler returns is
+  /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
+  /// Error if the answer has begun, or there is no connection (loopback).
+  Socket take_connection(std::string* received = nullptr);
   /// The executor that runs this service and its handlers.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
@@ -60,11 +94,12 @@ class Request {
 
   const RequestHead& head_;
   const Peer& peer_;
-  int socket_;
+  detail::Caller& caller_;
   asio::any_io_executor executor_;
   std::string_view method_;
   std::string_view path_;
   json arguments_ = json::object();
+  std::vector<Fd> descriptors_;
   bool authenticated_ = false;
   bool cancelled_ = false;
 };
@@ -79,14 +114,10 @@ class ConnectionAccess {
   }
   static json& arguments(Request& request) { return request.arguments_; }
   static void cancel(Request& request) { request.cancelled_ = true; }
+  static detail::Caller& caller(Request& request) { return request.caller_; }
 };
 
-inline bool Request::cancelled() const {
-  if (cancelled_) return true;
-  char byte = 0;
-  const ssize_t n = detail::retry_interrupted([&] { return ::recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
-  return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
-}
+inline Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
 
 }  // namespace v0_1
 }  // namespace kettlingar
