@@ -21,6 +21,8 @@ struct Limits {
   std::size_t trailer_count = 32;                   ///< trailer lines of one message
   std::size_t chunk_overhead_bytes = 16 * 1024;     ///< framing bytes allowed on top of 8 x the payload
   int depth = 64;                                   ///< nesting of JSON and msgpack, reading and writing
+  std::size_t descriptors = 16;                     ///< open files and sockets that come, or go, with one message
+  std::size_t unclaimed_descriptors = 64;           ///< those of all requests whose token is not known yet
   std::size_t connections = 512;                    ///< open at once; the oldest idle one makes room
   std::size_t drain_bytes = 64 * 1024;              ///< body read and dropped to keep a connection after a refusal
   std::size_t linger_bytes = 1024 * 1024;           ///< read and dropped before a refused connection is closed
@@ -29,6 +31,7 @@ struct Limits {
   std::chrono::milliseconds idle_timeout{15'000};   ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};  ///< a reader that takes nothing
   std::chrono::milliseconds linger_timeout{2'000};  ///< a refused or half-closed peer
+  std::chrono::milliseconds shutdown_timeout{10'000};  ///< the on_shutdown hook
   std::chrono::milliseconds drain_timeout{1'000};   ///< running calls when the service stops
 };
 

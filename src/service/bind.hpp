@@ -58,12 +58,41 @@ inline void Method::bind(Call& call) const {
   }
 }
 
+/// Gives each parameter the descriptors that its placeholders stand for: those of positional arguments come first, then
+/// those of named ones, in the order of the message. One that nobody asked for is an error, unless the handler sees the
+/// request and can take it from there.
+inline void Method::claim_descriptors(Call& call) const {
+  call.claimed.resize(parameters_.size());
+  std::vector<Fd>& received = call.request.descriptors();
+  if (received.empty()) return;
+  DescriptorQueue queue(std::move(received));
+  received.clear();
+  const auto claim = [&](std::size_t i, const json& value) {
+    if (i >= parameters_.size() || !parameters_[i].takes_descriptors) return;
+    std::vector<Fd> own;
+    for (std::size_t n = count_placeholders(value); n > 0 && !queue.empty(); --n) own.push_back(queue.take());
+    call.claimed[i] = DescriptorQueue(std::move(own));
+  };
+  const json& arguments = call.request.arguments();
+  if (const auto positional = arguments.find(positional_key); positional != arguments.end()) {
+    for (std::size_t i = 0; i < positional->size(); ++i) claim(i, (*positional)[i]);
+  }
+  for (const auto& [key, value] : arguments.items()) {
+    if (key != positional_key) claim(index_of(key), value);
+  }
+  if (!queue.empty() && !takes_request_) {
+    throw InvalidArgument(name_ + ": more descriptors came than its arguments stand for");
+  }
+  received = queue.take_all();
+}
+
 inline std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
   return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
 }
 
 inline void Method::invoke(Call& call) const {
   bind(call);
+  claim_descriptors(call);
   try {
     run(call);
   } catch (const BadValue& bad) {

@@ -274,8 +274,8 @@ class Config final : public Method {
   const ConfigHooks& hooks_;
 };
 
-/// Registers the built-in methods. `on_quit` runs before the files go; what it throws is logged and ignored.
-inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<void()>& on_quit) {
+/// Registers the built-in methods. `stop` ends the service, and is awaited until its files have gone.
+inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<Task<void>()>& stop) {
   const auto add = [&](const std::shared_ptr<Method>& method, bool post_only) {
     server.methods.add(method);
     method->set_builtin(post_only);
@@ -288,11 +288,10 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
   add(std::make_shared<Config>(server, hooks), false);
   add(make_method(
           "quitquitquit",
-          [&server, &on_quit] {
-            if (on_quit) on_quit();
+          [stop]() -> Task<std::string> {
             // Before the answer leaves: who has it may remove the directory.
-            server.stop();
-            return "Goodbye forever";
+            co_await stop();
+            co_return "Goodbye forever";
           },
           "Stops the service."),
       true);

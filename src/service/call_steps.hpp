@@ -3,6 +3,7 @@
 #pragma once
 
 #include "connection.hpp"
+#include "handover.hpp"
 #include "request_steps.hpp"
 
 namespace kettlingar {
@@ -32,6 +33,7 @@ inline Task<void> Connection::finish_call() {
     log_request(0, "gone", 0);
     co_return;
   }
+  if (released_) co_return end_released(thrown);
   try {
     if (thrown) std::rethrow_exception(thrown);
     answer_call();
@@ -44,16 +46,22 @@ inline Task<void> Connection::finish_call() {
 /// Runs the generator to its next item, wait or end, and writes what came of it.
 inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
   try {
-    switch (call_->stream->resume(server_->executor)) {
+    const ItemStream::Step step = call_->stream->resume(server_->executor);
+    if (released_ && step == ItemStream::Step::item) throw std::runtime_error("an item after the answer was passed on");
+    switch (step) {
       case ItemStream::Step::item:
         return writer.write_item(*call_->stream) ? StreamState::going : StreamState::ended;
       case ItemStream::Step::waiting:
         return StreamState::waiting;
       case ItemStream::Step::done:
-        writer.finish();
+        if (!released_) writer.finish();
         break;
     }
   } catch (...) {
+    if (released_) {
+      end_released(std::current_exception());
+      return StreamState::ended;
+    }
     const std::string internal = writer.fail(std::current_exception());
     if (!internal.empty()) {
       server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(internal));
@@ -67,6 +75,9 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
 // and with it the generator.
 inline Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
+  // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
+  // may have written an end mark.
+  if (method_->takes_request()) style_.keep_alive = false;
   StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
   writer_ = &writer;
   enter(Phase::streaming, Clock::now() + stream_head_after);
@@ -100,6 +111,7 @@ inline Task<void> Connection::run_stream() {
     log_request(writer.status(), "gone", bytes);
     co_return;
   }
+  if (released_) co_return end_released({});
   style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
   log_request(writer.status(), "stream", bytes + out_.size());
   end_request();
@@ -108,11 +120,18 @@ inline Task<void> Connection::run_stream() {
 /// Finds out while a handler works that its caller has gone.
 inline void Connection::watch_peer() {
   if (watching_ || half_closed_) return;
+  if (target_ && !target_is_socket_) return;
   watching_ = true;
-  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const asio::error_code& error) {
+  auto look = [self = shared_from_this()](const asio::error_code& error) {
     self->watching_ = false;
     if (!error && self->call_) self->look_at_peer();
-  });
+  };
+  if (target_) {
+    target_watch_ = std::make_unique<Readiness>(server_->executor, target_.get(), Readiness::For::reading);
+    if (target_watch_->supported()) target_watch_->async_wait(std::move(look));
+  } else {
+    socket_.async_wait(StreamSocket::wait_read, std::move(look));
+  }
 }
 
 inline void Connection::look_at_peer() {
@@ -121,12 +140,13 @@ inline void Connection::look_at_peer() {
 #else
   constexpr short end_of_input = 0;
 #endif
-  pollfd entry{socket_.native_handle(), static_cast<short>(POLLIN | end_of_input), 0};
+  const int fd = answer_descriptor();
+  pollfd entry{fd, static_cast<short>(POLLIN | end_of_input), 0};
   if (::poll(&entry, 1, 0) <= 0) return watch_peer();
   if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
   half_closed_ =
-      (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+      (entry.revents & end_of_input) != 0 || ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   const Limits& limits = server_->limits;
   if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
   // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing

@@ -16,8 +16,10 @@
 #include <string>
 #include <string_view>
 
+#include "../os/passing.hpp"
 #include "../wire/http_body.hpp"
 #include "../wire/http_head.hpp"
+#include "file_io.hpp"
 #include "reply.hpp"
 #include "server.hpp"
 #include "streaming.hpp"
@@ -31,12 +33,18 @@ namespace detail {
 ///
 /// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop
 /// (drain() sets a deadline, expire() then closes the socket and cancels whatever a handler awaits).
-class Connection : public std::enable_shared_from_this<Connection> {
+///
+/// An answer may go elsewhere than to the caller: to a descriptor that came with the call (`target_`), or to a service
+/// that goes on with it (`released_`).
+class Connection final : public std::enable_shared_from_this<Connection>, public Caller {
  public:
   /// Serves `descriptor` until either side closes it.
   static void start(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
   Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
-  ~Connection() { server_->leave(*this); }
+  ~Connection() override {
+    hold_descriptors(0);
+    server_->leave(*this);
+  }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -69,6 +77,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
+  void find_method();
   bool foreign_browser() const;
   void begin_body();
   void dispatch();
@@ -83,25 +92,40 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Generators and awaited handlers; see call_steps.hpp.
   Task<void> finish_call();
   Task<void> run_stream();
+  void end_released(const std::exception_ptr& thrown);
   StreamState stream_step(StreamWriter& writer);
   void watch_peer();
   void look_at_peer();
 
+  // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
+  ssize_t receive_on_unix_socket(char* data, std::size_t size);
+  void drop_descriptors();
+  void hold_descriptors(std::size_t count);
+  ssize_t send_part(std::string_view bytes);
+  bool answer_elsewhere(json& arguments);
+  bool gone() const override;
+  HandOver prepare_handover() override;
+  void released() override { released_ = true; }
+  Socket take_connection(std::string* received) override;
+  int answer_descriptor() { return target_ ? target_.get() : socket_.native_handle(); }
+  Fd duplicate_of_connection();
+
   Task<void> fill();
   bool send_now();
   Task<void> flush();
+  Task<void> flush_to_target();
   Task<void> linger();
   void make_room();
   void enter(Phase phase, Clock::time_point deadline);
   std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
 
-  using Socket = asio::generic::stream_protocol::socket;
+  using StreamSocket = asio::generic::stream_protocol::socket;
   static constexpr std::size_t smallest_buffer = 4 * 1024;
   static constexpr std::size_t flush_threshold = 64 * 1024;
 
   std::shared_ptr<Server> server_;
   Peer peer_;
-  Socket socket_;
+  mutable StreamSocket socket_;
   asio::cancellation_signal cancel_;
 
   std::string in_;         ///< [begin_, end_) has been received and not yet consumed
@@ -109,6 +133,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t end_ = 0;
   std::string out_;  ///< answers; [sent_, size) has not been sent
   std::size_t sent_ = 0;
+  std::uint64_t total_sent_ = 0;    ///< bytes of all answers
+  std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
+
+  ReceivedDescriptors received_;   ///< with the present request
+  std::size_t held_ = 0;           ///< of them, how many count for the server's limit
+  std::vector<Fd> out_descriptors_;  ///< go with the byte of `out_` at `out_descriptors_at_`
+  std::size_t out_descriptors_at_ = 0;
+  Fd target_;                     ///< where the answer goes, if not to the caller
+  bool target_is_socket_ = false;
+  std::unique_ptr<Readiness> target_watch_;
+  bool handing_over_ = false;
+  bool released_ = false;  ///< somebody else answers
 
   Phase phase_ = Phase::idle;
   Clock::time_point deadline_ = Clock::time_point::max();
@@ -125,6 +161,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t head_size_ = 0;  ///< 0 while the head is incomplete
   Refusal refused_;            ///< waits for the end of the body
   Route route_;
+  std::optional<RouteTo> routed_;  ///< what a router said; `route_` points into it
   ReplyStyle style_;
   std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
   std::optional<Request> request_;
@@ -188,7 +225,7 @@ inline void Connection::enter(Phase phase, Clock::time_point deadline) {
 inline Connection::Next Connection::advance() {
   for (;;) {
     if (phase_ == Phase::closed || close_after_) return Next::close;
-    if (out_.size() - sent_ >= flush_threshold) return Next::write;
+    if (out_.size() - sent_ >= flush_threshold || !out_descriptors_.empty()) return Next::write;
     const Next next = head_size_ == 0 ? at_head() : at_body();
     // After a plain handler has answered, the next request may be here already, and its answer can leave with this one.
     if (next != Next::go_on) return next;
@@ -264,16 +301,28 @@ inline void Connection::make_room() {
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());
+  const bool authenticated = route_.authenticated;
   route_ = find_route(head_parser_.head(), server_->token, server_->prefix());
+  route_.authenticated = authenticated;
+  if (routed_) route_.method = routed_->method;
 }
 
 // If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
 inline Task<void> Connection::fill() {
   make_room();
   asio::error_code error;
-  const std::size_t n = co_await socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_),
-                                                         asio::redirect_error(asio::use_awaitable, error));
-  end_ += n;
+  if (peer_.over_unix_socket) {
+    co_await socket_.async_wait(StreamSocket::wait_read, asio::redirect_error(asio::use_awaitable, error));
+    if (!error) {
+      const ssize_t n = receive_on_unix_socket(in_.data() + end_, in_.size() - end_);
+      if (n > 0) end_ += static_cast<std::size_t>(n);
+      if (n == 0) error = asio::error::eof;
+      if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
+    }
+  } else {
+    end_ += co_await socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_),
+                                             asio::redirect_error(asio::use_awaitable, error));
+  }
   if (error == asio::error::eof) {
     end_of_input_ = true;
   } else if (error && !timed_out_) {
@@ -283,14 +332,16 @@ inline Task<void> Connection::fill() {
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
 inline bool Connection::send_now() {
+  if (target_ && !target_is_socket_) return out_.empty();
   while (sent_ < out_.size() && phase_ != Phase::closed) {
-    const ssize_t n = send_some(socket_.native_handle(), std::string_view(out_).substr(sent_));
+    const ssize_t n = send_part(std::string_view(out_).substr(sent_));
     if (n < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
       close();
       break;
     }
     sent_ += static_cast<std::size_t>(n);
+    total_sent_ += static_cast<std::uint64_t>(n);
   }
   sent_ = 0;
   out_.clear();
@@ -304,9 +355,13 @@ inline Task<void> Connection::flush() {
   const Clock::time_point deadline = deadline_;
   while (phase_ != Phase::closed) {
     enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
-    asio::error_code error;
-    co_await socket_.async_wait(Socket::wait_write, asio::redirect_error(asio::use_awaitable, error));
-    if (error) close();
+    if (target_) {
+      co_await flush_to_target();
+    } else {
+      asio::error_code error;
+      co_await socket_.async_wait(StreamSocket::wait_write, asio::redirect_error(asio::use_awaitable, error));
+      if (error) close();
+    }
     if (send_now()) break;
   }
   if (phase_ != Phase::closed)
@@ -316,9 +371,10 @@ inline Task<void> Connection::flush() {
 /// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
 /// make the kernel drop what it has not received yet (RFC 9112 9.6).
 inline Task<void> Connection::linger() {
-  if (phase_ == Phase::closed || end_of_input_) co_return;
+  // Others may go on with a connection that was passed on: it must not be shut down.
+  if (phase_ == Phase::closed || end_of_input_ || target_ || released_) co_return;
   asio::error_code error;
-  socket_.shutdown(Socket::shutdown_send, error);
+  socket_.shutdown(StreamSocket::shutdown_send, error);
   enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
   in_.resize(smallest_buffer);
   for (std::size_t dropped = 0; dropped < server_->limits.linger_bytes && phase_ != Phase::closed;) {
@@ -343,7 +399,7 @@ inline void Connection::expire(Clock::time_point now) {
     }
     case Phase::streaming:
     case Phase::handling:
-      if (writer_ != nullptr && !writer_->head_written()) {
+      if (writer_ != nullptr && !writer_->head_written() && !handing_over_) {
         writer_->write_head_early();
         send_now();
       }
@@ -371,6 +427,10 @@ inline void Connection::close() {
   phase_ = Phase::closed;
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
+  drop_descriptors();
+  out_descriptors_.clear();
+  target_watch_.reset();
+  target_.reset();
   asio::error_code ignored;
   socket_.close(ignored);
   // Ends what a handler awaits, here or deeper down.

@@ -4,8 +4,13 @@
 
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -30,19 +35,26 @@ concept IsArg = std::is_same_v<A, Arg>;
 template <class F>
 concept MemberFunction = std::is_member_function_pointer_v<F>;
 
-/// A member function with its object, as a handler.
-template <class Object, class Function>
-struct BoundMember {
-  Object* object;
-  Function function;
+// The frames share the callable, with its captures.
+template <class F>
+Task<void> run_hook(std::shared_ptr<F> hook) {
+  co_await (*hook)();
+}
+template <class F>
+Task<void> run_plain_hook(std::shared_ptr<F> hook) {
+  (*hook)();
+  co_return;
+}
 
-  template <class... A>
-  decltype(auto) operator()(A&&... arguments) const {
-    return (object->*function)(std::forward<A>(arguments)...);
+/// A hook as a coroutine, whether it is one or a plain function.
+template <class F>
+std::function<Task<void>()> as_task(F hook) {
+  if constexpr (is_task<std::invoke_result_t<F&>>) {
+    return [hook = std::make_shared<F>(std::move(hook))]() -> Task<void> { return run_hook(hook); };
+  } else {
+    return [hook = std::make_shared<F>(std::move(hook))]() -> Task<void> { return run_plain_hook(hook); };
   }
-};
-template <class Object, class Function>
-struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
+}
 
 }  // namespace detail
 
@@ -127,11 +139,39 @@ class Kitten {
     return *this;
   }
 
-  /// Called when the service is asked to stop, while its files still exist. What it throws is logged.
-  Kitten& on_shutdown(std::function<void()> hook) {
-    shutdown_hook_ = std::move(hook);
+  /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
+  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
+  template <class F>
+  Kitten& on_start(F hook) {
+    start_hook_ = detail::as_task(std::move(hook));
     return *this;
   }
+  /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
+  /// Task that takes longer than Limits::shutdown_timeout is cancelled.
+  template <class F>
+  Kitten& on_shutdown(F hook) {
+    shutdown_hook_ = detail::as_task(std::move(hook));
+    return *this;
+  }
+
+  /// Decides who counts as authenticated, for each request once its head is there: a function from `const kt::Request&`
+  /// to bool, in which `authenticated()` tells whether the caller knew the token. Arguments are not there yet. To throw
+  /// is to refuse.
+  Kitten& authenticator(std::function<bool(const Request&)> function) {
+    server_->authenticator = std::move(function);
+    return *this;
+  }
+  /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the usual
+  /// ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call the
+  /// method is decided as always.
+  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
+    server_->router = std::move(function);
+    return *this;
+  }
+  /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own. Takes
+  /// the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
+  /// connected stream socket, Error (503) when there are too many.
+  void serve_connection(Socket connection) { server_->adopt(std::move(connection)); }
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
   /// does the library print, handle signals, or start processes.
@@ -185,13 +225,18 @@ class Kitten {
   void open();
   void serve();
   void shut_down();
+  Task<void> stop_in_order();
+  Task<void> until_stopped();
 
   // Destroyed in reverse order: the server's timers before the loop they belong to.
   asio::io_context loop_{1};
   std::shared_ptr<detail::Server> server_;
   detail::ConfigHooks hooks_;
-  std::function<void()> shutdown_hook_;
-  std::function<void()> on_quit_;
+  std::function<Task<void>()> start_hook_;
+  std::function<Task<void>()> shutdown_hook_;
+  asio::steady_timer stopped_{loop_};  ///< cancelled when the files have gone
+  asio::cancellation_signal cancel_shutdown_hook_;
+  bool stopping_ = false;
   std::mutex thread_mutex_;
   std::thread thread_;
   std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
@@ -204,16 +249,8 @@ inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string
   server_->settings.worker_name = std::move(worker_name);
   server_->description = std::move(description);
   server_->stopped = [this] { loop_.stop(); };
-  on_quit_ = [this] {
-    if (!shutdown_hook_) return;
-    try {
-      shutdown_hook_();
-    } catch (const std::exception& error) {
-      server_->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
-    }
-  };
   detail::add_builtin_options(server_->options, server_->settings);
-  detail::add_builtin_methods(*server_, hooks_, on_quit_);
+  detail::add_builtin_methods(*server_, hooks_, [this] { return until_stopped(); });
 }
 
 inline Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
@@ -232,7 +269,24 @@ inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool
 inline void Kitten::open() {
   ++runs_;
   loop_.restart();
-  server_->start();
+  stopping_ = false;
+  server_->open();
+  if (start_hook_) {
+    std::exception_ptr thrown;
+    bool done = false;
+    asio::co_spawn(loop_, start_hook_(), [&](const std::exception_ptr& error) {
+      thrown = error;
+      done = true;
+    });
+    while (!done) loop_.run_one();
+    try {
+      if (thrown) std::rethrow_exception(thrown);
+    } catch (const std::exception& error) {
+      server_->abandon();
+      throw StartError(std::string("on_start: ") + error.what());
+    }
+  }
+  server_->announce();
   serving_ = true;
 }
 
@@ -264,9 +318,43 @@ inline void Kitten::start_thread() {
 
 /// On the service's thread.
 inline void Kitten::shut_down() {
-  if (!server_->running()) return;
-  on_quit_();
+  if (!server_->running() || std::exchange(stopping_, true)) return;
+  stopped_.expires_at(asio::steady_timer::time_point::max());
+  asio::co_spawn(loop_, stop_in_order(), [](const std::exception_ptr&) {});
+}
+
+inline Task<void> Kitten::stop_in_order() {
+  if (shutdown_hook_) {
+    // Shared, for a hook that does not end when it is cancelled is left behind.
+    const auto limit = std::make_shared<asio::steady_timer>(loop_, server_->limits.shutdown_timeout);
+    const auto done = std::make_shared<bool>(false);
+    auto ended = [limit, done, server = server_](const std::exception_ptr& thrown) {
+      *done = true;
+      limit->cancel();
+      try {
+        if (thrown) std::rethrow_exception(thrown);
+      } catch (const std::exception& error) {
+        server->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
+      }
+    };
+    asio::co_spawn(loop_, shutdown_hook_(), asio::bind_cancellation_slot(cancel_shutdown_hook_.slot(), ended));
+    asio::error_code error;
+    if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    if (!*done) {
+      limit->expires_after(server_->limits.drain_timeout);
+      cancel_shutdown_hook_.emit(asio::cancellation_type::terminal);
+      if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    }
+  }
   server_->stop();
+  stopped_.cancel();
+}
+
+/// For the method that stops the service: its answer leaves when the files have gone.
+inline Task<void> Kitten::until_stopped() {
+  shut_down();
+  asio::error_code error;
+  if (stopping_ && server_->running()) co_await stopped_.async_wait(asio::redirect_error(asio::use_awaitable, error));
 }
 
 inline void Kitten::stop() {

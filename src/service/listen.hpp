@@ -74,25 +74,41 @@ inline void Server::open_files_and_listeners() {
   if (local) listen_on(std::move(local), true);
 
   if (!prefix_.empty()) url += "/" + prefix_;
-  url += "/" + token.text();
-  // Last of all: whoever can read it finds a service that answers.
-  url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), url));
+  full_url_ = url + "/" + token.text();
 }
 
-inline void Server::start() {
-  if (state_ == State::running || state_ == State::stopping) return;
+inline void Server::open() {
+  if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   apply_settings();
   choose_token();
   try {
     open_files_and_listeners();
   } catch (...) {
-    close_listeners();
-    url_.remove();
-    socket_.remove();
-    lock_.release();
+    abandon();
+    throw;
+  }
+  state_ = State::open;
+}
+
+inline void Server::abandon() {
+  close_listeners();
+  url_.remove();
+  socket_.remove();
+  lock_.release();
+  state_ = State::fresh;
+}
+
+inline void Server::announce() {
+  if (state_ != State::open) return;
+  try {
+    // Whoever can read it finds a service that answers.
+    url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), full_url_));
+  } catch (...) {
+    abandon();
     throw;
   }
   state_ = State::running;
+  for (const std::shared_ptr<Listener>& listener : listeners_) accept_later(listener);
   log.write(LogLevel::info,
             "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
@@ -101,8 +117,7 @@ inline void Server::listen_on(Fd descriptor, bool over_unix_socket) {
   auto listener = std::make_shared<Listener>(executor, over_unix_socket);
   listener->socket.assign(descriptor.get());
   descriptor.release();
-  listeners_.push_back(listener);
-  accept_later(listener);
+  listeners_.push_back(std::move(listener));
 }
 
 inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
@@ -165,13 +180,14 @@ inline bool Server::make_room() {
   return oldest != nullptr;
 }
 
-inline void Server::admit(Fd descriptor, bool over_unix_socket) {
+/// False if the connection was turned away.
+inline bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (connections_.size() >= limits.connections && !make_room()) {
     std::string suffix;
     if (log.admit("limit", suffix))
       log.write(LogLevel::warning,
                 "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
-    return;
+    return false;
   }
   Peer peer;
   peer.over_unix_socket = over_unix_socket;
@@ -184,7 +200,7 @@ inline void Server::admit(Fd descriptor, bool over_unix_socket) {
       if (log.admit("peer-uid", suffix))
         log.write(LogLevel::warning,
                   "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
-      return;
+      return false;
     }
   } else {
     peer.address = socket_name(descriptor.get(), true);
@@ -192,6 +208,23 @@ inline void Server::admit(Fd descriptor, bool over_unix_socket) {
     ::setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   Connection::start(shared_from_this(), std::move(descriptor), std::move(peer));
+  return true;
+}
+
+inline void Server::adopt(Fd descriptor) {
+  FileInfo info{};
+  int type = 0;
+  socklen_t size = sizeof type;
+  sockaddr_storage name{};
+  socklen_t name_size = sizeof name;
+  if (::fstat(descriptor.get(), &info) != 0 || !S_ISSOCK(info.st_mode) ||
+      ::getsockopt(descriptor.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
+      ::getpeername(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &name_size) != 0) {
+    throw InvalidArgument("not a connected stream socket");
+  }
+  if (state_ != State::running) throw Error(503, "the service is not running");
+  ::fcntl(descriptor.get(), F_SETFL, ::fcntl(descriptor.get(), F_GETFL) | O_NONBLOCK);
+  if (!admit(std::move(descriptor), name.ss_family == AF_UNIX)) throw Error(503, "the connection was turned away");
 }
 
 inline void Server::look_at(Clock::time_point when) {

@@ -20,6 +20,7 @@
 #include "request.hpp"
 #include "result.hpp"
 #include "signature.hpp"
+#include "transfer.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -99,6 +100,10 @@ class ItemStream {
   virtual json item() const = 0;
   /// After Step::item: the item if it is a document.
   virtual const Result* document() const { return nullptr; }
+  /// After Step::item: the item if it is a part of a whole answer.
+  virtual const RawReply* raw() const { return nullptr; }
+  /// True if the items are kt::RawReply.
+  virtual bool is_raw_stream() const = 0;
   /// True if the items are kt::Event.
   virtual bool is_event_stream() const = 0;
   /// True if the items are kt::Result: the content type is not known before the first one.
@@ -107,6 +112,8 @@ class ItemStream {
 
 template <class T>
 class GeneratorStream final : public ItemStream {
+  static_assert(!holds_descriptors<T>, "kettlingar: open descriptors can be results, but not items of a stream");
+
  public:
   explicit GeneratorStream(Generator<T> items) : items_(std::move(items)) {}
 
@@ -124,7 +131,7 @@ class GeneratorStream final : public ItemStream {
   Task<void> take_pending() override { return items_.take_pending(); }
 
   CodecError encode_item(Format format, std::string& out) const override {
-    if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result>) {
+    if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result> || std::is_same_v<T, RawReply>) {
       return encode(item(), format, out);
     } else {
       return encode_result(items_.item(), format, out);
@@ -135,6 +142,8 @@ class GeneratorStream final : public ItemStream {
       return items_.item().fields;
     } else if constexpr (std::is_same_v<T, Result>) {
       return json(items_.item().data);
+    } else if constexpr (std::is_same_v<T, RawReply>) {
+      return bytes(items_.item().bytes);
     } else {
       return to_json_value(items_.item());
     }
@@ -146,6 +155,14 @@ class GeneratorStream final : public ItemStream {
       return nullptr;
     }
   }
+  const RawReply* raw() const override {
+    if constexpr (std::is_same_v<T, RawReply>) {
+      return &items_.item();
+    } else {
+      return nullptr;
+    }
+  }
+  bool is_raw_stream() const override { return std::is_same_v<T, RawReply>; }
   bool is_event_stream() const override { return std::is_same_v<T, Event>; }
   bool is_document_stream() const override { return std::is_same_v<T, Result>; }
 
@@ -158,6 +175,7 @@ struct Parameter {
   std::string name;
   std::string type;  ///< empty: any
   std::optional<json> fallback;
+  bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
 
   bool required() const noexcept { return !fallback; }
 };
@@ -173,13 +191,22 @@ struct Call {
   template <class T>
   T take(std::size_t i) {
     current = i;
-    return from_json<T>(*slots[i]);
+    if constexpr (holds_descriptors<T>) {
+      return take_value<T>(*slots[i], claimed[i]);
+    } else {
+      return from_json<T>(*slots[i]);
+    }
   }
 
   template <class T>
-  void finish(const T& value) {
-    if constexpr (std::is_same_v<T, Result>) {
-      document = value;
+  void finish(T&& value) {
+    using Value = std::remove_cvref_t<T>;
+    if constexpr (std::is_same_v<Value, Result>) {
+      document = std::forward<T>(value);
+    } else if constexpr (std::is_same_v<Value, RawReply>) {
+      raw = std::forward<T>(value);
+    } else if constexpr (holds_descriptors<Value>) {
+      codec_error = encode(put_result(std::forward<T>(value), descriptors), format, body);
     } else {
       codec_error = encode_result(value, format, body);
     }
@@ -188,10 +215,13 @@ struct Call {
   Request& request;
   Format format;
   std::vector<const json*> slots;  ///< one for each parameter; points into the arguments, or to a default
+  std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
   std::size_t current = 0;         ///< the argument being converted, for the error text
   std::string body;                ///< the encoded result
+  std::vector<Fd> descriptors;     ///< of the result, to be sent with it
   CodecError codec_error;          ///< why the result could not be encoded
   std::optional<Result> document;
+  std::optional<RawReply> raw;
   std::unique_ptr<ItemStream> stream;
   Task<void> pending;
 };
@@ -204,7 +234,7 @@ Task<void> finish_later(Task<T> task, Call* call) {
     call->finish(json(nullptr));
   } else {
     T value = co_await std::move(task);
-    call->finish(value);
+    call->finish(std::move(value));
   }
 }
 
@@ -226,6 +256,11 @@ class Method {
   bool is_builtin() const noexcept { return is_builtin_; }
   bool post_only() const noexcept { return post_only_; }
   bool takes_anything() const noexcept { return takes_anything_; }
+  /// True if the handler gets the kt::Request, and with it the connection of its caller.
+  bool takes_request() const noexcept { return takes_request_; }
+  /// True if the handler is that function, or that member function: `function` points to one of the type that `tag`,
+  /// the address of its function_tag, stands for.
+  virtual bool is_function(const void*, const void*) const { return false; }
 
   void set_public(bool value) noexcept { is_public_ = value; }
   /// One of the library's own: cannot be replaced. `post_only` ones change the state of the service.
@@ -246,10 +281,11 @@ class Method {
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
-  void describe_as(std::vector<Parameter> parameters, std::string returns, bool streams);
+  void describe_as(std::vector<Parameter> parameters, std::string returns, bool streams, bool takes_request = false);
 
  private:
   void bind(Call& call) const;
+  void claim_descriptors(Call& call) const;
   std::string describe(const BadValue& bad, const Parameter& parameter) const;
   std::size_t index_of(std::string_view parameter) const;
 
@@ -262,7 +298,31 @@ class Method {
   bool is_builtin_ = false;
   bool post_only_ = false;
   bool takes_anything_ = false;
+  bool takes_request_ = false;
 };
+
+/// Its address stands for the type F where there may be no RTTI.
+template <class F>
+inline constexpr char function_tag = 0;
+
+/// A member function with its object, as a handler.
+template <class Object, class Function>
+struct BoundMember {
+  Object* object;
+  Function function;
+
+  template <class... A>
+  decltype(auto) operator()(A&&... arguments) const {
+    return (object->*function)(std::forward<A>(arguments)...);
+  }
+};
+template <class Object, class Function>
+struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
+
+template <class F>
+inline constexpr bool is_bound_member = false;
+template <class Object, class Function>
+inline constexpr bool is_bound_member<BoundMember<Object, Function>> = true;
 
 template <class F, class Types>
 class Handler;
@@ -280,8 +340,20 @@ class Handler<F, std::tuple<P...>> final : public Method {
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
     std::vector<Parameter> parameters;
     const std::vector<std::string> types{type_name<Stored<P>>()...};
-    for (std::size_t i = 0; i < sizeof...(P); ++i) parameters.push_back({args[i].name(), types[i], args[i].fallback()});
-    describe_as(std::move(parameters), returned(), is_generator<Return>);
+    const std::vector<bool> descriptors{holds_descriptors<Stored<P>>...};
+    for (std::size_t i = 0; i < sizeof...(P); ++i)
+      parameters.push_back({args[i].name(), types[i], args[i].fallback(), descriptors[i]});
+    describe_as(std::move(parameters), returned(), is_generator<Return>, takes_request);
+  }
+  bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
+    if constexpr (is_bound_member<F>) {
+      using Function = decltype(function_.function);
+      return tag == &function_tag<Function> && *static_cast<const Function*>(function) == function_.function;
+    } else if constexpr (std::is_pointer_v<F>) {
+      return tag == &function_tag<F> && *static_cast<const F*>(function) == function_;
+    } else {
+      return false;
+    }
   }
 
  protected:
@@ -302,7 +374,8 @@ class Handler<F, std::tuple<P...>> final : public Method {
   template <class T>
   static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
     current = i;
-    if (fallback != nullptr) static_cast<void>(from_json<T>(*fallback));
+    DescriptorQueue none;
+    if (fallback != nullptr) static_cast<void>(take_value<T>(*fallback, none));
   }
   template <std::size_t... i>
   void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
@@ -367,7 +440,9 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
   return nullptr;
 }
 
-inline void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams) {
+inline void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+                                bool takes_request) {
+  takes_request_ = takes_request;
   parameters_ = std::move(parameters);
   returns_ = std::move(returns);
   streams_ = streams;

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,14 +16,17 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// All methods of a service, private, public and built in.
+/// All methods of a service, private, public and built in. From any thread: methods can be added while it runs.
 class Registry {
  public:
   /// Adds a method, or replaces one of that name. Throws std::invalid_argument for unusable names, and for the names of
   /// built-in methods.
   void add(std::shared_ptr<Method> method);
   /// Answers whatever is unknown.
-  void set_fallback(std::shared_ptr<Method> method) { fallback_ = std::move(method); }
+  void set_fallback(std::shared_ptr<Method> method) {
+    const std::lock_guard lock(mutex_);
+    fallback_ = std::move(method);
+  }
 
   /// The method to call: strangers only find public ones. Null if there is none.
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
@@ -31,10 +35,13 @@ class Registry {
   /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
   /// `web_root`.
   std::vector<std::string> names(bool listed_only) const;
+  /// All of them, as they are now.
+  std::vector<std::shared_ptr<const Method>> all() const;
   /// The `methods` table of `ping`; with `docs` each entry has its help.
   json table(bool docs) const;
 
  private:
+  mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Method>, std::less<>> methods_;
   std::shared_ptr<Method> fallback_;
 };
@@ -142,6 +149,7 @@ inline void Registry::add(std::shared_ptr<Method> method) {
                                 "' cannot be the name of a method: use letters, digits, _ - and .");
   }
   method->check();
+  const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && found->second->is_builtin()) {
     throw std::invalid_argument("kettlingar: '" + name + "' is a built-in method");
@@ -150,6 +158,7 @@ inline void Registry::add(std::shared_ptr<Method> method) {
 }
 
 inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
+  const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && (authenticated || found->second->is_public())) return found->second;
   if (found == methods_.end() && fallback_ && (authenticated || fallback_->is_public())) return fallback_;
@@ -157,11 +166,13 @@ inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool 
 }
 
 inline std::shared_ptr<const Method> Registry::named(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   return found == methods_.end() ? nullptr : found->second;
 }
 
 inline std::vector<std::string> Registry::names(bool listed_only) const {
+  const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
     if (!listed_only || (!method->is_builtin() && name != "web_root")) names.push_back(name);
@@ -169,7 +180,15 @@ inline std::vector<std::string> Registry::names(bool listed_only) const {
   return names;
 }
 
+inline std::vector<std::shared_ptr<const Method>> Registry::all() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<const Method>> all;
+  for (const auto& [name, method] : methods_) all.push_back(method);
+  return all;
+}
+
 inline json Registry::table(bool docs) const {
+  const std::lock_guard lock(mutex_);
   json table = json::object();
   for (const auto& [name, method] : methods_) {
     if (hidden_from_clients(name)) continue;

@@ -24,6 +24,7 @@ struct ReplyStyle {
   bool http_1_0 = false;
   bool keep_alive = false;
   bool without_body = false;  ///< HEAD
+  bool continued = false;     ///< another service has begun this answer, as a stream: no head, chunks only
 
   ConnectionHeader connection() const noexcept {
     if (!keep_alive) return ConnectionHeader::close;
@@ -84,6 +85,12 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
 /// head.
 inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
                          std::string_view body, std::span<const HeaderField> extra = {}) {
+  if (style.continued) {
+    // An error is the last item then, and the missing end mark tells that it is one.
+    append_chunk(out, body);
+    if (status < 400) append_last_chunk(out);
+    return true;
+  }
   ResponseHeadOptions head;
   head.status = status;
   head.content_type = type;

@@ -104,6 +104,12 @@ class Request {
   bool cancelled_ = false;
 };
 
+/// What a router finds: a method, and arguments that it has taken from the path.
+struct RouteTo {
+  std::string method;
+  json arguments = json::object();
+};
+
 /// The library's own way to fill in a Request; not for users.
 class ConnectionAccess {
  public:

@@ -40,6 +40,24 @@ inline bool Connection::foreign_browser() const {
   return !http::same_word(origin.substr(7), std::string(host));
 }
 
+/// Who calls what, by the usual rules and those of the program.
+inline void Connection::find_method() {
+  const RequestHead& head = head_parser_.head();
+  route_ = find_route(head, server_->token, server_->prefix());
+  if (!server_->authenticator && !server_->router) return;
+  Request request(head, peer_, *this, server_->executor);
+  try {
+    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
+    if (server_->authenticator) route_.authenticated = server_->authenticator(request);
+    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
+    if (server_->router) routed_ = server_->router(request);
+    if (routed_) route_.method = routed_->method;
+  } catch (const std::exception& error) {
+    server_->log.write(LogLevel::error, std::string("internal: authenticator or router: ") + log_escaped(error.what()));
+    route_ = Route{};
+  }
+}
+
 /// Whether this request is refused whatever its body says. Finds route and method.
 inline Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
@@ -50,7 +68,7 @@ inline Connection::Refusal Connection::refusal() {
   if (head.method == "OPTIONS") return {204, "ok"};
   if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") return {501, "bad-line"};
 
-  route_ = find_route(head, server_->token, server_->prefix());
+  find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
@@ -72,6 +90,12 @@ inline void Connection::begin_body() {
   enter(Phase::body, request_start_ + server_->limits.body_timeout);
 
   refused_ = refusal();
+  if (route_.authenticated) {
+    hold_descriptors(0);
+  } else if (!received_.owned.empty()) {
+    drop_descriptors();
+    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+  }
   const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
@@ -120,21 +144,29 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
 inline void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
   enter(Phase::handling, Clock::time_point::max());
-  request_.emplace(head_parser_.head(), peer_, socket_.native_handle(), server_->executor);
+  answer_began_ = total_sent_ + out_.size() - sent_;
+  request_.emplace(head_parser_.head(), peer_, *this, server_->executor);
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
+  request_->descriptors() = std::move(received_.owned);
+  received_ = {};
+  json& arguments = ConnectionAccess::arguments(*request_);
   ErrorReply reply;
-  if (!decode_arguments(ConnectionAccess::arguments(*request_), reply)) {
+  if (!decode_arguments(arguments, reply)) {
     const std::size_t before = out_.size();
     const int status = append_error(out_, style_, reply);
     log_request(status, "bad-body", out_.size() - before);
     return end_request();
   }
+  if (routed_) arguments.update(routed_->arguments);
   call_.emplace(*request_, style_.format);
   try {
+    if (!answer_elsewhere(arguments)) return close();
     method_->invoke(*call_);
     if (call_->stream || call_->pending.valid()) return;
+    if (released_) return end_released({});
     answer_call();
   } catch (...) {
+    if (released_) return end_released(std::current_exception());
     answer_error(std::current_exception());
   }
   end_request();
@@ -151,7 +183,20 @@ inline void Connection::answer_call() {
     }
     return log_request(document.status, "ok", out_.size() - before);
   }
+  if (call_->raw) {
+    out_ += call_->raw->bytes;
+    style_.keep_alive = false;
+    return log_request(200, "raw", call_->raw->bytes.size());
+  }
   if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
+  if (!call_->descriptors.empty()) {
+    if (!peer_.over_unix_socket || target_) throw Error(500, "Cannot send file descriptors over TCP");
+    if (call_->descriptors.size() > server_->limits.descriptors) {
+      throw Error(500, "at most " + std::to_string(server_->limits.descriptors) + " descriptors fit into an answer");
+    }
+    out_descriptors_ = std::move(call_->descriptors);
+    out_descriptors_at_ = out_.size();
+  }
   append_reply(out_, style_, 200, style_.content_type(), call_->body);
   log_request(200, "ok", out_.size() - before);
 }
@@ -232,6 +277,8 @@ inline void Connection::end_request() {
   request_.reset();
   method_.reset();
   route_ = Route{};
+  routed_.reset();
+  handing_over_ = false;
   if (phase_ != Phase::closed) phase_ = Phase::handling;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/result.hpp: results that are more than a value: documents with a MIME type, and events.
+// service/result.hpp: results that are more than a value: documents with a MIME type, events, whole answers.
 #pragma once
 
 #include <string>
@@ -24,6 +24,12 @@ inline Result text(std::string_view data) { return Result{"text/plain", std::str
 
 /// `text/html` in UTF-8.
 inline Result html(std::string_view data) { return Result{"text/html; charset=utf-8", std::string(data)}; }
+
+/// A whole HTTP answer, status line and head included, which is sent as it is; the connection is closed behind it. As
+/// the items of a generator: its parts. Nothing is checked: for what the library does not know how to say.
+struct RawReply {
+  std::string bytes;
+};
 
 /// One server-sent event, as the item of a `Generator<kt::Event>`: the stream is then `text/event-stream` whoever asks.
 /// Any other generator becomes one for callers that ask with `Accept: text/event-stream`, as browsers' EventSource

@@ -21,6 +21,7 @@
 #include "../os/state.hpp"
 #include "auth.hpp"
 #include "registry.hpp"
+#include "request.hpp"
 #include "settings.hpp"
 
 namespace kettlingar {
@@ -43,9 +44,13 @@ class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop) : executor(std::move(loop)), sweep_timer_(executor) {}
 
-  /// Listens and announces itself, the url file last of all. Throws StartError or InvalidArgument and leaves nothing
+  /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
-  void start();
+  void open();
+  /// After open(): serves and says where, the url file last of all. Throws StartError and leaves nothing behind then.
+  void announce();
+  /// After open(), instead of announce(): gives everything back.
+  void abandon();
   /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped`
   /// follows.
   void stop();
@@ -64,6 +69,9 @@ class Server : public std::enable_shared_from_this<Server> {
   /// What all paths start with, without slashes at its ends, as of the start.
   const std::string& prefix() const noexcept { return prefix_; }
 
+  /// Serves a connection that was accepted elsewhere.
+  void adopt(Fd descriptor);
+
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
   void leave(Connection& connection);
@@ -79,10 +87,15 @@ class Server : public std::enable_shared_from_this<Server> {
   Registry methods;
   Token token;
   std::string description;
+  /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
+  std::function<bool(const Request&)> authenticator;
+  /// Finds the method for a path; nothing leaves that to the usual rules.
+  std::function<std::optional<RouteTo>(const Request&)> router;
+  std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
   std::function<void()> stopped;  ///< called once, when the last connection has gone
 
  private:
-  enum class State { fresh, running, stopping, stopped };
+  enum class State { fresh, open, running, stopping, stopped };
   struct Listener {
     Listener(const asio::any_io_executor& loop, bool for_unix_socket)
         : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
@@ -98,7 +111,7 @@ class Server : public std::enable_shared_from_this<Server> {
   void accept_batch(const std::shared_ptr<Listener>& listener);
   void close_listeners();
   bool make_room();
-  void admit(Fd descriptor, bool over_unix_socket);
+  bool admit(Fd descriptor, bool over_unix_socket);
   void out_of_descriptors(int listener);
   void sweep();
   void finish_if_empty();
@@ -108,6 +121,7 @@ class Server : public std::enable_shared_from_this<Server> {
   OwnedFile socket_;
   OwnedFile url_;
   std::string prefix_;
+  std::string full_url_;  ///< what the url file says
   std::string tcp_url_;
   std::string socket_path_;
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away

@@ -24,6 +24,8 @@ class StreamWriter {
       : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
     if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
     if (stream.is_document_stream()) kind_ = Kind::documents;
+    if (stream.is_raw_stream()) kind_ = Kind::raw;
+    head_written_ = style_.continued;
     // The end of an HTTP/1.0 stream is the end of its connection.
     if (style_.http_1_0) style_.keep_alive = false;
   }
@@ -36,7 +38,7 @@ class StreamWriter {
 
   /// The head, before there is an item. Does nothing for documents, whose first one says what they are.
   void write_head_early() {
-    if (kind_ != Kind::documents) write_head();
+    if (kind_ != Kind::documents && kind_ != Kind::raw) write_head();
   }
   /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
   bool write_item(const ItemStream& stream);
@@ -48,7 +50,7 @@ class StreamWriter {
   std::string fail(const std::exception_ptr& thrown);
 
  private:
-  enum class Kind { values, events, documents };
+  enum class Kind { values, events, documents, raw };
 
   void write_head();
   bool open(std::string_view content_type);
@@ -117,6 +119,7 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
     case Kind::events:
       return append_event(stream.item(), out_);
     case Kind::documents:
+    case Kind::raw:
       break;
   }
   const Result* document = stream.document();
@@ -127,6 +130,13 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
 }
 
 inline bool StreamWriter::write_item(const ItemStream& stream) {
+  if (kind_ == Kind::raw) {
+    out_ += stream.raw()->bytes;
+    head_written_ = true;
+    style_.keep_alive = false;
+    ++items_;
+    return true;
+  }
   if (!head_written_) {
     if (answered_instead(stream)) return false;
     first_item(stream);
@@ -147,6 +157,7 @@ inline bool StreamWriter::write_item(const ItemStream& stream) {
 }
 
 inline void StreamWriter::finish() {
+  if (kind_ == Kind::raw && head_written_) return;
   write_head();
   if (!style_.http_1_0) append_last_chunk(out_);
 }
@@ -172,7 +183,8 @@ inline void StreamWriter::fail_with(const ErrorReply& reply) {
       break;
     }
     case Kind::documents:
-      break;  // nothing that readers of raw data could tell from data
+    case Kind::raw:
+      return;  // nothing that readers of raw data could tell from data
   }
   if (style_.http_1_0) {
     out_ += bytes;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 
 #include "../base/json.hpp"
 #include "../base/limits.hpp"
+#include "ext.hpp"
 #include "text.hpp"
 
 namespace kettlingar {
@@ -24,6 +26,7 @@ inline namespace v0_1 {
 /// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
 /// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
 ///   but such a string in them is an error.
+/// - Maps with the one key of an ExtType become binary with its code as subtype.
 /// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
 /// - If a key occurs twice, the last value wins, at the place of the first.
 /// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
@@ -42,7 +45,8 @@ enum class JsonStyle {
 /// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
 /// but std::bad_alloc.
 /// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
-///   subtypes are MessagePack ext codes, -128 to 127: `{"__ext__": [code, "base64"]}`, which readers leave as it is.
+///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
+///   which readers leave as it is.
 /// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
 /// - Malformed UTF-8 becomes U+FFFD.
 template <class Json>
@@ -91,6 +95,7 @@ class JsonBuilder {
   }
   bool start(json::value_t type);
   bool unwrap(std::string_view key, const json& value, json& slot);
+  bool unwrap(const ExtType& type, const json& value, json& slot);
   void drop_duplicates(std::size_t count);
 
   std::size_t size_;
@@ -148,6 +153,8 @@ inline bool JsonBuilder::end_object() {
   json& slot = values_[first - 1];
   if (count == 1 && (keys_.back() == "__base64__" || keys_.back() == "__bytes__")) {
     if (!unwrap(keys_.back(), values_.back(), slot)) return false;
+  } else if (const ExtType* type = count == 1 ? find_ext_type(keys_.back()) : nullptr) {
+    if (!unwrap(*type, values_.back(), slot)) return false;
   } else {
     auto& object = *slot.get_ptr<json::object_t*>();
     object.reserve(count);
@@ -166,6 +173,17 @@ inline bool JsonBuilder::unwrap(std::string_view key, const json& value, json& s
   if (!bytes) return fail("bytes in JSON are not base64");
   slot = json::binary(*std::move(bytes));
   return true;
+}
+
+inline bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
+  try {
+    slot = ext(type.code, type.from_json(value));
+    return true;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (...) {
+    return fail("not the JSON form of an ext type");
+  }
 }
 
 /// Among the last `count` keys and values, leave one per key: the last value at the place of the first.
@@ -297,6 +315,21 @@ inline void json_separator(Appender& out, char separator, JsonStyle style) {
   if (style != JsonStyle::compact) out.put(' ');
 }
 
+template <class Json>
+bool write_json(Appender& out, const Json& value, JsonStyle style, int depth);
+
+inline bool json_ext(Appender& out, const ExtType& type, std::string_view content, JsonStyle style, int depth) {
+  json map = json::object();
+  try {
+    map[type.json_key] = type.to_json(content);
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (...) {
+    return out.fail({"bad-body", "an ext value that its type cannot write as JSON", 0});
+  }
+  return write_json(out, map, style, depth);
+}
+
 inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle style, int depth) {
   const std::string_view bytes = chars(binary);
   const bool is_ext = binary.has_subtype();
@@ -307,6 +340,8 @@ inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle s
     }
   }
   if (is_ext && binary.subtype() > 0xFF) return out.fail(bad_ext_code());
+  if (const ExtType* type = is_ext ? find_ext_type(binary.subtype()) : nullptr)
+    return json_ext(out, *type, bytes, style, depth);
   if (depth <= (is_ext ? 1 : 0)) return out.fail(too_deep());
   const bool as_text = !is_ext && style == JsonStyle::terminal && is_utf8(bytes);
   out.put(is_ext ? "{\"__ext__\"" : as_text ? "{\"__bytes__\"" : "{\"__base64__\"");

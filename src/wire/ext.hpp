@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// wire/ext.hpp: types of the program's own that have a MessagePack ext code, and a form in JSON.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../base/json.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// A MessagePack ext value: what a type's to_json() assigns, and its from_json() finds, as binary with a subtype. Works
+/// with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
+template <class Json = json>
+Json ext(std::uint8_t code, std::string_view content) {
+  return Json::binary(Bytes(content.begin(), content.end()), code);
+}
+
+/// What an ext code looks like in JSON, where there are no ext values: `{json_key: to_json(content)}`. Without being
+/// registered, code 2 is `{"__ext__": [2, "base64"]}`.
+struct ExtType {
+  std::uint8_t code = 0;                                     ///< 0 or 2 to 127; 1 is taken by big integers
+  std::string json_key = {};                                 ///< such as `__intset__`; maps with this one key are read back
+  std::function<json(std::string_view content)> to_json = {};
+  std::function<std::string(const json&)> from_json = {};    ///< throws for what it does not know
+};
+
+namespace detail {
+
+inline std::vector<ExtType>& ext_types() {
+  static std::vector<ExtType> types;
+  return types;
+}
+
+/// Null if there is none.
+inline const ExtType* find_ext_type(std::uint64_t code) {
+  for (const ExtType& type : ext_types()) {
+    if (type.code == code) return &type;
+  }
+  return nullptr;
+}
+inline const ExtType* find_ext_type(std::string_view json_key) {
+  for (const ExtType& type : ext_types()) {
+    if (type.json_key == json_key) return &type;
+  }
+  return nullptr;
+}
+
+}  // namespace detail
+
+/// Registers an ext type for the whole program, once, before the first service or client of it runs. Throws
+/// std::invalid_argument if code or key are taken or cannot be used.
+inline void register_ext_type(ExtType type) {
+  const bool usable = type.code != big_integer_ext && type.code <= 127 && type.json_key.starts_with("__") &&
+                      type.json_key != "__ext__" && type.json_key != "__base64__" && type.json_key != "__bytes__" &&
+                      type.to_json && type.from_json;
+  if (!usable || detail::find_ext_type(type.code) || detail::find_ext_type(type.json_key)) {
+    throw std::invalid_argument("kettlingar: ext code " + std::to_string(type.code) + ", key '" + type.json_key +
+                                "': taken, or not usable");
+  }
+  detail::ext_types().push_back(std::move(type));
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
