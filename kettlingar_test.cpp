@@ -15,6 +15,7 @@
 #include <termios.h>
 
 #include <algorithm>
+#include <asio/detached.hpp>
 #include <atomic>
 #include <bit>
 #include <cmath>
@@ -4664,6 +4665,723 @@ TEST_SUITE("service/options") {
     CHECK(six.kitten.url().starts_with("http://[::1]:"));
     kt::detail::Client client(six.kitten.settings(), {.use_unix_socket = false});
     CHECK(client.call("ping", json::object())["pong"] == true);
+  }
+}
+
+// What goes over a unix socket besides bytes.
+void send_with(Wire& wire, std::string_view bytes, const std::vector<int>& descriptors) {
+  std::vector<kt::Fd> owned;
+  for (const int fd : descriptors) owned.emplace_back(fd);
+  CHECK(kt::detail::send_with_descriptors(wire.fd(), bytes, owned) == static_cast<ssize_t>(bytes.size()));
+  for (kt::Fd& fd : owned) fd.release();
+}
+
+// A file that has been written and can be read.
+kt::File file_with(const std::string& path, const std::string& text, const std::string& mode = "rb") {
+  write_file(path, text);
+  return kt::File::open(path, mode);
+}
+
+std::string all_of(const kt::Fd& fd) {
+  std::string text;
+  CHECK(kt::detail::read_all(fd.get(), text, 1 << 20));
+  return text;
+}
+
+struct Pipe {
+  Pipe() {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    reader = kt::Fd(ends[0]);
+    writer = kt::Fd(ends[1]);
+  }
+  kt::Fd reader, writer;
+};
+
+struct SocketPair {
+  SocketPair() {
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    here = kt::Fd(ends[0]);
+    there = kt::Fd(ends[1]);
+  }
+  // Everything until the other end is closed.
+  std::string rest() {
+    std::string text;
+    char block[4096];
+    for (;;) {
+      pollfd entry{here.get(), POLLIN, 0};
+      if (::poll(&entry, 1, static_cast<int>(std::chrono::milliseconds(patience).count())) != 1) {
+        FAIL("nothing received in time");
+        return text;
+      }
+      const ssize_t n = ::recv(here.get(), block, sizeof block, 0);
+      if (n <= 0) return text;
+      text.append(block, static_cast<std::size_t>(n));
+    }
+  }
+  kt::Fd here, there;
+};
+
+TEST_SUITE("os/passing") {
+  TEST_CASE("placeholders are read and written as Python peers do, and nothing else is one") {
+    using kt::detail::parse_placeholder;
+    CHECK(parse_placeholder("_FD_BRE_MAGIC_-rb")->mode == "rb");
+    CHECK(parse_placeholder("_FD_BRE_MAGIC_-rb+")->text() == "_FD_BRE_MAGIC_-rb+");
+    const auto socket = parse_placeholder("_SO_BRE_MAGIC_-2-1-0");
+    CHECK(socket->is_socket);
+    CHECK(socket->text() == "_SO_BRE_MAGIC_-2-1-0");
+    for (const char* bad : {"", "rb", "_FD_BRE_MAGIC_-", "_FD_BRE_MAGIC_-x-y", "_FD_BRE_MAGIC_-rw", "_FD_BRE_MAGIC_-q",
+                            "_SO_BRE_MAGIC_-", "_SO_BRE_MAGIC_-2-1", "_SO_BRE_MAGIC_-2-1-0-0", "_SO_BRE_MAGIC_--1-1-0",
+                            "_SO_BRE_MAGIC_-99999999999-1-0", "_SO_BRE_MAGIC_-2-1-0 ", " _SO_BRE_MAGIC_-2-1-0"}) {
+      CHECK_MESSAGE(!parse_placeholder(bad), bad);
+    }
+  }
+
+  TEST_CASE("a descriptor says itself what it is") {
+    TempDir dir;
+    CHECK(file_with(dir / "f", "text").mode() == "rb");
+    CHECK(kt::File(kt::Fd(::open((dir / "f").c_str(), O_WRONLY))).mode() == "wb");
+    CHECK(kt::File(kt::Fd(::open((dir / "f").c_str(), O_WRONLY | O_APPEND))).mode() == "ab");
+    CHECK(kt::File(kt::Fd(::open((dir / "f").c_str(), O_RDWR))).mode() == "rb+");
+    SocketPair pair;
+    const kt::Socket socket(std::move(pair.here));
+    CHECK(socket.family() == AF_UNIX);
+    CHECK(socket.type() == SOCK_STREAM);
+    CHECK_THROWS_AS(kt::Socket(kt::File::open(dir / "f")), std::system_error);
+    CHECK_THROWS_AS(kt::File::open(dir / "f", "rw"), std::invalid_argument);
+    CHECK_THROWS_AS(kt::File::open(dir / "none"), std::system_error);
+    CHECK((::fcntl(file_with(dir / "f", "").get(), F_GETFD) & FD_CLOEXEC) != 0);
+  }
+
+  TEST_CASE("what has been received is owned, close-on-exec, and cut to what was asked for") {
+    SocketPair pair;
+    Pipe pipe;
+    const int before = open_descriptors();
+    std::vector<kt::Fd> three;
+    for (int i = 0; i < 3; ++i) three.push_back(pipe.reader.duplicate());
+    CHECK(kt::detail::send_with_descriptors(pair.here.get(), "abc", three) == 3);
+    CHECK(kt::detail::send_with_descriptors(pair.here.get(), "def", three) == 3);
+    three.clear();
+    char block[16];
+    kt::detail::ReceivedDescriptors received;
+    CHECK(kt::detail::receive_with_descriptors(pair.there.get(), block, sizeof block, 4, received) == 3);
+    CHECK(received.owned.size() == 3);
+    CHECK_FALSE(received.truncated);
+    for (const kt::Fd& fd : received.owned) CHECK((::fcntl(fd.get(), F_GETFD) & FD_CLOEXEC) != 0);
+    received = {};
+    CHECK(kt::detail::receive_with_descriptors(pair.there.get(), block, sizeof block, 2, received) == 3);
+    CHECK(received.truncated);
+    received = {};
+    CHECK(kt::detail::receive_with_descriptors(pair.there.get(), block, sizeof block, 2, received) == -1);
+    CHECK(errno == EAGAIN);
+    CHECK(open_descriptors() == before);
+  }
+}
+
+TEST_SUITE("service/file_io") {
+  template <class Work>
+  void on_loop(Work work) {
+    asio::io_context loop;
+    std::exception_ptr thrown;
+    asio::co_spawn(loop, work(), [&](const std::exception_ptr& error) { thrown = error; });
+    loop.run();
+    if (thrown) std::rethrow_exception(thrown);
+  }
+
+  TEST_CASE("files, pipes and sockets are read and written, and their flags stay as they were") {
+    TempDir dir;
+    Pipe pipe;
+    SocketPair pair;
+    const kt::File out = kt::File::open(dir / "out", "wb");
+    const kt::File in = file_with(dir / "in", std::string(200'000, 'x'));
+    std::string from_file, from_pipe, from_socket;
+    on_loop([&]() -> kt::Task<> {
+      from_file = co_await kt::async_read_all(in);
+      co_await kt::async_write_all(out, from_file);
+      co_await kt::async_write_all(pipe.writer, "through a pipe");
+      from_pipe = co_await kt::async_read_some(pipe.reader);
+      co_await kt::async_write_all(pair.here, "through a socket");
+      from_socket = co_await kt::async_read_some(pair.there, 7);
+    });
+    CHECK(from_file.size() == 200'000);
+    CHECK(contents(dir / "out") == from_file);
+    CHECK(from_pipe == "through a pipe");
+    CHECK(from_socket == "through");
+    for (const kt::Fd* fd : {&pipe.reader, &pipe.writer, &pair.here, &pair.there})
+      CHECK((::fcntl(fd->get(), F_GETFL) & O_NONBLOCK) == 0);
+  }
+
+  TEST_CASE("waiting for a pipe keeps nobody else waiting, and a gone reader is no signal") {
+    Pipe pipe;
+    std::vector<std::string> order;
+    asio::io_context loop;
+    asio::co_spawn(loop, [&]() -> kt::Task<> { order.push_back(co_await kt::async_read_some(pipe.reader)); },
+                   asio::detached);
+    asio::co_spawn(
+        loop,
+        [&]() -> kt::Task<> {
+          order.push_back("first");
+          co_await kt::async_write_all(pipe.writer, "second");
+        },
+        asio::detached);
+    loop.run();
+    CHECK(order == std::vector<std::string>{"first", "second"});
+    pipe.reader.reset();
+    int code = 0;
+    on_loop([&]() -> kt::Task<> {
+      try {
+        co_await kt::async_write_all(pipe.writer, "x");
+      } catch (const std::system_error& error) {
+        code = error.code().value();
+      }
+    });
+    CHECK(code == EPIPE);
+  }
+
+  TEST_CASE("more than a pipe holds is written as its reader takes it") {
+    Pipe pipe;
+    const std::string much(1'000'000, 'm');
+    std::size_t read = 0;
+    asio::io_context loop;
+    asio::co_spawn(
+        loop,
+        [&]() -> kt::Task<> {
+          co_await kt::async_write_all(pipe.writer, much);
+          pipe.writer.reset();
+        },
+        asio::detached);
+    asio::co_spawn(loop, [&]() -> kt::Task<> { read = (co_await kt::async_read_all(pipe.reader)).size(); },
+                   asio::detached);
+    loop.run();
+    CHECK(read == much.size());
+  }
+
+  TEST_CASE("endless files are cut off, directories and what is closed are errors") {
+    const kt::File zero = kt::File::open("/dev/zero");
+    CHECK_THROWS_AS(on_loop([&]() -> kt::Task<> { co_await kt::async_read_all(zero, 1000); }), kt::InvalidArgument);
+    const kt::Fd folder(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    CHECK_THROWS_AS(on_loop([&]() -> kt::Task<> { co_await kt::async_read_some(folder); }), std::system_error);
+    const kt::Fd none;
+    CHECK_THROWS_AS(on_loop([&]() -> kt::Task<> { co_await kt::async_read_some(none); }), std::system_error);
+  }
+}
+
+TEST_SUITE("service/descriptors") {
+  // Methods of every kind that take descriptors.
+  struct Taking : Home {
+    Taking() {
+      kitten.api(
+          "cat",
+          [](kt::File file) -> kt::Task<std::string> { co_return file.mode() + ":" + co_await kt::async_read_all(file); },
+          kt::arg("file"));
+      kitten.api(
+          "any", [](kt::Fd fd, std::string text) { return json(text + (fd ? " open" : " none")); }, kt::arg("fd"),
+          kt::arg("text") = "");
+      kitten.api(
+          "family", [](kt::Socket socket) { return socket.family(); }, kt::arg("socket"));
+      kitten.api(
+          "count", [](std::vector<kt::Fd> all) { return all.size(); }, kt::arg("all"));
+      kitten.api(
+          "maybe", [](std::optional<kt::File> file) { return file ? 1 : 0; }, kt::arg("file") = nullptr);
+      kitten.api(
+          "text", [](std::string text) { return text; }, kt::arg("text"));
+      kitten.api("rest", [](kt::Request& request) { return request.descriptors().size(); });
+      kitten.api(
+          "open",
+          [](std::string path) { return kt::File::open(path); }, kt::arg("path"));
+      kitten.api(
+          "two",
+          [](std::string path) {
+            return std::tuple<kt::File, std::string, kt::File>(kt::File::open(path), "and", kt::File::open(path, "r"));
+          },
+          kt::arg("path"));
+      kitten.api(
+          "many",
+          [](int count) {
+            std::vector<kt::Fd> all;
+            for (int i = 0; i < count; ++i) all.push_back(kt::File::open("/dev/null"));
+            return all;
+          },
+          kt::arg("count"));
+      kitten.public_api("meow", [] { return kt::text("Meow"); });
+      start();
+    }
+    Answer call_with(const std::string& method, const std::string& arguments, const std::vector<int>& descriptors) {
+      Wire wire = Wire::local(kitten);
+      send_with(wire, post(path(method), arguments), descriptors);
+      return wire.answer();
+    }
+  };
+
+  TEST_CASE_FIXTURE(Taking, "open files arrive as arguments, by position and by name, in lists and not at all") {
+    const kt::File one = file_with(state / "one", "first");
+    const kt::File two = file_with(state / "two", "second");
+    CHECK(call_with("cat", R"({"_args": ["_FD_BRE_MAGIC_-r"]})", {one.get()}).body == "\"r:first\"\n");
+    CHECK(call_with("cat", R"({"file": "_FD_BRE_MAGIC_-rb"})", {two.get()}).body == "\"rb:second\"\n");
+    CHECK(call_with("any", R"({"text": "t", "_args": ["_FD_BRE_MAGIC_-rb"]})", {two.get()}).body == "\"t open\"\n");
+    CHECK(call_with("count", R"({"_args": [["_FD_BRE_MAGIC_-r", "_FD_BRE_MAGIC_-r"]]})", {one.get(), two.get()}).body ==
+          "2\n");
+    CHECK(call_with("maybe", R"({"_args": ["_FD_BRE_MAGIC_-r"]})", {one.get()}).body == "1\n");
+    CHECK(call_with("maybe", "{}", {}).body == "0\n");
+    CHECK(call_with("rest", "{}", {one.get(), two.get()}).body == "2\n");
+    SocketPair pair;
+    CHECK(call_with("family", R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})", {pair.here.get()}).body == "1\n");
+  }
+
+  TEST_CASE_FIXTURE(Taking, "a placeholder without a descriptor, or a descriptor without a place, is refused") {
+    const kt::File file = file_with(state / "one", "first");
+    const int fd = file.get();
+    const auto refused = [&](const std::string& method, const std::string& arguments, const std::vector<int>& fds) {
+      const Answer answer = call_with(method, arguments, fds);
+      CHECK_MESSAGE(answer.status == 400, method << arguments << answer.body);
+      return json::parse(answer.body).value("error", "");
+    };
+    const int before = open_descriptors();
+    CHECK(refused("cat", R"({"_args": ["_FD_BRE_MAGIC_-r"]})", {}) ==
+          "cat: argument 'file': invalid literal, expected open file (passed over the unix socket), got "
+          "\"_FD_BRE_MAGIC_-r\"");
+    refused("cat", R"({"_args": ["a path"]})", {});
+    refused("cat", R"({"_args": ["a path"]})", {fd});
+    refused("cat", R"({"_args": [7]})", {fd});
+    refused("cat", R"({"_args": ["_FD_BRE_MAGIC_-no"]})", {fd});
+    refused("cat", R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})", {fd});
+    refused("cat", R"({"_args": ["_FD_BRE_MAGIC_-r"]})", {fd, fd});
+    refused("count", R"({"_args": [["_FD_BRE_MAGIC_-r", "_FD_BRE_MAGIC_-r"]]})", {fd});
+    refused("count", R"({"_args": [["_FD_BRE_MAGIC_-r"]]})", {fd, fd});
+    refused("text", R"({"_args": ["_FD_BRE_MAGIC_-r"]})", {fd});
+    refused("text", "{}", {fd});
+    CHECK(refused("text", "{", {fd, fd}) == "JSON ends early");
+    CHECK(result("text", R"({"_args": ["_FD_BRE_MAGIC_-r"]})") == "_FD_BRE_MAGIC_-r");
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Taking, "strangers' descriptors are closed, and too many are the end of a connection") {
+    const kt::File file = file_with(state / "one", "first");
+    const std::vector<int> sixteen(16, file.get()), seventeen(17, file.get());
+    const int before = open_descriptors();
+    {
+      Wire wire = Wire::local(kitten);
+      send_with(wire, get("/meow"), {file.get()});
+      CHECK(wire.answer().status == 403);
+      Wire other = Wire::local(kitten);
+      send_with(other, get("/wrong/cat"), sixteen);
+      CHECK(other.answer().status == 403);
+      Wire body = Wire::local(kitten);
+      body.send("POST /meow HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{");
+      send_with(body, "}", {file.get()});
+      CHECK(body.answer().status == 403);
+      Wire many = Wire::local(kitten);
+      send_with(many, get(path("rest")), seventeen);
+      const Answer answer = many.answer();
+      CHECK(answer.status == 400);
+      CHECK(answer.fields.at("Connection") == "close");
+      Wire parts = Wire::local(kitten);
+      send_with(parts, "GET " + path("rest"), sixteen);
+      send_with(parts, " HTTP/1.1\r\nHost: localhost\r\n\r\n", {file.get()});
+      CHECK(parts.answer().status == 400);
+      CHECK(Wire::local(kitten).send(get("/meow")).answer().status == 200);
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Taking, "descriptors that wait for the rest of their request are few, whoever sends them") {
+    const kt::File file = file_with(state / "one", "first");
+    const std::vector<int> sixteen(16, file.get());
+    const int before = open_descriptors();
+    {
+      std::vector<Wire> waiting;
+      for (int i = 0; i < 5; ++i) {
+        waiting.push_back(Wire::local(kitten));
+        send_with(waiting.back(), "GET /", sixteen);
+      }
+      CHECK(waiting.back().answer().status == 503);
+      // Room for five connections, their other ends, and the 64.
+      CHECK(open_descriptors() <= before + 64 + 10);
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+    CHECK(call_with("rest", "{}", sixteen).body == "16\n");
+  }
+
+  TEST_CASE_FIXTURE(Taking, "descriptors that could belong to two requests belong to none") {
+    const kt::File file = file_with(state / "one", "first");
+    const int before = open_descriptors();
+    {
+      Wire wire = Wire::local(kitten);
+      send_with(wire, post(path("rest"), "{}") + post(path("rest"), "{}"), {file.get()});
+      CHECK(wire.answer().status == 400);
+      CHECK(wire.closed());
+      Wire parts = Wire::local(kitten);
+      parts.send("POST " + path("cat") + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 29\r\n");
+      send_with(parts, "Content-Type: application/json\r\n\r\n{\"file\": ", {});
+      send_with(parts, "\"_FD_BRE_MAGIC_-rb\"}", {file.get()});
+      CHECK(parts.answer().body == "\"rb:first\"\n");
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Taking, "open files are results, in one message with the whole answer") {
+    write_file(state / "one", "first");
+    const int before = open_descriptors();
+    {
+      Wire wire = Wire::local(kitten);
+      wire.send(post(path("open"), json{{"path", state / "one"}}.dump()));
+      char block[65536];
+      kt::detail::ReceivedDescriptors received;
+      pollfd entry{wire.fd(), POLLIN, 0};
+      CHECK(::poll(&entry, 1, 10'000) == 1);
+      const ssize_t n = kt::detail::receive_with_descriptors(wire.fd(), block, sizeof block, 16, received);
+      REQUIRE(n > 0);
+      const std::string answer(block, static_cast<std::size_t>(n));
+      CHECK(answer.starts_with("HTTP/1.1 200"));
+      CHECK(answer.ends_with("\r\n\r\n[\"_FD_BRE_MAGIC_-rb\"]\n"));
+      REQUIRE(received.owned.size() == 1);
+      CHECK(all_of(received.owned[0]) == "first");
+      // The connection goes on.
+      wire.send(post(path("two"), json{{"path", state / "one"}}.dump()));
+      CHECK(wire.answer().body == "[\"_FD_BRE_MAGIC_-rb\",\"and\",\"_FD_BRE_MAGIC_-r\"]\n");
+      wire.send(post(path("many"), "{\"count\": 17}"));
+      CHECK(wire.answer().status == 500);
+      wire.send(post(path("many"), "{\"count\": 0}"));
+      CHECK(wire.answer().body == "[]\n");
+      wire.send(post(path("many"), "{\"count\": 2}") + post(path("text"), "{\"text\": \"t\"}"));
+      CHECK(wire.answer().body == "[\"_FD_BRE_MAGIC_-rb\",\"_FD_BRE_MAGIC_-rb\"]\n");
+      CHECK(wire.answer().body == "\"t\"\n");
+      CHECK(error("open", json{{"path", state / "one"}}.dump(), 500) == "Cannot send file descriptors over TCP");
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Taking, "help and the table of methods say what takes and gives descriptors") {
+    CHECK(result("help", R"({"command": "cat"})").get<std::string>().find("file  file, required") != std::string::npos);
+    const json table = result("ping", "{}")["methods"];
+    CHECK(table["any"]["args"]["fd"] == "fd");
+    CHECK(table["family"]["args"]["socket"] == "socket");
+    CHECK(table["open"]["returns"] == "file");
+  }
+}
+
+TEST_SUITE("service/delegation") {
+  struct Replying : Home {
+    Replying() {
+      kitten.api(
+          "add", [](int a, int b) { return a + b; }, kt::arg("a"), kt::arg("b") = 1);
+      kitten.api(
+          "count",
+          [](int n) -> kt::Generator<int> {
+            for (int i = 0; i < n; ++i) {
+              co_yield i;
+              co_await kt::sleep_for(1ms);
+            }
+          },
+          kt::arg("n"));
+      kitten.api("endless", []() -> kt::Generator<std::string> {
+        for (;;) {
+          co_yield std::string(10'000, 'x');
+          co_await kt::sleep_for(1ms);
+        }
+      });
+      kitten.api("fails", []() -> kt::Generator<int> {
+        co_yield 1;
+        throw kt::NotFound("no more");
+      });
+      start();
+    }
+    // The 202, or what came instead of it.
+    Answer call_with_target(const std::string& method, const std::string& arguments, int target) {
+      Wire wire = Wire::local(kitten);
+      send_with(wire, post(path(method), arguments), {target});
+      const Answer answer = wire.answer();
+      if (answer.status == 202) CHECK(wire.closed());
+      return answer;
+    }
+  };
+
+  TEST_CASE_FIXTURE(Replying, "an answer goes to a socket that came with the call") {
+    const int before = open_descriptors();
+    {
+      SocketPair pair;
+      const Answer accepted =
+          call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", 3, 4]})", pair.there.get());
+      CHECK(accepted.status == 202);
+      CHECK(accepted.body == "{\"replied_to_first_fd\": true}\n");
+      pair.there.reset();
+      CHECK(pair.rest() == "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: 2\nConnection: close\n\n7\n");
+    }
+    {
+      SocketPair pair;
+      call_with_target("count", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", 2]})", pair.there.get());
+      pair.there.reset();
+      const std::string stream = pair.rest();
+      CHECK(stream.starts_with("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n"));
+      CHECK(stream.ends_with("\n\n2\r\n0\n\r\n2\r\n1\n\r\n0\r\n\r\n"));
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Replying, "an answer goes on with what another service has begun") {
+    SocketPair pair;
+    call_with_target("count", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0", 2]})", pair.there.get());
+    pair.there.reset();
+    CHECK(pair.rest() == "2\r\n0\n\r\n2\r\n1\n\r\n0\r\n\r\n");
+    SocketPair plain;
+    call_with_target("add", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0", 2]})", plain.there.get());
+    plain.there.reset();
+    CHECK(plain.rest() == "2\r\n3\n\r\n0\r\n\r\n");
+    SocketPair failing;
+    call_with_target("fails", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", failing.there.get());
+    failing.there.reset();
+    CHECK(failing.rest() == "2\r\n1\n\r\n14\r\n{\"error\":\"no more\"}\n\r\n");
+  }
+
+  TEST_CASE_FIXTURE(Replying, "an answer goes to a file, and the file's flags stay as they were") {
+    const kt::File file = kt::File::open(state / "out", "wb");
+    call_with_target("help", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb", "add"]})", file.get());
+    CHECK(eventually([&] { return contents(state / "out").ends_with("\"\n"); }));
+    CHECK(contents(state / "out").starts_with("HTTP/1.1 200 OK\nContent-Type: application/json\n"));
+    CHECK((::fcntl(file.get(), F_GETFL) & O_NONBLOCK) == 0);
+    Pipe pipe;
+    call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb", 1]})", pipe.writer.get());
+    pipe.writer.reset();
+    CHECK(all_of(pipe.reader).ends_with("\n\n2\n"));
+    const kt::File many = kt::File::open(state / "many", "wb");
+    call_with_target("count", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb", 100]})", many.get());
+    CHECK(eventually([&] { return contents(state / "many").ends_with("0\r\n\r\n"); }));
+  }
+
+  TEST_CASE_FIXTURE(Replying, "errors before the 202 go to the caller, later ones to the target") {
+    SocketPair pair;
+    const int fd = pair.there.get();
+    CHECK(call_with_target("nope", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", fd).status == 404);
+    for (const char* bad : {R"({"reply_to_first_fd": -1, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": "0", "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": 1e30, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": 18446744073709551615, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": 0, "_args": []})", R"({"reply_to_first_fd": 0})",
+                            R"({"reply_to_first_fd": 0, "_args": ["x"]})",
+                            R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-x"]})"}) {
+      CHECK_MESSAGE(call_with_target("add", bad, fd).status == 400, bad);
+    }
+    call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", "elephant"]})", fd);
+    pair.there.reset();
+    const std::string refused = pair.rest();
+    CHECK(refused.starts_with("HTTP/1.1 400"));
+    CHECK(refused.find("elephant") != std::string::npos);
+    // Without a descriptor the key is an argument like others.
+    CHECK(error("add", R"({"reply_to_first_fd": 0, "_args": [1]})").find("unknown argument") != std::string::npos);
+  }
+
+  TEST_CASE_FIXTURE(Replying, "a target that is dead, full or gone ends the call, not the service") {
+    const int before = open_descriptors();
+    {
+      SocketPair dead;
+      dead.here.reset();
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", dead.there.get());
+      Pipe closed;
+      closed.reader.reset();
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb"]})", closed.writer.get());
+      const kt::File full = kt::File::open("/dev/full", "wb");
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb"]})", full.get());
+      const kt::File unwritable = kt::File::open("/dev/null", "rb");
+      call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-rb", 1]})", unwritable.get());
+      const kt::Fd folder(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-rb", 1]})", folder.get());
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+    {
+      SocketPair leaves;
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", leaves.there.get());
+      leaves.there.reset();
+      char byte = 0;
+      CHECK(::recv(leaves.here.get(), &byte, 1, 0) == 1);
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+    CHECK(result("add", "{\"a\": 1}") == 2);
+  }
+
+  TEST_CASE("a connection is taken over, and spoken whatever") {
+    Home home;
+    home.kitten.api("upgrade", [](kt::Request& request) {
+      std::string early;
+      const kt::Socket socket = request.take_connection(&early);
+      kt::detail::write_all(socket.get(), "raw:" + early);
+    });
+    home.kitten.api("later", [](kt::Request& request) -> kt::Task<int> {
+      const kt::Socket socket = request.take_connection();
+      co_await kt::sleep_for(1ms);
+      kt::detail::write_all(socket.get(), "later");
+      CHECK_THROWS_AS(request.take_connection(), kt::Error);
+      co_return 5;
+    });
+    home.start();
+    const int before = open_descriptors();
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("upgrade")) + "EARLY").rest() == "raw:EARLY");
+    CHECK(Wire::local(home.kitten).send(home.get(home.path("later"))).rest() == "later");
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE("whole answers are sent as they are") {
+    Home home;
+    home.kitten.api("teapot", [] { return kt::RawReply{"HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n"}; });
+    home.kitten.api("parts", []() -> kt::Generator<kt::RawReply> {
+      kt::RawReply part{"HTTP/1.1 200 OK\r\n\r\n"};
+      co_yield part;
+      part.bytes = "body";
+      co_yield part;
+    });
+    home.start();
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("teapot"))).rest() ==
+          "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n");
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("parts"))).rest() == "HTTP/1.1 200 OK\r\n\r\nbody");
+  }
+
+  TEST_CASE("a connection that was accepted elsewhere is served as any other") {
+    Home home;
+    home.kitten.api(
+        "serve", [&](kt::Socket socket) { home.kitten.serve_connection(std::move(socket)); }, kt::arg("socket"));
+    home.kitten.public_api("meow", [] { return kt::text("Meow"); });
+    home.start();
+    SocketPair pair;
+    Wire wire = Wire::local(home.kitten);
+    send_with(wire, home.post(home.path("serve"), R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})"), {pair.there.get()});
+    CHECK(wire.answer().status == 200);
+    pair.there.reset();
+    CHECK(kt::detail::write_all(pair.here.get(), "GET /meow HTTP/1.0\r\n\r\n"));
+    CHECK(pair.rest().ends_with("\r\n\r\nMeow"));
+    const kt::File file = kt::File::open("/dev/null");
+    send_with(wire, home.post(home.path("serve"), R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})"), {file.get()});
+    CHECK(wire.answer().status == 400);
+  }
+}
+
+TEST_SUITE("service/hooks") {
+  TEST_CASE("on_start runs before the service is announced, and may await") {
+    Home home;
+    std::string seen;
+    home.kitten.on_start([&]() -> kt::Task<> {
+      co_await kt::sleep_for(1ms);
+      seen = std::to_string(::access((home.state / "Kitty.url").c_str(), F_OK)) +
+             std::to_string(::access((home.state / "Kitty.sock").c_str(), F_OK));
+    });
+    home.start();
+    CHECK(seen == "-10");
+    CHECK(::access((home.state / "Kitty.url").c_str(), F_OK) == 0);
+  }
+
+  TEST_CASE("an on_start that throws ends the start and leaves nothing behind") {
+    Home home;
+    bool fail = true;
+    home.kitten.on_start([&] {
+      if (fail) throw std::runtime_error("no milk");
+    });
+    CHECK_THROWS_WITH_AS(home.start(), "on_start: no milk", kt::StartError);
+    CHECK(std::filesystem::is_empty(home.state.path()));
+    fail = false;
+    home.start();
+    CHECK(Wire::tcp(home.kitten).send(home.get("/ping")).answer().status == 200);
+  }
+
+  TEST_CASE("on_shutdown may await, and runs while the files are there, whoever asks for the end") {
+    for (const bool by_call : {true, false}) {
+      Home home;
+      bool files = false;
+      home.kitten.on_shutdown([&]() -> kt::Task<> {
+        co_await kt::sleep_for(1ms);
+        files = ::access((home.state / "Kitty.url").c_str(), F_OK) == 0;
+      });
+      home.start();
+      if (by_call) {
+        const Answer answer = Wire::tcp(home.kitten).send(home.post(home.path("quitquitquit"), "{}")).answer();
+        CHECK(answer.body == "\"Goodbye forever\"\n");
+        CHECK(std::filesystem::is_empty(home.state.path()));
+      }
+      home.kitten.stop();
+      CHECK(files);
+      CHECK(std::filesystem::is_empty(home.state.path()));
+    }
+  }
+
+  TEST_CASE("a caller who leaves does not keep the service from stopping") {
+    Home home;
+    Happening stopping;
+    home.kitten.on_shutdown([&]() -> kt::Task<> {
+      stopping.happen();
+      co_await kt::sleep_for(20ms);
+    });
+    home.start();
+    { Wire::local(home.kitten).send(home.post(home.path("quitquitquit"), "{}")); }
+    CHECK(stopping.happened());
+    CHECK(eventually([&] { return std::filesystem::is_empty(home.state.path()); }));
+  }
+
+  TEST_CASE("an on_shutdown that takes too long is cancelled, one that throws is logged") {
+    Home home;
+    home.kitten.limits().shutdown_timeout = 20ms;
+    bool cancelled = false;
+    home.kitten.on_shutdown([&]() -> kt::Task<> {
+      try {
+        co_await kt::sleep_for(1h);
+      } catch (const std::exception&) {
+        cancelled = true;
+        throw std::runtime_error("not done");
+      }
+    });
+    home.start();
+    home.kitten.stop();
+    CHECK(cancelled);
+    CHECK(home.log().find("on_shutdown: not done") != std::string::npos);
+  }
+
+  TEST_CASE("a program decides itself who is let in") {
+    Home home;
+    home.kitten.api("whoami", [](kt::Request& request) { return request.authenticated(); });
+    home.kitten.authenticator([](const kt::Request& request) {
+      if (request.method() == "bomb") throw std::runtime_error("boom");
+      if (request.header("X-Locked")) return false;
+      return request.authenticated() || request.peer().over_unix_socket;
+    });
+    home.start();
+    CHECK(Wire::tcp(home.kitten).send(home.get("/whoami")).answer().status == 403);
+    CHECK(Wire::local(home.kitten).send(home.get("/whoami")).answer().body == "true\n");
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("whoami"))).answer().body == "true\n");
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("whoami"), "X-Locked: 1\r\n")).answer().status == 403);
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("bomb"))).answer().status == 403);
+  }
+
+  TEST_CASE("a program finds methods by rules of its own") {
+    Home home;
+    home.kitten.api(
+        "user", [](int id, std::string name) { return std::to_string(id) + name; }, kt::arg("id"), kt::arg("name") = "");
+    home.kitten.router([](const kt::Request& request) -> std::optional<kt::RouteTo> {
+      if (!request.path().starts_with("/users/")) return std::nullopt;
+      kt::RouteTo route{"user"};
+      route.arguments["id"] = std::string(request.path().substr(7));
+      return route;
+    });
+    home.start();
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("users/42"))).answer().body == "\"42\"\n");
+    CHECK(Wire::tcp(home.kitten).send(home.post(home.path("users/7"), R"({"name": "x", "id": 9})")).answer().body ==
+          "\"7x\"\n");
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("users/x"))).answer().status == 400);
+    CHECK(Wire::tcp(home.kitten).send(home.get("/users/42")).answer().status == 403);
+    CHECK(home.result("user", "{\"id\": 1}") == "1");
+    // The body comes in pieces, so that the buffer moves under the route.
+    const std::string name(60'000, 'n');
+    const std::string request = home.post(home.path("users/5"), "{\"name\": \"" + name + "\"}");
+    Wire wire = Wire::tcp(home.kitten);
+    for (std::size_t i = 0; i < request.size(); i += 10'000) wire.send(request.substr(i, 10'000));
+    CHECK(wire.answer().body == "\"5" + name + "\"\n");
+  }
+
+  TEST_CASE("methods are added while the service runs, by handlers and by other threads") {
+    Home home;
+    home.kitten.api("learn", [&] { home.kitten.api("trick", [] { return 1; }); });
+    home.start();
+    CHECK(home.call("trick").status == 404);
+    home.result("learn");
+    CHECK(home.result("trick") == 1);
+    std::thread([&] { home.kitten.api("other", [] { return 2; }); }).join();
+    CHECK(home.result("other") == 2);
   }
 }
 

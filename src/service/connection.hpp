@@ -281,6 +281,12 @@ inline Connection::Next Connection::at_body() {
   if (result.status == Parse::need_more) {
     return incomplete("body incomplete");
   }
+  if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
+    // Descriptors come with the first byte of what was sent with them, which may be in either.
+    drop_descriptors();
+    refuse_and_close(400, "fd-stray", "descriptors came between two requests");
+    return Next::close;
+  }
   dispatch();
   return call_ ? Next::handle : Next::go_on;
 }

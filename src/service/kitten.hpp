@@ -28,6 +28,10 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+class Client;
+struct AutoStart;
+
 namespace detail {
 
 template <class A>
@@ -195,6 +199,13 @@ class Kitten {
   /// What callers of private methods have to know.
   const std::string& token() const noexcept { return server_->token.text(); }
 
+  /// A client of the service that has these settings, in whatever process it runs; its functions can be called by their
+  /// pointers, see Client. Throws NotRunning. Not during a start.
+  Client connect();
+  /// The same; a service that does not run is started as a process of its own, with the options that differ from their
+  /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class.
+  Client connect(const AutoStart& start);
+
   /// The built-in options, to be changed before the service starts.
   Settings& settings() noexcept { return server_->settings; }
   /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
@@ -279,6 +290,7 @@ inline void Kitten::open() {
       done = true;
     });
     while (!done) loop_.run_one();
+    loop_.restart();  // without work it has stopped
     try {
       if (thrown) std::rethrow_exception(thrown);
     } catch (const std::exception& error) {
