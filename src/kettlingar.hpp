@@ -68,8 +68,16 @@
 #include "service/builtins.hpp"
 #include "service/kitten.hpp"
 
+#include "client/transport.hpp"
 #include "client/response.hpp"
+#include "client/connect.hpp"
 #include "client/exchange.hpp"
+#include "client/endpoint.hpp"
+#include "client/http_transport.hpp"
+#include "client/running_call.hpp"
+#include "client/results.hpp"
+#include "client/typed_call.hpp"
+#include "client/auto_start.hpp"
 #include "client/client.hpp"
 
 #include "cli/output.hpp"

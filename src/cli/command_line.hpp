@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -62,8 +64,9 @@ class CommandLine {
   static void absolute_save(json& path);
   std::string unknown_command() const;
   void print_addresses() const;
-  detail::ClientOptions client_options() const;
-  detail::Client client() const { return detail::Client(server_.settings, client_options()); }
+  ClientOptions client_options() const;
+  /// Looks for nothing before it calls.
+  Client client() const { return ClientAccess::make(server_.settings, client_options()); }
   bool answers() const;
   void log_to_file_or(bool standard_error) const;
 
@@ -86,6 +89,8 @@ class CommandLine {
 inline int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
 inline int CommandLine::run(int argc, char** argv) {
+  // Whoever started this program to have a service got what it wanted; our children are others.
+  ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
   words_ = all_words_;
@@ -224,13 +229,16 @@ inline void CommandLine::require_no_words() const {
   throw InvalidArgument("invalid arguments:" + list + (hint.empty() ? "" : " (did you mean --" + hint + "?)"));
 }
 
-inline detail::ClientOptions CommandLine::client_options() const {
-  detail::ClientOptions options;
+/// A person waits for as long as it takes, and has Ctrl-C.
+inline ClientOptions CommandLine::client_options() const {
+  constexpr std::chrono::milliseconds forever{0};
+  ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
+  options.timeouts.first_byte = options.timeouts.idle = options.timeouts.total = forever;
   options.limits = server_.limits;
-  options.limits.body_bytes = (std::max)(options.limits.body_bytes, std::size_t{64} * 1024 * 1024);
+  options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;
 }
 

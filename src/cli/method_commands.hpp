@@ -38,7 +38,7 @@ inline ExitCode CommandLine::help() {
   }
   // The running service may have methods that this program does not know of.
   try {
-    const json text = client().call("help", json{{"command", topic}});
+    const json text = client().call("help", arg("command") = topic);
     if (text.is_string() && text != "No Help Available\n") {
       say(text.get<std::string>());
       return ExitCode::fine;
@@ -149,26 +149,12 @@ inline ExitCode CommandLine::call() {
 }
 
 inline ExitCode CommandLine::call_once(const json& all) {
-  const detail::Client service = client();
-  const auto answer = service.start(command_, all);
+  detail::CallMessage message;
+  message.method = command_;
+  message.arguments = all;
+  const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
-  // A stream that failed has its error as last item, and no end mark behind that.
-  std::optional<json> last_words;
-  try {
-    while (auto item = answer->next()) {
-      if (last_words) output.print(*std::exchange(last_words, std::nullopt), true);
-      const bool error = answer->streaming() && item->is_object() && item->contains("error");
-      if (error) {
-        last_words = std::move(item);
-      } else {
-        output.print(*std::move(item), answer->streaming());
-      }
-    }
-  } catch (const ConnectionError&) {
-    if (!last_words) throw;
-    throw Error(500, detail::plain_text((*last_words)["error"]));
-  }
-  if (last_words) output.print(*std::move(last_words), true);
+  while (auto item = answer->next()) output.print(*std::move(item), answer->streaming());
   return ExitCode::fine;
 }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "../base/errors.hpp"
+#include "../client/response.hpp"
 #include "../os/descriptor.hpp"
 #include "../wire/json_text.hpp"
 #include "../wire/text.hpp"
@@ -114,11 +115,6 @@ class Output {
   bool terminal_;
   bool progress_shown_ = false;
 };
-
-/// Printed as data, not as a map: what a method returned as a document.
-inline bool is_document(const json& value) {
-  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
-}
 
 /// Items with a number `progress` from 0 to 1 tell how far a call has come; they are no results.
 inline bool is_progress(const json& item) {

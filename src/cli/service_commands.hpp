@@ -91,9 +91,9 @@ inline std::string duration_text(std::int64_t seconds) {
 /// True if a service of this name answers and knows us.
 inline bool CommandLine::answers() const {
   try {
-    detail::ClientOptions options;
+    ClientOptions options;
     options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
-    const json pong = detail::Client(server_.settings, options).call("ping", json::object());
+    const json pong = ClientAccess::make(server_.settings, options).call("ping");
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
     return false;
@@ -103,7 +103,7 @@ inline bool CommandLine::answers() const {
 }
 
 inline void CommandLine::print_addresses() const {
-  const detail::ServiceAddress address = client().address();
+  const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
   // Without the token: terminals are logged and shared. The url file has it.
   if (address.host != "unix-domain") {
     say(full_name() + ": Running at http://" + address.host + ":" + std::to_string(address.port) + "\n");
@@ -229,9 +229,9 @@ inline ExitCode CommandLine::stop() {
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
   try {
-    detail::ClientOptions options = client_options();
+    ClientOptions options = client_options();
     options.timeouts.first_byte = std::chrono::seconds(30);
-    detail::Client(server_.settings, options).call("quitquitquit", json::object());
+    ClientAccess::make(server_.settings, options).call("quitquitquit");
   } catch (const NotRunning&) {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;

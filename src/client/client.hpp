@@ -1,157 +1,259 @@
 // SPDX-License-Identifier: MIT
-// client/client.hpp: finds a service by its files and calls it.
+// client/client.hpp: finds a service and calls it.
 #pragma once
 
-#include <charconv>
-#include <memory>
-#include <optional>
-#include <string>
-#include <utility>
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
 
-#include "../base/log.hpp"
-#include "../os/state.hpp"
-#include "../service/settings.hpp"
-#include "exchange.hpp"
+#include <poll.h>
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../service/kitten.hpp"
+#include "auto_start.hpp"
+#include "http_transport.hpp"
+#include "results.hpp"
+#include "running_call.hpp"
+#include "typed_call.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
-namespace detail {
 
-/// Where a service is, as its url file says.
-struct ServiceAddress {
-  std::string host;  ///< numeric; `unix-domain` without TCP
-  std::uint16_t port = 0;
-  std::string path;    ///< prefix and token, with a leading and no trailing slash
-  std::string socket;  ///< path of the unix socket; may not exist
-};
-
-/// Reads `http://host:port/path`. Nothing if it is something else.
-inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
-  constexpr std::string_view scheme = "http://";
-  while (!url.empty() && (url.back() == '\n' || url.back() == '\r' || url.back() == ' ' || url.back() == '/'))
-    url.remove_suffix(1);
-  if (!url.starts_with(scheme)) return std::nullopt;
-  url.remove_prefix(scheme.size());
-  const std::size_t slash = url.find('/');
-  const std::size_t colon = url.substr(0, slash).rfind(':');
-  if (slash == std::string_view::npos || colon == std::string_view::npos) return std::nullopt;
-  ServiceAddress address;
-  const std::string_view digits = url.substr(colon + 1, slash - colon - 1);
-  const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), address.port);
-  if (error != std::errc{} || stop != digits.data() + digits.size()) return std::nullopt;
-  address.host = std::string(url.substr(0, colon));
-  address.path = std::string(url.substr(slash));
-  return address;
-}
-
-/// How a client calls.
-struct ClientOptions {
-  bool use_unix_socket = true;
-  bool use_tcp = true;
-  bool use_msgpack = true;
-  Timeouts timeouts = {};
-  Limits limits = {};
-};
-
-/// Calls one service; a connection for each call. Blocking; for one thread at a time.
+/// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
+/// may call at the same time.
+///
+/// Arguments are positional, in order; `kt::arg("sound") = "rr"` is a named one, and kt::reply_to() sends the answer
+/// elsewhere. Open files and sockets (kt::Fd, kt::File, kt::Socket, given away with std::move) travel over the unix
+/// socket. Results become a T: any type that nlohmann_json converts, `kt::json` (a document is then
+/// `{"mimetype": ..., "data": ...}`), `kt::Result` (a document), `std::string` (also of a document), `void`, or
+/// descriptors.
+///
+/// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
+/// kt::Error with its status), NotRunning if nobody listens, and ConnectionError if the connection breaks, a timeout
+/// runs out, or the answer is no T. A call that was sent is never repeated, so after a ConnectionError it may or may
+/// not have been run.
+///
+/// A service that was restarted is found again by itself.
 class Client {
  public:
-  /// Finds the service that `settings` describe. Throws NotRunning if there is no url file, ConnectionError if it is
-  /// unreadable.
-  Client(const Settings& settings, ClientOptions options);
+  /// Finds the service by its files and makes sure that it answers. Throws NotRunning otherwise, InvalidArgument for
+  /// names that cannot be.
+  static Client connect(const std::string& app, const std::string& worker = "worker", ClientOptions options = {});
+  /// The same; a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
+  /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
+  /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here.
+  static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                        ClientOptions options = {});
 
-  /// Sends a call. Read its result or items with Exchange::next(), while the Client lives. Throws NotRunning if nobody
-  /// listens, InvalidArgument for a name that cannot be sent.
-  std::unique_ptr<Exchange> start(const std::string& method, const json& arguments) const;
-  /// The result of a method that does not stream.
-  json call(const std::string& method, const json& arguments) const {
-    return start(method, arguments)->next().value_or(json(nullptr));
+  // By name, blocking.
+
+  /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
+  template <class T = json, class... A>
+  T call(std::string_view method, A&&... arguments) const {
+    detail::RunningCall call(state_->transport, detail::make_call(method, std::forward<A>(arguments)...));
+    return detail::only_result<T>(call);
+  }
+  /// The items of a method that streams, see Stream.
+  template <class T = json, class... A>
+  Stream<T> stream(std::string_view method, A&&... arguments) const {
+    return Stream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
 
-  const ServiceAddress& address() const noexcept { return address_; }
-  /// Connects without calling anything. Throws NotRunning.
-  Fd connect() const;
+  // By name, in coroutines. They run on the executor of whoever awaits them, which must not run one coroutine on two
+  // threads at a time (one thread, or a strand). Arguments are converted at once; nothing of them has to live longer,
+  // and the client need not, either. A call that is cancelled closes its connection.
+
+  template <class T = json, class... A>
+  Task<T> async_call(std::string_view method, A&&... arguments) const {
+    return detail::async_only_result<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
+  }
+  template <class T = json, class... A>
+  AsyncStream<T> async_stream(std::string_view method, A&&... arguments) const {
+    return AsyncStream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
+  }
+
+  // By the handler itself, checked by the compiler: `kitty.call(&MyKitten::add, 1, 2)`. For clients of a Kitten, which
+  // know under what name a handler was added; others throw std::invalid_argument. Arguments as above, but all of them,
+  // unless some are given by kt::arg. The result has the type that the handler returns; without its Task, and Stream<T>
+  // for a Generator<T>.
+
+  template <detail::NamedFunction F, class... A>
+  auto call(F function, A&&... arguments) const {
+    if constexpr (detail::ReturnedBy<F>::streams) {
+      return stream(function, std::forward<A>(arguments)...);
+    } else {
+      detail::RunningCall call = typed(function, std::forward<A>(arguments)...);
+      return detail::only_result<typename detail::ReturnedBy<F>::type>(call);
+    }
+  }
+  template <detail::NamedFunction F, class... A>
+  auto stream(F function, A&&... arguments) const {
+    static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use call()");
+    return Stream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
+  }
+  template <detail::NamedFunction F, class... A>
+  auto async_call(F function, A&&... arguments) const {
+    static_assert(!detail::ReturnedBy<F>::streams, "kettlingar: this method streams: use async_stream()");
+    return detail::async_only_result<typename detail::ReturnedBy<F>::type>(
+        typed(function, std::forward<A>(arguments)...));
+  }
+  template <detail::NamedFunction F, class... A>
+  auto async_stream(F function, A&&... arguments) const {
+    static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use async_call()");
+    return AsyncStream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
+  }
 
  private:
-  std::string request(const std::string& method, const json& arguments, bool msgpack) const;
+  friend class ClientAccess;
 
-  ClientOptions options_;
-  ServiceAddress address_;
-  std::string lock_;
-  std::string name_;
+  using Methods = std::vector<std::shared_ptr<const detail::Method>>;
+  struct State {
+    std::shared_ptr<detail::Transport> transport;
+    Methods methods;  ///< those of the Kitten that this is a client of
+  };
+
+  explicit Client(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  const std::string& name_of(const void* tag, const void* function) const;
+
+  template <class F, class... A>
+  detail::RunningCall typed(F function, A&&... arguments) const {
+    const std::string& name = name_of(&detail::function_tag<F>, &function);
+    return {state_->transport, detail::make_typed_call<F>(name, std::forward<A>(arguments)...)};
+  }
+
+  std::shared_ptr<const State> state_;
 };
 
-inline Client::Client(const Settings& settings, ClientOptions options)
-    : options_(std::move(options)), name_(settings.worker_name) {
-  constexpr std::size_t longest = 4096;
-  const std::string path = url_file(settings);
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  std::string url;
-  if (!fd && errno == ENOENT) throw NotRunning(name_ + ": Not running: Start it first?");
-  if (!fd || !read_all(fd.get(), url, longest))
-    throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
-  const auto found = parse_service_url(url);
-  if (!found && url.empty()) throw NotRunning(name_ + ": Not running: Start it first?");
-  if (!found) throw ConnectionError(path + " is not the url file of a service: expected http://host:port/token");
-  address_ = *found;
-  address_.socket = socket_file(settings);
-  lock_ = lock_file(settings);
+/// The library's own way to make clients; not for users.
+class ClientAccess {
+ public:
+  /// Nothing is looked for before the first call.
+  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {}) {
+    auto state = std::make_shared<Client::State>();
+    state->transport = std::move(transport);
+    state->methods = std::move(methods);
+    return Client(std::move(state));
+  }
+  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {}) {
+    return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
+  }
+  static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
+
+  /// Throws NotRunning unless a service answers.
+  static const Client& require_pong(const Client& client, const std::string& name);
+  /// Calls `connect` until it does not throw NotRunning; starts the service in between.
+  template <class Connect>
+  static Client start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+                          const std::string& name);
+};
+
+inline const std::string& Client::name_of(const void* tag, const void* function) const {
+  for (const auto& method : state_->methods) {
+    if (method->is_function(tag, function)) return method->name();
+  }
+  throw std::invalid_argument(state_->methods.empty()
+                                  ? "kettlingar: this client knows no functions: call by name, or use Kitten::connect()"
+                                  : "kettlingar: this function is not a method of the service: add it with api()");
 }
 
-inline Fd Client::connect() const {
-  const auto deadline = std::chrono::steady_clock::now() + options_.timeouts.connect;
-  if (options_.use_unix_socket) {
-    if (const auto address = unix_address(address_.socket)) {
-      Fd fd = connect_socket(*address, deadline);
-      // The token goes to our own user's services only, whoever may have put a socket there.
-      const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-      if (peer && peer->uid != ::geteuid() && peer->uid != 0)
-        throw ConnectionError(address_.socket + " belongs to another user");
-      if (fd) return fd;
+inline const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+  std::string why = "something else answers";
+  try {
+    const json pong = client.call("ping");
+    if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return client;
+    if (detail::is_document(pong)) why = "it does not know our token";
+  } catch (const Error& error) {
+    why = error.what();
+  } catch (const ConnectionError& error) {
+    why = error.what();
+  }
+  throw NotRunning(name + ": Not running: " + why);
+}
+
+template <class Connect>
+Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+                               const std::string& name) {
+  try {
+    return connect();
+  } catch (const NotRunning&) {
+  }
+  detail::start_service(how, words, name);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (int pause_ms = 5;; pause_ms = (std::min)(2 * pause_ms, 100)) {
+    try {
+      return connect();
+    } catch (const NotRunning& error) {
+      if (std::chrono::steady_clock::now() >= deadline)
+        throw NotRunning(name + " was started, but cannot be reached: " + error.what());
     }
+    ::poll(nullptr, 0, pause_ms);
   }
-  // After a crash the port may be somebody else's by now, who must not get the token.
-  const bool dead = lock_is_stale(lock_);
-  if (options_.use_tcp && address_.host != "unix-domain" && !dead) {
-    if (const auto address = tcp_address(address_.host, address_.port)) {
-      Fd fd = connect_socket(*address, deadline);
-      if (fd) return fd;
-    }
-  }
-  if (!options_.use_unix_socket && address_.host == "unix-domain" && !dead) {
-    throw NotRunning(name_ + ": listens on its unix socket only, not on TCP");
-  }
-  throw NotRunning(name_ + ": Not running: Start it first?");
 }
 
-inline std::string Client::request(const std::string& method, const json& arguments, bool msgpack) const {
-  std::string body;
-  const CodecError error = msgpack ? encode_msgpack(arguments, body) : encode_json(arguments, body);
-  if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
-  if (!msgpack) body += '\n';
-  RequestHeadOptions head;
-  const std::string target = address_.path + "/" + method;
-  head.target = target;
-  head.content_type = msgpack ? "application/x-msgpack" : "application/json";
-  head.content_length = body.size();
-  head.connection = ConnectionHeader::close;
-  head.bare_lf = true;  // Python services cut the bodies of others too early
-  std::string bytes;
-  if (method.find('/') != std::string::npos || method.find('?') != std::string::npos ||
-      !append_request_head(bytes, head)) {
-    throw InvalidArgument("'" + log_escaped(method) + "' cannot be the name of a method");
-  }
-  return bytes + body;
+namespace detail {
+
+inline Settings client_settings(const std::string& app, const std::string& worker, const ClientOptions& options) {
+  if (!safe_file_name(app) || !safe_file_name(worker))
+    throw InvalidArgument("'" + log_escaped(app + "/" + worker) + "' cannot be the name of a service");
+  Settings settings;
+  settings.app_name = app;
+  settings.worker_name = worker;
+  settings.app_state_dir = options.state_directory;
+  normalise(settings);
+  return settings;
 }
 
-inline std::unique_ptr<Exchange> Client::start(const std::string& method, const json& arguments) const {
-  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts,
-                                           request(method, arguments, options_.use_msgpack));
-  // "Not in this encoding": nothing has been run, and JSON is always understood.
-  if (answer->status() != 415 || !options_.use_msgpack) return answer;
-  return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, false));
+/// What has to be said to a program so that it becomes the service that `options` describe here.
+inline std::vector<std::string> differing_options(const Options& options) {
+  std::vector<std::string> words;
+  for (const Option& option : options.all()) {
+    const json value = option.get();
+    // Everybody sees the words of a process; and what a configuration file said is in the values.
+    if (option.secret || option.name == "worker_config" || value == option.fallback) continue;
+    words.push_back("--" + option.name + "=" + option_text(value));
+  }
+  return words;
+}
+
+inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods) {
+  Settings settings = present;
+  normalise(settings);
+  ClientOptions options;
+  options.use_unix_socket = settings.worker_use_unixdomain;
+  options.use_tcp = settings.worker_use_tcp;
+  options.use_msgpack = settings.worker_use_msgpack;
+  const Client client = ClientAccess::make(settings, options, std::move(methods));
+  return ClientAccess::require_pong(client, settings.worker_name);
 }
 
 }  // namespace detail
+
+inline Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
+}
+
+inline Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                              ClientOptions options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  std::vector<std::string> words{"--worker-name=" + worker};
+  if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
+  return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
+}
+
+inline Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
+
+inline Client Kitten::connect(const AutoStart& start) {
+  const Settings& settings = server_->settings;
+  return ClientAccess::start_and([this] { return connect(); }, start, detail::differing_options(server_->options),
+                                 settings.app_name + "/" + settings.worker_name);
+}
+
 }  // namespace v0_1
 }  // namespace kettlingar

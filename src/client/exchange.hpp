@@ -1,95 +1,222 @@
 // SPDX-License-Identifier: MIT
-// client/exchange.hpp: one call over one connection, waiting where there is something to wait for.
+// client/exchange.hpp: one request and its answer over one connection, step by step; never waits itself.
 #pragma once
 
 #include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "../base/errors.hpp"
 #include "../base/limits.hpp"
+#include "../os/passing.hpp"
 #include "../os/socket.hpp"
+#include "../service/transfer.hpp"
+#include "connect.hpp"
 #include "response.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// How long a client waits; zero waits for as long as it takes.
-struct Timeouts {
-  std::chrono::milliseconds connect{5'000};
-  std::chrono::milliseconds first_byte{0};  ///< from the request to the head of the answer
-  std::chrono::milliseconds idle{0};        ///< between two parts of an answer, or of a request
-};
-
 namespace detail {
 
-/// Blocking; for one thread.
-class Exchange {
+/// The connection had ended before the service can have read the whole request.
+class LostConnection : public ConnectionError {
  public:
-  /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer.
-  /// Throws ConnectionError.
-  Exchange(Fd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
-
-  /// True if the answer is a stream of items, false if it is one result.
-  bool streaming() const noexcept { return reader_.streaming(); }
-  int status() const noexcept { return reader_.status(); }
-  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError
-  /// if the answer broke off.
-  std::optional<json> next();
-
- private:
-  void send(std::string_view bytes);
-  void receive(std::chrono::milliseconds patience);
-  static std::chrono::steady_clock::time_point until(std::chrono::milliseconds patience);
-
-  Fd socket_;
-  Timeouts timeouts_;
-  ResponseReader reader_;
+  using ConnectionError::ConnectionError;
 };
 
-inline Exchange::Exchange(Fd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request)
-    : socket_(std::move(socket)), timeouts_(timeouts), reader_(limits) {
-  send(request);
-  while (reader_.advance() == ResponseReader::Step::need_more) receive(timeouts_.first_byte);
+/// A connection that is ready for a request.
+struct Channel {
+  Fd socket;  ///< non-blocking
+  bool over_unix_socket = false;
+};
+
+/// The step machine of one call, once there is a connection. Whoever drives it waits for what it wants.
+class Exchange {
+ public:
+  /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only. Limits and timeouts must
+  /// outlive the exchange.
+  Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
+           const Timeouts& timeouts);
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+  ~Exchange() { close(); }
+
+  enum class Step { want_read, want_write, item, done };
+  /// Goes on as far as the socket allows. Throws LostConnection, ConnectionError for answers that are none or break
+  /// off, and the Error that the service answered with.
+  Step step();
+  /// After Step::item.
+  json take() { return reader_.take(); }
+  /// The next item is wanted from now on: `stream_idle` counts from here.
+  void ask() { asked_ = std::chrono::steady_clock::now(); }
+
+  /// After Step::want_read or want_write.
+  int socket() const noexcept { return channel_.socket.get(); }
+  Deadline deadline() const { return limit().when; }
+  /// To be called at the deadline. Throws ConnectionError with the name of what ran out.
+  [[noreturn]] void expire() const;
+
+  const ResponseReader& answer() const noexcept { return reader_; }
+  /// True if a byte has left.
+  bool sent_any() const noexcept { return sent_ > 0; }
+  DescriptorQueue& descriptors() noexcept { return came_; }
+  /// The connection, if it can take another request; otherwise it stays here.
+  std::optional<Channel> take_reusable();
+  /// Before the end of the answer it tells the service that nobody waits for it any more.
+  void close() noexcept;
+
+ private:
+  struct TimeLimit {
+    Deadline when = no_deadline;
+    const char* what = "";
+    std::chrono::milliseconds length{};
+  };
+
+  bool sending() const noexcept { return sent_ < request_.size() && !refused_; }
+  bool send();
+  bool receive();
+  void keep(ReceivedDescriptors came);
+  TimeLimit limit() const;
+
+  Channel channel_;
+  std::string request_;
+  std::size_t sent_ = 0;
+  bool refused_ = false;  ///< the service does not read any further
+  std::vector<Fd> descriptors_;
+  const Timeouts& timeouts_;
+  ResponseReader reader_;
+  DescriptorQueue came_;
+  Deadline started_ = std::chrono::steady_clock::now();
+  Deadline progress_ = started_;  ///< last byte that moved
+  Deadline all_sent_ = started_;
+  Deadline asked_ = started_;
+};
+
+inline Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
+                          const Timeouts& timeouts)
+    : channel_(std::move(channel)),
+      request_(std::move(request)),
+      descriptors_(std::move(descriptors)),
+      timeouts_(timeouts),
+      reader_(limits) {}
+
+inline Exchange::Step Exchange::step() {
+  for (;;) {
+    if (sending() && !send()) return Step::want_write;
+    switch (reader_.advance()) {
+      case ResponseReader::Step::head:
+        continue;
+      case ResponseReader::Step::item:
+        return Step::item;
+      case ResponseReader::Step::done:
+        return Step::done;
+      case ResponseReader::Step::need_more:
+        break;
+    }
+    if (!receive()) return Step::want_read;
+  }
 }
 
-inline std::chrono::steady_clock::time_point Exchange::until(std::chrono::milliseconds patience) {
-  return std::chrono::steady_clock::now() + (patience.count() > 0 ? patience : std::chrono::hours(24 * 365));
-}
-
-inline void Exchange::send(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = send_some(socket_.get(), bytes);
-    if (n >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!wait_for(socket_.get(), POLLOUT, until(timeouts_.idle))) throw ConnectionError("the service does not read");
+/// False if that would wait.
+inline bool Exchange::send() {
+  while (sending()) {
+    const std::string_view rest = std::string_view(request_).substr(sent_);
+    const bool first = sent_ == 0 && !descriptors_.empty();
+    const ssize_t n = first ? send_with_descriptors(channel_.socket.get(), rest, descriptors_)
+                            : send_some(channel_.socket.get(), rest);
+    if (n > 0) {
+      sent_ += static_cast<std::size_t>(n);
+      progress_ = std::chrono::steady_clock::now();
+    } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      return false;
+    } else if (first && errno != EPIPE && errno != ECONNRESET) {
+      throw ConnectionError(std::string("cannot send the descriptors: ") + std::strerror(errno));
     } else {
-      return;  // an early refusal may be waiting to be read
+      refused_ = true;  // an early answer may be waiting to be read
     }
   }
+  all_sent_ = std::chrono::steady_clock::now();
+  descriptors_.clear();
+  return true;
 }
 
-inline void Exchange::receive(std::chrono::milliseconds patience) {
-  constexpr std::size_t block = 64 * 1024;
-  for (;;) {
-    char* room = reader_.prepare(block);
-    const ssize_t n = retry_interrupted([&] { return ::recv(socket_.get(), room, block, MSG_DONTWAIT); });
-    if (n > 0) return reader_.received(static_cast<std::size_t>(n));
-    if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return reader_.end_of_input();
-    if (!wait_for(socket_.get(), POLLIN, until(patience)))
-      throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
+/// False if that would wait.
+inline bool Exchange::receive() {
+  const std::size_t block = reader_.any_input() ? 64 * 1024 : 16 * 1024;
+  char* room = reader_.prepare(block);
+  ssize_t n = 0;
+  if (channel_.over_unix_socket) {
+    ReceivedDescriptors came;
+    n = receive_with_descriptors(channel_.socket.get(), room, block, most_descriptors, came);
+    const int error = errno;
+    keep(std::move(came));
+    errno = error;
+  } else {
+    n = retry_interrupted([&] { return ::recv(channel_.socket.get(), room, block, MSG_DONTWAIT); });
   }
+  if (n > 0) {
+    reader_.received(static_cast<std::size_t>(n));
+    progress_ = std::chrono::steady_clock::now();
+    return true;
+  }
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+  // A reset without an answer: bytes of the request were thrown away unread. A mere end tells nothing of the kind.
+  if (!reader_.any_input() && (refused_ || (n < 0 && errno == ECONNRESET)))
+    throw LostConnection("the service closed the connection without an answer");
+  reader_.end_of_input();
+  return true;
 }
 
-inline std::optional<json> Exchange::next() {
-  for (;;) {
-    const ResponseReader::Step step = reader_.advance();
-    if (step == ResponseReader::Step::item) return reader_.take();
-    if (step == ResponseReader::Step::done) return std::nullopt;
-    receive(timeouts_.idle);
+inline void Exchange::keep(ReceivedDescriptors came) {
+  if (came.truncated) throw ConnectionError("descriptors of the answer were lost: this process has too many open");
+  if (came.owned.empty()) return;
+  std::vector<Fd> all = came_.take_all();
+  for (Fd& fd : came.owned) all.push_back(std::move(fd));
+  if (all.size() > most_descriptors) throw ConnectionError("the answer has too many descriptors");
+  came_ = DescriptorQueue(std::move(all));
+}
+
+inline Exchange::TimeLimit Exchange::limit() const {
+  TimeLimit first;
+  const auto consider = [&](Deadline from, std::chrono::milliseconds length, const char* what) {
+    if (length.count() > 0 && from + length < first.when) first = {from + length, what, length};
+  };
+  const bool stream = reader_.has_head() && reader_.streaming();
+  if (sending()) {
+    consider(progress_, timeouts_.idle, "idle': the service does not read");
+  } else if (!reader_.has_head()) {
+    consider(all_sent_, timeouts_.first_byte, "first_byte': no answer");
+  } else if (stream) {
+    consider(asked_, timeouts_.stream_idle, "stream_idle': no further item");
+  } else {
+    consider(progress_, timeouts_.idle, "idle': the answer stopped");
   }
+  if (!stream) consider(started_, timeouts_.total, "total': the answer is not complete");
+  return first;
+}
+
+inline void Exchange::expire() const {
+  const TimeLimit over = limit();
+  throw ConnectionError("timeout '" + std::string(over.what) + " within " + std::to_string(over.length.count()) +
+                        " ms");
+}
+
+inline std::optional<Channel> Exchange::take_reusable() {
+  if (!reader_.reusable() || sent_ < request_.size()) return std::nullopt;
+  return std::move(channel_);
+}
+
+inline void Exchange::close() noexcept {
+  if (!channel_.socket) return;
+  if (!channel_.over_unix_socket && !reader_.finished()) {
+    // A mere end of a TCP connection might be that of our half, with somebody still reading.
+    const linger reset{1, 0};
+    ::setsockopt(channel_.socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  }
+  channel_.socket.reset();
 }
 
 }  // namespace detail

@@ -31,7 +31,10 @@ class ResponseReader {
 
   /// Room for `size` more bytes of input; received() says how many of them have come.
   char* prepare(std::size_t size);
-  void received(std::size_t size) { end_ += size; }
+  void received(std::size_t size) {
+    end_ += size;
+    any_input_ = true;
+  }
   /// The connection has ended.
   void end_of_input() { ended_ = true; }
 
@@ -43,8 +46,17 @@ class ResponseReader {
   json take() { return std::move(item_); }
 
   bool streaming() const noexcept { return streaming_; }
-  /// HTTP status, once there is a head.
+  /// HTTP status, once there is a head; 0 before, and for the empty streams of Python services, which have none.
   int status() const noexcept { return status_; }
+  const std::string& content_type() const noexcept { return content_type_; }
+  bool has_head() const noexcept { return phase_ != Phase::head; }
+  /// Whether the head said how long the body is, which Python services never do.
+  bool has_length() const noexcept { return has_length_; }
+  bool any_input() const noexcept { return any_input_; }
+  bool finished() const noexcept { return phase_ == Phase::done; }
+  /// True if the answer is complete, nothing came behind it, and the service goes on to listen: the connection can take
+  /// another request.
+  bool reusable() const noexcept { return phase_ == Phase::done && reusable_ && begin_ == end_ && !ended_; }
 
  private:
   enum class Phase { head, body, chunks, done };
@@ -66,12 +78,19 @@ class ResponseReader {
   int interim_ = 0;
   int status_ = 0;
   std::optional<std::uint64_t> length_;
+  bool has_length_ = false;
+  bool any_input_ = false;
   std::string content_type_;
   bool streaming_ = false;
   bool reusable_ = false;  ///< the service leaves the connection open after this answer
   bool end_mark_ = false;  ///< the last chunk so far was one
   json item_;
 };
+
+/// What stands for a document among values.
+inline bool is_document(const json& value) {
+  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
+}
 
 /// What a status and an error body stand for. Never returns.
 [[noreturn]] void throw_reply(int status, const json& body);
@@ -158,6 +177,7 @@ inline bool ResponseReader::read_head() {
       content_type_ = std::string(head.content_type);
       streaming_ = head.chunked && !bodyless;
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
+      has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
       if (length_.value_or(0) > limits_.body_bytes)
         throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// client/endpoint.hpp: what all calls of a client share: where the service is now, what it understands, and connections
+// that are kept.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "connect.hpp"
+#include "exchange.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One run of a service: its address, and what it has shown of itself. A restart makes it another place.
+struct Place {
+  explicit Place(ServiceAddress where) : address(std::move(where)) {}
+
+  const ServiceAddress address;
+  /// Ours says how long its answers are. The others, Python ones, get bare LF and a connection for each request.
+  std::atomic<bool> ours = false;
+  std::atomic<bool> json_only = false;  ///< has refused msgpack
+};
+
+/// A connection that waits for its next request.
+struct KeptConnection {
+  Channel channel;
+  std::shared_ptr<Place> place;
+};
+
+/// For any number of threads.
+class Endpoint {
+ public:
+  Endpoint(const Settings& settings, ClientOptions options) : files_(settings), options_(std::move(options)) {}
+
+  const ServiceFiles& files() const noexcept { return files_; }
+  const ClientOptions& options() const noexcept { return options_; }
+
+  /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
+  std::shared_ptr<Place> look_up();
+  /// A connection to the service of the last look_up(), if one is kept that is still open and silent.
+  std::optional<KeptConnection> take_kept();
+  /// Keeps a connection, or closes it.
+  void keep(KeptConnection connection);
+
+ private:
+  struct Idle {
+    KeptConnection connection;
+    Deadline good_until;
+  };
+  static bool silent(int socket);
+
+  const ServiceFiles files_;
+  const ClientOptions options_;
+  std::mutex mutex_;
+  FileStamp stamp_;
+  std::shared_ptr<Place> place_;
+  std::vector<Idle> idle_;  ///< of `place_`, the oldest first
+};
+
+inline std::shared_ptr<Place> Endpoint::look_up() {
+  const std::lock_guard lock(mutex_);
+  FileInfo info{};
+  const bool there = ::lstat(files_.url.c_str(), &info) == 0;
+  if (there && place_ && FileStamp(info) == stamp_) return place_;
+  idle_.clear();
+  place_.reset();
+  // For a moment during a start, Python's file is there, but has no text yet: the stamp is that of what was read.
+  place_ = std::make_shared<Place>(read_service_address(files_, &stamp_));
+  return place_;
+}
+
+/// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
+/// answer.
+inline bool Endpoint::silent(int socket) {
+  char byte = 0;
+  const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
+  return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+inline std::optional<KeptConnection> Endpoint::take_kept() {
+  const std::lock_guard lock(mutex_);
+  const Deadline now = std::chrono::steady_clock::now();
+  while (!idle_.empty()) {
+    Idle last = std::move(idle_.back());
+    idle_.pop_back();
+    // The others are older still.
+    if (last.good_until <= now) idle_.clear();
+    if (last.good_until > now && silent(last.connection.channel.socket.get())) return std::move(last.connection);
+  }
+  return std::nullopt;
+}
+
+inline void Endpoint::keep(KeptConnection connection) {
+  constexpr std::size_t most = 16;
+  constexpr std::chrono::seconds longest(10);  // services of ours close after 15
+  const std::lock_guard lock(mutex_);
+  if (connection.place != place_) return;
+  const Deadline now = std::chrono::steady_clock::now();
+  std::erase_if(idle_, [now](const Idle& idle) { return idle.good_until <= now; });
+  if (idle_.size() < most) idle_.push_back({std::move(connection), now + longest});
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MIT
+// client/http_transport.hpp: calls over HTTP: from a message to its answer, in one step machine with two drivers.
+#pragma once
+
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
+#include <poll.h>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/error.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/system_error.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "../base/log.hpp"
+#include "../wire/http_writer.hpp"
+#include "endpoint.hpp"
+#include "exchange.hpp"
+#include "transport.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Between two tries to get into a full backlog.
+inline constexpr std::chrono::milliseconds backlog_pause{5};
+
+/// What a coroutine that waits shares with the timer that limits the wait.
+struct TimedWait {
+  TimedWait(const asio::any_io_executor& executor, int fd) : descriptor(executor, fd), timer(executor) {}
+
+  asio::posix::stream_descriptor descriptor;
+  asio::steady_timer timer;
+  bool over = false;
+};
+
+/// Ends a wait on every path; the descriptor stays with its owner.
+class WaitScope {
+ public:
+  explicit WaitScope(std::shared_ptr<TimedWait> wait) : wait_(std::move(wait)) {}
+  WaitScope(const WaitScope&) = delete;
+  WaitScope& operator=(const WaitScope&) = delete;
+  ~WaitScope() {
+    wait_->over = true;
+    wait_->timer.cancel();
+    wait_->descriptor.release();
+  }
+
+ private:
+  std::shared_ptr<TimedWait> wait_;
+};
+
+/// wait_for() for coroutines: false when the time is up. Throws asio::system_error when it is cancelled. If several
+/// threads run the executor, it has to be a strand.
+inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
+  using Wait = asio::posix::stream_descriptor::wait_type;
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  const auto wait = std::make_shared<TimedWait>(executor, fd);
+  const WaitScope scope(wait);
+  if (deadline != no_deadline) {
+    wait->timer.expires_at(deadline);
+    wait->timer.async_wait([wait](const asio::error_code& error) {
+      if (!error && !wait->over) wait->descriptor.cancel();
+    });
+  }
+  const Wait what =
+      for_writing ? asio::posix::stream_descriptor::wait_write : asio::posix::stream_descriptor::wait_read;
+  asio::error_code error;
+  co_await wait->descriptor.async_wait(what, asio::redirect_error(asio::use_awaitable, error));
+  if (!error) co_return true;
+  if (error == asio::error::operation_aborted && std::chrono::steady_clock::now() >= deadline) co_return false;
+  throw asio::system_error(error);
+}
+
+/// Connects, sends, reads, and tries again where that is safe.
+class HttpAnswer final : public Answer {
+ public:
+  HttpAnswer(std::shared_ptr<Endpoint> endpoint, CallMessage message)
+      : endpoint_(std::move(endpoint)),
+        message_(std::move(message)),
+        with_descriptors_(!message_.descriptors.empty()) {}
+
+  std::optional<json> next() override;
+  Task<std::optional<json>> async_next() override;
+  int status() const override { return exchange_ ? exchange_->answer().status() : 0; }
+  bool streaming() const override { return exchange_ && exchange_->answer().streaming(); }
+  std::string content_type() const override { return exchange_ ? exchange_->answer().content_type() : std::string(); }
+  bool sent() const override { return exchange_ && exchange_->sent_any(); }
+  DescriptorQueue& descriptors() override { return exchange_ ? exchange_->descriptors() : none_; }
+
+ private:
+  enum class Stage { start, connecting, talking, over };
+  enum class Step { want_read, want_write, pause, item, done };
+
+  Step advance();
+  Step step();
+  Step talk();
+  bool again_as_json();
+  void connect();
+  void talk_over(Channel channel, bool reused);
+  std::string request(bool msgpack) const;
+  bool wants_msgpack() const;
+  void finish();
+  void abandon() noexcept;
+  std::optional<json> take();
+
+  int socket() const noexcept { return stage_ == Stage::connecting ? connector_->socket() : exchange_->socket(); }
+  Deadline deadline() const { return stage_ == Stage::connecting ? connector_->deadline() : exchange_->deadline(); }
+  [[noreturn]] void expire();
+
+  std::shared_ptr<Endpoint> endpoint_;
+  CallMessage message_;
+  bool with_descriptors_;
+  Stage stage_ = Stage::start;
+  bool reused_ = false;      ///< the connection has had requests before
+  bool fresh_only_ = false;  ///< a kept connection has failed already
+  bool json_instead_ = false;
+  std::shared_ptr<Place> place_;
+  std::optional<Connector> connector_;
+  std::optional<Exchange> exchange_;
+  std::optional<json> item_;
+  std::optional<json> following_;   ///< comes behind `item_`
+  std::optional<json> last_words_;  ///< an item that is the error of the stream, if the stream breaks off behind it
+  DescriptorQueue none_;
+};
+
+/// Calls one service over its sockets.
+class HttpTransport final : public Transport {
+ public:
+  /// Touches nothing: the service is looked for when it is called.
+  HttpTransport(const Settings& settings, ClientOptions options)
+      : endpoint_(std::make_shared<Endpoint>(settings, std::move(options))) {}
+
+  std::unique_ptr<Answer> start(CallMessage message) override {
+    return std::make_unique<HttpAnswer>(endpoint_, std::move(message));
+  }
+
+ private:
+  std::shared_ptr<Endpoint> endpoint_;
+};
+
+inline bool HttpAnswer::wants_msgpack() const {
+  if (message_.use_msgpack) return *message_.use_msgpack;
+  return endpoint_->options().use_msgpack && !json_instead_ && !place_->json_only;
+}
+
+inline std::string HttpAnswer::request(bool msgpack) const {
+  std::string body;
+  const CodecError error = msgpack ? encode_msgpack(message_.arguments, body) : encode_json(message_.arguments, body);
+  if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
+  if (!msgpack) body += '\n';
+  const std::string target = place_->address.path + "/" + message_.method;
+  RequestHeadOptions head;
+  head.target = target;
+  head.content_type = msgpack ? "application/x-msgpack" : "application/json";
+  head.content_length = body.size();
+  if (place_->ours) {
+    head.host = "localhost";
+  } else {
+    head.connection = ConnectionHeader::close;
+    head.bare_lf = true;  // Python services cut the bodies of others too early
+  }
+  std::string bytes;
+  if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))
+    throw InvalidArgument("'" + log_escaped(message_.method) + "' cannot be the name of a method");
+  bytes += body;
+  return bytes;
+}
+
+inline void HttpAnswer::talk_over(Channel channel, bool reused) {
+  constexpr std::size_t most_with_descriptors = 30'000;
+  if (with_descriptors_ && !channel.over_unix_socket) throw InvalidArgument("file descriptors cannot be sent over TCP");
+  std::string bytes = request(wants_msgpack());
+  // Python services only look at the first part that the kernel delivers.
+  if (with_descriptors_ && !place_->ours && bytes.size() >= most_with_descriptors)
+    throw InvalidArgument("a call with file descriptors must be shorter than " + std::to_string(most_with_descriptors) +
+                          " bytes");
+  exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors), endpoint_->options().limits,
+                    endpoint_->options().timeouts);
+  connector_.reset();
+  reused_ = reused;
+  stage_ = Stage::talking;
+}
+
+/// Over a kept connection, or a new one.
+inline void HttpAnswer::connect() {
+  if (!with_descriptors_ && !fresh_only_) {
+    if (auto kept = endpoint_->take_kept()) {
+      place_ = std::move(kept->place);
+      return talk_over(std::move(kept->channel), true);
+    }
+  }
+  place_ = endpoint_->look_up();
+  connector_.emplace(endpoint_->files(), place_->address, endpoint_->options());
+  stage_ = Stage::connecting;
+}
+
+/// "Not in this encoding": nothing has been run, and JSON is always understood.
+inline bool HttpAnswer::again_as_json() {
+  if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
+  if (message_.use_msgpack || !wants_msgpack()) return false;
+  json_instead_ = true;
+  place_->json_only = true;
+  return true;
+}
+
+/// What an answer leaves behind: knowledge of the service, and a connection.
+inline void HttpAnswer::finish() {
+  if (exchange_->answer().has_length()) place_->ours = true;
+  // Calls with descriptors open connections of their own, which would pile up.
+  if (with_descriptors_) return;
+  if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
+}
+
+inline HttpAnswer::Step HttpAnswer::talk() {
+  try {
+    switch (exchange_->step()) {
+      case Exchange::Step::want_read:
+        return Step::want_read;
+      case Exchange::Step::want_write:
+        return Step::want_write;
+      case Exchange::Step::item:
+        item_ = exchange_->take();
+        if (!streaming()) {
+          finish();
+          stage_ = Stage::over;
+        }
+        return Step::item;
+      case Exchange::Step::done:
+        break;
+    }
+    finish();
+    return Step::done;
+  } catch (const LostConnection&) {
+    if (!reused_ || with_descriptors_) throw;
+    fresh_only_ = true;
+    stage_ = Stage::start;
+  } catch (const Error&) {
+    finish();
+    if (!again_as_json()) throw;
+    stage_ = Stage::start;
+  }
+  return step();
+}
+
+inline HttpAnswer::Step HttpAnswer::step() {
+  if (stage_ == Stage::start) connect();
+  if (stage_ == Stage::connecting) {
+    switch (connector_->step()) {
+      case Connector::Step::want_write:
+        return Step::want_write;
+      case Connector::Step::pause:
+        return Step::pause;
+      case Connector::Step::connected:
+        break;
+    }
+    talk_over({connector_->take(), connector_->over_unix_socket()}, false);
+  }
+  if (stage_ == Stage::over) return Step::done;
+  return talk();
+}
+
+/// Services say what went wrong in a stream by an item, and then break off without an end mark: such an item is given
+/// out only when something comes behind it. What has failed stays failed.
+inline HttpAnswer::Step HttpAnswer::advance() {
+  if (item_) return Step::item;
+  try {
+    for (;;) {
+      const Step next = step();
+      if (next == Step::done) stage_ = Stage::over;
+      if (next == Step::done && last_words_) {
+        item_ = std::exchange(last_words_, std::nullopt);
+        return Step::item;
+      }
+      if (next != Step::item || !streaming()) return next;
+      const bool error = item_->is_object() && item_->contains("error");
+      if (!error && !last_words_) return next;
+      std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
+      if (error) last_words_ = std::exchange(item_, std::nullopt);
+      if (!earlier) continue;
+      // Both can go, one after the other.
+      following_ = std::exchange(item_, std::move(earlier));
+      return Step::item;
+    }
+  } catch (const ConnectionError&) {
+    abandon();
+    if (last_words_) throw_reply(500, *std::exchange(last_words_, std::nullopt));
+    throw;
+  } catch (...) {
+    abandon();
+    throw;
+  }
+}
+
+inline std::optional<json> HttpAnswer::take() { return std::exchange(item_, std::exchange(following_, std::nullopt)); }
+
+inline void HttpAnswer::abandon() noexcept {
+  stage_ = Stage::over;
+  connector_.reset();
+  if (exchange_) exchange_->close();
+}
+
+inline void HttpAnswer::expire() {
+  const bool connecting = stage_ == Stage::connecting;
+  stage_ = Stage::over;
+  if (connecting) connector_->expire();
+  exchange_->close();
+  exchange_->expire();
+}
+
+inline std::optional<json> HttpAnswer::next() {
+  if (exchange_) exchange_->ask();
+  for (;;) {
+    const Step step = advance();
+    if (step == Step::item) return take();
+    if (step == Step::done) return std::nullopt;
+    if (step == Step::pause) {
+      if (std::chrono::steady_clock::now() >= deadline()) expire();
+      ::poll(nullptr, 0, static_cast<int>(backlog_pause.count()));
+    } else if (!wait_for(socket(), step == Step::want_read ? POLLIN : POLLOUT, deadline())) {
+      expire();
+    }
+  }
+}
+
+inline Task<std::optional<json>> HttpAnswer::async_next() {
+  if (exchange_) exchange_->ask();
+  try {
+    for (;;) {
+      const Step step = advance();
+      if (step == Step::item) co_return take();
+      if (step == Step::done) co_return std::nullopt;
+      bool in_time = true;
+      if (step == Step::pause) {
+        in_time = std::chrono::steady_clock::now() < deadline();
+        if (in_time) co_await sleep_for(backlog_pause);
+      } else {
+        in_time = co_await async_wait_for(socket(), step == Step::want_write, deadline());
+      }
+      if (!in_time) expire();
+    }
+  } catch (...) {
+    abandon();
+    throw;
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+// client/running_call.hpp: from arguments to a call, and who answers it: the service itself, or whoever it is told to.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "../base/errors.hpp"
+#include "../service/bind.hpp"
+#include "../service/method.hpp"
+#include "../service/request.hpp"
+#include "../service/transfer.hpp"
+#include "transport.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+class RunningCall;
+}
+
+/// Where the answer to a call is to go instead of to the caller, see reply_to().
+class ReplyTo {
+ public:
+  explicit ReplyTo(Fd target) : target_(std::move(target)) {}
+  explicit ReplyTo(Request& request) : request_(&request) {}
+
+ private:
+  friend class detail::RunningCall;
+  Fd target_;
+  Request* request_ = nullptr;
+};
+
+/// As an argument of a call: the service writes its whole answer, an HTTP head included, to that file or socket, of
+/// which a duplicate is taken. The caller gets `{"replied_to_first_fd": true}` at once. Throws std::system_error. Over
+/// unix sockets only, like all descriptors.
+inline ReplyTo reply_to(const Fd& target) { return ReplyTo(target.duplicate()); }
+
+/// The called service answers the request that is being served, in place of this handler, which must write nothing
+/// more: a generator yields nothing after it, the result of another handler is ignored. The request has to live until
+/// the call has ended.
+inline ReplyTo reply_to(Request& request) { return ReplyTo(request); }
+
+namespace detail {
+
+/// A call whose arguments have been converted, but which has not begun.
+struct OutgoingCall {
+  CallMessage message;
+  std::optional<ReplyTo> reply_to = {};
+};
+
+/// Collects arguments: `_args` in order, named ones by kt::arg().
+class CallBuilder {
+ public:
+  explicit CallBuilder(std::string_view method) { call_.message.method = std::string(method); }
+
+  template <class A>
+  void add(A&& value) {
+    using Value = std::remove_cvref_t<A>;
+    if constexpr (std::is_same_v<Value, ReplyTo>) {
+      add_target(std::forward<A>(value));
+    } else if constexpr (std::is_same_v<Value, Arg>) {
+      add_named(value);
+    } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+      positional_.push_back(json(std::string(std::string_view(value))));
+    } else {
+      positional_.push_back(put_value(std::forward<A>(value), call_.message.descriptors));
+    }
+  }
+  OutgoingCall finish() {
+    call_.message.arguments[std::string(positional_key)] = std::move(positional_);
+    return std::move(call_);
+  }
+
+ private:
+  void add_target(ReplyTo target);
+  void add_named(const Arg& argument);
+
+  OutgoingCall call_;
+  json positional_ = json::array();
+};
+
+inline void CallBuilder::add_target(ReplyTo target) {
+  if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
+  call_.reply_to = std::move(target);
+}
+
+inline void CallBuilder::add_named(const Arg& argument) {
+  if (!argument.fallback()) {
+    throw std::invalid_argument("kettlingar: kt::arg(\"" + argument.name() + "\") of a call needs a value: kt::arg(\"" +
+                                argument.name() + "\") = ...");
+  }
+  call_.message.arguments[argument.name()] = *argument.fallback();
+}
+
+template <class... A>
+OutgoingCall make_call(std::string_view method, A&&... arguments) {
+  CallBuilder builder(method);
+  (builder.add(std::forward<A>(arguments)), ...);
+  return builder.finish();
+}
+
+/// A call on its way, with the hand-over of an answer where one is wanted.
+class RunningCall {
+ public:
+  RunningCall(std::shared_ptr<Transport> transport, OutgoingCall call)
+      : transport_(std::move(transport)), call_(std::move(call)), method_(call_.message.method) {}
+
+  /// Like Answer::next(); the first one prepares and starts the call.
+  std::optional<json> next();
+  Task<std::optional<json>> async_next();
+
+  /// Once next() has given something.
+  Answer& answer() { return *answer_; }
+  const std::string& method() const noexcept { return method_; }
+
+ private:
+  void begin();
+  void hand_over(ReplyTo target);
+  void succeeded();
+  void failed();
+
+  std::shared_ptr<Transport> transport_;
+  OutgoingCall call_;
+  std::string method_;
+  bool begun_ = false;
+  std::unique_ptr<Answer> answer_;
+  Caller* caller_ = nullptr;  ///< whose connection is being handed over
+};
+
+inline void RunningCall::hand_over(ReplyTo target) {
+  CallMessage& message = call_.message;
+  std::uint64_t sent = 0;
+  Fd fd = std::move(target.target_);
+  if (target.request_ != nullptr) {
+    Caller& caller = ConnectionAccess::caller(*target.request_);
+    Caller::HandOver prepared = caller.prepare_handover();
+    caller_ = &caller;
+    fd = std::move(prepared.connection);
+    sent = prepared.sent;
+    message.use_msgpack = prepared.use_msgpack;  // the one who goes on has to go on in the same encoding
+  }
+  const std::string key(positional_key);
+  json positional = json::array();
+  positional.push_back(describe_descriptor(fd.get()).text());
+  for (json& value : message.arguments[key]) positional.push_back(std::move(value));
+  message.arguments.erase(key);
+  message.arguments["reply_to_first_fd"] = sent;
+  message.arguments[key] = std::move(positional);
+  message.descriptors.insert(message.descriptors.begin(), std::move(fd));
+}
+
+inline void RunningCall::begin() {
+  if (std::exchange(begun_, true)) return;
+  if (call_.reply_to) hand_over(*std::exchange(call_.reply_to, std::nullopt));
+  answer_ = transport_->start(std::move(call_.message));
+}
+
+inline void RunningCall::succeeded() {
+  constexpr int accepted = 202;
+  Caller* caller = std::exchange(caller_, nullptr);
+  if (caller != nullptr && answer_->status() == accepted) caller->released();
+}
+
+/// Without an answer the other service may be writing already, unless it has got nothing.
+inline void RunningCall::failed() {
+  Caller* caller = std::exchange(caller_, nullptr);
+  if (caller == nullptr || !answer_ || !answer_->sent()) return;
+  try {
+    throw;
+  } catch (const Error&) {
+  } catch (...) {
+    caller->released();
+  }
+}
+
+inline std::optional<json> RunningCall::next() {
+  try {
+    begin();
+    if (!answer_) return std::nullopt;
+    std::optional<json> value = answer_->next();
+    succeeded();
+    return value;
+  } catch (...) {
+    failed();
+    throw;
+  }
+}
+
+inline Task<std::optional<json>> RunningCall::async_next() {
+  try {
+    begin();
+    if (!answer_) co_return std::nullopt;
+    std::optional<json> value = co_await answer_->async_next();
+    succeeded();
+    co_return value;
+  } catch (...) {
+    failed();
+    throw;
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

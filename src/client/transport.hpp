@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// client/transport.hpp: what a client talks to: something that takes calls and gives their answers.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../base/json.hpp"
+#include "../os/passing.hpp"
+#include "../service/coroutine.hpp"
+#include "../service/transfer.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One call as it is to be sent.
+struct CallMessage {
+  std::string method;
+  json arguments = json::object();       ///< named ones first, the list `_args` last; placeholders for descriptors
+  std::vector<Fd> descriptors = {};      ///< those of `_args`, then those of named arguments, as they stand there
+  std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
+};
+
+/// The answer to one call. For one thread, or one coroutine, at a time; not both faces in one answer. Destroying it
+/// abandons the call.
+class Answer {
+ public:
+  virtual ~Answer() = default;
+
+  /// The result, or the next item of a stream; nothing at the end. Documents are `{"mimetype": ..., "data": ...}`,
+  /// items of raw data bytes. The first call of it sends the message. Throws NotRunning, ConnectionError,
+  /// InvalidArgument for what cannot be sent, and what the service answered with; nothing more comes after that.
+  virtual std::optional<json> next() = 0;
+  /// The same for coroutines, on the executor of whoever awaits it. The Answer must outlive the Task.
+  virtual Task<std::optional<json>> async_next() = 0;
+
+  // Known once next() has returned or thrown.
+
+  /// HTTP status; 0 if there is no answer.
+  virtual int status() const = 0;
+  /// Whether items follow one another, or there is one result.
+  virtual bool streaming() const = 0;
+  /// MIME type; of a stream's items, if they are raw data.
+  virtual std::string content_type() const = 0;
+  /// True if the service may have got the message, whatever became of it.
+  virtual bool sent() const = 0;
+
+  /// What came with the values so far. Take it, or it is closed with the Answer.
+  virtual DescriptorQueue& descriptors() = 0;
+};
+
+/// Where calls go. Shared by all copies of a client; for any number of threads.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  /// Does nothing yet but check the message: see Answer::next(). The answer keeps alive what it needs of the transport.
+  virtual std::unique_ptr<Answer> start(CallMessage message) = 0;
+};
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// client/typed_call.hpp: calls that name the handler itself, checked at compile time against its parameters.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "../service/signature.hpp"
+#include "running_call.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// `&MyKitten::add`, or a pointer to a plain function.
+template <class F>
+concept NamedFunction = (std::is_member_function_pointer_v<F> ||
+                         (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>)) &&
+                        Signature<F>::known;
+
+/// What a caller gets for what a handler returns.
+template <class R>
+struct Returned {
+  static constexpr bool streams = false;
+  using type = std::conditional_t<std::is_convertible_v<R, std::string_view>, std::string, std::remove_cvref_t<R>>;
+};
+template <class T>
+struct Returned<Task<T>> : Returned<T> {};
+template <class T>
+struct Returned<Generator<T>> {
+  static constexpr bool streams = true;
+  using type = T;
+};
+template <class F>
+using ReturnedBy = Returned<std::remove_cvref_t<typename Signature<F>::Return>>;
+
+template <class A>
+inline constexpr bool is_positional =
+    !std::is_same_v<std::remove_cvref_t<A>, Arg> && !std::is_same_v<std::remove_cvref_t<A>, ReplyTo>;
+template <class A>
+inline constexpr bool is_named = std::is_same_v<std::remove_cvref_t<A>, Arg>;
+template <class A>
+inline constexpr bool is_nothing =
+    std::is_same_v<std::remove_cvref_t<A>, std::nullptr_t> || std::is_same_v<std::remove_cvref_t<A>, std::nullopt_t>;
+
+/// Whether an argument of type A can be given to a parameter of type P without surprise.
+template <class P, class A>
+constexpr bool fits_parameter() {
+  using Value = std::remove_cvref_t<A>;
+  if constexpr (std::is_same_v<P, Value> || std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json>) {
+    return true;
+  } else if constexpr (is_instance<P, std::optional>) {
+    return is_nothing<A> || fits_parameter<typename P::value_type, A>();
+  } else if constexpr (std::is_same_v<P, bool> || std::is_same_v<Value, bool>) {
+    return false;
+  } else if constexpr (std::is_integral_v<P>) {
+    return std::is_integral_v<Value>;
+  } else if constexpr (std::is_floating_point_v<P>) {
+    return std::is_arithmetic_v<Value>;
+  } else if constexpr (std::is_same_v<P, std::string>) {
+    return !is_nothing<A> && std::is_convertible_v<const Value&, std::string_view>;
+  } else {
+    return std::is_class_v<P> && !is_nothing<A> && std::is_convertible_v<A, P>;
+  }
+}
+
+template <class P, class A>
+void add_argument(CallBuilder& builder, A&& value) {
+  using Value = std::remove_cvref_t<A>;
+  if constexpr (is_nothing<A>) {
+    builder.add(json(nullptr));
+  } else if constexpr (std::is_same_v<P, Value> || !std::is_class_v<P> || std::is_same_v<P, std::string> ||
+                       std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json> || holds_descriptors<Value>) {
+    builder.add(std::forward<A>(value));
+  } else if constexpr (is_instance<P, std::optional>) {
+    add_argument<typename P::value_type>(builder, std::forward<A>(value));
+  } else {
+    builder.add(static_cast<P>(std::forward<A>(value)));
+  }
+}
+
+template <class Parameters, std::size_t at>
+void add_arguments(CallBuilder&) {}
+template <class Parameters, std::size_t at, class First, class... Rest>
+void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
+  if constexpr (is_positional<First>) {
+    using P = Stored<std::tuple_element_t<at, Parameters>>;
+    constexpr bool fits = fits_parameter<P, First>();
+    static_assert(fits,
+                  "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
+                  "is neither; convert it where you call");
+    if constexpr (fits) add_argument<P>(builder, std::forward<First>(first));
+    add_arguments<Parameters, at + 1>(builder, std::forward<Rest>(rest)...);
+  } else {
+    builder.add(std::forward<First>(first));
+    add_arguments<Parameters, at>(builder, std::forward<Rest>(rest)...);
+  }
+}
+
+/// A call of the method `name`, which F handles.
+template <class F, class... A>
+OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
+  using Parameters = typename Signature<F>::Parameters::Types;
+  constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
+  constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
+  constexpr bool any_named = (is_named<A> || ...);
+  static_assert(given <= wanted, "kettlingar: too many arguments for this method");
+  static_assert(
+      given >= wanted || any_named,
+      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
+  CallBuilder builder(name);
+  if constexpr (given <= wanted) add_arguments<Parameters, 0>(builder, std::forward<A>(arguments)...);
+  return builder.finish();
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
