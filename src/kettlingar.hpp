@@ -65,6 +65,7 @@
 #include "service/request_steps.hpp"
 #include "service/call_steps.hpp"
 #include "service/listen.hpp"
+#include "service/runner.hpp"
 #include "service/builtins.hpp"
 #include "service/kitten.hpp"
 
@@ -79,6 +80,7 @@
 #include "client/typed_call.hpp"
 #include "client/auto_start.hpp"
 #include "client/client.hpp"
+#include "client/loopback.hpp"
 
 #include "cli/output.hpp"
 #include "cli/prompt.hpp"

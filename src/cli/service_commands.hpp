@@ -196,16 +196,17 @@ inline ExitCode CommandLine::serve(Fd report, bool background) {
     }
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGXFSZ, SIG_IGN);
-    asio::signal_set signals(kitten_.loop_, SIGTERM, SIGINT, SIGHUP);
-    signals.async_wait([this, &signals](const asio::error_code& error, int) {
+    detail::Runner& runner = *kitten_.runner_;
+    asio::signal_set signals(runner.own_loop(), SIGTERM, SIGINT, SIGHUP);
+    signals.async_wait([&runner, &signals](const asio::error_code& error, int) {
       if (error) return;
       // The second one does not wait for running calls.
       signals.async_wait([](const asio::error_code& second, int number) {
         if (!second) ::_exit(128 + number);
       });
-      kitten_.shut_down();
+      runner.shut_down();
     });
-    kitten_.open();
+    runner.open();
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
@@ -213,7 +214,7 @@ inline ExitCode CommandLine::serve(Fd report, bool background) {
       print_addresses();
     }
     detail::report_start(std::move(report), detail::StartReport::ready, {});
-    kitten_.serve();
+    runner.serve();
     return ExitCode::fine;
   } catch (const detail::AlreadyRunning& error) {
     detail::report_start(std::move(report), detail::StartReport::already_running, error.what());

@@ -7,6 +7,7 @@
 #include <poll.h>
 
 #include <chrono>
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -45,7 +46,9 @@ class Client {
   /// Finds the service by its files and makes sure that it answers. Throws NotRunning otherwise, InvalidArgument for
   /// names that cannot be.
   static Client connect(const std::string& app, const std::string& worker = "worker", ClientOptions options = {});
-  /// The same; a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
+  /// The same, for coroutines.
+  static Task<Client> async_connect(std::string app, std::string worker = "worker", ClientOptions options = {});
+  /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
   /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here.
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
@@ -147,10 +150,14 @@ class ClientAccess {
 
   /// Throws NotRunning unless a service answers.
   static const Client& require_pong(const Client& client, const std::string& name);
+  static Task<Client> async_require_pong(Client client, std::string name);
   /// Calls `connect` until it does not throw NotRunning; starts the service in between.
   template <class Connect>
   static Client start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
                           const std::string& name);
+
+ private:
+  static void check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name);
 };
 
 inline const std::string& Client::name_of(const void* tag, const void* function) const {
@@ -163,10 +170,34 @@ inline const std::string& Client::name_of(const void* tag, const void* function)
 }
 
 inline const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+  std::exception_ptr thrown;
+  json pong;
+  try {
+    pong = client.call("ping");
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  check_pong(pong, thrown, name);
+  return client;
+}
+
+inline Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
+  std::exception_ptr thrown;
+  json pong;
+  try {
+    pong = co_await client.async_call("ping");
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  check_pong(pong, thrown, name);
+  co_return client;
+}
+
+inline void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name) {
   std::string why = "something else answers";
   try {
-    const json pong = client.call("ping");
-    if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return client;
+    if (thrown) std::rethrow_exception(thrown);
+    if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return;
     if (detail::is_document(pong)) why = "it does not know our token";
   } catch (const Error& error) {
     why = error.what();
@@ -237,6 +268,11 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 inline Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
+}
+
+inline Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
 
 inline Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,

@@ -4,19 +4,12 @@
 
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
-#include <asio/bind_cancellation_slot.hpp>
-#include <asio/cancellation_signal.hpp>
-#include <asio/co_spawn.hpp>
+#include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
-#include <asio/post.hpp>
-#include <asio/redirect_error.hpp>
-#include <asio/steady_timer.hpp>
-#include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -24,6 +17,7 @@
 #include "call_steps.hpp"
 #include "listen.hpp"
 #include "method.hpp"
+#include "runner.hpp"
 #include "server.hpp"
 
 namespace kettlingar {
@@ -31,6 +25,9 @@ inline namespace v0_1 {
 
 class Client;
 struct AutoStart;
+namespace detail {
+struct LoopbackAccess;
+}
 
 namespace detail {
 
@@ -76,7 +73,16 @@ class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
   explicit Kitten(std::string app_name, std::string worker_name = "worker", std::string description = {});
-  virtual ~Kitten() { stop(); }
+  /// The same, on a loop of the host program (an asio::io_context's executor, or a strand of one that several threads
+  /// run): start() begins to serve, and the handlers run wherever the loop is run. It must outlive the service.
+  Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name = "worker",
+         std::string description = {});
+  Kitten(asio::io_context& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
+      : Kitten(asio::any_io_executor(host.get_executor()), std::move(app_name), std::move(worker_name),
+               std::move(description)) {}
+  /// Stops the service if need be. One on a host's loop is ended at once: destroy it on that loop's thread, or when the
+  /// loop does not run.
+  virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
@@ -147,14 +153,14 @@ class Kitten {
   /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
   template <class F>
   Kitten& on_start(F hook) {
-    start_hook_ = detail::as_task(std::move(hook));
+    runner_->start_hook = detail::as_task(std::move(hook));
     return *this;
   }
   /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
   /// Task that takes longer than Limits::shutdown_timeout is cancelled.
   template <class F>
   Kitten& on_shutdown(F hook) {
-    shutdown_hook_ = detail::as_task(std::move(hook));
+    runner_->shutdown_hook = detail::as_task(std::move(hook));
     return *this;
   }
 
@@ -181,14 +187,30 @@ class Kitten {
   /// does the library print, handle signals, or start processes.
   int main(int argc, char** argv);
 
-  /// Serves on the calling thread until stop(). Throws StartError if the service cannot start, InvalidArgument for bad
-  /// settings.
-  void run();
-  /// Serves on a thread of its own and returns when the service answers. Throws like run().
-  void start_thread();
-  /// Ends the service in order and waits for its thread, at most about Limits::drain_timeout. From any thread, any
-  /// number of times. On the service's own thread (from a handler) it does not wait.
-  void stop();
+  // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
+  // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
+
+  /// Serves on the calling thread until stop().
+  void run() { runner_->run(); }
+  /// Serves on a thread of its own; returns when the service answers.
+  void start_thread() { runner_->start_thread(); }
+  /// Listens, and returns: handlers run when the host's loop does, or in poll(). On the thread that runs the loop, or
+  /// before it runs. On a host's loop, an on_start hook runs after this has returned: what it throws is logged.
+  void start() { runner_->start(); }
+  /// As start(), but returns why it failed, empty if it did not.
+  std::string try_start() noexcept;
+  /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
+  /// wait. Handlers run only here, on the calling thread.
+  std::size_t poll() { return runner_->poll(); }
+  /// The same, but no further thing is begun when `budget` is used up.
+  std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }
+
+  /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
+  /// on_shutdown hook. From any thread, any number of times. It does not wait on the service's own thread (in a
+  /// handler), nor on a host's loop, which may be this thread's business: there, running() tells.
+  void stop() { runner_->stop(); }
+  /// True from a start until everything has ended. From any thread.
+  bool running() const noexcept { return runner_->serving(); }
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
 
@@ -205,6 +227,10 @@ class Kitten {
   /// The same; a service that does not run is started as a process of its own, with the options that differ from their
   /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class.
   Client connect(const AutoStart& start);
+  /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
+  /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
+  /// one call at a time. If it runs, they run on its thread. Must not outlive the service.
+  Client loopback();
 
   /// The built-in options, to be changed before the service starts.
   Settings& settings() noexcept { return server_->settings; }
@@ -219,6 +245,7 @@ class Kitten {
 
  private:
   friend class CommandLine;
+  friend struct detail::LoopbackAccess;
 
   template <class F>
   auto bound(F handler) {
@@ -233,36 +260,33 @@ class Kitten {
   }
   Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
-  void open();
-  void serve();
-  void shut_down();
-  Task<void> stop_in_order();
-  Task<void> until_stopped();
+  Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+         std::string description);
 
-  // Destroyed in reverse order: the server's timers before the loop they belong to.
-  asio::io_context loop_{1};
-  std::shared_ptr<detail::Server> server_;
+  std::shared_ptr<detail::Runner> runner_;
+  detail::Server* server_;  ///< the runner's
   detail::ConfigHooks hooks_;
-  std::function<Task<void>()> start_hook_;
-  std::function<Task<void>()> shutdown_hook_;
-  asio::steady_timer stopped_{loop_};  ///< cancelled when the files have gone
-  asio::cancellation_signal cancel_shutdown_hook_;
-  bool stopping_ = false;
-  std::mutex thread_mutex_;
-  std::thread thread_;
-  std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
-  std::atomic<unsigned> runs_ = 0;
 };
 
 inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
-    : server_(std::make_shared<detail::Server>(loop_.get_executor())) {
+    : Kitten(std::make_shared<detail::Runner>(), std::move(app_name), std::move(worker_name), std::move(description)) {}
+
+inline Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
+                      std::string description)
+    : Kitten(std::make_shared<detail::Runner>(std::move(host)), std::move(app_name), std::move(worker_name),
+             std::move(description)) {}
+
+inline Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+                      std::string description)
+    : runner_(std::move(runner)), server_(&runner_->server()) {
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
   server_->description = std::move(description);
-  server_->stopped = [this] { loop_.stop(); };
   detail::add_builtin_options(server_->options, server_->settings);
-  detail::add_builtin_methods(*server_, hooks_, [this] { return until_stopped(); });
+  detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
+
+inline Kitten::~Kitten() { runner_->end(); }
 
 inline Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
@@ -270,115 +294,20 @@ inline Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_publi
   return *this;
 }
 
+inline std::string Kitten::try_start() noexcept {
+  try {
+    start();
+    return {};
+  } catch (const std::exception& error) {
+    return *error.what() == '\0' ? "unknown" : error.what();
+  }
+}
+
 inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
   return *this;
-}
-
-inline void Kitten::open() {
-  ++runs_;
-  loop_.restart();
-  stopping_ = false;
-  server_->open();
-  if (start_hook_) {
-    std::exception_ptr thrown;
-    bool done = false;
-    asio::co_spawn(loop_, start_hook_(), [&](const std::exception_ptr& error) {
-      thrown = error;
-      done = true;
-    });
-    while (!done) loop_.run_one();
-    loop_.restart();  // without work it has stopped
-    try {
-      if (thrown) std::rethrow_exception(thrown);
-    } catch (const std::exception& error) {
-      server_->abandon();
-      throw StartError(std::string("on_start: ") + error.what());
-    }
-  }
-  server_->announce();
-  serving_ = true;
-}
-
-inline void Kitten::serve() {
-  for (;;) {
-    try {
-      loop_.run();
-      break;
-    } catch (const std::exception& error) {
-      // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
-    }
-  }
-  serving_ = false;
-}
-
-inline void Kitten::run() {
-  open();
-  serve();
-}
-
-inline void Kitten::start_thread() {
-  const std::lock_guard lock(thread_mutex_);
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
-  open();
-  thread_ = std::thread([this] { serve(); });
-}
-
-/// On the service's thread.
-inline void Kitten::shut_down() {
-  if (!server_->running() || std::exchange(stopping_, true)) return;
-  stopped_.expires_at(asio::steady_timer::time_point::max());
-  asio::co_spawn(loop_, stop_in_order(), [](const std::exception_ptr&) {});
-}
-
-inline Task<void> Kitten::stop_in_order() {
-  if (shutdown_hook_) {
-    // Shared, for a hook that does not end when it is cancelled is left behind.
-    const auto limit = std::make_shared<asio::steady_timer>(loop_, server_->limits.shutdown_timeout);
-    const auto done = std::make_shared<bool>(false);
-    auto ended = [limit, done, server = server_](const std::exception_ptr& thrown) {
-      *done = true;
-      limit->cancel();
-      try {
-        if (thrown) std::rethrow_exception(thrown);
-      } catch (const std::exception& error) {
-        server->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
-      }
-    };
-    asio::co_spawn(loop_, shutdown_hook_(), asio::bind_cancellation_slot(cancel_shutdown_hook_.slot(), ended));
-    asio::error_code error;
-    if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
-    if (!*done) {
-      limit->expires_after(server_->limits.drain_timeout);
-      cancel_shutdown_hook_.emit(asio::cancellation_type::terminal);
-      if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
-    }
-  }
-  server_->stop();
-  stopped_.cancel();
-}
-
-/// For the method that stops the service: its answer leaves when the files have gone.
-inline Task<void> Kitten::until_stopped() {
-  shut_down();
-  asio::error_code error;
-  if (stopping_ && server_->running()) co_await stopped_.async_wait(asio::redirect_error(asio::use_awaitable, error));
-}
-
-inline void Kitten::stop() {
-  // A request to stop that comes too late must not end the next run.
-  if (serving_) {
-    asio::post(loop_, [this, run = runs_.load()] {
-      if (run == runs_) shut_down();
-    });
-  }
-  if (loop_.get_executor().running_in_this_thread()) return;
-  const std::lock_guard lock(thread_mutex_);
-  if (thread_.joinable()) thread_.join();
 }
 
 }  // namespace v0_1

@@ -268,6 +268,14 @@ inline void Server::stop() {
   finish_if_empty();
 }
 
+inline void Server::kill() {
+  if (state_ == State::open) abandon();
+  stopped = nullptr;
+  stop();
+  const std::vector<Connection*> present(connections_.begin(), connections_.end());
+  for (Connection* connection : present) connection->close();
+}
+
 inline void Server::finish_if_empty() {
   if (!connections_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;

@@ -54,6 +54,8 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped`
   /// follows.
   void stop();
+  /// Ends at once: files removed, everything closed. For a loop that may never run again.
+  void kill();
 
   /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack.
   /// Throws InvalidArgument.

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+// service/runner.hpp: on which thread a service runs, how it starts there, and how it is stopped from anywhere.
+#pragma once
+
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
+#include <asio/any_io_executor.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "../base/errors.hpp"
+#include "../base/log.hpp"
+#include "coroutine.hpp"
+#include "server.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Runs a Server: on a thread of its own, on the thread that calls run() or poll(), or on a loop of the host.
+/// start(), run(), start_thread() and stop() are for any thread; the rest is for the one that runs the service.
+class Runner : public std::enable_shared_from_this<Runner> {
+ public:
+  /// With a loop of its own.
+  Runner()
+      : own_loop_(std::make_unique<asio::io_context>(1)),
+        server_(std::make_shared<Server>(own_loop_->get_executor())),
+        stopped_(server_->executor) {}
+  /// On the host's loop, which outlives it.
+  explicit Runner(asio::any_io_executor host)
+      : server_(std::make_shared<Server>(std::move(host))), stopped_(server_->executor) {}
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  Server& server() const noexcept { return *server_; }
+  const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
+  bool serving() const noexcept { return serving_; }
+  /// True on the thread on which handlers run just now.
+  bool in_service_thread() const;
+
+  void start();
+  void run();
+  void start_thread();
+  std::size_t poll();
+  std::size_t poll_for(std::chrono::steady_clock::duration budget);
+  void stop();
+  /// For good: nothing of the service is left behind that could call into the program.
+  void end();
+
+  /// Stops in order: hook, files, connections. On the service's thread.
+  void shut_down();
+  /// shut_down(), awaited until the files have gone.
+  Task<void> until_stopped();
+  /// For main(), which has signals to wait for on it.
+  asio::io_context& own_loop() {
+    if (!own_loop_) throw StartError("the service runs on its host's loop: use start()");
+    return *own_loop_;
+  }
+  /// Without waiting, open and serve() are the halves of run().
+  void open();
+  void serve();
+
+  std::function<Task<void>()> start_hook;
+  std::function<Task<void>()> shutdown_hook;
+
+ private:
+  enum class Mode { none, thread, run, polled, hosted };
+
+  void run_start_hook();
+  static Task<void> start_on_host(std::shared_ptr<Runner> self);
+  static Task<void> stop_in_order(std::shared_ptr<Runner> self);
+  void ended();
+  void wait_until_stopped();
+  std::chrono::milliseconds longest_stop() const {
+    return server_->limits.shutdown_timeout + 2 * server_->limits.drain_timeout + std::chrono::seconds(1);
+  }
+
+  std::unique_ptr<asio::io_context> own_loop_;  ///< first, for the server's timers belong to it
+  std::shared_ptr<Server> server_;
+  asio::steady_timer stopped_;  ///< cancelled when the files have gone
+  asio::cancellation_signal cancel_hook_;
+  bool stopping_ = false;
+  std::atomic<unsigned> runs_ = 0;
+
+  std::atomic<bool> serving_ = false;
+  std::mutex mutex_;  ///< for what follows
+  std::condition_variable changed_;
+  Mode mode_ = Mode::none;
+  std::thread thread_;
+  std::thread::id poller_;  ///< who called start() or poll() last
+};
+
+inline bool Runner::in_service_thread() const {
+  return own_loop_ && own_loop_->get_executor().running_in_this_thread();
+}
+
+/// Opens and, unless the loop is the host's, announces the service.
+inline void Runner::open() {
+  if (serving_) throw StartError("the service runs already");
+  ++runs_;
+  stopping_ = false;
+  server_->stopped = [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->ended();
+  };
+  if (own_loop_) own_loop_->restart();
+  server_->open();
+  if (start_hook && own_loop_) run_start_hook();
+  if (start_hook && !own_loop_) {
+    asio::co_spawn(server_->executor, start_on_host(shared_from_this()), [](const std::exception_ptr&) {});
+  } else {
+    server_->announce();
+  }
+  serving_ = true;
+}
+
+inline void Runner::run_start_hook() {
+  std::exception_ptr thrown;
+  bool done = false;
+  asio::co_spawn(*own_loop_, start_hook(), [&](const std::exception_ptr& error) {
+    thrown = error;
+    done = true;
+  });
+  while (!done) own_loop_->run_one();
+  own_loop_->restart();  // without work it has stopped
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const std::exception& error) {
+    server_->abandon();
+    throw StartError(std::string("on_start: ") + error.what());
+  }
+}
+
+// start() has returned by then, so that what goes wrong is told to the log.
+inline Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+  try {
+    co_await self->start_hook();
+    self->server_->announce();
+    co_return;
+  } catch (const std::exception& error) {
+    self->server_->log.write(LogLevel::error, std::string("on_start: ") + log_escaped(error.what()));
+  }
+  self->server_->abandon();
+  self->ended();
+}
+
+inline void Runner::serve() {
+  for (;;) {
+    try {
+      own_loop_->run();
+      break;
+    } catch (const std::exception& error) {
+      // Nothing of ours throws this far but for want of memory; the service goes on.
+      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+    }
+  }
+}
+
+/// The last connection has gone.
+inline void Runner::ended() {
+  if (own_loop_) own_loop_->stop();
+  const std::lock_guard lock(mutex_);
+  serving_ = false;
+  changed_.notify_all();
+}
+
+inline void Runner::start() {
+  const std::lock_guard lock(mutex_);
+  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
+  open();
+  mode_ = own_loop_ ? Mode::polled : Mode::hosted;
+  poller_ = std::this_thread::get_id();
+}
+
+inline void Runner::run() {
+  own_loop();
+  {
+    const std::lock_guard lock(mutex_);
+    if (thread_.joinable()) thread_.join();
+    open();
+    mode_ = Mode::run;
+  }
+  serve();
+}
+
+inline void Runner::start_thread() {
+  own_loop();
+  const std::lock_guard lock(mutex_);
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();
+  open();
+  mode_ = Mode::thread;
+  thread_ = std::thread([this] { serve(); });
+}
+
+inline std::size_t Runner::poll() {
+  if (!serving_ || !own_loop_) return 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (mode_ != Mode::polled) return 0;
+    poller_ = std::this_thread::get_id();
+  }
+  return own_loop_->poll();
+}
+
+inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
+  if (!serving_ || !own_loop_) return 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (mode_ != Mode::polled) return 0;
+    poller_ = std::this_thread::get_id();
+  }
+  const auto end = std::chrono::steady_clock::now() + budget;
+  std::size_t count = 0;
+  while (own_loop_->poll_one() != 0) {
+    ++count;
+    if (std::chrono::steady_clock::now() >= end) break;
+  }
+  return count;
+}
+
+inline void Runner::stop() {
+  // A request to stop that comes too late must not end the next run.
+  if (serving_) {
+    asio::post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
+      const auto self = weak.lock();
+      if (self && run == self->runs_) self->shut_down();
+    });
+  }
+  if (in_service_thread()) return;
+  wait_until_stopped();
+}
+
+inline void Runner::end() {
+  if (own_loop_) {
+    stop();
+  } else if (serving_) {
+    // The host's loop may not run any more, and then nobody else would take the files away.
+    server_->kill();
+    ended();
+  }
+  start_hook = shutdown_hook = nullptr;
+}
+
+inline void Runner::wait_until_stopped() {
+  std::unique_lock lock(mutex_);
+  if (mode_ == Mode::hosted || mode_ == Mode::none) return;
+  if (mode_ == Mode::thread && thread_.joinable()) {
+    std::thread ending = std::exchange(thread_, {});
+    lock.unlock();
+    ending.join();
+    return;
+  }
+  const auto end = std::chrono::steady_clock::now() + longest_stop();
+  if (mode_ == Mode::polled && poller_ == std::this_thread::get_id()) {
+    lock.unlock();
+    while (serving_ && std::chrono::steady_clock::now() < end) own_loop_->run_one_for(std::chrono::milliseconds(50));
+    return;
+  }
+  // Another thread is at it.
+  changed_.wait_until(lock, end, [this] { return !serving_; });
+}
+
+inline void Runner::shut_down() {
+  if (!server_->running() || std::exchange(stopping_, true)) return;
+  stopped_.expires_at(asio::steady_timer::time_point::max());
+  asio::co_spawn(server_->executor, stop_in_order(shared_from_this()), [](const std::exception_ptr&) {});
+}
+
+inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
+  Server& server = *self->server_;
+  if (self->shutdown_hook) {
+    // Shared, for a hook that does not end when it is cancelled is left behind.
+    const auto limit = std::make_shared<asio::steady_timer>(server.executor, server.limits.shutdown_timeout);
+    const auto done = std::make_shared<bool>(false);
+    auto ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
+      *done = true;
+      limit->cancel();
+      try {
+        if (thrown) std::rethrow_exception(thrown);
+      } catch (const std::exception& error) {
+        owner->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
+      }
+    };
+    asio::co_spawn(server.executor, self->shutdown_hook(),
+                   asio::bind_cancellation_slot(self->cancel_hook_.slot(), ended));
+    asio::error_code error;
+    if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    if (!*done) {
+      limit->expires_after(server.limits.drain_timeout);
+      self->cancel_hook_.emit(asio::cancellation_type::terminal);
+      if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    }
+  }
+  server.stop();
+  self->stopped_.cancel();
+}
+
+inline Task<void> Runner::until_stopped() {
+  shut_down();
+  asio::error_code error;
+  if (stopping_ && server_->running()) co_await stopped_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
