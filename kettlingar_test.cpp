@@ -5053,7 +5053,7 @@ TEST_SUITE("service/descriptors") {
   }
 
   TEST_CASE_FIXTURE(Taking, "help and the table of methods say what takes and gives descriptors") {
-    CHECK(result("help", R"({"command": "cat"})").get<std::string>().find("file  file, required") != std::string::npos);
+    CHECK(result("help", R"({"command": "cat"})").get<std::string>().find("file  file (a path here, or - for standard input), required") != std::string::npos);
     const json table = result("ping", "{}")["methods"];
     CHECK(table["any"]["args"]["fd"] == "fd");
     CHECK(table["family"]["args"]["socket"] == "socket");

@@ -55,7 +55,9 @@ class CommandLine {
   ExitCode status();
   ExitCode help();
   ExitCode call();
-  ExitCode call_once(const json& arguments);
+  ExitCode call_once(json arguments);
+  void open_files(json& arguments, std::vector<Fd>& descriptors) const;
+  void copy_out(const Fd& file) const;
 
   json arguments() const;
   static json argument_value(const std::string& word);

@@ -148,13 +148,62 @@ inline ExitCode CommandLine::call() {
   }
 }
 
-inline ExitCode CommandLine::call_once(const json& all) {
+/// Words for parameters that are open files name files: those are opened here. `-` is standard input.
+inline void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
+  const auto method = server_.methods.named(command_);
+  if (!method) return;
+  const auto open_one = [&](json& word) {
+    if (!word.is_string()) return;
+    const std::string path = word.get<std::string>();
+    File file = path == "-" ? File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0))) : File::open(path);
+    word = detail::put_value(std::move(file), descriptors);
+  };
+  const auto open_all = [&](const detail::Parameter& parameter, json& value) {
+    if (!parameter.takes_descriptors || parameter.type == "socket") return;
+    if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
+    if (parameter.type == "list" && value.is_string()) value = json::array({value});
+    if (!value.is_array()) return open_one(value);
+    for (json& word : value) open_one(word);
+  };
+  json& positional = all[std::string(detail::positional_key)];
+  for (std::size_t i = 0; i < positional.size() && i < method->parameters().size(); ++i)
+    open_all(method->parameters()[i], positional[i]);
+  for (const auto& [name, value] : all.items()) {
+    for (const detail::Parameter& parameter : method->parameters()) {
+      if (parameter.name == name) open_all(parameter, value);
+    }
+  }
+}
+
+/// What can be read from a file that a method has returned goes to standard output.
+inline void CommandLine::copy_out(const Fd& file) const {
+  char block[64 * 1024];
+  for (;;) {
+    const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
+    if (n == 0) return;
+    if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
+    say(std::string_view(block, static_cast<std::size_t>(n)));
+  }
+}
+
+inline ExitCode CommandLine::call_once(json all) {
   detail::CallMessage message;
   message.method = command_;
-  message.arguments = all;
+  try {
+    open_files(all, message.descriptors);
+  } catch (const std::system_error& error) {
+    throw InvalidArgument(error.what());
+  }
+  message.arguments = std::move(all);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
-  while (auto item = answer->next()) output.print(*std::move(item), answer->streaming());
+  while (auto item = answer->next()) {
+    if (answer->descriptors().empty() || style_ != detail::OutputStyle::plain) {
+      output.print(*std::move(item), answer->streaming());
+    } else {
+      for (const Fd& file : answer->descriptors().take_all()) copy_out(file);
+    }
+  }
   return ExitCode::fine;
 }
 

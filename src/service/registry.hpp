@@ -77,6 +77,7 @@ inline std::string method_help(const Method& method) {
   for (const Parameter& parameter : method.parameters()) {
     out += "  " + parameter.name + std::string(width - parameter.name.size() + 2, ' ');
     out += parameter.type.empty() ? "any value" : parameter.type;
+    if (parameter.takes_descriptors && parameter.type != "socket") out += " (a path here, or - for standard input)";
     out += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
     out += "\n";
   }
