@@ -15,7 +15,10 @@
 #include <termios.h>
 
 #include <algorithm>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
+#include <asio/use_future.hpp>
 #include <atomic>
 #include <bit>
 #include <cmath>
@@ -410,6 +413,16 @@ constexpr const char* as_service = "KETTLINGAR_TEST_AS_SERVICE";
 
 int run_as_service(int argc, char** argv) {
   kt::Kitten kitten("prompting", "Kitty", "A service that asks");
+  if (std::getenv(as_service) == "client"s) {
+    // A program that is started as the service, but does not end in main().
+    try {
+      kitten.settings().app_state_dir = "/nonexistent";
+      kitten.connect(kt::auto_start);
+    } catch (const kt::NotRunning& error) {
+      std::cerr << error.what() << std::endl;
+    }
+    return 1;
+  }
   kitten.api(
       "login",
       [](std::optional<std::string> user, std::optional<std::string> password) {
@@ -4663,8 +4676,9 @@ TEST_SUITE("service/options") {
       return;
     }
     CHECK(six.kitten.url().starts_with("http://[::1]:"));
-    kt::detail::Client client(six.kitten.settings(), {.use_unix_socket = false});
-    CHECK(client.call("ping", json::object())["pong"] == true);
+    const kt::Client client =
+        kt::Client::connect("testkitten", "Six", {.state_directory = six.state.path(), .use_unix_socket = false});
+    CHECK(client.call("ping")["pong"] == true);
   }
 }
 
@@ -4816,8 +4830,8 @@ TEST_SUITE("service/file_io") {
     Pipe pipe;
     std::vector<std::string> order;
     asio::io_context loop;
-    asio::co_spawn(loop, [&]() -> kt::Task<> { order.push_back(co_await kt::async_read_some(pipe.reader)); },
-                   asio::detached);
+    asio::co_spawn(
+        loop, [&]() -> kt::Task<> { order.push_back(co_await kt::async_read_some(pipe.reader)); }, asio::detached);
     asio::co_spawn(
         loop,
         [&]() -> kt::Task<> {
@@ -4851,8 +4865,8 @@ TEST_SUITE("service/file_io") {
           pipe.writer.reset();
         },
         asio::detached);
-    asio::co_spawn(loop, [&]() -> kt::Task<> { read = (co_await kt::async_read_all(pipe.reader)).size(); },
-                   asio::detached);
+    asio::co_spawn(
+        loop, [&]() -> kt::Task<> { read = (co_await kt::async_read_all(pipe.reader)).size(); }, asio::detached);
     loop.run();
     CHECK(read == much.size());
   }
@@ -4873,7 +4887,9 @@ TEST_SUITE("service/descriptors") {
     Taking() {
       kitten.api(
           "cat",
-          [](kt::File file) -> kt::Task<std::string> { co_return file.mode() + ":" + co_await kt::async_read_all(file); },
+          [](kt::File file) -> kt::Task<std::string> {
+            co_return file.mode() + ":" + co_await kt::async_read_all(file);
+          },
           kt::arg("file"));
       kitten.api(
           "any", [](kt::Fd fd, std::string text) { return json(text + (fd ? " open" : " none")); }, kt::arg("fd"),
@@ -4888,8 +4904,7 @@ TEST_SUITE("service/descriptors") {
           "text", [](std::string text) { return text; }, kt::arg("text"));
       kitten.api("rest", [](kt::Request& request) { return request.descriptors().size(); });
       kitten.api(
-          "open",
-          [](std::string path) { return kt::File::open(path); }, kt::arg("path"));
+          "open", [](std::string path) { return kt::File::open(path); }, kt::arg("path"));
       kitten.api(
           "two",
           [](std::string path) {
@@ -4968,7 +4983,8 @@ TEST_SUITE("service/descriptors") {
       send_with(other, get("/wrong/cat"), sixteen);
       CHECK(other.answer().status == 403);
       Wire body = Wire::local(kitten);
-      body.send("POST /meow HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{");
+      body.send(
+          "POST /meow HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{");
       send_with(body, "}", {file.get()});
       CHECK(body.answer().status == 403);
       Wire many = Wire::local(kitten);
@@ -5053,7 +5069,9 @@ TEST_SUITE("service/descriptors") {
   }
 
   TEST_CASE_FIXTURE(Taking, "help and the table of methods say what takes and gives descriptors") {
-    CHECK(result("help", R"({"command": "cat"})").get<std::string>().find("file  file (a path here, or - for standard input), required") != std::string::npos);
+    CHECK(result("help", R"({"command": "cat"})")
+              .get<std::string>()
+              .find("file  file (a path here, or - for standard input), required") != std::string::npos);
     const json table = result("ping", "{}")["methods"];
     CHECK(table["any"]["args"]["fd"] == "fd");
     CHECK(table["family"]["args"]["socket"] == "socket");
@@ -5101,12 +5119,13 @@ TEST_SUITE("service/delegation") {
     const int before = open_descriptors();
     {
       SocketPair pair;
-      const Answer accepted =
-          call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", 3, 4]})", pair.there.get());
+      const Answer accepted = call_with_target(
+          "add", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", 3, 4]})", pair.there.get());
       CHECK(accepted.status == 202);
       CHECK(accepted.body == "{\"replied_to_first_fd\": true}\n");
       pair.there.reset();
-      CHECK(pair.rest() == "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: 2\nConnection: close\n\n7\n");
+      CHECK(pair.rest() ==
+            "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: 2\nConnection: close\n\n7\n");
     }
     {
       SocketPair pair;
@@ -5351,7 +5370,8 @@ TEST_SUITE("service/hooks") {
   TEST_CASE("a program finds methods by rules of its own") {
     Home home;
     home.kitten.api(
-        "user", [](int id, std::string name) { return std::to_string(id) + name; }, kt::arg("id"), kt::arg("name") = "");
+        "user", [](int id, std::string name) { return std::to_string(id) + name; }, kt::arg("id"),
+        kt::arg("name") = "");
     home.kitten.router([](const kt::Request& request) -> std::optional<kt::RouteTo> {
       if (!request.path().starts_with("/users/")) return std::nullopt;
       kt::RouteTo route{"user"};
@@ -5385,6 +5405,168 @@ TEST_SUITE("service/hooks") {
   }
 }
 
+namespace {
+
+// A service made of prepared words, for what ours would never do. Each connection is served by a thread of its own.
+class Scripted {
+ public:
+  // One connection: `number` counts them from 0.
+  class Talk {
+   public:
+    Talk(int fd, int its_number) : number(its_number), fd_(fd) {}
+    // A whole request, or nothing when the client has gone.
+    std::string request() {
+      std::size_t end = std::string::npos;
+      std::size_t size = 0;
+      for (;;) {
+        const std::size_t crlf = received_.find("\r\n\r\n"), lf = received_.find("\n\n");
+        if (crlf != std::string::npos) end = crlf + 4;
+        if (lf != std::string::npos && lf + 2 < end) end = lf + 2;
+        if (end != std::string::npos) {
+          const std::size_t length = received_.find("Content-Length: ");
+          size = end + (length < end ? std::stoul(received_.substr(length + 16)) : 0);
+          if (received_.size() >= size) break;
+        }
+        char block[4096];
+        const ssize_t n = ::recv(fd_, block, sizeof block, 0);
+        if (n <= 0) return {};
+        received_.append(block, static_cast<std::size_t>(n));
+      }
+      std::string request = received_.substr(0, size);
+      received_.erase(0, size);
+      return request;
+    }
+    Talk& say(std::string_view bytes) {
+      while (!bytes.empty()) {
+        const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        if (n <= 0) break;
+        bytes.remove_prefix(static_cast<std::size_t>(n));
+      }
+      return *this;
+    }
+    // A JSON answer of ours.
+    Talk& answer(const std::string& body) {
+      return say("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+                 "\r\n\r\n" + body);
+    }
+    int fd() const { return fd_; }
+    const int number;
+
+   private:
+    int fd_;
+    std::string received_;
+  };
+
+  explicit Scripted(std::function<void(Talk&)> talk) : talk_(std::move(talk)) {
+    listener_ = kt::detail::listen_unix(dir / "worker.sock", 16);
+    ::fcntl(listener_.get(), F_SETFL, 0);
+    write_file(dir / "worker.url", "http://unix-domain:0/TOKEN");
+    acceptor_ = std::thread([this] {
+      for (int number = 0;; ++number) {
+        const int fd = ::accept(listener_.get(), nullptr, nullptr);
+        if (fd < 0) return;
+        const std::lock_guard lock(mutex_);
+        open_.push_back(fd);
+        threads_.emplace_back([this, fd, number] {
+          Talk connection(fd, number);
+          talk_(connection);
+          ::shutdown(fd, SHUT_RDWR);
+          const std::lock_guard closing(mutex_);
+          std::erase(open_, fd);
+          ::close(fd);
+        });
+      }
+    });
+  }
+  ~Scripted() {
+    ::shutdown(listener_.get(), SHUT_RDWR);
+    acceptor_.join();
+    std::vector<std::thread> threads;
+    {
+      const std::lock_guard lock(mutex_);
+      for (const int fd : open_) ::shutdown(fd, SHUT_RDWR);
+      threads.swap(threads_);
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  // Without the ping of connect().
+  kt::Client client(kt::Timeouts timeouts = {}) const {
+    kt::Settings settings;
+    settings.app_state_dir = dir.path();
+    kt::ClientOptions options;
+    options.timeouts = timeouts;
+    return kt::ClientAccess::make(settings, options);
+  }
+  int connections() {
+    const std::lock_guard lock(mutex_);
+    return static_cast<int>(threads_.size());
+  }
+
+  TempDir dir;
+
+ private:
+  std::function<void(Talk&)> talk_;
+  kt::Fd listener_;
+  std::mutex mutex_;
+  std::vector<int> open_;
+  std::vector<std::thread> threads_;
+  std::thread acceptor_;
+};
+
+// The text of the exception that a call ends with.
+template <class Call>
+std::string failure(Call call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "no exception";
+}
+
+struct Spot {
+  int x = 0, y = 0;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Spot, x, y)
+
+int plain_twice(int n) { return 2 * n; }
+
+class Counter : public kt::Kitten {
+ public:
+  explicit Counter(const std::string& state) : Kitten("counter", "Kitty") {
+    settings().app_state_dir = settings().app_data_dir = state;
+    api("add", &Counter::add, kt::arg("a"), kt::arg("b"));
+    api("scale", &Counter::scale, kt::arg("spot"), kt::arg("factor") = 2.0, kt::arg("note") = nullptr);
+    api("count", &Counter::count, kt::arg("to"), kt::arg("word") = "n");
+    api("later", &Counter::later, kt::arg("value"));
+    api("nothing", &Counter::nothing);
+    api("page", &Counter::page);
+    api("twice", plain_twice, kt::arg("n"));
+  }
+  int add(int a, int b) { return a + b; }
+  Spot scale(Spot spot, double factor, std::optional<std::string> note) {
+    if (note) throw kt::InvalidArgument(*note);
+    return {static_cast<int>(spot.x * factor), static_cast<int>(spot.y * factor)};
+  }
+  kt::Generator<std::string> count(int to, std::string word) {
+    for (int i = 0; i < to; ++i) co_yield word + std::to_string(i);
+  }
+  kt::Task<std::string> later(kt::Request&, std::string value) {
+    co_await kt::sleep_for(1ms);
+    co_return value + "!";
+  }
+  void nothing() {}
+  kt::Result page() { return kt::html("<p>"); }
+  int unknown(int n) { return n; }
+};
+
+kt::Client client_of(const Home& home, kt::ClientOptions options = {}) {
+  options.state_directory = home.state.path();
+  return kt::Client::connect("testkitten", "Kitty", options);
+}
+
+}  // namespace
+
 TEST_SUITE("client") {
   TEST_CASE("a url file leads to a service, and nothing else is taken for one") {
     const auto address = kt::detail::parse_service_url("http://127.0.0.1:45441/some/prefix/TOKEN\n");
@@ -5408,48 +5590,180 @@ TEST_SUITE("client") {
     home.start();
     for (const bool local : {true, false}) {
       for (const bool msgpack : {true, false}) {
-        const kt::detail::Client client(home.kitten.settings(), {.use_unix_socket = local, .use_msgpack = msgpack});
-        CHECK(client.call("add", json{{"a", 1}, {"_args", json::array()}}) == 2);
-        CHECK(client.call("document", json::object()) ==
-              json{{"mimetype", "image/gif"}, {"data", kt::bytes("GIF\xff")}});
-        CHECK(client.call("echo", json{{"value", kt::bytes("\xff")}}) == kt::bytes("\xff"));
-        const auto stream = client.start("stream", json{{"count", 3}});
-        CHECK(stream->streaming());
+        const kt::Client client = client_of(home, {.use_unix_socket = local, .use_msgpack = msgpack});
+        CHECK(client.call("add", kt::arg("a") = 1) == 2);
+        CHECK(client.call("document") == json{{"mimetype", "image/gif"}, {"data", kt::bytes("GIF\xff")}});
+        CHECK(client.call<kt::Result>("document").mime_type == "image/gif");
+        CHECK(client.call<kt::Result>("document").data == "GIF\xff");
+        CHECK(client.call<kt::Bytes>("document").size() == 4);
+        CHECK(client.call("echo", kt::Bytes{0xff}) == kt::bytes("\xff"));
+        CHECK(client.call("echo", kt::arg("value") = kt::Bytes{0xff}) == kt::bytes("\xff"));
         int count = 0;
-        while (const auto item = stream->next()) {
-          CHECK(*item == long_text);
+        for (const json& item : client.stream("stream", 3)) {
+          CHECK(item == long_text);
           ++count;
         }
         CHECK(count == 3);
-        CHECK_FALSE(stream->next());
-        CHECK_THROWS_AS(client.call("add", json{{"a", "x"}}), kt::InvalidArgument);
-        CHECK_THROWS_AS(client.call("unknown", json::object()), kt::NotFound);
-        CHECK_THROWS_AS(client.call("fail", json{{"kind", "denied"}}), kt::PermissionDenied);
-        CHECK_THROWS_WITH_AS(client.call("fail", json::object()), "HTTP 500: secret /path/inside", kt::Error);
+        CHECK_THROWS_AS(client.call("add", "x"), kt::InvalidArgument);
+        CHECK_THROWS_AS(client.call("unknown"), kt::NotFound);
+        CHECK_THROWS_AS(client.call("fail", "denied"), kt::PermissionDenied);
+        CHECK_THROWS_WITH_AS(client.call("fail"), "HTTP 500: secret /path/inside", kt::Error);
         try {
-          client.call("fail", json{{"kind", "need"}});
+          client.call("fail", "need");
           FAIL("no exception");
         } catch (const kt::NeedInfo& need) {
           REQUIRE(need.needed().size() == 1);
           CHECK(need.needed()[0].comment == "Login");
           CHECK(std::string(need.what()) == "who are you?");
         }
-        CHECK_THROWS_AS(client.call("a b", json::object()), kt::InvalidArgument);
-        CHECK_THROWS_AS(client.call("a/b", json::object()), kt::InvalidArgument);
-        CHECK_THROWS_AS(client.call("a\r\nX: y", json::object()), kt::InvalidArgument);
+        for (const char* name : {"a b", "a/b", "a?b", "a\r\nX: y", ""}) CHECK_THROWS_AS(client.call(name), kt::Error);
       }
     }
   }
 
+  TEST_CASE("results become what was asked for, or say why they cannot") {
+    TempDir dir;
+    Counter service(dir.path());
+    service.start_thread();
+    const kt::Client client = service.connect();
+    CHECK(client.call<int>("add", 1, 2) == 3);
+    CHECK(client.call<double>("add", 1, 2) == 3.0);
+    CHECK(client.call<std::optional<int>>("nothing") == std::nullopt);
+    client.call<void>("add", 1, 2);
+    CHECK(client.call<std::string>("page") == "<p>");
+    CHECK(client.call<kt::Result>("add", 1, 2).data == "3");
+    CHECK(client.call<Spot>("scale", Spot{1, 2}).y == 4);
+    CHECK(client.call<Spot>("scale", json{{"x", 1}, {"y", 2}}, kt::arg("factor") = 3).y == 6);
+    CHECK(failure([&] { client.call<std::string>("add", 1, 2); }) == "add: unexpected result: expected str, got 3");
+    CHECK_THROWS_AS(client.call<Spot>("add", 1, 2), kt::ConnectionError);
+    CHECK_THROWS_AS(client.call("add", kt::arg("a")), std::invalid_argument);
+    // After all that, the connection is still the same and in order.
+    CHECK(client.call<int>("add", 2, 2) == 4);
+  }
+
+  TEST_CASE("methods are called by their functions, with the types of these") {
+    TempDir dir;
+    Counter service(dir.path());
+    service.start_thread();
+    const kt::Client client = service.connect();
+    static_assert(std::is_same_v<decltype(client.call(&Counter::add, 1, 2)), int>);
+    static_assert(std::is_same_v<decltype(client.call(&Counter::nothing)), void>);
+    static_assert(std::is_same_v<decltype(client.call(&Counter::later, "x")), std::string>);
+    static_assert(std::is_same_v<decltype(client.stream(&Counter::count, 1, "x")), kt::Stream<std::string>>);
+    static_assert(std::is_same_v<decltype(client.call(&Counter::count, 1, "x")), kt::Stream<std::string>>);
+    static_assert(std::is_same_v<decltype(client.async_call(&Counter::later, "x")), kt::Task<std::string>>);
+    static_assert(!kt::detail::fits_parameter<int, double>() && !kt::detail::fits_parameter<int, bool>());
+    static_assert(!kt::detail::fits_parameter<bool, const char*>() && !kt::detail::fits_parameter<bool, int>());
+    static_assert(!kt::detail::fits_parameter<std::string, int>() && !kt::detail::fits_parameter<int, const char*>());
+    static_assert(!kt::detail::fits_parameter<std::string, std::nullptr_t>());
+    static_assert(kt::detail::fits_parameter<double, int>() && kt::detail::fits_parameter<long, short>());
+    static_assert(kt::detail::fits_parameter<std::optional<int>, std::nullptr_t>());
+    static_assert(kt::detail::fits_parameter<std::optional<std::string>, const char(&)[2]>());
+    CHECK(client.call(&Counter::add, 1, 2) == 3);
+    CHECK(client.call(&Counter::add, 1, kt::arg("b") = 3) == 4);
+    CHECK(client.call(&Counter::scale, Spot{1, 2}, 2, nullptr).y == 4);
+    CHECK_THROWS_AS(client.call(&Counter::scale, Spot{}, 2.5f, "no"), kt::InvalidArgument);
+    CHECK(client.call(&Counter::later, "x"s) == "x!");
+    CHECK(client.call(&Counter::page).data == "<p>");
+    CHECK(client.call(plain_twice, 21) == 42);
+    client.call(&Counter::nothing);
+    std::string all;
+    for (const std::string& item : client.stream(&Counter::count, 3, "n")) all += item;
+    CHECK(all == "n0n1n2");
+    CHECK(contains(failure([&] { client.call(&Counter::unknown, 1); }), "add it with api()"));
+    const kt::Client other = kt::Client::connect("counter", "Kitty", {.state_directory = dir.path()});
+    CHECK(contains(failure([&] { other.call(&Counter::add, 1, 2); }), "call by name"));
+    CHECK_THROWS_AS(other.call(&Counter::add, 1, 2), std::invalid_argument);
+  }
+
+  TEST_CASE("a stream that is dropped ends at the service, whichever way it was read") {
+    Home home;
+    Happening ended;
+    struct Ending {
+      Happening& happening;
+      ~Ending() { happening.happen(); }
+    };
+    home.kitten.api("forever", [&ended]() -> kt::Generator<int> {
+      const Ending ending{ended};
+      for (int i = 0;; ++i) {
+        co_yield i;
+        co_await kt::sleep_for(1ms);
+      }
+    });
+    home.start();
+    const kt::Client client = client_of(home);
+    {
+      auto items = client.stream<int>("forever");
+      CHECK(items.next() == 0);
+      CHECK(items.next() == 1);
+    }
+    CHECK(ended.happened(1));
+    for (const int item : client.stream<int>("forever")) {
+      if (item == 3) break;
+    }
+    CHECK(ended.happened(2));
+    asio::io_context loop;
+    asio::co_spawn(
+        loop,
+        [](kt::Client kitty) -> kt::Task<> {
+          auto items = kitty.async_stream<int>("forever");
+          for (int i = 0; i < 3; ++i) co_await items.next();
+        }(client),
+        asio::detached);
+    loop.run();
+    CHECK(ended.happened(3));
+    // The frame goes while it waits.
+    {
+      asio::io_context abandoned;
+      asio::co_spawn(
+          abandoned,
+          [](kt::Client kitty) -> kt::Task<> {
+            auto items = kitty.async_stream<int>("forever");
+            while (co_await items.next()) {
+            }
+          }(client),
+          asio::detached);
+      for (int i = 0; i < 5; ++i) abandoned.run_one();
+    }
+    CHECK(ended.happened(4));
+  }
+
+  TEST_CASE("an error in the middle of a stream is thrown, an item that only looks like one is not") {
+    Home home;
+    home.kitten.api("breaks", []() -> kt::Generator<json> {
+      co_yield json(1);
+      throw kt::Error(500, "worn out");
+    });
+    home.kitten.api("talks", []() -> kt::Generator<json> {
+      json item = json::object();
+      item["error"] = "not really";
+      co_yield json(1);
+      co_yield item;
+      co_yield item;
+      co_yield json(2);
+      co_yield item;
+    });
+    home.start();
+    const kt::Client client = client_of(home);
+    auto items = client.stream("breaks");
+    CHECK(items.next() == 1);
+    CHECK(failure([&] { items.next(); }) == "HTTP 500: worn out");
+    CHECK_FALSE(items.next());
+    json all = json::array();
+    for (const json& item : client.stream("talks")) all.push_back(item);
+    const json error{{"error", "not really"}};
+    CHECK(all == json::array({1, error, error, 2, error}));
+  }
+
   TEST_CASE("a service that is not there is not running, one that left its files behind neither") {
     TempDir dir;
-    kt::Settings settings;
-    settings.app_state_dir = dir.path();
-    CHECK_THROWS_AS(kt::detail::Client(settings, {}), kt::NotRunning);
+    const auto connect = [&] { return kt::Client::connect("app", "worker", {.state_directory = dir.path()}); };
+    CHECK_THROWS_AS(connect(), kt::NotRunning);
     write_file(dir / "worker.url", "");
-    CHECK_THROWS_AS(kt::detail::Client(settings, {}), kt::NotRunning);
+    CHECK_THROWS_AS(connect(), kt::NotRunning);
     write_file(dir / "worker.url", "garbage");
-    CHECK_THROWS_AS(kt::detail::Client(settings, {}), kt::ConnectionError);
+    CHECK(contains(failure(connect), "not the url file"));
+    CHECK_THROWS_AS(connect(), kt::NotRunning);
     const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -5458,8 +5772,475 @@ TEST_SUITE("client") {
     REQUIRE(::bind(socket, reinterpret_cast<sockaddr*>(&address), size) == 0);  // bound but not listening: refused
     REQUIRE(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) == 0);
     write_file(dir / "worker.url", "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/TOKEN");
-    CHECK_THROWS_AS(kt::detail::Client(settings, {}).call("ping", json::object()), kt::NotRunning);
+    CHECK_THROWS_AS(connect(), kt::NotRunning);
     ::close(socket);
+    CHECK_THROWS_AS(kt::Client::connect("../x"), kt::InvalidArgument);
+    CHECK_THROWS_AS(kt::Client::connect("app", "a/b"), kt::InvalidArgument);
+  }
+
+  TEST_CASE("whoever answers without knowing us is not the service") {
+    Home home;
+    home.start();
+    write_file(home.state / "Kitty.url", home.kitten.url() + "/WRONGTOKEN");
+    CHECK(contains(failure([&] { client_of(home); }), "403"));
+    Scripted other([](Scripted::Talk& talk) {
+      talk.request();
+      talk.answer("[1]");
+    });
+    CHECK_THROWS_AS(kt::Client::connect("app", "worker", {.state_directory = other.dir.path()}), kt::NotRunning);
+  }
+
+  TEST_CASE("connections are kept, for services that say how long their answers are") {
+    Scripted service([](Scripted::Talk& talk) {
+      std::string seen;
+      while (!(seen = talk.request()).empty())
+        talk.answer(json(seen).dump(-1, ' ', true, json::error_handler_t::replace));
+    });
+    const kt::Client client = service.client();
+    const std::string first = client.call<std::string>("ping");
+    CHECK(first.starts_with("POST /TOKEN/ping HTTP/1.1\nConnection: close\nContent-Type: application/x-msgpack\n"));
+    for (int i = 0; i < 10; ++i) {
+      const std::string later = client.call<std::string>("ping", i);
+      CHECK(later.starts_with("POST /TOKEN/ping HTTP/1.1\r\nHost: localhost\r\nContent-Type: "));
+      CHECK_FALSE(contains(later, "Connection"));
+    }
+    // Whether the service closed after the first answer, as it was told to, is its business.
+    CHECK(service.connections() <= 2);
+  }
+
+  TEST_CASE("a connection that has ended, or has something to say, is not used again (140)") {
+    for (const bool talkative : {true, false}) {
+      CAPTURE(talkative);
+      Happening over;
+      Scripted service([&](Scripted::Talk& talk) {
+        talk.request();
+        talk.answer("1");
+        if (talkative) {
+          talk.answer("99");
+        } else {
+          ::shutdown(talk.fd(), SHUT_RDWR);
+        }
+        over.happen();
+        talk.request();
+      });
+      const kt::Client client = service.client();
+      for (int i = 1; i <= 4; ++i) {
+        CHECK(client.call<int>("x") == 1);
+        CHECK(over.happened(i));
+      }
+      CHECK(service.connections() == 4);
+    }
+  }
+
+  TEST_CASE("a reset of a kept connection is tried again, once and only if it cannot have been run (141)") {
+    // Resets instead of answering: unread bytes make a close() of a unix socket one.
+    const auto reset = [](Scripted::Talk& talk) {
+      pollfd entry{talk.fd(), POLLIN, 0};
+      ::poll(&entry, 1, 10'000);
+    };
+    Happening done;
+    Scripted service([&](Scripted::Talk& talk) {
+      if (talk.number == 0 || talk.number == 2) talk.request(), talk.answer("1");
+      if (talk.number == 1) {
+        talk.request(), talk.answer("1");
+        reset(talk);
+      }
+      if (talk.number == 3) reset(talk);
+      done.happen();
+    });
+    const kt::Client client = service.client();
+    CHECK(client.call("x") == 1);  // which dialect?
+    CHECK(client.call("x") == 1);  // kept from here on
+    CHECK(client.call("x") == 1);  // reset, and tried again
+    CHECK(done.happened(3));
+    CHECK_THROWS_AS(client.call("x"), kt::ConnectionError);  // a fresh one
+    CHECK(service.connections() == 4);
+  }
+
+  TEST_CASE("a request that a kept connection swallowed is not repeated (141)") {
+    Scripted service([&](Scripted::Talk& talk) {
+      talk.request();
+      talk.answer("1");
+      if (talk.number == 1) talk.request();
+    });
+    const kt::Client client = service.client();
+    CHECK(client.call("x") == 1);
+    CHECK(client.call("x") == 1);
+    CHECK(contains(failure([&] { client.call("x"); }), "closed the connection without an answer"));
+    CHECK(service.connections() == 2);
+  }
+
+  TEST_CASE("a service that was restarted is found again, with its new token") {
+    Home home;
+    home.kitten.api("one", [] { return 1; });
+    home.start();
+    const kt::Client client = client_of(home);
+    for (int i = 0; i < 3; ++i) {
+      const std::string token = home.kitten.token();
+      CHECK(client.call("one") == 1);
+      home.kitten.stop();
+      CHECK_THROWS_AS(client.call("one"), kt::NotRunning);
+      home.kitten.start_thread();
+      CHECK(home.kitten.token() != token);
+      CHECK(client.call("one") == 1);
+    }
+  }
+
+  TEST_CASE("each timeout is named when it runs out, and the next call is not disturbed (139)") {
+    Happening over;
+    Scripted service([&](Scripted::Talk& talk) {
+      const std::string request = talk.request();
+      const auto wait = [&] { static_cast<void>(over.happened()); };
+      if (contains(request, "/silent")) wait();
+      if (contains(request, "/halfhead")) talk.say("HTTP/1.1 200 OK\r\nX: "), wait();
+      if (contains(request, "/half ")) talk.say("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1234"), wait();
+      if (contains(request, "/slow")) {
+        talk.say("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+        while (over.count() == 0) {
+          talk.say("x");
+          std::this_thread::sleep_for(1ms);
+        }
+      }
+      if (contains(request, "/items")) {
+        talk.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n1\r\n1\r\n");
+        wait();
+      }
+      if (contains(request, "/fine")) talk.answer("1");
+    });
+    const auto timeouts = [] {
+      kt::Timeouts all;
+      all.first_byte = all.idle = all.stream_idle = 40ms;
+      all.total = 150ms;
+      return all;
+    };
+    const kt::Client client = service.client(timeouts());
+    CHECK(contains(failure([&] { client.call("silent"); }), "timeout 'first_byte'"));
+    CHECK(contains(failure([&] { client.call("halfhead"); }), "timeout 'first_byte'"));
+    CHECK(contains(failure([&] { client.call("half"); }), "timeout 'idle'"));
+    CHECK(contains(failure([&] { client.call("slow"); }), "timeout 'total'"));
+    auto items = client.stream("items");
+    CHECK(items.next() == 1);
+    CHECK(contains(failure([&] { items.next(); }), "timeout 'stream_idle'"));
+    CHECK_FALSE(items.next());
+    CHECK(client.call("fine") == 1);
+    // The same for coroutines.
+    for (const auto& [method, name] : {std::pair{"silent", "'first_byte'"}, {"half", "'idle'"}, {"slow", "'total'"}}) {
+      asio::io_context loop;
+      auto result = asio::co_spawn(loop, client.async_call(method), asio::use_future);
+      loop.run();
+      CHECK(contains(failure([&] { result.get(); }), name));
+    }
+    over.happen();
+  }
+
+  TEST_CASE("a backlog that stays full is a timeout, and waiting for it blocks no loop") {
+    TempDir dir;
+    const kt::Fd listener = kt::detail::listen_unix(dir / "worker.sock", 0);
+    write_file(dir / "worker.url", "http://unix-domain:0/TOKEN");
+    const auto address = kt::detail::unix_address(dir / "worker.sock");
+    std::vector<kt::Fd> waiting;
+    for (;;) {
+      waiting.push_back(kt::detail::open_stream_socket(AF_UNIX));
+      if (::connect(waiting.back().get(), address->get(), address->size) != 0) break;
+    }
+    kt::ClientOptions options;
+    options.timeouts.connect = 50ms;
+    kt::Settings settings;
+    settings.app_state_dir = dir.path();
+    const kt::Client client = kt::ClientAccess::make(settings, options);
+    CHECK(contains(failure([&] { client.call("x"); }), "timeout 'connect'"));
+    asio::io_context loop;
+    auto first = asio::co_spawn(loop, client.async_call("x"), asio::use_future);
+    auto second = asio::co_spawn(loop, client.async_call("x"), asio::use_future);
+    const auto begin = std::chrono::steady_clock::now();
+    loop.run();
+    CHECK(std::chrono::steady_clock::now() - begin < 10s);
+    CHECK(contains(failure([&] { first.get(); }), "timeout 'connect'"));
+    CHECK(contains(failure([&] { second.get(); }), "timeout 'connect'"));
+  }
+
+  TEST_CASE("Python services get bare LF, a connection for each request, and are understood") {
+    std::vector<std::string> seen;
+    Scripted service([&](Scripted::Talk& talk) {
+      const std::string request = talk.request();
+      seen.push_back(request);
+      if (contains(request, "/value"))
+        talk.say("HTTP/1.1 200 OK\nContent-Type: application/json\nConnection: close\n\n{\"a\": 1}\n");
+      if (contains(request, "/empty")) talk.say("0\r\n\r\n");
+      if (contains(request, "/items"))
+        talk.say(
+            "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: application/json\nConnection: close\n\n"
+            "0\r\n\r\n2\r\n1\n\r\n0\r\n\r\n0\r\n\r\n2\r\n2\n\r\n0\r\n\r\n");
+    });
+    const kt::Client client = service.client();
+    CHECK(client.call("value", 1, kt::arg("b") = 2) == json{{"a", 1}});
+    CHECK(client.call("value") == json{{"a", 1}});
+    CHECK_FALSE(client.stream("empty").next());
+    std::vector<int> items;
+    for (const int item : client.stream<int>("items")) items.push_back(item);
+    CHECK(items == std::vector{1, 2});
+    REQUIRE(seen.size() == 4);
+    for (const std::string& request : seen) {
+      CHECK_FALSE(contains(request, "\r"));
+      CHECK_FALSE(contains(request, "Host"));
+      CHECK(contains(request, "\nConnection: close\n"));
+    }
+    CHECK(
+        seen[0].ends_with("\n\n\x82\xa1"
+                          "b\x02\xa5_args\x91\x01"));
+    CHECK(service.connections() == 4);
+  }
+
+  TEST_CASE("a service that refuses msgpack is asked again in JSON, once for all") {
+    std::atomic<int> refused = 0;
+    Scripted service([&](Scripted::Talk& talk) {
+      for (std::string request; !(request = talk.request()).empty();) {
+        if (contains(request, "application/json")) {
+          talk.answer("7");
+        } else {
+          ++refused;
+          talk.say(
+              "HTTP/1.1 415 Unsupported Media Type\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+        }
+      }
+    });
+    const kt::Client client = service.client();
+    for (int i = 0; i < 3; ++i) CHECK(client.call("x") == 7);
+    CHECK(refused == 1);
+  }
+
+  TEST_CASE("an answer that comes before the request was read is taken (142)") {
+    Scripted service([](Scripted::Talk& talk) {
+      talk.say(
+          "HTTP/1.1 413 Content Too Large\r\nContent-Type: application/json\r\nContent-Length: 17\r\nConnection: "
+          "close\r\n\r\n{\"error\": \"long\"}");
+      ::shutdown(talk.fd(), SHUT_RD);
+      talk.request();
+    });
+    const kt::Client client = service.client();
+    CHECK(failure([&] { client.call("x", std::string(4 << 20, 'x')); }) == "HTTP 413: long");
+  }
+
+  TEST_CASE("eight threads share one client") {
+    Home home;
+    home.kitten.api(
+        "echo", [](json value) { return value; }, "", kt::arg("value"));
+    home.kitten.api(
+        "items",
+        [](int n) -> kt::Generator<int> {
+          for (int i = 0; i < n; ++i) co_yield i;
+        },
+        "", kt::arg("n"));
+    home.start();
+    const kt::Client client = client_of(home);
+    std::atomic<int> wrong = 0;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([&, t] {
+        const kt::Client mine = client;
+        for (int i = 0; i < 100; ++i) {
+          if (mine.call<std::string>("echo", std::to_string(t * 1000 + i)) != std::to_string(t * 1000 + i)) ++wrong;
+          int sum = 0;
+          if (i % 10 == 0) {
+            for (const int item : mine.stream<int>("items", 10)) sum += item;
+            if (sum != 45) ++wrong;
+          }
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == 0);
+  }
+
+  TEST_CASE("calls overlap in coroutines, and one that is cancelled closes its connection") {
+    Home home;
+    Happening ended;
+    home.kitten.api(
+        "sleep",
+        [](double seconds) -> kt::Task<double> {
+          co_await kt::sleep_for(std::chrono::milliseconds(static_cast<int>(seconds * 1000)));
+          co_return seconds;
+        },
+        "", kt::arg("seconds"));
+    struct Ending {
+      Happening& happening;
+      ~Ending() { happening.happen(); }
+    };
+    home.kitten.api("forever", [&ended]() -> kt::Task<> {
+      const Ending ending{ended};
+      for (;;) co_await kt::sleep_for(1ms);
+    });
+    home.start();
+    for (const bool local : {true, false}) {
+      const kt::Client client = client_of(home, {.use_unix_socket = local});
+      asio::io_context loop;
+      const auto begin = std::chrono::steady_clock::now();
+      std::vector<std::future<double>> results;
+      for (int i = 0; i < 20; ++i)
+        results.push_back(asio::co_spawn(loop, client.async_call<double>("sleep", 0.2), asio::use_future));
+      loop.run();
+      for (auto& result : results) CHECK(result.get() == 0.2);
+      CHECK(std::chrono::steady_clock::now() - begin < 3s);
+
+      loop.restart();
+      asio::cancellation_signal stop;
+      std::exception_ptr thrown;
+      asio::co_spawn(loop, client.async_call<void>("forever"),
+                     asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr error) { thrown = error; }));
+      asio::steady_timer timer(loop, 30ms);
+      timer.async_wait([&](const asio::error_code&) { stop.emit(asio::cancellation_type::terminal); });
+      loop.run();
+      CHECK(thrown);
+      CHECK(ended.happened(local ? 1 : 2));
+      CHECK(client.call("ping")["pong"] == true);
+    }
+  }
+
+  TEST_CASE("descriptors go and come, in their order, and none is left open") {
+    Home home;
+    home.kitten.api(
+        "read",
+        [](kt::File a, std::string between, kt::Fd b) {
+          std::string text[2];
+          CHECK(kt::detail::read_all(a.get(), text[0], 100));
+          CHECK(kt::detail::read_all(b.get(), text[1], 100));
+          return text[0] + between + text[1] + a.mode();
+        },
+        "", kt::arg("a"), kt::arg("between"), kt::arg("b"));
+    home.kitten.api(
+        "open",
+        [](std::vector<std::string> paths) {
+          std::vector<kt::File> files;
+          for (const std::string& path : paths) files.push_back(kt::File::open(path));
+          return files;
+        },
+        "", kt::arg("paths"));
+    home.kitten.api(
+        "open_one", [](std::string path) { return kt::File::open(path); }, "", kt::arg("path"));
+    home.start();
+    write_file(home.state / "a", "first");
+    write_file(home.state / "b", "second");
+    for (const bool msgpack : {true, false}) {
+      const kt::Client client = client_of(home, {.use_msgpack = msgpack});
+      client.call("ping");
+      const int before = open_descriptors();
+      for (int i = 0; i < 3; ++i) {
+        CHECK(client.call<std::string>("read", kt::File::open(home.state / "a"), " and ",
+                                       kt::Fd(::open((home.state / "b").c_str(), O_RDONLY))) == "first and secondrb");
+        {
+          const auto files =
+              client.call<std::vector<kt::File>>("open", std::vector{home.state / "b", home.state / "a"});
+          REQUIRE(files.size() == 2);
+          std::string text;
+          CHECK(kt::detail::read_all(files[0].get(), text, 100));
+          CHECK(kt::detail::read_all(files[1].get(), text, 100));
+          CHECK(text == "secondfirst");
+        }
+        CHECK(client.call<kt::Fd>("open_one", home.state / "a"));
+        CHECK(client.call("open_one", home.state / "a") == json::array({"_FD_BRE_MAGIC_-rb"}));  // nobody takes it
+        CHECK_THROWS_AS(client.call<kt::Socket>("open_one", home.state / "a"), kt::ConnectionError);
+        asio::io_context loop;
+        auto text = asio::co_spawn(loop,
+                                   client.async_call<std::string>("read", kt::File::open(home.state / "a"), "",
+                                                                  kt::File::open(home.state / "b")),
+                                   asio::use_future);
+        loop.run();
+        CHECK(text.get() == "firstsecondrb");
+      }
+      // Ours, at both ends.
+      CHECK(eventually([&] { return open_descriptors() <= before + 2; }));
+    }
+    const kt::Client tcp = client_of(home, {.use_unix_socket = false});
+    CHECK(failure([&] { tcp.call("read", kt::File::open(home.state / "a"), "", kt::Fd(::dup(0))); }) ==
+          "file descriptors cannot be sent over TCP");
+  }
+
+  TEST_CASE("an answer goes to a file, and a request is passed on to another service") {
+    Home back("Back");
+    back.kitten.api(
+        "count",
+        [](int n) -> kt::Generator<int> {
+          for (int i = 0; i < n; ++i) co_yield i;
+        },
+        "", kt::arg("n"));
+    back.kitten.api("text", [] { return std::string("from behind"); });
+    back.start();
+    const kt::Client behind = kt::Client::connect("testkitten", "Back", {.state_directory = back.state.path()});
+    Home front;
+    front.kitten.api("text", [behind](kt::Request& request) -> kt::Task<std::string> {
+      const json answer = co_await behind.async_call("text", kt::reply_to(request));
+      CHECK(answer == json{{"replied_to_first_fd", true}});
+      co_return "ignored";
+    });
+    front.kitten.api(
+        "count",
+        [behind](kt::Request& request, int n) -> kt::Generator<int> {
+          co_yield -1;
+          co_await behind.async_call<void>("count", kt::reply_to(request), n);
+        },
+        "", kt::arg("n"));
+    front.kitten.api("refused", [behind](kt::Request& request) -> kt::Task<std::string> {
+      std::string why;
+      try {
+        co_await behind.async_call<void>("unknown", kt::reply_to(request));
+      } catch (const kt::NotFound& error) {
+        why = error.what();
+      }
+      co_return why;
+    });
+    front.start();
+    for (const bool local : {true, false}) {
+      for (const bool msgpack : {true, false}) {
+        const kt::Client client = client_of(front, {.use_unix_socket = local, .use_msgpack = msgpack});
+        CHECK(client.call("text") == "from behind");
+        std::vector<int> items;
+        for (const int item : client.stream<int>("count", 3)) items.push_back(item);
+        CHECK(items == std::vector{-1, 0, 1, 2});
+        CHECK(client.call("refused") == "HTTP 404: Not Found");
+      }
+    }
+    {
+      const kt::File file = kt::File::open(back.state / "out", "wb");
+      CHECK(behind.call("text", kt::reply_to(file)) == json{{"replied_to_first_fd", true}});
+    }
+    CHECK(eventually([&] { return contains(contents(back.state / "out"), "from behind"); }));
+  }
+
+  TEST_CASE("a client starts the program that it names, once, and hears why it cannot") {
+    const Program kitten("kitten");
+    kt::ClientOptions options;
+    options.state_directory = kitten.state.path();
+    const auto start = [&](const std::string& program) {
+      return kt::Client::connect("mykitten", "Kitty", kt::auto_start(program), options);
+    };
+    CHECK(contains(failure([&] { start("/does/not/exist"); }), "cannot start /does/not/exist"));
+    CHECK(contains(failure([&] { start("/bin/false"); }), "exit code 1"));
+    const int before = open_descriptors();
+    std::vector<std::future<bool>> starts;
+    for (int i = 0; i < 4; ++i) {
+      starts.push_back(
+          std::async(std::launch::async, [&] { return start(kitten.path()).call("ping")["pong"] == true; }));
+    }
+    for (auto& started : starts) CHECK(started.get());
+    CHECK(open_descriptors() == before);
+    const std::string url = kitten.url();
+    CHECK(start("/bin/false").call<kt::Result>("meow").mime_type == "text/plain");
+    CHECK(kitten.url() == url);
+  }
+
+  TEST_CASE("a program starts itself as its service; one that cannot be it says so instead of starting more") {
+    TempDir dir;
+    kt::Kitten kitten("prompting", "Kitty");
+    kitten.settings().app_state_dir = kitten.settings().app_data_dir = dir.path();
+    CHECK_THROWS_AS(kitten.connect(), kt::NotRunning);
+    ::setenv(as_service, "client", 1);
+    CHECK(contains(failure([&] { kitten.connect(kt::auto_start); }), "does not end in Kitten::main()"));
+    ::setenv(as_service, "yes", 1);
+    const kt::Client client = kitten.connect(kt::auto_start);
+    ::unsetenv(as_service);
+    CHECK(client.call("measure") == json{{"progress", 40}});
+    client.call("quitquitquit");
+    CHECK(eventually([&] { return ::access((dir / "Kitty.lock").c_str(), F_OK) != 0; }));
   }
 }
 
@@ -5472,11 +6253,15 @@ json answered(const std::string& bytes) {
   REQUIRE(::send(ends[1], bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
   ::shutdown(ends[1], SHUT_WR);
   const kt::Limits limits;
+  const kt::Timeouts timeouts;
   json items = json::array();
+  using Step = kt::detail::Exchange::Step;
   try {
-    kt::Fd socket(ends[0]);
-    kt::detail::Exchange exchange(std::move(socket), limits, {}, "request");
-    while (auto item = exchange.next()) items.push_back(*std::move(item));
+    kt::detail::Exchange exchange({kt::Fd(ends[0]), true}, "request", {}, limits, timeouts);
+    for (Step step = exchange.step(); step != Step::done; step = exchange.step()) {
+      REQUIRE(step == Step::item);
+      items.push_back(exchange.take());
+    }
   } catch (const std::exception& error) {
     items.push_back(std::string("! ") + error.what());
   }
@@ -5894,6 +6679,14 @@ TEST_SUITE("cli/terminal") {
 }
 
 TEST_SUITE("examples") {
+  TEST_CASE("kitten_client starts the kitten beside it, calls everything and stops it") {
+    const Program client("kitten_client");
+    const Ran ran = run(client.path() + " --app-state-dir=" + client.state.path());
+    CHECK_MESSAGE(ran.code == 0, ran.err);
+    CHECK(contains(ran.out, "It purrs: RRRR\n"));
+    CHECK(client.url().empty());
+  }
+
   TEST_CASE("hello is at most 25 lines, and does what the README shows") {
     const Program hello("hello");
     REQUIRE(hello("start").code == 0);
