@@ -66,6 +66,7 @@
 #include "service/call_steps.hpp"
 #include "service/listen.hpp"
 #include "service/runner.hpp"
+#include "service/topic.hpp"
 #include "service/builtins.hpp"
 #include "service/kitten.hpp"
 

@@ -19,6 +19,7 @@
 #include "method.hpp"
 #include "runner.hpp"
 #include "server.hpp"
+#include "topic.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -103,6 +104,12 @@ class Kitten {
     return add(
         detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
         false);
+  }
+
+  /// Adds a method that streams the events of a topic, from the call on.
+  template <class T>
+  Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+    return api(std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
   /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
