@@ -268,6 +268,7 @@ def python_calls_kitten():
             asyncio.run(kitten_by(Client('mykitten', 'Kitty', state, over, encoding), name))
         asyncio.run(convenience(state))
         asyncio.run(strangers(state))
+        python_command_line(state)
         equal('Python client, our kitten: quitquitquit',
               asyncio.run(Client('mykitten', 'Kitty', state).call('quitquitquit')), 'Goodbye forever')
         check('our kitten has removed its files when it says so',
@@ -281,6 +282,27 @@ def python_calls_kitten():
         with Ours('kitten', 'Kitty', state, *words):
             equal('Python client, our kitten ' + name + ': meow', asyncio.run(client.call('meow')),
                   kettlingar.HttpResult('text/plain', 'Meow world, meow!\n'))
+
+
+def python_command_line(state):
+    def says(what, words, code, output, errors=''):
+        command = 'import sys; sys.path.insert(0, %r); import services; services.Kitten.Main()' % HERE
+        seen = ran(sys.executable, '-c', command, '--app-state-dir=' + state, '--app-data-dir=' + state,
+                   '--worker-log-level=60', *words)
+        check('command line of the package, our kitten: ' + what,
+              seen[0] == code and seen[1].startswith(output) and errors in seen[2], '%s' % (seen,))
+
+    says('start, which finds it running', ['start'], 0, b'mykitten/Kitty: Running at http://127.0.0.1:')
+    says('ping', ['ping'], 0, b'Pong via unix-domain! (see JSON for full method list)\n')
+    says('-t ping', ['-t', 'ping'], 0, b'Pong via 127.0.0.1:')
+    says('meow', ['meow'], 0, b'Meow world, meow!\n')
+    says('purr', ['purr', '0x2', '--caps=y'], 0, b'Kitty says PURR\nKitty says PURRPURR\n')
+    says('-J -j purr', ['-J', '-j', 'purr'], 0, b'{"purr": "purr"}\n')
+    says('help purr', ['help', 'purr'], 0, b'/purr ')
+    says('config', ['config'], 0, b'--app_name=mykitten\n')
+    says('freakout', ['freakout'], 6, b'', 'Kitty freakout failed: HTTP 500: Nothing is good enough for me!')
+    says('an unknown method', ['nope'], 2, b'', 'HTTP 404')
+    says('purr elephant', ['purr', 'elephant'], 3, b'', 'invalid literal')
 
 
 async def convenience(state):

@@ -115,11 +115,13 @@ int main(int argc, char** argv) {
   try {
     const std::string input{std::istreambuf_iterator<char>(std::cin), {}};
     json calls, outcomes = json::array();
-    if (const kt::CodecError error = kt::decode_msgpack(input, calls)) throw std::invalid_argument(std::string(error.why));
+    if (const kt::CodecError error = kt::decode_msgpack(input, calls))
+      throw std::invalid_argument(std::string(error.why));
     const kt::Client client = kt::Client::connect(words[1], words[2], options);
     for (const json& call : calls) outcomes.push_back(outcome(client, call));
     std::string output;
-    if (const kt::CodecError error = kt::encode_msgpack(outcomes, output)) throw std::runtime_error(std::string(error.why));
+    if (const kt::CodecError error = kt::encode_msgpack(outcomes, output))
+      throw std::runtime_error(std::string(error.why));
     std::cout << output << std::flush;
     return 0;
   } catch (const std::exception& error) {
