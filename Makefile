@@ -8,6 +8,7 @@
 #   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
+#   make interop    our clients and services with those of the Python package, where that can be imported
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
 #
@@ -33,7 +34,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 
-.PHONY: all test demo header check asan tsan format clean FORCE
+.PHONY: all test demo header check asan tsan interop format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -79,6 +80,13 @@ asan: all build/asan_test
 # Not the suites of wire/, which know no threads and would take minutes. Address randomisation wider than g++ 12's ThreadSanitizer expects would stop it; setarch -R turns it off.
 tsan: all build/tsan_test
 	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan_test -tse='wire/*' $(TEST_ARGS)
+
+build/interop_peer: tests/interop/peer.cpp build/deps.mk
+	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+# PYTHON and PYTHONPATH say where the package is.
+interop: all build/interop_peer
+	sh tests/interop/run || [ $$? = 77 ]
 
 check:
 	@MAKEFLAGS= sh .ci/check $(CHECKS)

@@ -86,6 +86,8 @@ struct Limits {
   std::size_t trailer_count = 32;                   ///< trailer lines of one message
   std::size_t chunk_overhead_bytes = 16 * 1024;     ///< framing bytes allowed on top of 8 x the payload
   int depth = 64;                                   ///< nesting of JSON and msgpack, reading and writing
+  std::size_t descriptors = 16;                     ///< open files and sockets that come, or go, with one message
+  std::size_t unclaimed_descriptors = 64;           ///< those of all requests whose token is not known yet
   std::size_t connections = 512;                    ///< open at once; the oldest idle one makes room
   std::size_t drain_bytes = 64 * 1024;              ///< body read and dropped to keep a connection after a refusal
   std::size_t linger_bytes = 1024 * 1024;           ///< read and dropped before a refused connection is closed
@@ -94,6 +96,8 @@ struct Limits {
   std::chrono::milliseconds idle_timeout{15'000};   ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};  ///< a reader that takes nothing
   std::chrono::milliseconds linger_timeout{2'000};  ///< a refused or half-closed peer
+  std::chrono::milliseconds host_timeout{5'000};       ///< until the host begins a call that run_handlers_on() gave it
+  std::chrono::milliseconds shutdown_timeout{10'000};  ///< the on_shutdown hook
   std::chrono::milliseconds drain_timeout{1'000};   ///< running calls when the service stops
 };
 
@@ -2499,6 +2503,78 @@ inline std::optional<Timestamp> timestamp_of(const json& value) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== wire/ext.hpp ========
+// SPDX-License-Identifier: MIT
+// wire/ext.hpp: types of the program's own that have a MessagePack ext code, and a form in JSON.
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// A MessagePack ext value: what a type's to_json() assigns, and its from_json() finds, as binary with a subtype. Works
+/// with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
+template <class Json = json>
+Json ext(std::uint8_t code, std::string_view content) {
+  return Json::binary(Bytes(content.begin(), content.end()), code);
+}
+
+/// What an ext code looks like in JSON, where there are no ext values: `{json_key: to_json(content)}`. Without being
+/// registered, code 2 is `{"__ext__": [2, "base64"]}`.
+struct ExtType {
+  std::uint8_t code = 0;                                     ///< 0 or 2 to 127; 1 is taken by big integers
+  std::string json_key = {};                                 ///< such as `__intset__`; maps with this one key are read back
+  std::function<json(std::string_view content)> to_json = {};
+  std::function<std::string(const json&)> from_json = {};    ///< throws for what it does not know
+};
+
+namespace detail {
+
+inline std::vector<ExtType>& ext_types() {
+  static std::vector<ExtType> types;
+  return types;
+}
+
+/// Null if there is none.
+inline const ExtType* find_ext_type(std::uint64_t code) {
+  for (const ExtType& type : ext_types()) {
+    if (type.code == code) return &type;
+  }
+  return nullptr;
+}
+inline const ExtType* find_ext_type(std::string_view json_key) {
+  for (const ExtType& type : ext_types()) {
+    if (type.json_key == json_key) return &type;
+  }
+  return nullptr;
+}
+
+}  // namespace detail
+
+/// Registers an ext type for the whole program, once, before the first service or client of it runs. Throws
+/// std::invalid_argument if code or key are taken or cannot be used.
+inline void register_ext_type(ExtType type) {
+  const bool usable = type.code != big_integer_ext && type.code <= 127 && type.json_key.starts_with("__") &&
+                      type.json_key != "__ext__" && type.json_key != "__base64__" && type.json_key != "__bytes__" &&
+                      type.to_json && type.from_json;
+  if (!usable || detail::find_ext_type(type.code) || detail::find_ext_type(type.json_key)) {
+    throw std::invalid_argument("kettlingar: ext code " + std::to_string(type.code) + ", key '" + type.json_key +
+                                "': taken, or not usable");
+  }
+  detail::ext_types().push_back(std::move(type));
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== wire/json_text.hpp ========
 // SPDX-License-Identifier: MIT
 // wire/json_text.hpp: values from and to JSON text, with bytes and big integers as Python peers write them.
@@ -2509,6 +2585,7 @@ inline std::optional<Timestamp> timestamp_of(const json& value) {
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -2522,6 +2599,7 @@ inline namespace v0_1 {
 /// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
 /// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
 ///   but such a string in them is an error.
+/// - Maps with the one key of an ExtType become binary with its code as subtype.
 /// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
 /// - If a key occurs twice, the last value wins, at the place of the first.
 /// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
@@ -2540,7 +2618,8 @@ enum class JsonStyle {
 /// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
 /// but std::bad_alloc.
 /// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
-///   subtypes are MessagePack ext codes, -128 to 127: `{"__ext__": [code, "base64"]}`, which readers leave as it is.
+///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
+///   which readers leave as it is.
 /// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
 /// - Malformed UTF-8 becomes U+FFFD.
 template <class Json>
@@ -2589,6 +2668,7 @@ class JsonBuilder {
   }
   bool start(json::value_t type);
   bool unwrap(std::string_view key, const json& value, json& slot);
+  bool unwrap(const ExtType& type, const json& value, json& slot);
   void drop_duplicates(std::size_t count);
 
   std::size_t size_;
@@ -2646,6 +2726,8 @@ inline bool JsonBuilder::end_object() {
   json& slot = values_[first - 1];
   if (count == 1 && (keys_.back() == "__base64__" || keys_.back() == "__bytes__")) {
     if (!unwrap(keys_.back(), values_.back(), slot)) return false;
+  } else if (const ExtType* type = count == 1 ? find_ext_type(keys_.back()) : nullptr) {
+    if (!unwrap(*type, values_.back(), slot)) return false;
   } else {
     auto& object = *slot.get_ptr<json::object_t*>();
     object.reserve(count);
@@ -2664,6 +2746,17 @@ inline bool JsonBuilder::unwrap(std::string_view key, const json& value, json& s
   if (!bytes) return fail("bytes in JSON are not base64");
   slot = json::binary(*std::move(bytes));
   return true;
+}
+
+inline bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
+  try {
+    slot = ext(type.code, type.from_json(value));
+    return true;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (...) {
+    return fail("not the JSON form of an ext type");
+  }
 }
 
 /// Among the last `count` keys and values, leave one per key: the last value at the place of the first.
@@ -2795,6 +2888,21 @@ inline void json_separator(Appender& out, char separator, JsonStyle style) {
   if (style != JsonStyle::compact) out.put(' ');
 }
 
+template <class Json>
+bool write_json(Appender& out, const Json& value, JsonStyle style, int depth);
+
+inline bool json_ext(Appender& out, const ExtType& type, std::string_view content, JsonStyle style, int depth) {
+  json map = json::object();
+  try {
+    map[type.json_key] = type.to_json(content);
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (...) {
+    return out.fail({"bad-body", "an ext value that its type cannot write as JSON", 0});
+  }
+  return write_json(out, map, style, depth);
+}
+
 inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle style, int depth) {
   const std::string_view bytes = chars(binary);
   const bool is_ext = binary.has_subtype();
@@ -2805,6 +2913,8 @@ inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle s
     }
   }
   if (is_ext && binary.subtype() > 0xFF) return out.fail(bad_ext_code());
+  if (const ExtType* type = is_ext ? find_ext_type(binary.subtype()) : nullptr)
+    return json_ext(out, *type, bytes, style, depth);
   if (depth <= (is_ext ? 1 : 0)) return out.fail(too_deep());
   const bool as_text = !is_ext && style == JsonStyle::terminal && is_utf8(bytes);
   out.put(is_ext ? "{\"__ext__\"" : as_text ? "{\"__bytes__\"" : "{\"__base64__\"");
@@ -3068,19 +3178,21 @@ inline CodecError parse_event(std::string_view text, json& out) {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Owns one open descriptor and closes it. Move only; -1 is "none".
-class UniqueFd {
+/// Owns one open descriptor and closes it. Move only; -1 is "none". As an argument or a result of a method the
+/// descriptor itself travels, over unix sockets; see also File and Socket.
+class Fd {
  public:
-  UniqueFd() = default;
+  Fd() = default;
   /// Takes ownership of `fd`.
-  explicit UniqueFd(int fd) noexcept : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(other.release()) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
+  explicit Fd(int fd) noexcept : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  Fd& operator=(Fd&& other) noexcept {
     if (this != &other) reset(other.release());
     return *this;
   }
-  ~UniqueFd() { reset(); }
+  ~Fd() { reset(); }
 
+  /// The descriptor, still owned by this object.
   int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
   /// Gives the descriptor away; the caller closes it.
@@ -3088,6 +3200,12 @@ class UniqueFd {
   void reset(int fd = -1) noexcept {
     if (fd_ >= 0) ::close(fd_);
     fd_ = fd;
+  }
+  /// Another descriptor of the same open file: offset and flags are shared. Throws std::system_error.
+  Fd duplicate() const {
+    Fd copy(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+    if (!copy) throw std::system_error(errno, std::system_category(), "cannot duplicate a descriptor");
+    return copy;
   }
 
  private:
@@ -3141,6 +3259,266 @@ inline bool read_all(int fd, std::string& out, std::size_t limit) {
 }
 
 }  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== os/passing.hpp ========
+// SPDX-License-Identifier: MIT
+// os/passing.hpp: open files and sockets that travel: what they are called in messages, and how the kernel carries
+// them.
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// An open file with the mode in which its receiver uses it, in the words of fopen() and Python: one of `r w a x`, then
+/// perhaps `+`, `b` or `t`. Python receivers get text from it unless there is a `b`.
+class File : public Fd {
+ public:
+  File() = default;
+  /// Takes ownership. An empty mode means what the descriptor allows: `rb`, `wb` or `rb+`. Throws std::invalid_argument
+  /// for a mode that is none.
+  explicit File(Fd fd, std::string mode = {});
+  /// Opens a file, close-on-exec; new ones get mode 0666 minus umask. Throws std::system_error, std::invalid_argument.
+  static File open(const std::string& path, std::string mode = "rb");
+
+  const std::string& mode() const noexcept { return mode_; }
+
+ private:
+  std::string mode_ = "rb";
+};
+
+/// An open socket, with what its receiver has to know about it.
+class Socket : public Fd {
+ public:
+  Socket() = default;
+  /// Takes ownership; asks the kernel what kind of socket it is. Throws std::system_error if it is none.
+  explicit Socket(Fd fd);
+  Socket(Fd fd, int family, int type, int protocol)
+      : Fd(std::move(fd)), family_(family), type_(type), protocol_(protocol) {}
+
+  /// AF_UNIX, AF_INET, AF_INET6; SOCK_STREAM, SOCK_DGRAM; the protocol, 0 for the usual one.
+  int family() const noexcept { return family_; }
+  int type() const noexcept { return type_; }
+  int protocol() const noexcept { return protocol_; }
+
+ private:
+  int family_ = 0;
+  int type_ = 0;
+  int protocol_ = 0;
+};
+
+namespace detail {
+
+inline constexpr std::string_view file_placeholder = "_FD_BRE_MAGIC_-";
+inline constexpr std::string_view socket_placeholder = "_SO_BRE_MAGIC_-";
+
+/// What stands for a descriptor in a message, as the Python peers write it.
+struct Placeholder {
+  bool is_socket = false;
+  std::string mode = {};
+  int family = 0;
+  int type = 0;
+  int protocol = 0;
+
+  std::string text() const {
+    if (!is_socket) return std::string(file_placeholder) + mode;
+    return std::string(socket_placeholder) + std::to_string(family) + "-" + std::to_string(type) + "-" +
+           std::to_string(protocol);
+  }
+};
+
+inline bool is_placeholder(std::string_view text) {
+  return text.starts_with(file_placeholder) || text.starts_with(socket_placeholder);
+}
+
+/// True for `r`, `wb+`, `a`, `xt` and so on.
+inline bool is_file_mode(std::string_view mode) {
+  if (mode.empty() || std::string_view("rwax").find(mode.front()) == std::string_view::npos) return false;
+  std::string rest(mode.substr(1));
+  std::sort(rest.begin(), rest.end());
+  return rest == "" || rest == "+" || rest == "b" || rest == "t" || rest == "+b" || rest == "+t";
+}
+
+/// Nothing if `text` is not a whole placeholder.
+inline std::optional<Placeholder> parse_placeholder(std::string_view text) {
+  Placeholder found;
+  if (text.starts_with(file_placeholder)) {
+    found.mode = std::string(text.substr(file_placeholder.size()));
+    if (!is_file_mode(found.mode)) return std::nullopt;
+    return found;
+  }
+  if (!text.starts_with(socket_placeholder)) return std::nullopt;
+  found.is_socket = true;
+  const char* at = text.data() + socket_placeholder.size();
+  const char* const end = text.data() + text.size();
+  for (int* number : {&found.family, &found.type, &found.protocol}) {
+    if (number != &found.family && (at == end || *at++ != '-')) return std::nullopt;
+    if (at == end || *at < '0' || *at > '9') return std::nullopt;
+    const auto [stop, error] = std::from_chars(at, end, *number);
+    if (error != std::errc{}) return std::nullopt;
+    at = stop;
+  }
+  return at == end ? std::optional(found) : std::nullopt;
+}
+
+/// What `fd` is called in a message; asks the kernel. Throws std::system_error for what is not open.
+inline Placeholder describe_descriptor(int fd) {
+  Placeholder found;
+  FileInfo info{};
+  if (::fstat(fd, &info) != 0) throw_errno("cannot pass a descriptor");
+  if (S_ISSOCK(info.st_mode)) {
+    found.is_socket = true;
+    const auto ask = [fd](int option, int& answer) {
+      socklen_t size = sizeof answer;
+      if (::getsockopt(fd, SOL_SOCKET, option, &answer, &size) != 0) throw_errno("cannot pass a socket");
+    };
+    ask(SO_TYPE, found.type);
+    sockaddr_storage name{};
+    socklen_t size = sizeof name;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) throw_errno("cannot pass a socket");
+    found.family = name.ss_family;
+    // The protocol stays 0, as everybody writes it who made the socket by family and type.
+    return found;
+  }
+  const int flags = ::fcntl(fd, F_GETFL);
+  const int access = flags & O_ACCMODE;
+  found.mode = access == O_WRONLY ? ((flags & O_APPEND) != 0 ? "ab" : "wb") : access == O_RDWR ? "rb+" : "rb";
+  return found;
+}
+
+/// Most descriptors in one message whatever the configuration says; the kernel's own limit is 253.
+inline constexpr std::size_t most_descriptors = 253;
+
+/// Room for the control messages of as many descriptors.
+class ControlBuffer {
+ public:
+  explicit ControlBuffer(std::size_t descriptors)
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
+
+  void attach(msghdr& message) {
+    message.msg_control = bytes_;
+    message.msg_controllen = size_;
+  }
+
+ private:
+  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
+  std::size_t size_;
+};
+
+/// Like send_some(), with descriptors on the first byte; they have been sent if anything has. -1 with errno EINVAL for
+/// more than 253.
+inline ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors) {
+  if (descriptors.size() > most_descriptors) {
+    errno = EINVAL;
+    return -1;
+  }
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  ControlBuffer control(descriptors.size());
+  if (!descriptors.empty()) {
+    control.attach(message);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
+    for (std::size_t i = 0; i < descriptors.size(); ++i) {
+      const int fd = descriptors[i].get();
+      std::memcpy(CMSG_DATA(header) + i * sizeof fd, &fd, sizeof fd);
+    }
+  }
+#if defined(MSG_NOSIGNAL)
+  constexpr int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+#else
+  constexpr int flags = MSG_DONTWAIT;
+#endif
+  return retry_interrupted([&] { return ::sendmsg(socket, &message, flags); });
+}
+
+/// What came besides the bytes.
+struct ReceivedDescriptors {
+  std::vector<Fd> owned = {};
+  bool truncated = false;  ///< there were more than fit, or this process could not have more open
+};
+
+/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
+/// errno set if nothing is there.
+inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
+                                        ReceivedDescriptors& descriptors) {
+  // Beforehand: what has arrived must find room. Padding may let one more in.
+  descriptors.owned.reserve(descriptors.owned.size() + most + 1);
+  iovec part{data, size};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  ControlBuffer control(most);
+  control.attach(message);
+#if defined(MSG_CMSG_CLOEXEC)
+  constexpr int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
+#else
+  constexpr int flags = MSG_DONTWAIT;
+#endif
+  const ssize_t n = retry_interrupted([&] { return ::recvmsg(socket, &message, flags); });
+  if (n < 0) return n;
+  descriptors.truncated |= (message.msg_flags & MSG_CTRUNC) != 0;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+      descriptors.owned.emplace_back(fd);
+#if !defined(MSG_CMSG_CLOEXEC)
+      ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+    }
+  }
+  return n;
+}
+
+}  // namespace detail
+
+inline File::File(Fd fd, std::string mode) : Fd(std::move(fd)), mode_(std::move(mode)) {
+  if (mode_.empty()) mode_ = get() >= 0 ? detail::describe_descriptor(get()).mode : "rb";
+  if (!detail::is_file_mode(mode_)) throw std::invalid_argument("'" + mode_ + "' is not the mode of a file");
+}
+
+inline File File::open(const std::string& path, std::string mode) {
+  if (!detail::is_file_mode(mode)) throw std::invalid_argument("'" + mode + "' is not the mode of a file");
+  const bool both = mode.find('+') != std::string::npos;
+  int flags = O_CLOEXEC | (both ? O_RDWR : mode.front() == 'r' ? O_RDONLY : O_WRONLY);
+  if (mode.front() == 'w') flags |= O_CREAT | O_TRUNC;
+  if (mode.front() == 'a') flags |= O_CREAT | O_APPEND;
+  if (mode.front() == 'x') flags |= O_CREAT | O_EXCL;
+  Fd fd(detail::retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); }));
+  if (!fd) detail::throw_errno("cannot open " + path);
+  return File(std::move(fd), std::move(mode));
+}
+
+inline Socket::Socket(Fd fd) : Fd(std::move(fd)) {
+  const detail::Placeholder found = detail::describe_descriptor(get());
+  if (!found.is_socket) detail::throw_errno("cannot use a descriptor as a socket", ENOTSOCK);
+  family_ = found.family;
+  type_ = found.type;
+  protocol_ = found.protocol;
+}
+
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -3227,11 +3605,11 @@ inline std::optional<SocketAddress> unix_address(const std::string& path) {
 }
 
 /// A non-blocking, close-on-exec stream socket; invalid with errno set if there is none to be had.
-inline UniqueFd open_stream_socket(int family) {
+inline Fd open_stream_socket(int family) {
 #if defined(SOCK_CLOEXEC)
-  return UniqueFd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return Fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 #else
-  UniqueFd fd(::socket(family, SOCK_STREAM, 0));
+  Fd fd(::socket(family, SOCK_STREAM, 0));
   if (fd) {
     ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
     ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
@@ -3241,12 +3619,12 @@ inline UniqueFd open_stream_socket(int family) {
 }
 
 /// Accepts one connection, non-blocking and close-on-exec; invalid with errno set if there is none.
-inline UniqueFd accept_connection(int listener) {
+inline Fd accept_connection(int listener) {
 #if defined(SOCK_CLOEXEC)
-  return UniqueFd(
+  return Fd(
       retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
-  UniqueFd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
+  Fd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
   if (fd) {
     ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
     ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
@@ -3256,11 +3634,11 @@ inline UniqueFd accept_connection(int listener) {
 }
 
 /// Listens on a TCP address; port 0 takes a free one. Throws StartError naming address and reason.
-inline UniqueFd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
+inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
   const std::string where = host + ":" + std::to_string(port);
   const auto address = tcp_address(host, port);
   if (!address) throw StartError("cannot listen on " + where + ": not an IPv4 or IPv6 address, nor localhost");
-  UniqueFd fd = open_stream_socket(address->storage.ss_family);
+  Fd fd = open_stream_socket(address->storage.ss_family);
   const int on = 1;
   if (!fd || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
       ::bind(fd.get(), address->get(), address->size) != 0 || ::listen(fd.get(), backlog) != 0) {
@@ -3270,14 +3648,14 @@ inline UniqueFd listen_tcp(const std::string& host, std::uint16_t port, int back
 }
 
 /// Listens on a unix socket that only its owner can connect to. Throws StartError naming path and reason.
-inline UniqueFd listen_unix(const std::string& path, int backlog) {
+inline Fd listen_unix(const std::string& path, int backlog) {
   const auto address = unix_address(path);
   if (!address) {
     throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) +
                      " bytes, a unix socket allows " + std::to_string(longest_unix_path) +
                      "; choose a shorter --app-state-dir");
   }
-  UniqueFd fd = open_stream_socket(AF_UNIX);
+  Fd fd = open_stream_socket(AF_UNIX);
   // Before bind(), so that the file has this mode from birth whatever the umask is.
   if (!fd || ::fchmod(fd.get(), 0600) != 0 || ::bind(fd.get(), address->get(), address->size) != 0 ||
       ::listen(fd.get(), backlog) != 0) {
@@ -3347,8 +3725,8 @@ inline bool wait_for(int fd, short events, std::chrono::steady_clock::time_point
 }
 
 /// Connects a non-blocking socket within the time; invalid with errno set (ETIMEDOUT included) otherwise.
-inline UniqueFd connect_socket(const SocketAddress& address, std::chrono::steady_clock::time_point deadline) {
-  UniqueFd fd = open_stream_socket(address.storage.ss_family);
+inline Fd connect_socket(const SocketAddress& address, std::chrono::steady_clock::time_point deadline) {
+  Fd fd = open_stream_socket(address.storage.ss_family);
   if (!fd) return fd;
   for (;;) {
     if (::connect(fd.get(), address.get(), address.size) == 0 || errno == EISCONN) return fd;
@@ -3467,7 +3845,7 @@ inline void require_private_directory(std::string path) {
 inline ino_t write_private_file(const std::string& path, std::string_view content) {
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
-  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   FileInfo info{};
   if (!fd || !write_all(fd.get(), content) || ::fsync(fd.get()) != 0 || ::fstat(fd.get(), &info) != 0 ||
       ::rename(temporary.c_str(), path.c_str()) != 0) {
@@ -3525,13 +3903,13 @@ class InstanceLock {
   }
 
  private:
-  UniqueFd fd_;
+  Fd fd_;
   OwnedFile file_;
 };
 
 inline InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
-    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
     // Clients hold the lock for a moment to see whether somebody else does.
     int tries = 5;
@@ -3559,7 +3937,7 @@ inline InstanceLock::InstanceLock(const std::string& path) {
 /// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
 /// services.
 inline bool lock_is_stale(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 
@@ -3628,7 +4006,7 @@ StartOutcome start_in_background(const std::string& program, const std::vector<s
                                  std::chrono::seconds patience);
 
 /// Sends the child's report, once; `descriptor` is closed.
-inline void report_start(UniqueFd descriptor, StartReport report, std::string_view text) {
+inline void report_start(Fd descriptor, StartReport report, std::string_view text) {
   if (!descriptor) return;
   std::string message(1, static_cast<char>(report));
   message += text;
@@ -3697,8 +4075,8 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
                                         std::chrono::seconds patience) {
   int ends[2];
   if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
-  UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
+  Fd reader(ends[0]);
+  Fd writer(ends[1]);
   close_all_on_exec();
 
   std::vector<char*> argv;
@@ -3970,7 +4348,7 @@ class [[nodiscard]] Generator {
 
 // ======== service/result.hpp ========
 // SPDX-License-Identifier: MIT
-// service/result.hpp: results that are more than a value: documents with a MIME type, and events.
+// service/result.hpp: results that are more than a value: documents with a MIME type, events, whole answers.
 
 #include <string>
 #include <string_view>
@@ -3993,6 +4371,12 @@ inline Result text(std::string_view data) { return Result{"text/plain", std::str
 
 /// `text/html` in UTF-8.
 inline Result html(std::string_view data) { return Result{"text/html; charset=utf-8", std::string(data)}; }
+
+/// A whole HTTP answer, status line and head included, which is sent as it is; the connection is closed behind it. As
+/// the items of a generator: its parts. Nothing is checked: for what the library does not know how to say.
+struct RawReply {
+  std::string bytes;
+};
 
 /// One server-sent event, as the item of a `Generator<kt::Event>`: the stream is then `text/event-stream` whoever asks.
 /// Any other generator becomes one for callers that ask with `Accept: text/event-stream`, as browsers' EventSource
@@ -4144,6 +4528,19 @@ struct StoredTuple<std::tuple<P...>> {
   using type = std::tuple<Stored<P>...>;
 };
 
+/// True for types whose values are, or contain, open descriptors: those travel beside the message.
+template <class T>
+inline constexpr bool holds_descriptors =
+    std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;
+template <class T, class A>
+inline constexpr bool holds_descriptors<std::vector<T, A>> = holds_descriptors<T>;
+template <class T>
+inline constexpr bool holds_descriptors<std::optional<T>> = holds_descriptors<T>;
+template <class... T>
+inline constexpr bool holds_descriptors<std::tuple<T...>> = (holds_descriptors<T> || ...);
+template <class T, class U>
+inline constexpr bool holds_descriptors<std::pair<T, U>> = holds_descriptors<T> || holds_descriptors<U>;
+
 /// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is
 /// needed.
 template <class T>
@@ -4170,6 +4567,12 @@ std::string type_name() {
     return "str";
   } else if constexpr (is_bytes<T>) {
     return "bytes";
+  } else if constexpr (std::is_same_v<T, Fd>) {
+    return "fd";
+  } else if constexpr (std::is_same_v<T, File>) {
+    return "file";
+  } else if constexpr (std::is_same_v<T, Socket>) {
+    return "socket";
   } else if constexpr (is_instance<T, std::optional>) {
     return type_name<typename T::value_type>() + " | None";
   } else if constexpr (is_map<T>) {
@@ -4507,19 +4910,181 @@ inline json parsed_if_text(const json& value, const char* expected) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/transfer.hpp ========
+// SPDX-License-Identifier: MIT
+// service/transfer.hpp: arguments and results that contain open descriptors: which of them goes where.
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Descriptors that came with a message, in order. What nobody takes is closed with it.
+class DescriptorQueue {
+ public:
+  DescriptorQueue() = default;
+  explicit DescriptorQueue(std::vector<Fd> descriptors) : descriptors_(std::move(descriptors)) {}
+
+  std::size_t size() const noexcept { return descriptors_.size() - next_; }
+  bool empty() const noexcept { return size() == 0; }
+  /// The next one; none if there is none left.
+  Fd take() { return empty() ? Fd() : std::move(descriptors_[next_++]); }
+  /// All that are left.
+  std::vector<Fd> take_all() {
+    std::vector<Fd> rest;
+    while (!empty()) rest.push_back(take());
+    return rest;
+  }
+
+ private:
+  std::vector<Fd> descriptors_;
+  std::size_t next_ = 0;
+};
+
+/// How many descriptors `value` stands for: placeholders in it, and in lists in it.
+inline std::size_t count_placeholders(const json& value) {
+  if (value.is_string()) return is_placeholder(value.get_ref<const std::string&>()) ? 1 : 0;
+  std::size_t count = 0;
+  if (value.is_array()) {
+    for (const json& item : value) count += count_placeholders(item);
+  }
+  return count;
+}
+
+/// The descriptor that the placeholder `value` stands for. Throws BadValue if it is none, or none has come.
+template <class T>
+T take_descriptor(const json& value, DescriptorQueue& queue) {
+  const auto found = value.is_string() ? parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
+  constexpr bool file = std::is_same_v<T, File>, socket = std::is_same_v<T, Socket>;
+  const char* expected = file ? "open file (passed over the unix socket)"
+                         : socket ? "open socket (passed over the unix socket)"
+                                  : "open file or socket (passed over the unix socket)";
+  if (!found || (file && found->is_socket) || (socket && !found->is_socket)) throw BadValue{expected, value};
+  Fd fd = queue.take();
+  if (!fd) throw BadValue{expected, value};
+  if constexpr (file) {
+    return File(std::move(fd), found->mode);
+  } else if constexpr (socket) {
+    return Socket(std::move(fd), found->family, found->type, found->protocol);
+  } else {
+    return fd;
+  }
+}
+
+template <class T>
+T take_value(const json& value, DescriptorQueue& queue);
+
+template <class Tuple, std::size_t... i>
+Tuple take_tuple(const json& list, DescriptorQueue& queue, std::index_sequence<i...>) {
+  return Tuple{take_value<std::tuple_element_t<i, Tuple>>(list[i], queue)...};
+}
+
+/// from_json() for types that may hold descriptors.
+template <class T>
+T take_value(const json& value, DescriptorQueue& queue) {
+  if constexpr (!holds_descriptors<T>) {
+    return from_json<T>(value);
+  } else if constexpr (is_instance<T, std::optional>) {
+    if (value.is_null()) return std::nullopt;
+    return take_value<typename T::value_type>(value, queue);
+  } else if constexpr (is_instance<T, std::vector>) {
+    if (!value.is_array()) throw BadValue{"list", value};
+    T result;
+    for (const json& item : value) result.push_back(take_value<typename T::value_type>(item, queue));
+    return result;
+  } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
+    constexpr std::size_t size = std::tuple_size_v<T>;
+    if (!value.is_array() || value.size() != size) throw BadValue{"list of " + std::to_string(size), value};
+    return take_tuple<T>(value, queue, std::make_index_sequence<size>{});
+  } else {
+    return take_descriptor<T>(value, queue);
+  }
+}
+
+inline json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out) {
+  out.push_back(std::move(fd));
+  return placeholder.text();
+}
+
+/// The other way: `value` as json, its descriptors moved to `out`. Throws std::system_error for a descriptor that is
+/// not open.
+template <class T>
+json put_value(T&& value, std::vector<Fd>& out) {
+  using Value = std::remove_cvref_t<T>;
+  if constexpr (!holds_descriptors<Value>) {
+    return to_json_value(value);
+  } else {
+    static_assert(!std::is_lvalue_reference_v<T>,
+                  "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
+    if constexpr (is_instance<Value, std::optional>) {
+      return value ? put_value(std::move(*value), out) : json(nullptr);
+    } else if constexpr (is_instance<Value, std::vector>) {
+      json list = json::array();
+      for (auto& item : value) list.push_back(put_value(std::move(item), out));
+      return list;
+    } else if constexpr (is_instance<Value, std::tuple> || is_instance<Value, std::pair>) {
+      json list = json::array();
+      std::apply([&](auto&... item) { (list.push_back(put_value(std::move(item), out)), ...); }, value);
+      return list;
+    } else if constexpr (std::is_same_v<Value, File>) {
+      describe_descriptor(value.get());  // open?
+      const Placeholder placeholder{.mode = value.mode()};
+      return put_descriptor(std::move(value), placeholder, out);
+    } else if constexpr (std::is_same_v<Value, Socket>) {
+      describe_descriptor(value.get());
+      const Placeholder placeholder{true, {}, value.family(), value.type(), value.protocol()};
+      return put_descriptor(std::move(value), placeholder, out);
+    } else {
+      const Placeholder placeholder = describe_descriptor(value.get());
+      return put_descriptor(std::move(value), placeholder, out);
+    }
+  }
+}
+
+/// A result with descriptors is always a list, even of one.
+template <class T>
+json put_result(T&& value, std::vector<Fd>& out) {
+  json result = put_value(std::forward<T>(value), out);
+  if (result.is_string()) return json::array({std::move(result)});
+  return result;
+}
+
+/// The way back from put_result().
+template <class T>
+T take_result(const json& value, DescriptorQueue& queue) {
+  if constexpr (std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>) {
+    if (value.is_array() && value.size() == 1) return take_descriptor<T>(value.front(), queue);
+  }
+  if constexpr (holds_descriptors<T> && is_instance<T, std::optional>) {
+    if (value.is_array() && value.size() == 1) return take_result<typename T::value_type>(value, queue);
+  }
+  return take_value<T>(value, queue);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/request.hpp ========
 // SPDX-License-Identifier: MIT
 // service/request.hpp: what a handler may know about the call it serves.
 
 // knows better than Asio, so it comes first
 
-#include <poll.h>
-#include <sys/socket.h>
-
 #include <asio/any_io_executor.hpp>
+#include <atomic>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 
 namespace kettlingar {
@@ -4532,13 +5097,39 @@ struct Peer {
   std::optional<PeerCredentials> credentials;  ///< of a unix socket's peer, as of connect()
 };
 
+namespace detail {
+
+/// The connection a request came over, as far as its handler may reach it. Used on the service's thread.
+class Caller {
+ public:
+  /// What another service needs to go on with the answer.
+  struct HandOver {
+    Fd connection;           ///< a duplicate
+    std::uint64_t sent = 0;  ///< bytes of the answer so far
+    bool use_msgpack = false;
+  };
+
+  virtual ~Caller() = default;
+  /// True if nobody waits for the answer any more.
+  virtual bool gone() const = 0;
+  /// Sends what is ready; then nothing is written before released() has been called or the handler goes on. Throws
+  /// Error if the connection cannot be handed over.
+  virtual HandOver prepare_handover() = 0;
+  /// Somebody else answers now: nothing more is written, and the connection closed without a word.
+  virtual void released() = 0;
+  /// See Request::take_connection().
+  virtual Socket take_connection(std::string* received) = 0;
+};
+
+}  // namespace detail
+
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
 /// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
 /// thread only.
 class Request {
  public:
-  Request(const RequestHead& head, const Peer& peer, int socket, asio::any_io_executor executor)
-      : head_(head), peer_(peer), socket_(socket), executor_(std::move(executor)) {}
+  Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
+      : head_(head), peer_(peer), caller_(caller), executor_(std::move(executor)) {}
 
   /// True if the caller knew the token. Private methods only ever see true.
   bool authenticated() const noexcept { return authenticated_; }
@@ -4557,7 +5148,14 @@ class Request {
   const json& arguments() const noexcept { return arguments_; }
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
   /// result.
-  bool cancelled() const;
+  bool cancelled() const { return cancelled_ || caller_.gone(); }
+  /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
+  /// are closed with the request.
+  std::vector<Fd>& descriptors() noexcept { return descriptors_; }
+  /// Takes the connection over, to speak whatever you like: nothing is answered, and what the handler returns is
+  /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
+  /// Error if the answer has begun, or there is no connection (loopback).
+  Socket take_connection(std::string* received = nullptr);
   /// The executor that runs this service and its handlers.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
@@ -4566,13 +5164,20 @@ class Request {
 
   const RequestHead& head_;
   const Peer& peer_;
-  int socket_;
+  detail::Caller& caller_;
   asio::any_io_executor executor_;
   std::string_view method_;
   std::string_view path_;
   json arguments_ = json::object();
+  std::vector<Fd> descriptors_;
   bool authenticated_ = false;
-  bool cancelled_ = false;
+  std::atomic<bool> cancelled_ = false;
+};
+
+/// What a router finds: a method, and arguments that it has taken from the path.
+struct RouteTo {
+  std::string method;
+  json arguments = json::object();
 };
 
 /// The library's own way to fill in a Request; not for users.
@@ -4585,14 +5190,10 @@ class ConnectionAccess {
   }
   static json& arguments(Request& request) { return request.arguments_; }
   static void cancel(Request& request) { request.cancelled_ = true; }
+  static detail::Caller& caller(Request& request) { return request.caller_; }
 };
 
-inline bool Request::cancelled() const {
-  if (cancelled_) return true;
-  char byte = 0;
-  const ssize_t n = detail::retry_interrupted([&] { return ::recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
-  return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
-}
+inline Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -4690,6 +5291,10 @@ class ItemStream {
   virtual json item() const = 0;
   /// After Step::item: the item if it is a document.
   virtual const Result* document() const { return nullptr; }
+  /// After Step::item: the item if it is a part of a whole answer.
+  virtual const RawReply* raw() const { return nullptr; }
+  /// True if the items are kt::RawReply.
+  virtual bool is_raw_stream() const = 0;
   /// True if the items are kt::Event.
   virtual bool is_event_stream() const = 0;
   /// True if the items are kt::Result: the content type is not known before the first one.
@@ -4698,6 +5303,8 @@ class ItemStream {
 
 template <class T>
 class GeneratorStream final : public ItemStream {
+  static_assert(!holds_descriptors<T>, "kettlingar: open descriptors can be results, but not items of a stream");
+
  public:
   explicit GeneratorStream(Generator<T> items) : items_(std::move(items)) {}
 
@@ -4715,7 +5322,7 @@ class GeneratorStream final : public ItemStream {
   Task<void> take_pending() override { return items_.take_pending(); }
 
   CodecError encode_item(Format format, std::string& out) const override {
-    if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result>) {
+    if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result> || std::is_same_v<T, RawReply>) {
       return encode(item(), format, out);
     } else {
       return encode_result(items_.item(), format, out);
@@ -4726,6 +5333,8 @@ class GeneratorStream final : public ItemStream {
       return items_.item().fields;
     } else if constexpr (std::is_same_v<T, Result>) {
       return json(items_.item().data);
+    } else if constexpr (std::is_same_v<T, RawReply>) {
+      return bytes(items_.item().bytes);
     } else {
       return to_json_value(items_.item());
     }
@@ -4737,6 +5346,14 @@ class GeneratorStream final : public ItemStream {
       return nullptr;
     }
   }
+  const RawReply* raw() const override {
+    if constexpr (std::is_same_v<T, RawReply>) {
+      return &items_.item();
+    } else {
+      return nullptr;
+    }
+  }
+  bool is_raw_stream() const override { return std::is_same_v<T, RawReply>; }
   bool is_event_stream() const override { return std::is_same_v<T, Event>; }
   bool is_document_stream() const override { return std::is_same_v<T, Result>; }
 
@@ -4749,6 +5366,7 @@ struct Parameter {
   std::string name;
   std::string type;  ///< empty: any
   std::optional<json> fallback;
+  bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
 
   bool required() const noexcept { return !fallback; }
 };
@@ -4764,13 +5382,22 @@ struct Call {
   template <class T>
   T take(std::size_t i) {
     current = i;
-    return from_json<T>(*slots[i]);
+    if constexpr (holds_descriptors<T>) {
+      return take_value<T>(*slots[i], claimed[i]);
+    } else {
+      return from_json<T>(*slots[i]);
+    }
   }
 
   template <class T>
-  void finish(const T& value) {
-    if constexpr (std::is_same_v<T, Result>) {
-      document = value;
+  void finish(T&& value) {
+    using Value = std::remove_cvref_t<T>;
+    if constexpr (std::is_same_v<Value, Result>) {
+      document = std::forward<T>(value);
+    } else if constexpr (std::is_same_v<Value, RawReply>) {
+      raw = std::forward<T>(value);
+    } else if constexpr (holds_descriptors<Value>) {
+      codec_error = encode(put_result(std::forward<T>(value), descriptors), format, body);
     } else {
       codec_error = encode_result(value, format, body);
     }
@@ -4779,10 +5406,13 @@ struct Call {
   Request& request;
   Format format;
   std::vector<const json*> slots;  ///< one for each parameter; points into the arguments, or to a default
+  std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
   std::size_t current = 0;         ///< the argument being converted, for the error text
   std::string body;                ///< the encoded result
+  std::vector<Fd> descriptors;     ///< of the result, to be sent with it
   CodecError codec_error;          ///< why the result could not be encoded
   std::optional<Result> document;
+  std::optional<RawReply> raw;
   std::unique_ptr<ItemStream> stream;
   Task<void> pending;
 };
@@ -4795,7 +5425,7 @@ Task<void> finish_later(Task<T> task, Call* call) {
     call->finish(json(nullptr));
   } else {
     T value = co_await std::move(task);
-    call->finish(value);
+    call->finish(std::move(value));
   }
 }
 
@@ -4817,6 +5447,11 @@ class Method {
   bool is_builtin() const noexcept { return is_builtin_; }
   bool post_only() const noexcept { return post_only_; }
   bool takes_anything() const noexcept { return takes_anything_; }
+  /// True if the handler gets the kt::Request, and with it the connection of its caller.
+  bool takes_request() const noexcept { return takes_request_; }
+  /// True if the handler is that function, or that member function: `function` points to one of the type that `tag`,
+  /// the address of its function_tag, stands for.
+  virtual bool is_function(const void*, const void*) const { return false; }
 
   void set_public(bool value) noexcept { is_public_ = value; }
   /// One of the library's own: cannot be replaced. `post_only` ones change the state of the service.
@@ -4837,10 +5472,11 @@ class Method {
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
-  void describe_as(std::vector<Parameter> parameters, std::string returns, bool streams);
+  void describe_as(std::vector<Parameter> parameters, std::string returns, bool streams, bool takes_request = false);
 
  private:
   void bind(Call& call) const;
+  void claim_descriptors(Call& call) const;
   std::string describe(const BadValue& bad, const Parameter& parameter) const;
   std::size_t index_of(std::string_view parameter) const;
 
@@ -4853,7 +5489,31 @@ class Method {
   bool is_builtin_ = false;
   bool post_only_ = false;
   bool takes_anything_ = false;
+  bool takes_request_ = false;
 };
+
+/// Its address stands for the type F where there may be no RTTI.
+template <class F>
+inline constexpr char function_tag = 0;
+
+/// A member function with its object, as a handler.
+template <class Object, class Function>
+struct BoundMember {
+  Object* object;
+  Function function;
+
+  template <class... A>
+  decltype(auto) operator()(A&&... arguments) const {
+    return (object->*function)(std::forward<A>(arguments)...);
+  }
+};
+template <class Object, class Function>
+struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
+
+template <class F>
+inline constexpr bool is_bound_member = false;
+template <class Object, class Function>
+inline constexpr bool is_bound_member<BoundMember<Object, Function>> = true;
 
 template <class F, class Types>
 class Handler;
@@ -4871,8 +5531,20 @@ class Handler<F, std::tuple<P...>> final : public Method {
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
     std::vector<Parameter> parameters;
     const std::vector<std::string> types{type_name<Stored<P>>()...};
-    for (std::size_t i = 0; i < sizeof...(P); ++i) parameters.push_back({args[i].name(), types[i], args[i].fallback()});
-    describe_as(std::move(parameters), returned(), is_generator<Return>);
+    const std::vector<bool> descriptors{holds_descriptors<Stored<P>>...};
+    for (std::size_t i = 0; i < sizeof...(P); ++i)
+      parameters.push_back({args[i].name(), types[i], args[i].fallback(), descriptors[i]});
+    describe_as(std::move(parameters), returned(), is_generator<Return>, takes_request);
+  }
+  bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
+    if constexpr (is_bound_member<F>) {
+      using Function = decltype(function_.function);
+      return tag == &function_tag<Function> && *static_cast<const Function*>(function) == function_.function;
+    } else if constexpr (std::is_pointer_v<F>) {
+      return tag == &function_tag<F> && *static_cast<const F*>(function) == function_;
+    } else {
+      return false;
+    }
   }
 
  protected:
@@ -4893,7 +5565,8 @@ class Handler<F, std::tuple<P...>> final : public Method {
   template <class T>
   static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
     current = i;
-    if (fallback != nullptr) static_cast<void>(from_json<T>(*fallback));
+    DescriptorQueue none;
+    if (fallback != nullptr) static_cast<void>(take_value<T>(*fallback, none));
   }
   template <std::size_t... i>
   void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
@@ -4958,7 +5631,9 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
   return nullptr;
 }
 
-inline void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams) {
+inline void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+                                bool takes_request) {
+  takes_request_ = takes_request;
   parameters_ = std::move(parameters);
   returns_ = std::move(returns);
   streams_ = streams;
@@ -5033,12 +5708,41 @@ inline void Method::bind(Call& call) const {
   }
 }
 
+/// Gives each parameter the descriptors that its placeholders stand for: those of positional arguments come first, then
+/// those of named ones, in the order of the message. One that nobody asked for is an error, unless the handler sees the
+/// request and can take it from there.
+inline void Method::claim_descriptors(Call& call) const {
+  call.claimed.resize(parameters_.size());
+  std::vector<Fd>& received = call.request.descriptors();
+  if (received.empty()) return;
+  DescriptorQueue queue(std::move(received));
+  received.clear();
+  const auto claim = [&](std::size_t i, const json& value) {
+    if (i >= parameters_.size() || !parameters_[i].takes_descriptors) return;
+    std::vector<Fd> own;
+    for (std::size_t n = count_placeholders(value); n > 0 && !queue.empty(); --n) own.push_back(queue.take());
+    call.claimed[i] = DescriptorQueue(std::move(own));
+  };
+  const json& arguments = call.request.arguments();
+  if (const auto positional = arguments.find(positional_key); positional != arguments.end()) {
+    for (std::size_t i = 0; i < positional->size(); ++i) claim(i, (*positional)[i]);
+  }
+  for (const auto& [key, value] : arguments.items()) {
+    if (key != positional_key) claim(index_of(key), value);
+  }
+  if (!queue.empty() && !takes_request_) {
+    throw InvalidArgument(name_ + ": more descriptors came than its arguments stand for");
+  }
+  received = queue.take_all();
+}
+
 inline std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
   return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
 }
 
 inline void Method::invoke(Call& call) const {
   bind(call);
+  claim_descriptors(call);
   try {
     run(call);
   } catch (const BadValue& bad) {
@@ -5078,6 +5782,7 @@ inline void Method::check() const {
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -5087,14 +5792,17 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// All methods of a service, private, public and built in.
+/// All methods of a service, private, public and built in. From any thread: methods can be added while it runs.
 class Registry {
  public:
   /// Adds a method, or replaces one of that name. Throws std::invalid_argument for unusable names, and for the names of
   /// built-in methods.
   void add(std::shared_ptr<Method> method);
   /// Answers whatever is unknown.
-  void set_fallback(std::shared_ptr<Method> method) { fallback_ = std::move(method); }
+  void set_fallback(std::shared_ptr<Method> method) {
+    const std::lock_guard lock(mutex_);
+    fallback_ = std::move(method);
+  }
 
   /// The method to call: strangers only find public ones. Null if there is none.
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
@@ -5103,10 +5811,13 @@ class Registry {
   /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
   /// `web_root`.
   std::vector<std::string> names(bool listed_only) const;
+  /// All of them, as they are now.
+  std::vector<std::shared_ptr<const Method>> all() const;
   /// The `methods` table of `ping`; with `docs` each entry has its help.
   json table(bool docs) const;
 
  private:
+  mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Method>, std::less<>> methods_;
   std::shared_ptr<Method> fallback_;
 };
@@ -5142,6 +5853,7 @@ inline std::string method_help(const Method& method) {
   for (const Parameter& parameter : method.parameters()) {
     out += "  " + parameter.name + std::string(width - parameter.name.size() + 2, ' ');
     out += parameter.type.empty() ? "any value" : parameter.type;
+    if (parameter.takes_descriptors && parameter.type != "socket") out += " (a path here, or - for standard input)";
     out += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
     out += "\n";
   }
@@ -5214,6 +5926,7 @@ inline void Registry::add(std::shared_ptr<Method> method) {
                                 "' cannot be the name of a method: use letters, digits, _ - and .");
   }
   method->check();
+  const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && found->second->is_builtin()) {
     throw std::invalid_argument("kettlingar: '" + name + "' is a built-in method");
@@ -5222,6 +5935,7 @@ inline void Registry::add(std::shared_ptr<Method> method) {
 }
 
 inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
+  const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && (authenticated || found->second->is_public())) return found->second;
   if (found == methods_.end() && fallback_ && (authenticated || fallback_->is_public())) return fallback_;
@@ -5229,11 +5943,13 @@ inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool 
 }
 
 inline std::shared_ptr<const Method> Registry::named(std::string_view name) const {
+  const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   return found == methods_.end() ? nullptr : found->second;
 }
 
 inline std::vector<std::string> Registry::names(bool listed_only) const {
+  const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
     if (!listed_only || (!method->is_builtin() && name != "web_root")) names.push_back(name);
@@ -5241,7 +5957,15 @@ inline std::vector<std::string> Registry::names(bool listed_only) const {
   return names;
 }
 
+inline std::vector<std::shared_ptr<const Method>> Registry::all() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<const Method>> all;
+  for (const auto& [name, method] : methods_) all.push_back(method);
+  return all;
+}
+
 inline json Registry::table(bool docs) const {
+  const std::lock_guard lock(mutex_);
   json table = json::object();
   for (const auto& [name, method] : methods_) {
     if (hidden_from_clients(name)) continue;
@@ -5409,7 +6133,7 @@ inline void Options::read_line(std::string_view line) const {
 
 inline void Options::read_file(const std::string& path) const {
   constexpr std::size_t longest = 1024 * 1024;
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string content;
   if (!fd || !read_all(fd.get(), content, longest)) throw_errno("cannot read " + path);
   if (!is_utf8(content)) throw InvalidArgument(path + ": not UTF-8 text");
@@ -5568,7 +6292,7 @@ inline void normalise(Settings& s) {
 }
 
 /// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
-/// at its position. Without any, the default file is read if there is one. Throws InvalidArgument, std::system_error
+/// at its position. Without any, bar those that name service and directories, the default file is read if there is one. Throws InvalidArgument, std::system_error
 /// for a file.
 inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
@@ -5584,7 +6308,8 @@ inline void configure(const Options& options, const Settings& settings, std::vec
       others.push_back(std::move(word));
       continue;
     }
-    any = true;
+    // Which service is meant says nothing about its configuration.
+    any |= !name.starts_with("app_") && name != "worker_name";
     const std::string value = word.substr(equals + 1);
     options.set(name, json(value));
     if (name != "worker_config" || value.empty()) continue;
@@ -5635,7 +6360,7 @@ inline std::string random_token() {
 /// The first line of a token file. Throws StartError if it cannot be read or others can.
 inline std::string read_token_file(const std::string& path) {
   constexpr std::size_t longest = 4096;
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   FileInfo info{};
   std::string content;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), content, longest)) {
@@ -5801,6 +6526,422 @@ inline CodecError decode_form(std::string_view body, json& out) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/file_io.hpp ========
+// SPDX-License-Identifier: MIT
+// service/file_io.hpp: reading and writing descriptors that others share, without blocking the loop and without
+// changing their flags.
+
+// knows better than Asio, so it comes first
+
+#if defined(__linux__)
+#include <sys/epoll.h>
+#else
+#include <sys/event.h>
+#endif
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/uio.h>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
+#include <asio/execution_context.hpp>
+#include <asio/executor_work_guard.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Waits for a descriptor through an epoll (or kqueue) descriptor of its own. Asio would set O_NONBLOCK on the
+/// descriptor it waits for, and with it on everybody's who shares the open file.
+class Readiness {
+ public:
+  enum class For { reading, writing };
+
+  /// `fd` stays the caller's and must outlive this. Regular files are always ready: supported() is false.
+  Readiness(const asio::any_io_executor& executor, int fd, For what) : proxy_(executor) {
+#if defined(__linux__)
+    Fd proxy(::epoll_create1(EPOLL_CLOEXEC));
+    epoll_event event{};
+    event.events = what == For::reading ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+    supported_ = proxy && ::epoll_ctl(proxy.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+#else
+    Fd proxy(::kqueue());
+    struct kevent event {};
+    EV_SET(&event, fd, what == For::reading ? EVFILT_READ : EVFILT_WRITE, EV_ADD, 0, 0, nullptr);
+    supported_ = proxy && ::kevent(proxy.get(), &event, 1, nullptr, 0, nullptr) == 0;
+#endif
+    if (!supported_) return;
+    proxy_.assign(proxy.get());
+    proxy.release();
+  }
+
+  bool supported() const noexcept { return supported_; }
+  /// Completes as asio::posix::stream_descriptor::async_wait does.
+  template <class Token>
+  auto async_wait(Token&& token) {
+    return proxy_.async_wait(asio::posix::stream_descriptor::wait_read, std::forward<Token>(token));
+  }
+
+ private:
+  asio::posix::stream_descriptor proxy_;
+  bool supported_ = false;
+};
+
+/// One thread for each io_context, made when it is first needed, that does what cannot be waited for: disk I/O. Joined
+/// when the io_context is destroyed.
+class FileWork : public asio::execution_context::service {
+ public:
+  using key_type = FileWork;
+  static inline asio::execution_context::id id;
+
+  explicit FileWork(asio::execution_context& context) : service(context) {}
+  ~FileWork() override { stop(); }
+
+  /// Runs `work` on the thread. From any thread.
+  void run(std::function<void()> work) {
+    const std::lock_guard lock(mutex_);
+    if (stopped_) return;
+    queue_.push_back(std::move(work));
+    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+    wake_.notify_one();
+  }
+
+ private:
+  void shutdown() override { stop(); }
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_ = true;
+    }
+    wake_.notify_one();
+    if (thread_.joinable()) thread_.join();
+    queue_.clear();
+  }
+  void loop() {
+    // The host's signals are not for this thread.
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    for (;;) {
+      std::function<void()> work;
+      {
+        std::unique_lock lock(mutex_);
+        wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
+        if (stopped_) return;
+        work = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      work();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> queue_;
+  std::thread thread_;
+  bool stopped_ = false;
+};
+
+/// What a system call came to.
+struct IoOutcome {
+  ssize_t count = 0;
+  int error = 0;
+
+  static IoOutcome of(ssize_t result) { return {result, result < 0 ? errno : 0}; }
+  bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+};
+
+/// Runs `call` on the FileWork thread of the awaiting coroutine's io_context. What `call` uses must belong to it: a
+/// cancelled coroutine may be gone before it ends.
+template <class Call>
+Task<IoOutcome> on_file_thread(Call call) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
+  auto initiate = [&work, executor, &call](auto handler) {
+    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
+    work.run([shared, guard, call = std::move(call)]() mutable {
+      const IoOutcome outcome = call();
+      asio::post(guard->get_executor(), [shared, guard, outcome]() mutable { std::move (*shared)(outcome); });
+    });
+  };
+  const auto& token = asio::use_awaitable;
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
+}
+
+/// Writes to a pipe or file without a SIGPIPE, whatever the program does about those: it is held back and taken out.
+inline ssize_t write_quietly(int fd, std::string_view bytes) {
+  sigset_t pipe_signal, pending, before;
+  ::sigemptyset(&pipe_signal);
+  ::sigaddset(&pipe_signal, SIGPIPE);
+  ::sigemptyset(&pending);
+  ::sigpending(&pending);
+  const bool was_pending = ::sigismember(&pending, SIGPIPE) == 1;
+  ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+  const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+  const int error = errno;
+  if (n < 0 && error == EPIPE && !was_pending) {
+#if defined(__linux__)
+    const timespec at_once{};
+    retry_interrupted([&] { return ::sigtimedwait(&pipe_signal, nullptr, &at_once); });
+#else
+    int taken = 0;
+    ::sigpending(&pending);
+    if (::sigismember(&pending, SIGPIPE) == 1) ::sigwait(&pipe_signal, &taken);
+#endif
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return n;
+}
+
+inline bool ready_now(int fd, short events) {
+  pollfd entry{fd, events, 0};
+  return retry_interrupted([&] { return ::poll(&entry, 1, 0); }) > 0;
+}
+
+enum class DescriptorKind { socket, stream, file };
+
+/// A socket, something one can wait for (pipes, terminals), or something that is always ready and yet may take its
+/// time. Throws std::system_error for what cannot be read or written at all.
+inline DescriptorKind kind_of(int fd) {
+  FileInfo info{};
+  if (::fstat(fd, &info) != 0) throw_errno("cannot use a descriptor");
+  if (S_ISSOCK(info.st_mode)) return DescriptorKind::socket;
+  if (S_ISDIR(info.st_mode)) throw_errno("cannot use a descriptor", EISDIR);
+  return S_ISREG(info.st_mode) || S_ISBLK(info.st_mode) ? DescriptorKind::file : DescriptorKind::stream;
+}
+
+/// Reads what is there now.
+inline IoOutcome read_now(int fd, bool is_socket, char* data, std::size_t size) {
+  if (is_socket) return IoOutcome::of(retry_interrupted([&] { return ::recv(fd, data, size, MSG_DONTWAIT); }));
+#if defined(RWF_NOWAIT)
+  // Readiness can be gone by now where others read, too.
+  const iovec part{data, size};
+  const ssize_t n = retry_interrupted([&] { return ::preadv2(fd, &part, 1, -1, RWF_NOWAIT); });
+  if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) return IoOutcome::of(n);
+#endif
+  if (!ready_now(fd, POLLIN)) return {-1, EAGAIN};
+  return IoOutcome::of(retry_interrupted([&] { return ::read(fd, data, size); }));
+}
+
+/// Writes what fits now.
+inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
+  if (is_socket) return IoOutcome::of(send_some(fd, bytes));
+  if (!ready_now(fd, POLLOUT)) return {-1, EAGAIN};
+  // A writable pipe takes as much without waiting.
+  return IoOutcome::of(write_quietly(fd, bytes.substr(0, PIPE_BUF)));
+}
+
+// The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its own.
+inline Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
+  auto call = [own = std::make_shared<Fd>(fd.duplicate()), buffer] {
+    return IoOutcome::of(
+        retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
+  };
+  return on_file_thread(std::move(call));
+}
+
+inline Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes, std::size_t from) {
+  auto call = [own = std::make_shared<Fd>(fd.duplicate()), bytes, from] {
+    return IoOutcome::of(write_quietly(own->get(), std::string_view(*bytes).substr(from)));
+  };
+  return on_file_thread(std::move(call));
+}
+
+/// Waits until `fd` is ready; false if it cannot be waited for.
+inline Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
+  Readiness ready(co_await asio::this_coro::executor, fd.get(), what);
+  if (!ready.supported()) co_return false;
+  co_await ready.async_wait(asio::use_awaitable);
+  co_return true;
+}
+
+}  // namespace detail
+
+/// Reads up to `most` bytes from a file, pipe or socket, waiting until there are some; empty at its end. Other work
+/// goes on meanwhile: files are read on a helper thread of the io_context. The flags of the open file, which its sender
+/// shares, are not touched. `fd` must stay open until the result is there. Throws std::system_error.
+inline Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024) {
+  const detail::DescriptorKind kind = detail::kind_of(fd.get());
+  auto buffer = std::make_shared<std::string>(most, '\0');
+  detail::IoOutcome outcome;
+  for (bool waitable = kind != detail::DescriptorKind::file;;) {
+    if (!waitable) {
+      outcome = co_await detail::read_at_leisure(fd, buffer);
+      break;
+    }
+    outcome = detail::read_now(fd.get(), kind == detail::DescriptorKind::socket, buffer->data(), buffer->size());
+    if (!outcome.would_block()) break;
+    waitable = co_await detail::wait_ready(fd, detail::Readiness::For::reading);
+  }
+  if (outcome.count < 0) detail::throw_errno("cannot read", outcome.error);
+  buffer->resize(static_cast<std::size_t>(outcome.count));
+  co_return std::move(*buffer);
+}
+
+/// Reads to the end, at most `limit` bytes: more are InvalidArgument. Otherwise as async_read_some().
+inline Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024) {
+  std::string all;
+  for (;;) {
+    const std::string part = co_await async_read_some(fd);
+    if (part.empty()) co_return all;
+    if (part.size() > limit - all.size())
+      throw InvalidArgument("the file is longer than " + std::to_string(limit) + " bytes", 413);
+    all += part;
+  }
+}
+
+/// Writes all of `bytes` to a file, pipe or socket, as async_read_some() reads. A pipe or socket whose reader has gone
+/// is std::system_error (EPIPE), never a signal.
+inline Task<void> async_write_all(const Fd& fd, std::string bytes) {
+  const detail::DescriptorKind kind = detail::kind_of(fd.get());
+  const auto shared = std::make_shared<const std::string>(std::move(bytes));
+  bool waitable = kind != detail::DescriptorKind::file;
+  for (std::size_t done = 0; done < shared->size();) {
+    detail::IoOutcome outcome;
+    if (waitable) {
+      const std::string_view rest = std::string_view(*shared).substr(done);
+      outcome = detail::write_now(fd.get(), kind == detail::DescriptorKind::socket, rest);
+      if (outcome.would_block()) {
+        waitable = co_await detail::wait_ready(fd, detail::Readiness::For::writing);
+        continue;
+      }
+    } else {
+      outcome = co_await detail::write_at_leisure(fd, shared, done);
+    }
+    if (outcome.count < 0) detail::throw_errno("cannot write", outcome.error);
+    done += static_cast<std::size_t>(outcome.count);
+  }
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/host_executor.hpp ========
+// SPDX-License-Identifier: MIT
+// service/host_executor.hpp: handlers where the host wants them: on its GUI thread, or inside its frame.
+
+// knows better than Asio, so it comes first
+
+#include <asio/any_io_executor.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/execution.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
+/// called from the service's thread and from its own.
+using PostToHost = std::function<void(std::function<void()>)>;
+
+namespace detail {
+
+/// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
+/// complete on the host's thread.
+class HostExecutor {
+ public:
+  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop)
+      : post_(std::move(post)), loop_(std::move(loop)) {}
+
+  template <class F>
+  void execute(F&& function) const {
+    // Asio's functions are move-only, and std::function copies.
+    auto shared = std::make_shared<std::decay_t<F>>(std::forward<F>(function));
+    (*post_)([shared] { std::move (*shared)(); });
+  }
+  asio::execution_context& query(asio::execution::context_t) const noexcept {
+    return asio::query(loop_, asio::execution::context);
+  }
+  static constexpr asio::execution::blocking_t query(asio::execution::blocking_t) noexcept {
+    return asio::execution::blocking.never;
+  }
+  const HostExecutor& require(asio::execution::blocking_t::never_t) const noexcept { return *this; }
+  friend bool operator==(const HostExecutor& a, const HostExecutor& b) noexcept { return a.post_ == b.post_; }
+  friend bool operator!=(const HostExecutor& a, const HostExecutor& b) noexcept { return !(a == b); }
+
+ private:
+  std::shared_ptr<const PostToHost> post_;
+  asio::any_io_executor loop_;
+};
+
+/// What a piece of work and its waiting caller know of each other.
+struct HostTicket {
+  explicit HostTicket(const asio::any_io_executor& loop) : timer(loop) {}
+
+  enum State { waiting, begun, given_up };
+  std::atomic<int> state = waiting;
+  // On the loop's thread:
+  asio::steady_timer timer;
+  bool done = false;
+  std::exception_ptr thrown;
+  std::shared_ptr<void> owner;  ///< of everything the work uses
+};
+
+// The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
+inline Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
+  int expected = HostTicket::waiting;
+  if (!ticket->state.compare_exchange_strong(expected, HostTicket::begun)) co_return;
+  co_await std::move(work);
+}
+
+/// Runs `work` on the host's thread and waits for its end. Throws what it throws; Error (503) if the host does not
+/// begin it within `patience`. If the awaiting coroutine is cancelled, work that has begun goes on: `owner` is kept.
+inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                          std::chrono::milliseconds patience) {
+  const asio::any_io_executor loop = co_await asio::this_coro::executor;
+  auto ticket = std::make_shared<HostTicket>(loop);
+  ticket->owner = std::move(owner);
+  auto ended = [ticket](const std::exception_ptr& thrown) {
+    ticket->thrown = thrown;
+    ticket->done = true;
+    ticket->timer.cancel();
+  };
+  ticket->timer.expires_after(patience);
+  asio::co_spawn(host, work_on_host(ticket, std::move(work)), asio::bind_executor(loop, ended));
+  asio::error_code error;
+  co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (!ticket->done) {
+    int expected = HostTicket::waiting;
+    if (ticket->state.compare_exchange_strong(expected, HostTicket::given_up)) {
+      ticket->owner.reset();
+      throw Error(503, "the program did not get to this call in time");
+    }
+    ticket->timer.expires_at(asio::steady_timer::time_point::max());
+    co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  }
+  if (ticket->thrown) std::rethrow_exception(ticket->thrown);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/reply.hpp ========
 // SPDX-License-Identifier: MIT
 // service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
@@ -5823,6 +6964,7 @@ struct ReplyStyle {
   bool http_1_0 = false;
   bool keep_alive = false;
   bool without_body = false;  ///< HEAD
+  bool continued = false;     ///< another service has begun this answer, as a stream: no head, chunks only
 
   ConnectionHeader connection() const noexcept {
     if (!keep_alive) return ConnectionHeader::close;
@@ -5883,6 +7025,12 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
 /// head.
 inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
                          std::string_view body, std::span<const HeaderField> extra = {}) {
+  if (style.continued) {
+    // An error is the last item then, and the missing end mark tells that it is one.
+    append_chunk(out, body);
+    if (status < 400) append_last_chunk(out);
+    return true;
+  }
   ResponseHeadOptions head;
   head.status = status;
   head.content_type = type;
@@ -5947,6 +7095,8 @@ class StreamWriter {
       : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
     if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
     if (stream.is_document_stream()) kind_ = Kind::documents;
+    if (stream.is_raw_stream()) kind_ = Kind::raw;
+    head_written_ = style_.continued;
     // The end of an HTTP/1.0 stream is the end of its connection.
     if (style_.http_1_0) style_.keep_alive = false;
   }
@@ -5959,7 +7109,7 @@ class StreamWriter {
 
   /// The head, before there is an item. Does nothing for documents, whose first one says what they are.
   void write_head_early() {
-    if (kind_ != Kind::documents) write_head();
+    if (kind_ != Kind::documents && kind_ != Kind::raw) write_head();
   }
   /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
   bool write_item(const ItemStream& stream);
@@ -5971,7 +7121,7 @@ class StreamWriter {
   std::string fail(const std::exception_ptr& thrown);
 
  private:
-  enum class Kind { values, events, documents };
+  enum class Kind { values, events, documents, raw };
 
   void write_head();
   bool open(std::string_view content_type);
@@ -6037,9 +7187,22 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
   switch (kind_) {
     case Kind::values:
       return stream.encode_item(style_.format, out_);
-    case Kind::events:
-      return append_event(stream.item(), out_);
+    case Kind::events: {
+      json item = stream.item();
+      if (item.is_object()) return append_event(item, out_);
+      // What is no map is data, zero included.
+      json event = json::object();
+      std::string text;
+      if (item.is_string()) {
+        text = item.get<std::string>();
+      } else if (const CodecError error = encode_json(item, text)) {
+        return error;
+      }
+      event["data"] = std::move(text);
+      return append_event(event, out_);
+    }
     case Kind::documents:
+    case Kind::raw:
       break;
   }
   const Result* document = stream.document();
@@ -6050,6 +7213,13 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
 }
 
 inline bool StreamWriter::write_item(const ItemStream& stream) {
+  if (kind_ == Kind::raw) {
+    out_ += stream.raw()->bytes;
+    head_written_ = true;
+    style_.keep_alive = false;
+    ++items_;
+    return true;
+  }
   if (!head_written_) {
     if (answered_instead(stream)) return false;
     first_item(stream);
@@ -6070,6 +7240,7 @@ inline bool StreamWriter::write_item(const ItemStream& stream) {
 }
 
 inline void StreamWriter::finish() {
+  if (kind_ == Kind::raw && head_written_) return;
   write_head();
   if (!style_.http_1_0) append_last_chunk(out_);
 }
@@ -6095,7 +7266,8 @@ inline void StreamWriter::fail_with(const ErrorReply& reply) {
       break;
     }
     case Kind::documents:
-      break;  // nothing that readers of raw data could tell from data
+    case Kind::raw:
+      return;  // nothing that readers of raw data could tell from data
   }
   if (style_.http_1_0) {
     out_ += bytes;
@@ -6152,12 +7324,18 @@ class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop) : executor(std::move(loop)), sweep_timer_(executor) {}
 
-  /// Listens and announces itself, the url file last of all. Throws StartError or InvalidArgument and leaves nothing
+  /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
-  void start();
+  void open();
+  /// After open(): serves and says where, the url file last of all. Throws StartError and leaves nothing behind then.
+  void announce();
+  /// After open(), instead of announce(): gives everything back.
+  void abandon();
   /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped`
   /// follows.
   void stop();
+  /// Ends at once: files removed, everything closed. For a loop that may never run again.
+  void kill();
 
   /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack.
   /// Throws InvalidArgument.
@@ -6172,6 +7350,9 @@ class Server : public std::enable_shared_from_this<Server> {
 
   /// What all paths start with, without slashes at its ends, as of the start.
   const std::string& prefix() const noexcept { return prefix_; }
+
+  /// Serves a connection that was accepted elsewhere.
+  void adopt(Fd descriptor);
 
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
@@ -6188,10 +7369,16 @@ class Server : public std::enable_shared_from_this<Server> {
   Registry methods;
   Token token;
   std::string description;
+  /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
+  std::function<bool(const Request&)> authenticator;
+  /// Finds the method for a path; nothing leaves that to the usual rules.
+  std::function<std::optional<RouteTo>(const Request&)> router;
+  asio::any_io_executor host;  ///< where handlers run, if that is elsewhere
+  std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
   std::function<void()> stopped;  ///< called once, when the last connection has gone
 
  private:
-  enum class State { fresh, running, stopping, stopped };
+  enum class State { fresh, open, running, stopping, stopped };
   struct Listener {
     Listener(const asio::any_io_executor& loop, bool for_unix_socket)
         : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
@@ -6202,12 +7389,12 @@ class Server : public std::enable_shared_from_this<Server> {
 
   void choose_token();
   void open_files_and_listeners();
-  void listen_on(UniqueFd descriptor, bool over_unix_socket);
+  void listen_on(Fd descriptor, bool over_unix_socket);
   void accept_later(const std::shared_ptr<Listener>& listener);
   void accept_batch(const std::shared_ptr<Listener>& listener);
   void close_listeners();
   bool make_room();
-  void admit(UniqueFd descriptor, bool over_unix_socket);
+  bool admit(Fd descriptor, bool over_unix_socket);
   void out_of_descriptors(int listener);
   void sweep();
   void finish_if_empty();
@@ -6217,9 +7404,10 @@ class Server : public std::enable_shared_from_this<Server> {
   OwnedFile socket_;
   OwnedFile url_;
   std::string prefix_;
+  std::string full_url_;  ///< what the url file says
   std::string tcp_url_;
   std::string socket_path_;
-  UniqueFd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
+  Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
   asio::steady_timer sweep_timer_;
@@ -6258,12 +7446,19 @@ namespace detail {
 ///
 /// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop
 /// (drain() sets a deadline, expire() then closes the socket and cancels whatever a handler awaits).
-class Connection : public std::enable_shared_from_this<Connection> {
+///
+/// An answer may go elsewhere than to the caller: to a descriptor that came with the call (`target_`), or to a service
+/// that goes on with it (`released_`).
+class Connection final : public std::enable_shared_from_this<Connection>, public Caller {
  public:
   /// Serves `descriptor` until either side closes it.
-  static void start(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer);
-  Connection(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer);
-  ~Connection() { server_->leave(*this); }
+  static void start(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
+  Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
+  ~Connection() override {
+    drop_stream();
+    hold_descriptors(0);
+    server_->leave(*this);
+  }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -6296,6 +7491,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
+  void find_method();
   bool foreign_browser() const;
   void begin_body();
   void dispatch();
@@ -6310,25 +7506,46 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Generators and awaited handlers; see call_steps.hpp.
   Task<void> finish_call();
   Task<void> run_stream();
-  StreamState stream_step(StreamWriter& writer);
+  Task<void> invoke_on_host();
+  Task<void> resume_on_host();
+  Task<void> give_to_host(Task<void> work) {
+    return on_host(server_->host, std::move(work), shared_from_this(), server_->limits.host_timeout);
+  }
+  void drop_stream();
+  void end_released(const std::exception_ptr& thrown);
+  StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
   void watch_peer();
   void look_at_peer();
+
+  // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
+  ssize_t receive_on_unix_socket(char* data, std::size_t size);
+  void drop_descriptors();
+  void hold_descriptors(std::size_t count);
+  ssize_t send_part(std::string_view bytes);
+  bool answer_elsewhere(json& arguments);
+  bool gone() const override;
+  HandOver prepare_handover() override;
+  void released() override { released_ = true; }
+  Socket take_connection(std::string* received) override;
+  int answer_descriptor() { return target_ ? target_.get() : socket_.native_handle(); }
+  Fd duplicate_of_connection();
 
   Task<void> fill();
   bool send_now();
   Task<void> flush();
+  Task<void> flush_to_target();
   Task<void> linger();
   void make_room();
   void enter(Phase phase, Clock::time_point deadline);
   std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
 
-  using Socket = asio::generic::stream_protocol::socket;
+  using StreamSocket = asio::generic::stream_protocol::socket;
   static constexpr std::size_t smallest_buffer = 4 * 1024;
   static constexpr std::size_t flush_threshold = 64 * 1024;
 
   std::shared_ptr<Server> server_;
   Peer peer_;
-  Socket socket_;
+  mutable StreamSocket socket_;
   asio::cancellation_signal cancel_;
 
   std::string in_;         ///< [begin_, end_) has been received and not yet consumed
@@ -6336,6 +7553,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t end_ = 0;
   std::string out_;  ///< answers; [sent_, size) has not been sent
   std::size_t sent_ = 0;
+  std::uint64_t total_sent_ = 0;    ///< bytes of all answers
+  std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
+
+  ReceivedDescriptors received_;   ///< with the present request
+  std::size_t held_ = 0;           ///< of them, how many count for the server's limit
+  std::vector<Fd> out_descriptors_;  ///< go with the byte of `out_` at `out_descriptors_at_`
+  std::size_t out_descriptors_at_ = 0;
+  Fd target_;                     ///< where the answer goes, if not to the caller
+  bool target_is_socket_ = false;
+  std::unique_ptr<Readiness> target_watch_;
+  bool handing_over_ = false;
+  bool released_ = false;  ///< somebody else answers
 
   Phase phase_ = Phase::idle;
   Clock::time_point deadline_ = Clock::time_point::max();
@@ -6352,14 +7581,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::size_t head_size_ = 0;  ///< 0 while the head is incomplete
   Refusal refused_;            ///< waits for the end of the body
   Route route_;
+  std::optional<RouteTo> routed_;  ///< what a router said; `route_` points into it
   ReplyStyle style_;
   std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
   std::optional<Request> request_;
   std::optional<Call> call_;
+  ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;  ///< of the stream that runs
 };
 
-inline Connection::Connection(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer)
+inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
     : server_(std::move(server)),
       peer_(std::move(peer)),
       socket_(server_->executor),
@@ -6373,7 +7604,7 @@ inline Connection::Connection(std::shared_ptr<Server> server, UniqueFd descripto
   server_->enter(*this);
 }
 
-inline void Connection::start(std::shared_ptr<Server> server, UniqueFd descriptor, Peer peer) {
+inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
   asio::co_spawn(connection->server_->executor, serve(connection),
@@ -6415,7 +7646,7 @@ inline void Connection::enter(Phase phase, Clock::time_point deadline) {
 inline Connection::Next Connection::advance() {
   for (;;) {
     if (phase_ == Phase::closed || close_after_) return Next::close;
-    if (out_.size() - sent_ >= flush_threshold) return Next::write;
+    if (out_.size() - sent_ >= flush_threshold || !out_descriptors_.empty()) return Next::write;
     const Next next = head_size_ == 0 ? at_head() : at_body();
     // After a plain handler has answered, the next request may be here already, and its answer can leave with this one.
     if (next != Next::go_on) return next;
@@ -6471,6 +7702,12 @@ inline Connection::Next Connection::at_body() {
   if (result.status == Parse::need_more) {
     return incomplete("body incomplete");
   }
+  if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
+    // Descriptors come with the first byte of what was sent with them, which may be in either.
+    drop_descriptors();
+    refuse_and_close(400, "fd-stray", "descriptors came between two requests");
+    return Next::close;
+  }
   dispatch();
   return call_ ? Next::handle : Next::go_on;
 }
@@ -6491,16 +7728,28 @@ inline void Connection::make_room() {
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());
+  const bool authenticated = route_.authenticated;
   route_ = find_route(head_parser_.head(), server_->token, server_->prefix());
+  route_.authenticated = authenticated;
+  if (routed_) route_.method = routed_->method;
 }
 
 // If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
 inline Task<void> Connection::fill() {
   make_room();
   asio::error_code error;
-  const std::size_t n = co_await socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_),
-                                                         asio::redirect_error(asio::use_awaitable, error));
-  end_ += n;
+  if (peer_.over_unix_socket) {
+    co_await socket_.async_wait(StreamSocket::wait_read, asio::redirect_error(asio::use_awaitable, error));
+    if (!error) {
+      const ssize_t n = receive_on_unix_socket(in_.data() + end_, in_.size() - end_);
+      if (n > 0) end_ += static_cast<std::size_t>(n);
+      if (n == 0) error = asio::error::eof;
+      if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
+    }
+  } else {
+    end_ += co_await socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_),
+                                             asio::redirect_error(asio::use_awaitable, error));
+  }
   if (error == asio::error::eof) {
     end_of_input_ = true;
   } else if (error && !timed_out_) {
@@ -6510,14 +7759,16 @@ inline Task<void> Connection::fill() {
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
 inline bool Connection::send_now() {
+  if (target_ && !target_is_socket_) return out_.empty();
   while (sent_ < out_.size() && phase_ != Phase::closed) {
-    const ssize_t n = send_some(socket_.native_handle(), std::string_view(out_).substr(sent_));
+    const ssize_t n = send_part(std::string_view(out_).substr(sent_));
     if (n < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
       close();
       break;
     }
     sent_ += static_cast<std::size_t>(n);
+    total_sent_ += static_cast<std::uint64_t>(n);
   }
   sent_ = 0;
   out_.clear();
@@ -6531,9 +7782,13 @@ inline Task<void> Connection::flush() {
   const Clock::time_point deadline = deadline_;
   while (phase_ != Phase::closed) {
     enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
-    asio::error_code error;
-    co_await socket_.async_wait(Socket::wait_write, asio::redirect_error(asio::use_awaitable, error));
-    if (error) close();
+    if (target_) {
+      co_await flush_to_target();
+    } else {
+      asio::error_code error;
+      co_await socket_.async_wait(StreamSocket::wait_write, asio::redirect_error(asio::use_awaitable, error));
+      if (error) close();
+    }
     if (send_now()) break;
   }
   if (phase_ != Phase::closed)
@@ -6543,9 +7798,10 @@ inline Task<void> Connection::flush() {
 /// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
 /// make the kernel drop what it has not received yet (RFC 9112 9.6).
 inline Task<void> Connection::linger() {
-  if (phase_ == Phase::closed || end_of_input_) co_return;
+  // Others may go on with a connection that was passed on: it must not be shut down.
+  if (phase_ == Phase::closed || end_of_input_ || target_ || released_) co_return;
   asio::error_code error;
-  socket_.shutdown(Socket::shutdown_send, error);
+  socket_.shutdown(StreamSocket::shutdown_send, error);
   enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
   in_.resize(smallest_buffer);
   for (std::size_t dropped = 0; dropped < server_->limits.linger_bytes && phase_ != Phase::closed;) {
@@ -6570,7 +7826,7 @@ inline void Connection::expire(Clock::time_point now) {
     }
     case Phase::streaming:
     case Phase::handling:
-      if (writer_ != nullptr && !writer_->head_written()) {
+      if (writer_ != nullptr && !writer_->head_written() && !handing_over_) {
         writer_->write_head_early();
         send_now();
       }
@@ -6598,10 +7854,196 @@ inline void Connection::close() {
   phase_ = Phase::closed;
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
+  drop_descriptors();
+  out_descriptors_.clear();
+  target_watch_.reset();
+  target_.reset();
   asio::error_code ignored;
   socket_.close(ignored);
   // Ends what a handler awaits, here or deeper down.
   cancel_.emit(asio::cancellation_type::terminal);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/handover.hpp ========
+// SPDX-License-Identifier: MIT
+// service/handover.hpp: descriptors that come and go with calls, and answers that go elsewhere than to the caller.
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The key that says how much of the answer has been sent to the first descriptor of a call.
+inline constexpr const char* reply_to_key = "reply_to_first_fd";
+
+/// Counts `count` descriptors of ours as ones whose sender is not known yet.
+inline void Connection::hold_descriptors(std::size_t count) {
+  server_->held_descriptors += count;
+  server_->held_descriptors -= held_;
+  held_ = count;
+}
+
+inline void Connection::drop_descriptors() {
+  received_ = {};
+  hold_descriptors(0);
+}
+
+/// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
+inline ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
+  const Limits& limits = server_->limits;
+  const std::size_t before = received_.owned.size();
+  const ssize_t n =
+      receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
+  if (received_.owned.size() == before && !received_.truncated) return n;
+  if (received_.truncated || received_.owned.size() > limits.descriptors) {
+    drop_descriptors();
+    refuse_and_close(400, "fd-trunc",
+                     "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
+  } else if (head_size_ == 0) {
+    hold_descriptors(received_.owned.size());
+    if (server_->held_descriptors > limits.unclaimed_descriptors) {
+      drop_descriptors();
+      refuse_and_close(503, "limit", "too many descriptors are waiting");
+    }
+  } else if (!route_.authenticated) {
+    drop_descriptors();
+    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+  }
+  return n;
+}
+
+inline ssize_t Connection::send_part(std::string_view bytes) {
+  const int fd = answer_descriptor();
+  if (out_descriptors_.empty()) return send_some(fd, bytes);
+  if (sent_ < out_descriptors_at_) return send_some(fd, bytes.substr(0, out_descriptors_at_ - sent_));
+  const ssize_t n = send_with_descriptors(fd, bytes, out_descriptors_);
+  if (n >= 0) {
+    out_descriptors_.clear();
+    return n;
+  }
+#if defined(ETOOMANYREFS)
+  if (errno == ETOOMANYREFS) {
+    // More are on their way than the kernel allows this user; the answer has not begun, so it can be another.
+    out_descriptors_.clear();
+    out_.resize(out_descriptors_at_);
+    append_error(out_, style_, plain_error(503, "too many descriptors are on their way"));
+    return send_some(fd, std::string_view(out_).substr(sent_));
+  }
+#endif
+  return n;
+}
+
+inline Task<void> Connection::flush_to_target() {
+  if (target_is_socket_) {
+    co_await wait_ready(target_, Readiness::For::writing);
+    co_return;
+  }
+  // Own copies: if this is cancelled, the thread that writes a file may still be at it.
+  std::string bytes = std::exchange(out_, {});
+  bytes.erase(0, std::exchange(sent_, 0));
+  total_sent_ += bytes.size();
+  co_await async_write_all(target_, std::move(bytes));
+}
+
+/// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
+/// caller has gone. Throws InvalidArgument.
+inline bool Connection::answer_elsewhere(json& arguments) {
+  std::vector<Fd>& descriptors = request_->descriptors();
+  const auto key = arguments.find(reply_to_key);
+  if (descriptors.empty() || key == arguments.end()) return true;
+  const auto positional = arguments.find(positional_key);
+  const bool fits = positional != arguments.end() && !positional->empty() && count_placeholders(positional->front()) == 1 &&
+                    positional->front().is_string() &&
+                    parse_placeholder(positional->front().get_ref<const std::string&>());
+  constexpr std::uint64_t most = std::uint64_t{1} << 53;
+  if (!key->is_number_unsigned() || key->get<std::uint64_t>() > most || !fits) {
+    throw InvalidArgument(std::string(reply_to_key) +
+                          " must be the number of bytes already sent to the first argument, which is a descriptor");
+  }
+  const std::uint64_t sent_before = key->get<std::uint64_t>();
+  Fd target = std::move(descriptors.front());
+  descriptors.erase(descriptors.begin());
+  positional->erase(positional->begin());
+  arguments.erase(reply_to_key);
+
+  ReplyStyle accepted = style_;
+  accepted.format = Format::json;
+  accepted.keep_alive = false;
+  append_reply(out_, accepted, 202, accepted.content_type(), "{\"replied_to_first_fd\": true}\n");
+  if (!send_now() || phase_ == Phase::closed) return false;
+  asio::error_code ignored;
+  socket_.close(ignored);
+  target_is_socket_ = kind_of(target.get()) == DescriptorKind::socket;
+  target_ = std::move(target);
+  // Who reads there is not known. Bare LF is understood by everybody.
+  style_.bare_lf = true;
+  style_.http_1_0 = style_.without_body = style_.keep_alive = false;
+  style_.continued = sent_before > 0;
+  answer_began_ = total_sent_ - sent_before;  // wraps around, and back where it is subtracted
+  return true;
+}
+
+inline bool Connection::gone() const {
+  if (server_->host) return false;  // the socket is used by another thread
+  if (target_ && !target_is_socket_) return false;
+  char byte = 0;
+  const int fd = target_ ? target_.get() : socket_.native_handle();
+  const ssize_t n = retry_interrupted([&] { return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
+  return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
+inline Fd Connection::duplicate_of_connection() {
+  Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
+  return copy;
+}
+
+inline Caller::HandOver Connection::prepare_handover() {
+  if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
+  if (released_) throw Error(500, "the answer has been passed on already");
+  if (style_.http_1_0 || style_.without_body)
+    throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
+  if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
+  handing_over_ = true;
+  return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
+}
+
+inline Socket Connection::take_connection(std::string* received) {
+  if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
+  if (released_) throw Error(500, "the answer has been passed on already");
+  if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
+  if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
+  if (total_sent_ != answer_began_) throw Error(500, "the answer has begun");
+  Socket socket{duplicate_of_connection()};
+  if (received != nullptr) received->assign(input().substr(head_size_ + body_.raw_size()));
+  released_ = true;
+  return socket;
+}
+
+/// After somebody else has got the connection: what the handler came to is of interest to the log only.
+inline void Connection::end_released(const std::exception_ptr& thrown) {
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const std::exception& error) {
+    server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(error.what()));
+  }
+  log_request(202, "passed-on", 0);
+  out_.clear();
+  sent_ = 0;
+  style_.keep_alive = false;
+  end_request();
 }
 
 }  // namespace detail
@@ -6647,6 +8089,24 @@ inline bool Connection::foreign_browser() const {
   return !http::same_word(origin.substr(7), std::string(host));
 }
 
+/// Who calls what, by the usual rules and those of the program.
+inline void Connection::find_method() {
+  const RequestHead& head = head_parser_.head();
+  route_ = find_route(head, server_->token, server_->prefix());
+  if (!server_->authenticator && !server_->router) return;
+  Request request(head, peer_, *this, server_->executor);
+  try {
+    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
+    if (server_->authenticator) route_.authenticated = server_->authenticator(request);
+    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
+    if (server_->router) routed_ = server_->router(request);
+    if (routed_) route_.method = routed_->method;
+  } catch (const std::exception& error) {
+    server_->log.write(LogLevel::error, std::string("internal: authenticator or router: ") + log_escaped(error.what()));
+    route_ = Route{};
+  }
+}
+
 /// Whether this request is refused whatever its body says. Finds route and method.
 inline Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
@@ -6657,7 +8117,7 @@ inline Connection::Refusal Connection::refusal() {
   if (head.method == "OPTIONS") return {204, "ok"};
   if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") return {501, "bad-line"};
 
-  route_ = find_route(head, server_->token, server_->prefix());
+  find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
@@ -6679,6 +8139,12 @@ inline void Connection::begin_body() {
   enter(Phase::body, request_start_ + server_->limits.body_timeout);
 
   refused_ = refusal();
+  if (route_.authenticated) {
+    hold_descriptors(0);
+  } else if (!received_.owned.empty()) {
+    drop_descriptors();
+    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+  }
   const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
@@ -6727,21 +8193,33 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
 inline void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
   enter(Phase::handling, Clock::time_point::max());
-  request_.emplace(head_parser_.head(), peer_, socket_.native_handle(), server_->executor);
+  answer_began_ = total_sent_ + out_.size() - sent_;
+  request_.emplace(head_parser_.head(), peer_, *this, server_->executor);
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
+  request_->descriptors() = std::move(received_.owned);
+  received_ = {};
+  json& arguments = ConnectionAccess::arguments(*request_);
   ErrorReply reply;
-  if (!decode_arguments(ConnectionAccess::arguments(*request_), reply)) {
+  if (!decode_arguments(arguments, reply)) {
     const std::size_t before = out_.size();
     const int status = append_error(out_, style_, reply);
     log_request(status, "bad-body", out_.size() - before);
     return end_request();
   }
+  if (routed_) arguments.update(routed_->arguments);
   call_.emplace(*request_, style_.format);
   try {
+    if (!answer_elsewhere(arguments)) return close();
+    if (server_->host && !method_->is_builtin()) {
+      call_->pending = give_to_host(invoke_on_host());
+      return;
+    }
     method_->invoke(*call_);
     if (call_->stream || call_->pending.valid()) return;
+    if (released_) return end_released({});
     answer_call();
   } catch (...) {
+    if (released_) return end_released(std::current_exception());
     answer_error(std::current_exception());
   }
   end_request();
@@ -6758,7 +8236,20 @@ inline void Connection::answer_call() {
     }
     return log_request(document.status, "ok", out_.size() - before);
   }
+  if (call_->raw) {
+    out_ += call_->raw->bytes;
+    style_.keep_alive = false;
+    return log_request(200, "raw", call_->raw->bytes.size());
+  }
   if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
+  if (!call_->descriptors.empty()) {
+    if (!peer_.over_unix_socket || target_) throw Error(500, "Cannot send file descriptors over TCP");
+    if (call_->descriptors.size() > server_->limits.descriptors) {
+      throw Error(500, "at most " + std::to_string(server_->limits.descriptors) + " descriptors fit into an answer");
+    }
+    out_descriptors_ = std::move(call_->descriptors);
+    out_descriptors_at_ = out_.size();
+  }
   append_reply(out_, style_, 200, style_.content_type(), call_->body);
   log_request(200, "ok", out_.size() - before);
 }
@@ -6839,6 +8330,8 @@ inline void Connection::end_request() {
   request_.reset();
   method_.reset();
   route_ = Route{};
+  routed_.reset();
+  handing_over_ = false;
   if (phase_ != Phase::closed) phase_ = Phase::handling;
 }
 
@@ -6878,6 +8371,8 @@ inline Task<void> Connection::finish_call() {
     log_request(0, "gone", 0);
     co_return;
   }
+  if (released_) co_return end_released(thrown);
+  if (!thrown && call_->stream) co_return co_await run_stream();
   try {
     if (thrown) std::rethrow_exception(thrown);
     answer_call();
@@ -6887,19 +8382,47 @@ inline Task<void> Connection::finish_call() {
   end_request();
 }
 
-/// Runs the generator to its next item, wait or end, and writes what came of it.
-inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
+// On the host's thread. What they use is kept by give_to_host().
+inline Task<void> Connection::invoke_on_host() {
+  method_->invoke(*call_);
+  if (call_->pending.valid()) co_await std::move(call_->pending);
+}
+inline Task<void> Connection::resume_on_host() {
+  host_step_ = call_->stream->resume(server_->host);
+  while (host_step_ == ItemStream::Step::waiting) {
+    co_await call_->stream->take_pending();
+    host_step_ = call_->stream->resume(server_->host);
+  }
+}
+
+/// A generator's locals are destroyed where they were made.
+inline void Connection::drop_stream() {
+  if (!call_ || !call_->stream) return;
+  if (server_->host) asio::post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  call_->stream.reset();
+}
+
+/// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
+/// already, or has thrown.
+inline Connection::StreamState Connection::stream_step(StreamWriter& writer, const std::exception_ptr& thrown) {
   try {
-    switch (call_->stream->resume(server_->executor)) {
+    if (thrown) std::rethrow_exception(thrown);
+    const ItemStream::Step step = server_->host ? host_step_ : call_->stream->resume(server_->executor);
+    if (released_ && step == ItemStream::Step::item) throw std::runtime_error("an item after the answer was passed on");
+    switch (step) {
       case ItemStream::Step::item:
         return writer.write_item(*call_->stream) ? StreamState::going : StreamState::ended;
       case ItemStream::Step::waiting:
         return StreamState::waiting;
       case ItemStream::Step::done:
-        writer.finish();
+        if (!released_) writer.finish();
         break;
     }
   } catch (...) {
+    if (released_) {
+      end_released(std::current_exception());
+      return StreamState::ended;
+    }
     const std::string internal = writer.fail(std::current_exception());
     if (!internal.empty()) {
       server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(internal));
@@ -6913,6 +8436,9 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
 // and with it the generator.
 inline Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
+  // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
+  // may have written an end mark.
+  if (method_->takes_request()) style_.keep_alive = false;
   StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
   writer_ = &writer;
   enter(Phase::streaming, Clock::now() + stream_head_after);
@@ -6923,10 +8449,21 @@ inline Task<void> Connection::run_stream() {
     state = StreamState::ended;
   }
   for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {
-    state = stream_step(writer);
+    std::exception_ptr thrown;
+    if (server_->host) {
+      watch_peer();
+      try {
+        co_await give_to_host(resume_on_host());
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      if (phase_ == Phase::closed) break;
+    }
+    state = stream_step(writer, thrown);
     // Items without bytes count as well: others want to be served.
     constexpr std::uint32_t most_steps = 8192;
-    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0) continue;
+    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0 && !server_->host)
+      continue;
     bytes += out_.size();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
@@ -6941,11 +8478,12 @@ inline Task<void> Connection::run_stream() {
     }
   }
   writer_ = nullptr;
-  call_->stream.reset();
+  drop_stream();
   if (phase_ == Phase::closed) {
     log_request(writer.status(), "gone", bytes);
     co_return;
   }
+  if (released_) co_return end_released({});
   style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
   log_request(writer.status(), "stream", bytes + out_.size());
   end_request();
@@ -6954,11 +8492,18 @@ inline Task<void> Connection::run_stream() {
 /// Finds out while a handler works that its caller has gone.
 inline void Connection::watch_peer() {
   if (watching_ || half_closed_) return;
+  if (target_ && !target_is_socket_) return;
   watching_ = true;
-  socket_.async_wait(Socket::wait_read, [self = shared_from_this()](const asio::error_code& error) {
+  auto look = [self = shared_from_this()](const asio::error_code& error) {
     self->watching_ = false;
     if (!error && self->call_) self->look_at_peer();
-  });
+  };
+  if (target_) {
+    target_watch_ = std::make_unique<Readiness>(server_->executor, target_.get(), Readiness::For::reading);
+    if (target_watch_->supported()) target_watch_->async_wait(std::move(look));
+  } else {
+    socket_.async_wait(StreamSocket::wait_read, std::move(look));
+  }
 }
 
 inline void Connection::look_at_peer() {
@@ -6967,12 +8512,13 @@ inline void Connection::look_at_peer() {
 #else
   constexpr short end_of_input = 0;
 #endif
-  pollfd entry{socket_.native_handle(), static_cast<short>(POLLIN | end_of_input), 0};
+  const int fd = answer_descriptor();
+  pollfd entry{fd, static_cast<short>(POLLIN | end_of_input), 0};
   if (::poll(&entry, 1, 0) <= 0) return watch_peer();
   if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
   half_closed_ =
-      (entry.revents & end_of_input) != 0 || ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+      (entry.revents & end_of_input) != 0 || ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   const Limits& limits = server_->limits;
   if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
   // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
@@ -7037,8 +8583,8 @@ inline void Server::open_files_and_listeners() {
   tcp_url_.clear();
   socket_path_.clear();
   std::string url = "http://unix-domain:0";
-  UniqueFd tcp;
-  UniqueFd local;
+  Fd tcp;
+  Fd local;
   if (settings.worker_use_tcp) {
     tcp = listen_tcp(settings.worker_listen_host, settings.worker_listen_port, settings.worker_listen_queue);
     const std::string name = socket_name(tcp.get(), false);
@@ -7055,40 +8601,55 @@ inline void Server::open_files_and_listeners() {
     socket_path_ = socket_file(settings);
     socket_ = OwnedFile(socket_path_);
   }
-  spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (tcp) listen_on(std::move(tcp), false);
   if (local) listen_on(std::move(local), true);
 
   if (!prefix_.empty()) url += "/" + prefix_;
-  url += "/" + token.text();
-  // Last of all: whoever can read it finds a service that answers.
-  url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), url));
+  full_url_ = url + "/" + token.text();
 }
 
-inline void Server::start() {
-  if (state_ == State::running || state_ == State::stopping) return;
+inline void Server::open() {
+  if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   apply_settings();
   choose_token();
   try {
     open_files_and_listeners();
   } catch (...) {
-    close_listeners();
-    url_.remove();
-    socket_.remove();
-    lock_.release();
+    abandon();
+    throw;
+  }
+  state_ = State::open;
+}
+
+inline void Server::abandon() {
+  close_listeners();
+  url_.remove();
+  socket_.remove();
+  lock_.release();
+  state_ = State::fresh;
+}
+
+inline void Server::announce() {
+  if (state_ != State::open) return;
+  try {
+    // Whoever can read it finds a service that answers.
+    url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), full_url_));
+  } catch (...) {
+    abandon();
     throw;
   }
   state_ = State::running;
+  for (const std::shared_ptr<Listener>& listener : listeners_) accept_later(listener);
   log.write(LogLevel::info,
             "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
-inline void Server::listen_on(UniqueFd descriptor, bool over_unix_socket) {
+inline void Server::listen_on(Fd descriptor, bool over_unix_socket) {
   auto listener = std::make_shared<Listener>(executor, over_unix_socket);
   listener->socket.assign(descriptor.get());
   descriptor.release();
-  listeners_.push_back(listener);
-  accept_later(listener);
+  listeners_.push_back(std::move(listener));
 }
 
 inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
@@ -7101,7 +8662,7 @@ inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
 inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   // A burst is taken in one go, but not so long that running connections notice.
   for (int batch = 0; batch < 64; ++batch) {
-    UniqueFd descriptor = accept_connection(listener->socket.native_handle());
+    Fd descriptor = accept_connection(listener->socket.native_handle());
     if (descriptor) {
       try {
         admit(std::move(descriptor), listener->over_unix_socket);
@@ -7138,7 +8699,7 @@ inline void Server::out_of_descriptors(int listener) {
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
-  spare_ = UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
 /// Closes the connection that has been idle for longest; false if none is idle.
@@ -7151,13 +8712,14 @@ inline bool Server::make_room() {
   return oldest != nullptr;
 }
 
-inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
+/// False if the connection was turned away.
+inline bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (connections_.size() >= limits.connections && !make_room()) {
     std::string suffix;
     if (log.admit("limit", suffix))
       log.write(LogLevel::warning,
                 "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
-    return;
+    return false;
   }
   Peer peer;
   peer.over_unix_socket = over_unix_socket;
@@ -7170,7 +8732,7 @@ inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
       if (log.admit("peer-uid", suffix))
         log.write(LogLevel::warning,
                   "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
-      return;
+      return false;
     }
   } else {
     peer.address = socket_name(descriptor.get(), true);
@@ -7178,6 +8740,23 @@ inline void Server::admit(UniqueFd descriptor, bool over_unix_socket) {
     ::setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   Connection::start(shared_from_this(), std::move(descriptor), std::move(peer));
+  return true;
+}
+
+inline void Server::adopt(Fd descriptor) {
+  FileInfo info{};
+  int type = 0;
+  socklen_t size = sizeof type;
+  sockaddr_storage name{};
+  socklen_t name_size = sizeof name;
+  if (::fstat(descriptor.get(), &info) != 0 || !S_ISSOCK(info.st_mode) ||
+      ::getsockopt(descriptor.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
+      ::getpeername(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &name_size) != 0) {
+    throw InvalidArgument("not a connected stream socket");
+  }
+  if (state_ != State::running) throw Error(503, "the service is not running");
+  ::fcntl(descriptor.get(), F_SETFL, ::fcntl(descriptor.get(), F_GETFL) | O_NONBLOCK);
+  if (!admit(std::move(descriptor), name.ss_family == AF_UNIX)) throw Error(503, "the connection was turned away");
 }
 
 inline void Server::look_at(Clock::time_point when) {
@@ -7221,6 +8800,14 @@ inline void Server::stop() {
   finish_if_empty();
 }
 
+inline void Server::kill() {
+  if (state_ == State::open) abandon();
+  stopped = nullptr;
+  stop();
+  const std::vector<Connection*> present(connections_.begin(), connections_.end());
+  for (Connection* connection : present) connection->close();
+}
+
 inline void Server::finish_if_empty() {
   if (!connections_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
@@ -7229,6 +8816,506 @@ inline void Server::finish_if_empty() {
 }
 
 }  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/runner.hpp ========
+// SPDX-License-Identifier: MIT
+// service/runner.hpp: on which thread a service runs, how it starts there, and how it is stopped from anywhere.
+
+// knows better than Asio, so it comes first
+
+#include <asio/any_io_executor.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Runs a Server: on a thread of its own, on the thread that calls run() or poll(), or on a loop of the host.
+/// start(), run(), start_thread() and stop() are for any thread; the rest is for the one that runs the service.
+class Runner : public std::enable_shared_from_this<Runner> {
+ public:
+  /// With a loop of its own.
+  Runner()
+      : own_loop_(std::make_unique<asio::io_context>(1)),
+        server_(std::make_shared<Server>(own_loop_->get_executor())),
+        stopped_(server_->executor) {}
+  /// On the host's loop, which outlives it.
+  explicit Runner(asio::any_io_executor host)
+      : server_(std::make_shared<Server>(std::move(host))), stopped_(server_->executor) {}
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  Server& server() const noexcept { return *server_; }
+  const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
+  bool serving() const noexcept { return serving_; }
+  /// True on the thread on which handlers run just now.
+  bool in_service_thread() const;
+
+  void start();
+  void run();
+  void start_thread();
+  std::size_t poll();
+  std::size_t poll_for(std::chrono::steady_clock::duration budget);
+  void stop();
+  /// For good: nothing of the service is left behind that could call into the program.
+  void end();
+
+  /// Stops in order: hook, files, connections. On the service's thread.
+  void shut_down();
+  /// shut_down(), awaited until the files have gone.
+  Task<void> until_stopped();
+  /// For main(), which has signals to wait for on it.
+  asio::io_context& own_loop() {
+    if (!own_loop_) throw StartError("the service runs on its host's loop: use start()");
+    return *own_loop_;
+  }
+  /// Without waiting, open and serve() are the halves of run().
+  void open();
+  void serve();
+
+  std::function<Task<void>()> start_hook;
+  std::function<Task<void>()> shutdown_hook;
+
+ private:
+  enum class Mode { none, thread, run, polled, hosted };
+
+  void run_start_hook();
+  static Task<void> start_on_host(std::shared_ptr<Runner> self);
+  static Task<void> stop_in_order(std::shared_ptr<Runner> self);
+  void ended();
+  void wait_until_stopped();
+  std::chrono::milliseconds longest_stop() const {
+    return server_->limits.shutdown_timeout + 2 * server_->limits.drain_timeout + std::chrono::seconds(1);
+  }
+
+  std::unique_ptr<asio::io_context> own_loop_;  ///< first, for the server's timers belong to it
+  std::shared_ptr<Server> server_;
+  asio::steady_timer stopped_;  ///< cancelled when the files have gone
+  asio::cancellation_signal cancel_hook_;
+  bool stopping_ = false;
+  std::atomic<unsigned> runs_ = 0;
+
+  std::atomic<bool> serving_ = false;
+  std::mutex mutex_;  ///< for what follows
+  std::condition_variable changed_;
+  Mode mode_ = Mode::none;
+  std::thread thread_;
+  std::thread::id poller_;  ///< who called start() or poll() last
+};
+
+inline bool Runner::in_service_thread() const {
+  return own_loop_ && own_loop_->get_executor().running_in_this_thread();
+}
+
+/// Opens and, unless the loop is the host's, announces the service.
+inline void Runner::open() {
+  if (serving_) throw StartError("the service runs already");
+  ++runs_;
+  stopping_ = false;
+  server_->stopped = [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->ended();
+  };
+  if (own_loop_) own_loop_->restart();
+  server_->open();
+  if (start_hook && own_loop_) run_start_hook();
+  if (start_hook && !own_loop_) {
+    asio::co_spawn(server_->executor, start_on_host(shared_from_this()), [](const std::exception_ptr&) {});
+  } else {
+    server_->announce();
+  }
+  serving_ = true;
+}
+
+inline void Runner::run_start_hook() {
+  std::exception_ptr thrown;
+  bool done = false;
+  asio::co_spawn(*own_loop_, start_hook(), [&](const std::exception_ptr& error) {
+    thrown = error;
+    done = true;
+  });
+  while (!done) own_loop_->run_one();
+  own_loop_->restart();  // without work it has stopped
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const std::exception& error) {
+    server_->abandon();
+    throw StartError(std::string("on_start: ") + error.what());
+  }
+}
+
+// start() has returned by then, so that what goes wrong is told to the log.
+inline Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+  try {
+    co_await self->start_hook();
+    self->server_->announce();
+    co_return;
+  } catch (const std::exception& error) {
+    self->server_->log.write(LogLevel::error, std::string("on_start: ") + log_escaped(error.what()));
+  }
+  self->server_->abandon();
+  self->ended();
+}
+
+inline void Runner::serve() {
+  for (;;) {
+    try {
+      own_loop_->run();
+      break;
+    } catch (const std::exception& error) {
+      // Nothing of ours throws this far but for want of memory; the service goes on.
+      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+    }
+  }
+}
+
+/// The last connection has gone.
+inline void Runner::ended() {
+  if (own_loop_) own_loop_->stop();
+  const std::lock_guard lock(mutex_);
+  serving_ = false;
+  changed_.notify_all();
+}
+
+inline void Runner::start() {
+  const std::lock_guard lock(mutex_);
+  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
+  open();
+  mode_ = own_loop_ ? Mode::polled : Mode::hosted;
+  poller_ = std::this_thread::get_id();
+}
+
+inline void Runner::run() {
+  own_loop();
+  {
+    const std::lock_guard lock(mutex_);
+    if (thread_.joinable()) thread_.join();
+    open();
+    mode_ = Mode::run;
+  }
+  serve();
+}
+
+inline void Runner::start_thread() {
+  own_loop();
+  const std::lock_guard lock(mutex_);
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();
+  open();
+  mode_ = Mode::thread;
+  thread_ = std::thread([this] { serve(); });
+}
+
+inline std::size_t Runner::poll() {
+  if (!serving_ || !own_loop_) return 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (mode_ != Mode::polled) return 0;
+    poller_ = std::this_thread::get_id();
+  }
+  return own_loop_->poll();
+}
+
+inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
+  if (!serving_ || !own_loop_) return 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (mode_ != Mode::polled) return 0;
+    poller_ = std::this_thread::get_id();
+  }
+  const auto end = std::chrono::steady_clock::now() + budget;
+  std::size_t count = 0;
+  while (own_loop_->poll_one() != 0) {
+    ++count;
+    if (std::chrono::steady_clock::now() >= end) break;
+  }
+  return count;
+}
+
+inline void Runner::stop() {
+  // A request to stop that comes too late must not end the next run.
+  if (serving_) {
+    asio::post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
+      const auto self = weak.lock();
+      if (self && run == self->runs_) self->shut_down();
+    });
+  }
+  if (in_service_thread()) return;
+  wait_until_stopped();
+}
+
+inline void Runner::end() {
+  if (own_loop_) {
+    stop();
+  } else if (serving_) {
+    // The host's loop may not run any more, and then nobody else would take the files away.
+    server_->kill();
+    ended();
+  }
+  start_hook = shutdown_hook = nullptr;
+}
+
+inline void Runner::wait_until_stopped() {
+  std::unique_lock lock(mutex_);
+  if (mode_ == Mode::hosted || mode_ == Mode::none) return;
+  if (mode_ == Mode::thread && thread_.joinable()) {
+    std::thread ending = std::exchange(thread_, {});
+    lock.unlock();
+    ending.join();
+    return;
+  }
+  const auto end = std::chrono::steady_clock::now() + longest_stop();
+  if (mode_ == Mode::polled && poller_ == std::this_thread::get_id()) {
+    lock.unlock();
+    while (serving_ && std::chrono::steady_clock::now() < end) own_loop_->run_one_for(std::chrono::milliseconds(50));
+    return;
+  }
+  // Another thread is at it.
+  changed_.wait_until(lock, end, [this] { return !serving_; });
+}
+
+inline void Runner::shut_down() {
+  if (!server_->running() || std::exchange(stopping_, true)) return;
+  stopped_.expires_at(asio::steady_timer::time_point::max());
+  asio::co_spawn(server_->executor, stop_in_order(shared_from_this()), [](const std::exception_ptr&) {});
+}
+
+inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
+  Server& server = *self->server_;
+  if (self->shutdown_hook) {
+    // Shared, for a hook that does not end when it is cancelled is left behind.
+    const auto limit = std::make_shared<asio::steady_timer>(server.executor, server.limits.shutdown_timeout);
+    const auto done = std::make_shared<bool>(false);
+    auto ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
+      *done = true;
+      limit->cancel();
+      try {
+        if (thrown) std::rethrow_exception(thrown);
+      } catch (const std::exception& error) {
+        owner->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
+      }
+    };
+    asio::co_spawn(server.executor, self->shutdown_hook(),
+                   asio::bind_cancellation_slot(self->cancel_hook_.slot(), ended));
+    asio::error_code error;
+    if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    if (!*done) {
+      limit->expires_after(server.limits.drain_timeout);
+      self->cancel_hook_.emit(asio::cancellation_type::terminal);
+      if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    }
+  }
+  server.stop();
+  self->stopped_.cancel();
+}
+
+inline Task<void> Runner::until_stopped() {
+  shut_down();
+  asio::error_code error;
+  if (stopping_ && server_->running()) co_await stopped_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/topic.hpp ========
+// SPDX-License-Identifier: MIT
+// service/topic.hpp: events from other threads, for any number of streams.
+
+// knows better than Asio, so it comes first
+
+#include <algorithm>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// What becomes of events that a subscriber does not take in time.
+enum class Overflow {
+  drop_oldest,  ///< it misses the oldest ones
+  latest_only,  ///< it gets the last one only, whatever the capacity
+  disconnect    ///< its stream ends with an error
+};
+
+namespace detail {
+
+/// The queue of one stream. Its mutex is that of the topic; the timer is touched on the executor's thread only.
+template <class T>
+struct Subscriber {
+  explicit Subscriber(const asio::any_io_executor& executor) : timer(executor) {}
+
+  std::deque<T> items;
+  bool waiting = false;     ///< for a cancelled timer
+  bool overflowed = false;  ///< was to be disconnected
+  asio::steady_timer timer;
+};
+
+template <class T>
+struct TopicState {
+  TopicState(std::size_t the_capacity, Overflow the_policy)
+      : capacity((std::max<std::size_t>)(1, the_policy == Overflow::latest_only ? 1 : the_capacity)),
+        policy(the_policy) {}
+
+  const std::size_t capacity;
+  const Overflow policy;
+  mutable std::mutex mutex;
+  std::vector<std::shared_ptr<Subscriber<T>>> subscribers;
+  std::uint64_t dropped = 0;
+  bool closed = false;
+
+  /// With the mutex held.
+  void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
+    if (!std::exchange(subscriber->waiting, false)) return;
+    asio::post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
+  }
+};
+
+/// Belongs to the stream's frame, which may be destroyed wherever it waits.
+template <class T>
+class Subscription {
+ public:
+  Subscription(std::shared_ptr<TopicState<T>> state, const asio::any_io_executor& executor)
+      : state_(std::move(state)), subscriber_(std::make_shared<Subscriber<T>>(executor)) {
+    const std::lock_guard lock(state_->mutex);
+    state_->subscribers.push_back(subscriber_);
+  }
+  ~Subscription() {
+    const std::lock_guard lock(state_->mutex);
+    std::erase(state_->subscribers, subscriber_);
+  }
+  Subscription(const Subscription&) = delete;
+  Subscription& operator=(const Subscription&) = delete;
+
+  /// False at the end; otherwise `item` is the next event, or nothing if there is none yet. Throws Error after an
+  /// overflow.
+  bool next(std::optional<T>& item) {
+    const std::lock_guard lock(state_->mutex);
+    item.reset();
+    if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
+    if (subscriber_->items.empty()) return !state_->closed;
+    item.emplace(std::move(subscriber_->items.front()));
+    subscriber_->items.pop_front();
+    return true;
+  }
+
+  // By value: the frame of the stream may go first.
+  static Task<void> wait(std::shared_ptr<TopicState<T>> state, std::shared_ptr<Subscriber<T>> subscriber) {
+    {
+      const std::lock_guard lock(state->mutex);
+      if (!subscriber->items.empty() || subscriber->overflowed || state->closed) co_return;
+      // Nothing can cancel the timer before it is waited for: that happens on this thread, too.
+      subscriber->waiting = true;
+    }
+    subscriber->timer.expires_at(asio::steady_timer::time_point::max());
+    asio::error_code error;
+    co_await subscriber->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  }
+  Task<void> wait() { return wait(state_, subscriber_); }
+
+ private:
+  std::shared_ptr<TopicState<T>> state_;
+  std::shared_ptr<Subscriber<T>> subscriber_;
+};
+
+template <class T>
+Generator<T> subscribe(std::shared_ptr<TopicState<T>> state) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  Subscription<T> subscription(std::move(state), executor);
+  for (std::optional<T> item; subscription.next(item);) {
+    if (item) {
+      co_yield *item;
+    } else {
+      co_await subscription.wait();
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Events that any thread publishes and any number of streams follow: `kt::Topic<double> fps; kitten.api("fps", fps);`
+/// makes a method that streams them, from the moment it is called. Each stream has a queue of its own, so that none
+/// waits for another, and publish() for nobody.
+///
+/// Copies of a Topic are the same topic. It may be destroyed before the service, and outlive it.
+template <class T>
+class Topic {
+ public:
+  using value_type = T;
+
+  /// `capacity` events wait for each stream at the most.
+  explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest)
+      : state_(std::make_shared<detail::TopicState<T>>(capacity, policy)) {}
+
+  /// From any thread; does not wait. Costs a copy for each stream.
+  void publish(const T& item) const {
+    const std::lock_guard lock(state_->mutex);
+    for (const auto& subscriber : state_->subscribers) {
+      if (subscriber->items.size() >= state_->capacity) {
+        ++state_->dropped;
+        if (state_->policy == Overflow::disconnect) {
+          subscriber->overflowed = true;
+          continue;
+        }
+        subscriber->items.pop_front();
+      }
+      subscriber->items.push_back(item);
+      state_->wake(subscriber);
+    }
+  }
+  /// Ends all streams, those to come included, once they have sent what they have. From any thread.
+  void close() const {
+    const std::lock_guard lock(state_->mutex);
+    state_->closed = true;
+    for (const auto& subscriber : state_->subscribers) state_->wake(subscriber);
+  }
+
+  /// How many streams follow now. From any thread.
+  std::size_t subscribers() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->subscribers.size();
+  }
+  /// How many events did not find room in a queue, in all. From any thread.
+  std::uint64_t dropped() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->dropped;
+  }
+
+  /// The events from now on, for a handler of one's own that filters or changes them.
+  Generator<T> subscribe() const { return detail::subscribe(state_); }
+
+ private:
+  std::shared_ptr<detail::TopicState<T>> state_;
+};
+
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -7506,8 +9593,8 @@ class Config final : public Method {
   const ConfigHooks& hooks_;
 };
 
-/// Registers the built-in methods. `on_quit` runs before the files go; what it throws is logged and ignored.
-inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<void()>& on_quit) {
+/// Registers the built-in methods. `stop` ends the service, and is awaited until its files have gone.
+inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<Task<void>()>& stop) {
   const auto add = [&](const std::shared_ptr<Method>& method, bool post_only) {
     server.methods.add(method);
     method->set_builtin(post_only);
@@ -7520,11 +9607,10 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
   add(std::make_shared<Config>(server, hooks), false);
   add(make_method(
           "quitquitquit",
-          [&server, &on_quit] {
-            if (on_quit) on_quit();
+          [stop]() -> Task<std::string> {
             // Before the answer leaves: who has it may remove the directory.
-            server.stop();
-            return "Goodbye forever";
+            co_await stop();
+            co_return "Goodbye forever";
           },
           "Stops the service."),
       true);
@@ -7540,20 +9626,25 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 
 // knows better than Asio, so it comes first
 
+#include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
-#include <asio/post.hpp>
-#include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <type_traits>
 #include <utility>
 
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+class Client;
+struct AutoStart;
+namespace detail {
+struct LoopbackAccess;
+}
+
 namespace detail {
 
 template <class A>
@@ -7561,19 +9652,26 @@ concept IsArg = std::is_same_v<A, Arg>;
 template <class F>
 concept MemberFunction = std::is_member_function_pointer_v<F>;
 
-/// A member function with its object, as a handler.
-template <class Object, class Function>
-struct BoundMember {
-  Object* object;
-  Function function;
+// The frames share the callable, with its captures.
+template <class F>
+Task<void> run_hook(std::shared_ptr<F> hook) {
+  co_await (*hook)();
+}
+template <class F>
+Task<void> run_plain_hook(std::shared_ptr<F> hook) {
+  (*hook)();
+  co_return;
+}
 
-  template <class... A>
-  decltype(auto) operator()(A&&... arguments) const {
-    return (object->*function)(std::forward<A>(arguments)...);
+/// A hook as a coroutine, whether it is one or a plain function.
+template <class F>
+std::function<Task<void>()> as_task(F hook) {
+  if constexpr (is_task<std::invoke_result_t<F&>>) {
+    return [hook = std::make_shared<F>(std::move(hook))]() -> Task<void> { return run_hook(hook); };
+  } else {
+    return [hook = std::make_shared<F>(std::move(hook))]() -> Task<void> { return run_plain_hook(hook); };
   }
-};
-template <class Object, class Function>
-struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
+}
 
 }  // namespace detail
 
@@ -7591,7 +9689,16 @@ class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
   explicit Kitten(std::string app_name, std::string worker_name = "worker", std::string description = {});
-  virtual ~Kitten() { stop(); }
+  /// The same, on a loop of the host program (an asio::io_context's executor, or a strand of one that several threads
+  /// run): start() begins to serve, and the handlers run wherever the loop is run. It must outlive the service.
+  Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name = "worker",
+         std::string description = {});
+  Kitten(asio::io_context& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
+      : Kitten(asio::any_io_executor(host.get_executor()), std::move(app_name), std::move(worker_name),
+               std::move(description)) {}
+  /// Stops the service if need be. One on a host's loop is ended at once: destroy it on that loop's thread, or when the
+  /// loop does not run.
+  virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
@@ -7612,6 +9719,12 @@ class Kitten {
     return add(
         detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
         false);
+  }
+
+  /// Adds a method that streams the events of a topic, from the call on.
+  template <class T>
+  Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+    return api(std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
   /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
@@ -7658,24 +9771,76 @@ class Kitten {
     return *this;
   }
 
-  /// Called when the service is asked to stop, while its files still exist. What it throws is logged.
-  Kitten& on_shutdown(std::function<void()> hook) {
-    shutdown_hook_ = std::move(hook);
+  /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
+  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
+  template <class F>
+  Kitten& on_start(F hook) {
+    runner_->start_hook = detail::as_task(std::move(hook));
     return *this;
   }
+  /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
+  /// Task that takes longer than Limits::shutdown_timeout is cancelled.
+  template <class F>
+  Kitten& on_shutdown(F hook) {
+    runner_->shutdown_hook = detail::as_task(std::move(hook));
+    return *this;
+  }
+
+  /// Decides who counts as authenticated, for each request once its head is there: a function from `const kt::Request&`
+  /// to bool, in which `authenticated()` tells whether the caller knew the token. Arguments are not there yet. To throw
+  /// is to refuse.
+  Kitten& authenticator(std::function<bool(const Request&)> function) {
+    server_->authenticator = std::move(function);
+    return *this;
+  }
+  /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the usual
+  /// ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call the
+  /// method is decided as always.
+  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
+    server_->router = std::move(function);
+    return *this;
+  }
+  /// Handlers, hooks of options and generators run where the host wants them, on its GUI thread for example: `post` is
+  /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
+  /// the host does not begin within Limits::host_timeout is answered with 503. Before the start. What a handler awaits
+  /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken.
+  Kitten& run_handlers_on(PostToHost post) {
+    server_->host = detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor);
+    return *this;
+  }
+  /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own. Takes
+  /// the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
+  /// connected stream socket, Error (503) when there are too many.
+  void serve_connection(Socket connection) { server_->adopt(std::move(connection)); }
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
   /// does the library print, handle signals, or start processes.
   int main(int argc, char** argv);
 
-  /// Serves on the calling thread until stop(). Throws StartError if the service cannot start, InvalidArgument for bad
-  /// settings.
-  void run();
-  /// Serves on a thread of its own and returns when the service answers. Throws like run().
-  void start_thread();
-  /// Ends the service in order and waits for its thread, at most about Limits::drain_timeout. From any thread, any
-  /// number of times. On the service's own thread (from a handler) it does not wait.
-  void stop();
+  // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
+  // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
+
+  /// Serves on the calling thread until stop().
+  void run() { runner_->run(); }
+  /// Serves on a thread of its own; returns when the service answers.
+  void start_thread() { runner_->start_thread(); }
+  /// Listens, and returns: handlers run when the host's loop does, or in poll(). On the thread that runs the loop, or
+  /// before it runs. On a host's loop, an on_start hook runs after this has returned: what it throws is logged.
+  void start() { runner_->start(); }
+  /// As start(), but returns why it failed, empty if it did not.
+  std::string try_start() noexcept;
+  /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
+  /// wait. Handlers run only here, on the calling thread.
+  std::size_t poll() { return runner_->poll(); }
+  /// The same, but no further thing is begun when `budget` is used up.
+  std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }
+
+  /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
+  /// on_shutdown hook. From any thread, any number of times. It does not wait on the service's own thread (in a
+  /// handler), nor on a host's loop, which may be this thread's business: there, running() tells.
+  void stop() { runner_->stop(); }
+  /// True from a start until everything has ended. From any thread.
+  bool running() const noexcept { return runner_->serving(); }
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
 
@@ -7685,6 +9850,17 @@ class Kitten {
   const std::string& socket_path() const noexcept { return server_->socket_path(); }
   /// What callers of private methods have to know.
   const std::string& token() const noexcept { return server_->token.text(); }
+
+  /// A client of the service that has these settings, in whatever process it runs; its functions can be called by their
+  /// pointers, see Client. Throws NotRunning. Not during a start.
+  Client connect();
+  /// The same; a service that does not run is started as a process of its own, with the options that differ from their
+  /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class.
+  Client connect(const AutoStart& start);
+  /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
+  /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
+  /// one call at a time. If it runs, they run on its thread. Must not outlive the service.
+  Client loopback();
 
   /// The built-in options, to be changed before the service starts.
   Settings& settings() noexcept { return server_->settings; }
@@ -7699,6 +9875,7 @@ class Kitten {
 
  private:
   friend class CommandLine;
+  friend struct detail::LoopbackAccess;
 
   template <class F>
   auto bound(F handler) {
@@ -7713,44 +9890,47 @@ class Kitten {
   }
   Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
-  void open();
-  void serve();
-  void shut_down();
+  Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+         std::string description);
 
-  // Destroyed in reverse order: the server's timers before the loop they belong to.
-  asio::io_context loop_{1};
-  std::shared_ptr<detail::Server> server_;
+  std::shared_ptr<detail::Runner> runner_;
+  detail::Server* server_;  ///< the runner's
   detail::ConfigHooks hooks_;
-  std::function<void()> shutdown_hook_;
-  std::function<void()> on_quit_;
-  std::mutex thread_mutex_;
-  std::thread thread_;
-  std::atomic<bool> serving_ = false;  ///< a stop() that comes before the start is none
-  std::atomic<unsigned> runs_ = 0;
 };
 
 inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
-    : server_(std::make_shared<detail::Server>(loop_.get_executor())) {
+    : Kitten(std::make_shared<detail::Runner>(), std::move(app_name), std::move(worker_name), std::move(description)) {}
+
+inline Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
+                      std::string description)
+    : Kitten(std::make_shared<detail::Runner>(std::move(host)), std::move(app_name), std::move(worker_name),
+             std::move(description)) {}
+
+inline Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+                      std::string description)
+    : runner_(std::move(runner)), server_(&runner_->server()) {
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
   server_->description = std::move(description);
-  server_->stopped = [this] { loop_.stop(); };
-  on_quit_ = [this] {
-    if (!shutdown_hook_) return;
-    try {
-      shutdown_hook_();
-    } catch (const std::exception& error) {
-      server_->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
-    }
-  };
   detail::add_builtin_options(server_->options, server_->settings);
-  detail::add_builtin_methods(*server_, hooks_, on_quit_);
+  detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
+
+inline Kitten::~Kitten() { runner_->end(); }
 
 inline Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   server_->methods.add(std::move(method));
   return *this;
+}
+
+inline std::string Kitten::try_start() noexcept {
+  try {
+    start();
+    return {};
+  } catch (const std::exception& error) {
+    return *error.what() == '\0' ? "unknown" : error.what();
+  }
 }
 
 inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
@@ -7760,61 +9940,71 @@ inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool
   return *this;
 }
 
-inline void Kitten::open() {
-  ++runs_;
-  loop_.restart();
-  server_->start();
-  serving_ = true;
-}
-
-inline void Kitten::serve() {
-  for (;;) {
-    try {
-      loop_.run();
-      break;
-    } catch (const std::exception& error) {
-      // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
-    }
-  }
-  serving_ = false;
-}
-
-inline void Kitten::run() {
-  open();
-  serve();
-}
-
-inline void Kitten::start_thread() {
-  const std::lock_guard lock(thread_mutex_);
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
-  open();
-  thread_ = std::thread([this] { serve(); });
-}
-
-/// On the service's thread.
-inline void Kitten::shut_down() {
-  if (!server_->running()) return;
-  on_quit_();
-  server_->stop();
-}
-
-inline void Kitten::stop() {
-  // A request to stop that comes too late must not end the next run.
-  if (serving_) {
-    asio::post(loop_, [this, run = runs_.load()] {
-      if (run == runs_) shut_down();
-    });
-  }
-  if (loop_.get_executor().running_in_this_thread()) return;
-  const std::lock_guard lock(thread_mutex_);
-  if (thread_.joinable()) thread_.join();
-}
-
 }  // namespace v0_1
 }  // namespace kettlingar
 
+
+// ======== client/transport.hpp ========
+// SPDX-License-Identifier: MIT
+// client/transport.hpp: what a client talks to: something that takes calls and gives their answers.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One call as it is to be sent.
+struct CallMessage {
+  std::string method;
+  json arguments = json::object();       ///< named ones first, the list `_args` last; placeholders for descriptors
+  std::vector<Fd> descriptors = {};      ///< those of `_args`, then those of named arguments, as they stand there
+  std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
+};
+
+/// The answer to one call. For one thread, or one coroutine, at a time; not both faces in one answer. Destroying it
+/// abandons the call.
+class Answer {
+ public:
+  virtual ~Answer() = default;
+
+  /// The result, or the next item of a stream; nothing at the end. Documents are `{"mimetype": ..., "data": ...}`,
+  /// items of raw data bytes. The first call of it sends the message. Throws NotRunning, ConnectionError,
+  /// InvalidArgument for what cannot be sent, and what the service answered with; nothing more comes after that.
+  virtual std::optional<json> next() = 0;
+  /// The same for coroutines, on the executor of whoever awaits it. The Answer must outlive the Task.
+  virtual Task<std::optional<json>> async_next() = 0;
+
+  // Known once next() has returned or thrown.
+
+  /// HTTP status; 0 if there is no answer.
+  virtual int status() const = 0;
+  /// Whether items follow one another, or there is one result.
+  virtual bool streaming() const = 0;
+  /// MIME type; of a stream's items, if they are raw data.
+  virtual std::string content_type() const = 0;
+  /// True if the service may have got the message, whatever became of it.
+  virtual bool sent() const = 0;
+
+  /// What came with the values so far. Take it, or it is closed with the Answer.
+  virtual DescriptorQueue& descriptors() = 0;
+};
+
+/// Where calls go. Shared by all copies of a client; for any number of threads.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  /// Does nothing yet but check the message: see Answer::next(). The answer keeps alive what it needs of the transport.
+  virtual std::unique_ptr<Answer> start(CallMessage message) = 0;
+};
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
 
 // ======== client/response.hpp ========
 // SPDX-License-Identifier: MIT
@@ -7841,7 +10031,10 @@ class ResponseReader {
 
   /// Room for `size` more bytes of input; received() says how many of them have come.
   char* prepare(std::size_t size);
-  void received(std::size_t size) { end_ += size; }
+  void received(std::size_t size) {
+    end_ += size;
+    any_input_ = true;
+  }
   /// The connection has ended.
   void end_of_input() { ended_ = true; }
 
@@ -7853,8 +10046,20 @@ class ResponseReader {
   json take() { return std::move(item_); }
 
   bool streaming() const noexcept { return streaming_; }
-  /// HTTP status, once there is a head.
+  /// HTTP status, once there is a head; 0 before, and for the empty streams of Python services, which have none.
   int status() const noexcept { return status_; }
+  const std::string& content_type() const noexcept { return content_type_; }
+  bool has_head() const noexcept { return phase_ != Phase::head; }
+  /// Whether the head said how long the body is, which Python services never do.
+  bool has_length() const noexcept { return has_length_; }
+  /// An item that says what went wrong, if the stream breaks off behind it. It is given out only when something comes
+  /// after it.
+  const std::optional<json>& last_words() const noexcept { return last_words_; }
+  bool any_input() const noexcept { return any_input_; }
+  bool finished() const noexcept { return phase_ == Phase::done; }
+  /// True if the answer is complete, nothing came behind it, and the service goes on to listen: the connection can take
+  /// another request.
+  bool reusable() const noexcept { return phase_ == Phase::done && reusable_ && begin_ == end_ && !ended_; }
 
  private:
   enum class Phase { head, body, chunks, done };
@@ -7862,6 +10067,8 @@ class ResponseReader {
   bool read_head();
   Step read_body();
   Step read_chunk();
+  bool next_item();
+  Step end_of_stream();
   json decoded(std::string_view body) const;
   std::string_view input() const noexcept { return std::string_view(buffer_).substr(begin_, end_ - begin_); }
 
@@ -7876,12 +10083,21 @@ class ResponseReader {
   int interim_ = 0;
   int status_ = 0;
   std::optional<std::uint64_t> length_;
+  bool has_length_ = false;
+  bool any_input_ = false;
   std::string content_type_;
   bool streaming_ = false;
   bool reusable_ = false;  ///< the service leaves the connection open after this answer
   bool end_mark_ = false;  ///< the last chunk so far was one
   json item_;
+  std::optional<json> following_;  ///< comes behind `item_`
+  std::optional<json> last_words_;
 };
+
+/// What stands for a document among values.
+inline bool is_document(const json& value) {
+  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
+}
 
 /// What a status and an error body stand for. Never returns.
 [[noreturn]] void throw_reply(int status, const json& body);
@@ -7927,6 +10143,10 @@ inline char* ResponseReader::prepare(std::size_t size) {
 }
 
 inline ResponseReader::Step ResponseReader::advance() {
+  if (following_) {
+    item_ = *std::exchange(following_, std::nullopt);
+    return Step::item;
+  }
   switch (phase_) {
     case Phase::head:
       return read_head() ? Step::head : Step::need_more;
@@ -7968,6 +10188,7 @@ inline bool ResponseReader::read_head() {
       content_type_ = std::string(head.content_type);
       streaming_ = head.chunked && !bodyless;
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
+      has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
       if (length_.value_or(0) > limits_.body_bytes)
         throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
@@ -7987,7 +10208,13 @@ inline ResponseReader::Step ResponseReader::read_body() {
     return Step::need_more;
   }
   const std::size_t size = length_ ? static_cast<std::size_t>(*length_) : input().size();
-  item_ = decoded(input().substr(0, size));
+  try {
+    item_ = decoded(input().substr(0, size));
+  } catch (const ConnectionError&) {
+    // What went wrong is in the status: the body of a Python service's redirect is no JSON.
+    if (status_ >= 200 && status_ <= 299) throw;
+    item_ = nullptr;
+  }
   begin_ += size;
   phase_ = Phase::done;
   if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
@@ -7999,23 +10226,44 @@ inline ResponseReader::Step ResponseReader::read_chunk() {
   for (;;) {
     const ParseResult result = chunks_.next(input());
     if (result.status == Parse::bad) throw ConnectionError("the stream is broken: " + std::string(result.why));
-    if (result.status == Parse::complete) {
-      end_mark_ = chunks_.last();
-      if (!end_mark_) item_ = decoded(chunks_.data());
-      begin_ += result.consumed;
-      if (!end_mark_ && (status_ < 200 || status_ > 299)) throw_reply(status_, item_);
-      if (!end_mark_) return Step::item;
+    if (result.status == Parse::need_more) break;
+    end_mark_ = chunks_.last();
+    if (!end_mark_) item_ = decoded(chunks_.data());
+    begin_ += result.consumed;
+    if (!end_mark_) {
+      if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
+      if (next_item()) return Step::item;
+    } else if (reusable_) {
       // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have
       // several end marks.
-      if (!reusable_) continue;
-      phase_ = Phase::done;
-      return Step::done;
+      return end_of_stream();
     }
-    if (!ended_) return Step::need_more;
-    phase_ = Phase::done;
-    if (!end_mark_ || !input().empty()) throw ConnectionError("Incomplete result, missing end-of-stream marker");
-    return Step::done;
   }
+  if (!ended_) return Step::need_more;
+  if (end_mark_ && input().empty()) return end_of_stream();
+  phase_ = Phase::done;
+  if (last_words_) throw_reply(500, *last_words_);
+  throw ConnectionError("Incomplete result, missing end-of-stream marker");
+}
+
+/// Whether the item that has just been read, or one that was held back, can go out.
+inline bool ResponseReader::next_item() {
+  const bool error = item_.is_object() && item_.contains("error");
+  std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
+  if (error) {
+    last_words_ = std::move(item_);
+  } else if (earlier) {
+    following_ = std::move(item_);
+  }
+  if (earlier) item_ = *std::move(earlier);
+  return earlier || !error;
+}
+
+inline ResponseReader::Step ResponseReader::end_of_stream() {
+  phase_ = Phase::done;
+  if (!last_words_) return Step::done;
+  item_ = *std::exchange(last_words_, std::nullopt);
+  return Step::item;
 }
 
 /// RPC types as values, events as maps, everything else as `{"mimetype": ..., "data": ...}`.
@@ -8045,114 +10293,54 @@ inline json ResponseReader::decoded(std::string_view body) const {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== client/exchange.hpp ========
+// ======== client/connect.hpp ========
 // SPDX-License-Identifier: MIT
-// client/exchange.hpp: one call over one connection, waiting where there is something to wait for.
+// client/connect.hpp: where a service is, as its files say, and how to get a connection to it without waiting.
 
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <charconv>
 #include <chrono>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-/// How long a client waits; zero waits for as long as it takes.
-struct Timeouts {
-  std::chrono::milliseconds connect{5'000};
-  std::chrono::milliseconds first_byte{0};  ///< from the request to the head of the answer
-  std::chrono::milliseconds idle{0};        ///< between two parts of an answer, or of a request
-};
-
-namespace detail {
-
-/// Blocking; for one thread.
-class Exchange {
- public:
-  /// Sends `request`, a head with its body, over a connected non-blocking socket, and reads the head of the answer.
-  /// Throws ConnectionError.
-  Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request);
-
-  /// True if the answer is a stream of items, false if it is one result.
-  bool streaming() const noexcept { return reader_.streaming(); }
-  int status() const noexcept { return reader_.status(); }
-  /// The result, or the next item; nothing at the end. Throws the Error that the service answered with, ConnectionError
-  /// if the answer broke off.
-  std::optional<json> next();
-
- private:
-  void send(std::string_view bytes);
-  void receive(std::chrono::milliseconds patience);
-  static std::chrono::steady_clock::time_point until(std::chrono::milliseconds patience);
-
-  UniqueFd socket_;
-  Timeouts timeouts_;
-  ResponseReader reader_;
-};
-
-inline Exchange::Exchange(UniqueFd socket, const Limits& limits, const Timeouts& timeouts, std::string_view request)
-    : socket_(std::move(socket)), timeouts_(timeouts), reader_(limits) {
-  send(request);
-  while (reader_.advance() == ResponseReader::Step::need_more) receive(timeouts_.first_byte);
-}
-
-inline std::chrono::steady_clock::time_point Exchange::until(std::chrono::milliseconds patience) {
-  return std::chrono::steady_clock::now() + (patience.count() > 0 ? patience : std::chrono::hours(24 * 365));
-}
-
-inline void Exchange::send(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = send_some(socket_.get(), bytes);
-    if (n >= 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      if (!wait_for(socket_.get(), POLLOUT, until(timeouts_.idle))) throw ConnectionError("the service does not read");
-    } else {
-      return;  // an early refusal may be waiting to be read
-    }
-  }
-}
-
-inline void Exchange::receive(std::chrono::milliseconds patience) {
-  constexpr std::size_t block = 64 * 1024;
-  for (;;) {
-    char* room = reader_.prepare(block);
-    const ssize_t n = retry_interrupted([&] { return ::recv(socket_.get(), room, block, MSG_DONTWAIT); });
-    if (n > 0) return reader_.received(static_cast<std::size_t>(n));
-    if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) return reader_.end_of_input();
-    if (!wait_for(socket_.get(), POLLIN, until(patience)))
-      throw ConnectionError("no answer within " + std::to_string(patience.count()) + " ms");
-  }
-}
-
-inline std::optional<json> Exchange::next() {
-  for (;;) {
-    const ResponseReader::Step step = reader_.advance();
-    if (step == ResponseReader::Step::item) return reader_.take();
-    if (step == ResponseReader::Step::done) return std::nullopt;
-    receive(timeouts_.idle);
-  }
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== client/client.hpp ========
-// SPDX-License-Identifier: MIT
-// client/client.hpp: finds a service by its files and calls it.
-
-#include <charconv>
-#include <memory>
-#include <optional>
-#include <string>
 #include <utility>
 
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+/// How long a client waits, in milliseconds; zero waits for as long as it takes. What runs out is a ConnectionError
+/// that says which of these it was, and costs the connection.
+struct Timeouts {
+  std::chrono::milliseconds connect{5'000};      ///< for a connection
+  std::chrono::milliseconds first_byte{60'000};  ///< from the sent request to the whole head of the answer
+  std::chrono::milliseconds idle{60'000};        ///< between two bytes of a request, or of an answer that is no stream
+  std::chrono::milliseconds stream_idle{0};      ///< for the next item of a stream, from when it is asked for
+  std::chrono::milliseconds total{300'000};      ///< for request and answer together, unless that is a stream
+};
+
+/// How a client finds its service, and how it calls.
+struct ClientOptions {
+  std::string state_directory = {};  ///< where the service has its files; empty: `~/.local/state/APP`
+  bool use_unix_socket = true;       ///< the first choice; descriptors need it
+  bool use_tcp = true;
+  bool use_msgpack = true;  ///< otherwise JSON; so it is, too, with services that speak nothing else
+  Timeouts timeouts = {};
+  Limits limits = {.body_bytes = std::size_t{64} * 1024 * 1024};  ///< on answers: head, body, items, nesting
+};
+
 namespace detail {
+
+using Deadline = std::chrono::steady_clock::time_point;
+inline constexpr Deadline no_deadline = (Deadline::max)();
+
+inline Deadline deadline_in(std::chrono::milliseconds patience) {
+  return patience.count() > 0 ? std::chrono::steady_clock::now() + patience : no_deadline;
+}
 
 /// Where a service is, as its url file says.
 struct ServiceAddress {
@@ -8181,115 +10369,2022 @@ inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
   return address;
 }
 
-/// How a client calls.
-struct ClientOptions {
-  bool use_unix_socket = true;
-  bool use_tcp = true;
-  bool use_msgpack = true;
-  Timeouts timeouts = {};
-  Limits limits = {};
+/// The files of one service.
+struct ServiceFiles {
+  explicit ServiceFiles(const Settings& settings)
+      : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {}
+
+  NotRunning not_running() const { return NotRunning(name + ": Not running: Start it first?"); }
+
+  std::string name;  ///< for messages
+  std::string url;
+  std::string socket;
+  std::string lock;
 };
 
-/// Calls one service; a connection for each call. Blocking; for one thread at a time.
-class Client {
- public:
-  /// Finds the service that `settings` describe. Throws NotRunning if there is no url file, ConnectionError if it is
-  /// unreadable.
-  Client(const Settings& settings, ClientOptions options);
-
-  /// Sends a call. Read its result or items with Exchange::next(), while the Client lives. Throws NotRunning if nobody
-  /// listens, InvalidArgument for a name that cannot be sent.
-  std::unique_ptr<Exchange> start(const std::string& method, const json& arguments) const;
-  /// The result of a method that does not stream.
-  json call(const std::string& method, const json& arguments) const {
-    return start(method, arguments)->next().value_or(json(nullptr));
+/// Tells one version of a file from the next.
+struct FileStamp {
+  FileStamp() = default;
+  explicit FileStamp(const FileInfo& info)
+      : inode(info.st_ino),
+        size(info.st_size),
+#if defined(__APPLE__)
+        modified(info.st_mtimespec.tv_sec * 1'000'000'000LL + info.st_mtimespec.tv_nsec),
+        changed(info.st_ctimespec.tv_sec * 1'000'000'000LL + info.st_ctimespec.tv_nsec) {
   }
+#else
+        modified(info.st_mtim.tv_sec * 1'000'000'000LL + info.st_mtim.tv_nsec),
+        changed(info.st_ctim.tv_sec * 1'000'000'000LL + info.st_ctim.tv_nsec) {
+  }
+#endif
+  bool operator==(const FileStamp&) const = default;
 
-  const ServiceAddress& address() const noexcept { return address_; }
-  /// Connects without calling anything. Throws NotRunning.
-  UniqueFd connect() const;
+  ino_t inode = 0;
+  off_t size = -1;
+  long long modified = 0;  ///< nanoseconds, as is `changed`
+  long long changed = 0;
+};
+
+/// Reads the url file; `stamp` gets its version. Throws NotRunning if there is none, ConnectionError if it is something
+/// else.
+inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
+  constexpr std::size_t longest = 4096;
+  Fd fd(::open(files.url.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd && errno == ENOENT) throw files.not_running();
+  FileInfo info{};
+  std::string url;
+  if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), url, longest))
+    throw ConnectionError("cannot read " + files.url + ": " + std::strerror(errno));
+  auto found = parse_service_url(url);
+  // Python services write in place: for a moment there is nothing in it.
+  if (!found && url.empty()) throw files.not_running();
+  if (!found) throw ConnectionError(files.url + " is not the url file of a service: expected http://host:port/token");
+  found->socket = files.socket;
+  if (stamp != nullptr) *stamp = FileStamp(info);
+  return *std::move(found);
+}
+
+/// Gets a connection step by step, the unix socket first, and never waits itself.
+class Connector {
+ public:
+  /// All of it must outlive the Connector.
+  Connector(const ServiceFiles& files, const ServiceAddress& address, const ClientOptions& options)
+      : files_(files), address_(address), options_(options), deadline_(deadline_in(options.timeouts.connect)) {}
+
+  enum class Step { connected, want_write, pause };
+  /// `pause`: to be asked again in a few milliseconds. Throws NotRunning if nobody listens, ConnectionError if it is
+  /// somebody else who does.
+  Step step();
+
+  /// After Step::want_write: the socket to wait for.
+  int socket() const noexcept { return socket_.get(); }
+  /// After Step::connected.
+  Fd take() { return std::move(socket_); }
+  bool over_unix_socket() const noexcept { return stage_ == Stage::local; }
+
+  Deadline deadline() const noexcept { return deadline_; }
+  [[noreturn]] void expire() const {
+    throw ConnectionError(files_.name + ": no connection within " + std::to_string(options_.timeouts.connect.count()) +
+                          " ms (timeout 'connect')");
+  }
 
  private:
-  std::string request(const std::string& method, const json& arguments, bool msgpack) const;
+  enum class Stage { start, local, tcp };
 
-  ClientOptions options_;
-  ServiceAddress address_;
-  std::string lock_;
-  std::string name_;
+  bool begin_local();
+  void begin_tcp();
+  bool ours() const;
+
+  const ServiceFiles& files_;
+  const ServiceAddress& address_;
+  const ClientOptions& options_;
+  Deadline deadline_;
+  Stage stage_ = Stage::start;
+  SocketAddress target_;
+  Fd socket_;
+  bool under_way_ = false;  ///< connect() has been called and goes on without us
 };
 
-inline Client::Client(const Settings& settings, ClientOptions options)
-    : options_(std::move(options)), name_(settings.worker_name) {
-  constexpr std::size_t longest = 4096;
-  const std::string path = url_file(settings);
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  std::string url;
-  if (!fd && errno == ENOENT) throw NotRunning(name_ + ": Not running: Start it first?");
-  if (!fd || !read_all(fd.get(), url, longest))
-    throw ConnectionError("cannot read " + path + ": " + std::strerror(errno));
-  const auto found = parse_service_url(url);
-  if (!found && url.empty()) throw NotRunning(name_ + ": Not running: Start it first?");
-  if (!found) throw ConnectionError(path + " is not the url file of a service: expected http://host:port/token");
-  address_ = *found;
-  address_.socket = socket_file(settings);
-  lock_ = lock_file(settings);
+inline bool Connector::begin_local() {
+  if (!options_.use_unix_socket) return false;
+  const auto target = unix_address(address_.socket);
+  if (!target) return false;
+  target_ = *target;
+  socket_ = open_stream_socket(AF_UNIX);
+  stage_ = Stage::local;
+  return static_cast<bool>(socket_);
 }
 
-inline UniqueFd Client::connect() const {
-  const auto deadline = std::chrono::steady_clock::now() + options_.timeouts.connect;
-  if (options_.use_unix_socket) {
-    if (const auto address = unix_address(address_.socket)) {
-      UniqueFd fd = connect_socket(*address, deadline);
-      // The token goes to our own user's services only, whoever may have put a socket there.
-      const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-      if (peer && peer->uid != ::geteuid() && peer->uid != 0)
-        throw ConnectionError(address_.socket + " belongs to another user");
-      if (fd) return fd;
-    }
-  }
+inline void Connector::begin_tcp() {
+  stage_ = Stage::tcp;
+  socket_.reset();
   // After a crash the port may be somebody else's by now, who must not get the token.
-  const bool dead = lock_is_stale(lock_);
-  if (options_.use_tcp && address_.host != "unix-domain" && !dead) {
-    if (const auto address = tcp_address(address_.host, address_.port)) {
-      UniqueFd fd = connect_socket(*address, deadline);
-      if (fd) return fd;
+  const bool dead = lock_is_stale(files_.lock);
+  const bool has_tcp = address_.host != "unix-domain";
+  if (!options_.use_unix_socket && !has_tcp && !dead)
+    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP");
+  const auto target = tcp_address(address_.host, address_.port);
+  if (dead || !has_tcp || !options_.use_tcp || !target) throw files_.not_running();
+  target_ = *target;
+  socket_ = open_stream_socket(target_.storage.ss_family);
+  if (!socket_) throw ConnectionError(std::string("cannot open a socket: ") + std::strerror(errno));
+  const int on = 1;
+  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/// The token goes to our own user's services only, whoever may have put a socket there.
+inline bool Connector::ours() const {
+  const auto peer = peer_credentials(socket_.get());
+  return !peer || peer->uid == ::geteuid() || peer->uid == 0;
+}
+
+inline Connector::Step Connector::step() {
+  if (stage_ == Stage::start && !begin_local()) begin_tcp();
+  for (;;) {
+    int error = 0;
+    if (std::exchange(under_way_, false)) {
+      socklen_t size = sizeof error;
+      if (::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    } else if (::connect(socket_.get(), target_.get(), target_.size) != 0) {
+      error = errno;
     }
+    if (error == 0 || error == EISCONN) {
+      if (stage_ == Stage::local && !ours()) throw ConnectionError(address_.socket + " belongs to another user");
+      return Step::connected;
+    }
+    if (error == EINPROGRESS || error == EINTR || error == EALREADY) {
+      under_way_ = true;
+      return Step::want_write;
+    }
+    // A full backlog of a unix socket is EAGAIN at once, with nothing to wait for.
+    if (error == EAGAIN) return Step::pause;
+    if (stage_ == Stage::tcp) throw files_.not_running();
+    begin_tcp();
   }
-  if (!options_.use_unix_socket && address_.host == "unix-domain" && !dead) {
-    throw NotRunning(name_ + ": listens on its unix socket only, not on TCP");
-  }
-  throw NotRunning(name_ + ": Not running: Start it first?");
-}
-
-inline std::string Client::request(const std::string& method, const json& arguments, bool msgpack) const {
-  std::string body;
-  const CodecError error = msgpack ? encode_msgpack(arguments, body) : encode_json(arguments, body);
-  if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
-  if (!msgpack) body += '\n';
-  RequestHeadOptions head;
-  const std::string target = address_.path + "/" + method;
-  head.target = target;
-  head.content_type = msgpack ? "application/x-msgpack" : "application/json";
-  head.content_length = body.size();
-  head.connection = ConnectionHeader::close;
-  head.bare_lf = true;  // Python services cut the bodies of others too early
-  std::string bytes;
-  if (method.find('/') != std::string::npos || method.find('?') != std::string::npos ||
-      !append_request_head(bytes, head)) {
-    throw InvalidArgument("'" + log_escaped(method) + "' cannot be the name of a method");
-  }
-  return bytes + body;
-}
-
-inline std::unique_ptr<Exchange> Client::start(const std::string& method, const json& arguments) const {
-  auto answer = std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts,
-                                           request(method, arguments, options_.use_msgpack));
-  // "Not in this encoding": nothing has been run, and JSON is always understood.
-  if (answer->status() != 415 || !options_.use_msgpack) return answer;
-  return std::make_unique<Exchange>(connect(), options_.limits, options_.timeouts, request(method, arguments, false));
 }
 
 }  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/exchange.hpp ========
+// SPDX-License-Identifier: MIT
+// client/exchange.hpp: one request and its answer over one connection, step by step; never waits itself.
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The connection had ended before the service can have read the whole request.
+class LostConnection : public ConnectionError {
+ public:
+  using ConnectionError::ConnectionError;
+};
+
+/// A connection that is ready for a request.
+struct Channel {
+  Fd socket;  ///< non-blocking
+  bool over_unix_socket = false;
+};
+
+/// The step machine of one call, once there is a connection. Whoever drives it waits for what it wants.
+class Exchange {
+ public:
+  /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only. Limits and timeouts must
+  /// outlive the exchange.
+  Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
+           const Timeouts& timeouts);
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+  ~Exchange() { close(); }
+
+  enum class Step { want_read, want_write, item, done };
+  /// Goes on as far as the socket allows. Throws LostConnection, ConnectionError for answers that are none or break
+  /// off, and the Error that the service answered with.
+  Step step();
+  /// After Step::item.
+  json take() { return reader_.take(); }
+  /// The next item is wanted from now on: `stream_idle` counts from here.
+  void ask() { asked_ = std::chrono::steady_clock::now(); }
+
+  /// After Step::want_read or want_write.
+  int socket() const noexcept { return channel_.socket.get(); }
+  Deadline deadline() const { return limit().when; }
+  /// To be called at the deadline. Throws ConnectionError with the name of what ran out.
+  [[noreturn]] void expire() const;
+
+  const ResponseReader& answer() const noexcept { return reader_; }
+  /// True if a byte has left.
+  bool sent_any() const noexcept { return sent_ > 0; }
+  DescriptorQueue& descriptors() noexcept { return came_; }
+  /// The connection, if it can take another request; otherwise it stays here.
+  std::optional<Channel> take_reusable();
+  /// Before the end of the answer it tells the service that nobody waits for it any more.
+  void close() noexcept;
+
+ private:
+  struct TimeLimit {
+    Deadline when = no_deadline;
+    const char* what = "";
+    std::chrono::milliseconds length{};
+  };
+
+  bool sending() const noexcept { return sent_ < request_.size() && !refused_; }
+  bool send();
+  bool receive();
+  void keep(ReceivedDescriptors came);
+  TimeLimit limit() const;
+
+  Channel channel_;
+  std::string request_;
+  std::size_t sent_ = 0;
+  bool refused_ = false;  ///< the service does not read any further
+  std::vector<Fd> descriptors_;
+  const Timeouts& timeouts_;
+  ResponseReader reader_;
+  DescriptorQueue came_;
+  Deadline started_ = std::chrono::steady_clock::now();
+  Deadline progress_ = started_;  ///< last byte that moved
+  Deadline all_sent_ = started_;
+  Deadline asked_ = started_;
+};
+
+inline Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
+                          const Timeouts& timeouts)
+    : channel_(std::move(channel)),
+      request_(std::move(request)),
+      descriptors_(std::move(descriptors)),
+      timeouts_(timeouts),
+      reader_(limits) {}
+
+inline Exchange::Step Exchange::step() {
+  for (;;) {
+    if (sending() && !send()) return Step::want_write;
+    switch (reader_.advance()) {
+      case ResponseReader::Step::head:
+        continue;
+      case ResponseReader::Step::item:
+        return Step::item;
+      case ResponseReader::Step::done:
+        return Step::done;
+      case ResponseReader::Step::need_more:
+        break;
+    }
+    if (!receive()) return Step::want_read;
+  }
+}
+
+/// False if that would wait.
+inline bool Exchange::send() {
+  while (sending()) {
+    const std::string_view rest = std::string_view(request_).substr(sent_);
+    const bool first = sent_ == 0 && !descriptors_.empty();
+    const ssize_t n = first ? send_with_descriptors(channel_.socket.get(), rest, descriptors_)
+                            : send_some(channel_.socket.get(), rest);
+    if (n > 0) {
+      sent_ += static_cast<std::size_t>(n);
+      progress_ = std::chrono::steady_clock::now();
+    } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      return false;
+    } else if (first && errno != EPIPE && errno != ECONNRESET) {
+      throw ConnectionError(std::string("cannot send the descriptors: ") + std::strerror(errno));
+    } else {
+      refused_ = true;  // an early answer may be waiting to be read
+    }
+  }
+  all_sent_ = std::chrono::steady_clock::now();
+  descriptors_.clear();
+  return true;
+}
+
+/// False if that would wait.
+inline bool Exchange::receive() {
+  const std::size_t block = reader_.any_input() ? 64 * 1024 : 16 * 1024;
+  char* room = reader_.prepare(block);
+  ssize_t n = 0;
+  if (channel_.over_unix_socket) {
+    ReceivedDescriptors came;
+    n = receive_with_descriptors(channel_.socket.get(), room, block, most_descriptors, came);
+    const int error = errno;
+    keep(std::move(came));
+    errno = error;
+  } else {
+    n = retry_interrupted([&] { return ::recv(channel_.socket.get(), room, block, MSG_DONTWAIT); });
+  }
+  if (n > 0) {
+    reader_.received(static_cast<std::size_t>(n));
+    progress_ = std::chrono::steady_clock::now();
+    return true;
+  }
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+  // A reset without an answer: bytes of the request were thrown away unread. A mere end tells nothing of the kind.
+  if (!reader_.any_input() && (refused_ || (n < 0 && errno == ECONNRESET)))
+    throw LostConnection("the service closed the connection without an answer");
+  reader_.end_of_input();
+  return true;
+}
+
+inline void Exchange::keep(ReceivedDescriptors came) {
+  if (came.truncated) throw ConnectionError("descriptors of the answer were lost: this process has too many open");
+  if (came.owned.empty()) return;
+  std::vector<Fd> all = came_.take_all();
+  for (Fd& fd : came.owned) all.push_back(std::move(fd));
+  if (all.size() > most_descriptors) throw ConnectionError("the answer has too many descriptors");
+  came_ = DescriptorQueue(std::move(all));
+}
+
+inline Exchange::TimeLimit Exchange::limit() const {
+  TimeLimit first;
+  const auto consider = [&](Deadline from, std::chrono::milliseconds length, const char* what) {
+    if (length.count() > 0 && from + length < first.when) first = {from + length, what, length};
+  };
+  const bool stream = reader_.has_head() && reader_.streaming();
+  if (sending()) {
+    consider(progress_, timeouts_.idle, "idle': the service does not read");
+  } else if (!reader_.has_head()) {
+    consider(all_sent_, timeouts_.first_byte, "first_byte': no answer");
+  } else if (stream) {
+    consider(asked_, timeouts_.stream_idle, "stream_idle': no further item");
+  } else {
+    consider(progress_, timeouts_.idle, "idle': the answer stopped");
+  }
+  if (!stream) consider(started_, timeouts_.total, "total': the answer is not complete");
+  return first;
+}
+
+inline void Exchange::expire() const {
+  const TimeLimit over = limit();
+  throw ConnectionError("timeout '" + std::string(over.what) + " within " + std::to_string(over.length.count()) +
+                        " ms");
+}
+
+inline std::optional<Channel> Exchange::take_reusable() {
+  if (!reader_.reusable() || sent_ < request_.size()) return std::nullopt;
+  return std::move(channel_);
+}
+
+inline void Exchange::close() noexcept {
+  if (!channel_.socket) return;
+  if (!channel_.over_unix_socket && !reader_.finished()) {
+    // A mere end of a TCP connection might be that of our half, with somebody still reading.
+    const linger reset{1, 0};
+    ::setsockopt(channel_.socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  }
+  channel_.socket.reset();
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/endpoint.hpp ========
+// SPDX-License-Identifier: MIT
+// client/endpoint.hpp: what all calls of a client share: where the service is now, what it understands, and connections
+// that are kept.
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One run of a service: its address, and what it has shown of itself. A restart makes it another place.
+struct Place {
+  explicit Place(ServiceAddress where) : address(std::move(where)) {}
+
+  const ServiceAddress address;
+  /// Ours says how long its answers are. The others, Python ones, get bare LF and a connection for each request.
+  std::atomic<bool> ours = false;
+  std::atomic<bool> json_only = false;  ///< has refused msgpack
+};
+
+/// A connection that waits for its next request.
+struct KeptConnection {
+  Channel channel;
+  std::shared_ptr<Place> place;
+};
+
+/// For any number of threads.
+class Endpoint {
+ public:
+  Endpoint(const Settings& settings, ClientOptions options) : files_(settings), options_(std::move(options)) {}
+
+  const ServiceFiles& files() const noexcept { return files_; }
+  const ClientOptions& options() const noexcept { return options_; }
+
+  /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
+  std::shared_ptr<Place> look_up();
+  /// A connection to the service of the last look_up(), if one is kept that is still open and silent.
+  std::optional<KeptConnection> take_kept();
+  /// Keeps a connection, or closes it.
+  void keep(KeptConnection connection);
+
+ private:
+  struct Idle {
+    KeptConnection connection;
+    Deadline good_until;
+  };
+  static bool silent(int socket);
+
+  const ServiceFiles files_;
+  const ClientOptions options_;
+  std::mutex mutex_;
+  FileStamp stamp_;
+  std::shared_ptr<Place> place_;
+  std::vector<Idle> idle_;  ///< of `place_`, the oldest first
+};
+
+inline std::shared_ptr<Place> Endpoint::look_up() {
+  const std::lock_guard lock(mutex_);
+  FileInfo info{};
+  const bool there = ::lstat(files_.url.c_str(), &info) == 0;
+  if (there && place_ && FileStamp(info) == stamp_) return place_;
+  idle_.clear();
+  place_.reset();
+  // For a moment during a start, Python's file is there, but has no text yet: the stamp is that of what was read.
+  place_ = std::make_shared<Place>(read_service_address(files_, &stamp_));
+  return place_;
+}
+
+/// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
+/// answer.
+inline bool Endpoint::silent(int socket) {
+  char byte = 0;
+  const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
+  return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
+inline std::optional<KeptConnection> Endpoint::take_kept() {
+  const std::lock_guard lock(mutex_);
+  const Deadline now = std::chrono::steady_clock::now();
+  while (!idle_.empty()) {
+    Idle last = std::move(idle_.back());
+    idle_.pop_back();
+    // The others are older still.
+    if (last.good_until <= now) idle_.clear();
+    if (last.good_until > now && silent(last.connection.channel.socket.get())) return std::move(last.connection);
+  }
+  return std::nullopt;
+}
+
+inline void Endpoint::keep(KeptConnection connection) {
+  constexpr std::size_t most = 16;
+  constexpr std::chrono::seconds longest(10);  // services of ours close after 15
+  const std::lock_guard lock(mutex_);
+  if (connection.place != place_) return;
+  const Deadline now = std::chrono::steady_clock::now();
+  std::erase_if(idle_, [now](const Idle& idle) { return idle.good_until <= now; });
+  if (idle_.size() < most) idle_.push_back({std::move(connection), now + longest});
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/http_transport.hpp ========
+// SPDX-License-Identifier: MIT
+// client/http_transport.hpp: calls over HTTP: from a message to its answer, in one step machine with two drivers.
+
+// knows better than Asio, so it comes first
+
+#include <poll.h>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/error.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/system_error.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Between two tries to get into a full backlog.
+inline constexpr std::chrono::milliseconds backlog_pause{5};
+
+/// What a coroutine that waits shares with the timer that limits the wait.
+struct TimedWait {
+  TimedWait(const asio::any_io_executor& executor, int fd) : descriptor(executor, fd), timer(executor) {}
+
+  asio::posix::stream_descriptor descriptor;
+  asio::steady_timer timer;
+  bool over = false;
+};
+
+/// Ends a wait on every path; the descriptor stays with its owner.
+class WaitScope {
+ public:
+  explicit WaitScope(std::shared_ptr<TimedWait> wait) : wait_(std::move(wait)) {}
+  WaitScope(const WaitScope&) = delete;
+  WaitScope& operator=(const WaitScope&) = delete;
+  ~WaitScope() {
+    wait_->over = true;
+    wait_->timer.cancel();
+    wait_->descriptor.release();
+  }
+
+ private:
+  std::shared_ptr<TimedWait> wait_;
+};
+
+/// wait_for() for coroutines: false when the time is up. Throws asio::system_error when it is cancelled. If several
+/// threads run the executor, it has to be a strand.
+inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
+  using Wait = asio::posix::stream_descriptor::wait_type;
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  const auto wait = std::make_shared<TimedWait>(executor, fd);
+  const WaitScope scope(wait);
+  if (deadline != no_deadline) {
+    wait->timer.expires_at(deadline);
+    wait->timer.async_wait([wait](const asio::error_code& error) {
+      if (!error && !wait->over) wait->descriptor.cancel();
+    });
+  }
+  const Wait what =
+      for_writing ? asio::posix::stream_descriptor::wait_write : asio::posix::stream_descriptor::wait_read;
+  asio::error_code error;
+  co_await wait->descriptor.async_wait(what, asio::redirect_error(asio::use_awaitable, error));
+  if (!error) co_return true;
+  if (error == asio::error::operation_aborted && std::chrono::steady_clock::now() >= deadline) co_return false;
+  throw asio::system_error(error);
+}
+
+/// Connects, sends, reads, and tries again where that is safe.
+class HttpAnswer final : public Answer {
+ public:
+  HttpAnswer(std::shared_ptr<Endpoint> endpoint, CallMessage message)
+      : endpoint_(std::move(endpoint)),
+        message_(std::move(message)),
+        with_descriptors_(!message_.descriptors.empty()) {}
+
+  std::optional<json> next() override;
+  Task<std::optional<json>> async_next() override;
+  int status() const override { return exchange_ ? exchange_->answer().status() : 0; }
+  bool streaming() const override { return exchange_ && exchange_->answer().streaming(); }
+  std::string content_type() const override { return exchange_ ? exchange_->answer().content_type() : std::string(); }
+  bool sent() const override { return exchange_ && exchange_->sent_any(); }
+  DescriptorQueue& descriptors() override { return exchange_ ? exchange_->descriptors() : none_; }
+
+ private:
+  enum class Stage { start, connecting, talking, over };
+  enum class Step { want_read, want_write, pause, item, done };
+
+  Step advance();
+  Step step();
+  Step talk();
+  bool again_as_json();
+  void connect();
+  void talk_over(Channel channel, bool reused);
+  std::string request(bool msgpack) const;
+  bool wants_msgpack() const;
+  void finish();
+  void abandon() noexcept;
+  int socket() const noexcept { return stage_ == Stage::connecting ? connector_->socket() : exchange_->socket(); }
+  Deadline deadline() const { return stage_ == Stage::connecting ? connector_->deadline() : exchange_->deadline(); }
+  [[noreturn]] void expire();
+
+  std::shared_ptr<Endpoint> endpoint_;
+  CallMessage message_;
+  bool with_descriptors_;
+  Stage stage_ = Stage::start;
+  bool reused_ = false;      ///< the connection has had requests before
+  bool fresh_only_ = false;  ///< a kept connection has failed already
+  bool json_instead_ = false;
+  std::shared_ptr<Place> place_;
+  std::optional<Connector> connector_;
+  std::optional<Exchange> exchange_;
+  json item_;
+  DescriptorQueue none_;
+};
+
+/// Calls one service over its sockets.
+class HttpTransport final : public Transport {
+ public:
+  /// Touches nothing: the service is looked for when it is called.
+  HttpTransport(const Settings& settings, ClientOptions options)
+      : endpoint_(std::make_shared<Endpoint>(settings, std::move(options))) {}
+
+  std::unique_ptr<Answer> start(CallMessage message) override {
+    return std::make_unique<HttpAnswer>(endpoint_, std::move(message));
+  }
+
+ private:
+  std::shared_ptr<Endpoint> endpoint_;
+};
+
+inline bool HttpAnswer::wants_msgpack() const {
+  if (message_.use_msgpack) return *message_.use_msgpack;
+  return endpoint_->options().use_msgpack && !json_instead_ && !place_->json_only;
+}
+
+inline std::string HttpAnswer::request(bool msgpack) const {
+  std::string body;
+  const CodecError error = msgpack ? encode_msgpack(message_.arguments, body) : encode_json(message_.arguments, body);
+  if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
+  if (!msgpack) body += '\n';
+  const std::string target = place_->address.path + "/" + message_.method;
+  RequestHeadOptions head;
+  head.target = target;
+  head.content_type = msgpack ? "application/x-msgpack" : "application/json";
+  head.content_length = body.size();
+  if (place_->ours) {
+    head.host = "localhost";
+  } else {
+    head.connection = ConnectionHeader::close;
+    head.bare_lf = true;  // Python services cut the bodies of others too early
+  }
+  std::string bytes;
+  if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))
+    throw InvalidArgument("'" + log_escaped(message_.method) + "' cannot be the name of a method");
+  bytes += body;
+  return bytes;
+}
+
+inline void HttpAnswer::talk_over(Channel channel, bool reused) {
+  constexpr std::size_t most_with_descriptors = 30'000;
+  if (with_descriptors_ && !channel.over_unix_socket) throw InvalidArgument("file descriptors cannot be sent over TCP");
+  std::string bytes = request(wants_msgpack());
+  // Python services only look at the first part that the kernel delivers.
+  if (with_descriptors_ && !place_->ours && bytes.size() >= most_with_descriptors)
+    throw InvalidArgument("a call with file descriptors must be shorter than " + std::to_string(most_with_descriptors) +
+                          " bytes");
+  exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors), endpoint_->options().limits,
+                    endpoint_->options().timeouts);
+  connector_.reset();
+  reused_ = reused;
+  stage_ = Stage::talking;
+}
+
+/// Over a kept connection, or a new one.
+inline void HttpAnswer::connect() {
+  if (!with_descriptors_ && !fresh_only_) {
+    if (auto kept = endpoint_->take_kept()) {
+      place_ = std::move(kept->place);
+      return talk_over(std::move(kept->channel), true);
+    }
+  }
+  place_ = endpoint_->look_up();
+  connector_.emplace(endpoint_->files(), place_->address, endpoint_->options());
+  stage_ = Stage::connecting;
+}
+
+/// "Not in this encoding": nothing has been run, and JSON is always understood.
+inline bool HttpAnswer::again_as_json() {
+  if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
+  if (message_.use_msgpack || !wants_msgpack()) return false;
+  json_instead_ = true;
+  place_->json_only = true;
+  return true;
+}
+
+/// What an answer leaves behind: knowledge of the service, and a connection.
+inline void HttpAnswer::finish() {
+  if (exchange_->answer().has_length()) place_->ours = true;
+  // Calls with descriptors open connections of their own, which would pile up.
+  if (with_descriptors_) return;
+  if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
+}
+
+inline HttpAnswer::Step HttpAnswer::talk() {
+  try {
+    switch (exchange_->step()) {
+      case Exchange::Step::want_read:
+        return Step::want_read;
+      case Exchange::Step::want_write:
+        return Step::want_write;
+      case Exchange::Step::item:
+        item_ = exchange_->take();
+        if (!streaming()) {
+          finish();
+          stage_ = Stage::over;
+        }
+        return Step::item;
+      case Exchange::Step::done:
+        break;
+    }
+    finish();
+    return Step::done;
+  } catch (const LostConnection&) {
+    if (!reused_ || with_descriptors_) throw;
+    fresh_only_ = true;
+    stage_ = Stage::start;
+  } catch (const Error&) {
+    finish();
+    if (!again_as_json()) throw;
+    stage_ = Stage::start;
+  }
+  return step();
+}
+
+inline HttpAnswer::Step HttpAnswer::step() {
+  if (stage_ == Stage::start) connect();
+  if (stage_ == Stage::connecting) {
+    switch (connector_->step()) {
+      case Connector::Step::want_write:
+        return Step::want_write;
+      case Connector::Step::pause:
+        return Step::pause;
+      case Connector::Step::connected:
+        break;
+    }
+    talk_over({connector_->take(), connector_->over_unix_socket()}, false);
+  }
+  if (stage_ == Stage::over) return Step::done;
+  return talk();
+}
+
+/// What has failed stays failed.
+inline HttpAnswer::Step HttpAnswer::advance() {
+  try {
+    const Step next = step();
+    if (next == Step::done) stage_ = Stage::over;
+    return next;
+  } catch (const ConnectionError&) {
+    abandon();
+    if (exchange_ && exchange_->answer().last_words()) throw_reply(500, *exchange_->answer().last_words());
+    throw;
+  } catch (...) {
+    abandon();
+    throw;
+  }
+}
+
+inline void HttpAnswer::abandon() noexcept {
+  stage_ = Stage::over;
+  connector_.reset();
+  if (exchange_) exchange_->close();
+}
+
+inline void HttpAnswer::expire() {
+  const bool connecting = stage_ == Stage::connecting;
+  stage_ = Stage::over;
+  if (connecting) connector_->expire();
+  exchange_->close();
+  exchange_->expire();
+}
+
+inline std::optional<json> HttpAnswer::next() {
+  if (exchange_) exchange_->ask();
+  for (;;) {
+    const Step step = advance();
+    if (step == Step::item) return std::move(item_);
+    if (step == Step::done) return std::nullopt;
+    if (step == Step::pause) {
+      if (std::chrono::steady_clock::now() >= deadline()) expire();
+      ::poll(nullptr, 0, static_cast<int>(backlog_pause.count()));
+    } else if (!wait_for(socket(), step == Step::want_read ? POLLIN : POLLOUT, deadline())) {
+      expire();
+    }
+  }
+}
+
+inline Task<std::optional<json>> HttpAnswer::async_next() {
+  if (exchange_) exchange_->ask();
+  try {
+    for (;;) {
+      const Step step = advance();
+      if (step == Step::item) co_return std::move(item_);
+      if (step == Step::done) co_return std::nullopt;
+      bool in_time = true;
+      if (step == Step::pause) {
+        in_time = std::chrono::steady_clock::now() < deadline();
+        if (in_time) co_await sleep_for(backlog_pause);
+      } else {
+        in_time = co_await async_wait_for(socket(), step == Step::want_write, deadline());
+      }
+      if (!in_time) expire();
+    }
+  } catch (...) {
+    abandon();
+    throw;
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/running_call.hpp ========
+// SPDX-License-Identifier: MIT
+// client/running_call.hpp: from arguments to a call, and who answers it: the service itself, or whoever it is told to.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+class RunningCall;
+}
+
+/// Where the answer to a call is to go instead of to the caller, see reply_to().
+class ReplyTo {
+ public:
+  explicit ReplyTo(Fd target) : target_(std::move(target)) {}
+  explicit ReplyTo(Request& request) : request_(&request) {}
+
+ private:
+  friend class detail::RunningCall;
+  Fd target_;
+  Request* request_ = nullptr;
+};
+
+/// As an argument of a call: the service writes its whole answer, an HTTP head included, to that file or socket, of
+/// which a duplicate is taken. The caller gets `{"replied_to_first_fd": true}` at once. Throws std::system_error. Over
+/// unix sockets only, like all descriptors.
+inline ReplyTo reply_to(const Fd& target) { return ReplyTo(target.duplicate()); }
+
+/// The called service answers the request that is being served, in place of this handler, which must write nothing
+/// more: a generator yields nothing after it, the result of another handler is ignored. The request has to live until
+/// the call has ended.
+inline ReplyTo reply_to(Request& request) { return ReplyTo(request); }
+
+namespace detail {
+
+/// A call whose arguments have been converted, but which has not begun.
+struct OutgoingCall {
+  CallMessage message;
+  std::optional<ReplyTo> reply_to = {};
+};
+
+/// Collects arguments: `_args` in order, named ones by kt::arg().
+class CallBuilder {
+ public:
+  explicit CallBuilder(std::string_view method) { call_.message.method = std::string(method); }
+
+  template <class A>
+  void add(A&& value) {
+    using Value = std::remove_cvref_t<A>;
+    if constexpr (std::is_same_v<Value, ReplyTo>) {
+      add_target(std::forward<A>(value));
+    } else if constexpr (std::is_same_v<Value, Arg>) {
+      add_named(value);
+    } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+      positional_.push_back(json(std::string(std::string_view(value))));
+    } else {
+      positional_.push_back(put_value(std::forward<A>(value), call_.message.descriptors));
+    }
+  }
+  OutgoingCall finish() {
+    call_.message.arguments[std::string(positional_key)] = std::move(positional_);
+    return std::move(call_);
+  }
+
+ private:
+  void add_target(ReplyTo target);
+  void add_named(const Arg& argument);
+
+  OutgoingCall call_;
+  json positional_ = json::array();
+};
+
+inline void CallBuilder::add_target(ReplyTo target) {
+  if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
+  call_.reply_to = std::move(target);
+}
+
+inline void CallBuilder::add_named(const Arg& argument) {
+  if (!argument.fallback()) {
+    throw std::invalid_argument("kettlingar: kt::arg(\"" + argument.name() + "\") of a call needs a value: kt::arg(\"" +
+                                argument.name() + "\") = ...");
+  }
+  call_.message.arguments[argument.name()] = *argument.fallback();
+}
+
+template <class... A>
+OutgoingCall make_call(std::string_view method, A&&... arguments) {
+  CallBuilder builder(method);
+  (builder.add(std::forward<A>(arguments)), ...);
+  return builder.finish();
+}
+
+/// A call on its way, with the hand-over of an answer where one is wanted.
+class RunningCall {
+ public:
+  RunningCall(std::shared_ptr<Transport> transport, OutgoingCall call)
+      : transport_(std::move(transport)), call_(std::move(call)), method_(call_.message.method) {}
+
+  /// Like Answer::next(); the first one prepares and starts the call.
+  std::optional<json> next();
+  Task<std::optional<json>> async_next();
+
+  /// Once next() has given something.
+  Answer& answer() { return *answer_; }
+  const std::string& method() const noexcept { return method_; }
+
+ private:
+  void begin();
+  void hand_over(ReplyTo target);
+  void succeeded();
+  void failed();
+
+  std::shared_ptr<Transport> transport_;
+  OutgoingCall call_;
+  std::string method_;
+  bool begun_ = false;
+  std::unique_ptr<Answer> answer_;
+  Caller* caller_ = nullptr;  ///< whose connection is being handed over
+};
+
+inline void RunningCall::hand_over(ReplyTo target) {
+  CallMessage& message = call_.message;
+  std::uint64_t sent = 0;
+  Fd fd = std::move(target.target_);
+  if (target.request_ != nullptr) {
+    Caller& caller = ConnectionAccess::caller(*target.request_);
+    Caller::HandOver prepared = caller.prepare_handover();
+    caller_ = &caller;
+    fd = std::move(prepared.connection);
+    sent = prepared.sent;
+    message.use_msgpack = prepared.use_msgpack;  // the one who goes on has to go on in the same encoding
+  }
+  const std::string key(positional_key);
+  json positional = json::array();
+  positional.push_back(describe_descriptor(fd.get()).text());
+  for (json& value : message.arguments[key]) positional.push_back(std::move(value));
+  message.arguments.erase(key);
+  message.arguments["reply_to_first_fd"] = sent;
+  message.arguments[key] = std::move(positional);
+  message.descriptors.insert(message.descriptors.begin(), std::move(fd));
+}
+
+inline void RunningCall::begin() {
+  if (std::exchange(begun_, true)) return;
+  if (call_.reply_to) hand_over(*std::exchange(call_.reply_to, std::nullopt));
+  answer_ = transport_->start(std::move(call_.message));
+}
+
+inline void RunningCall::succeeded() {
+  constexpr int accepted = 202;
+  Caller* caller = std::exchange(caller_, nullptr);
+  if (caller != nullptr && answer_->status() == accepted) caller->released();
+}
+
+/// Without an answer the other service may be writing already, unless it has got nothing.
+inline void RunningCall::failed() {
+  Caller* caller = std::exchange(caller_, nullptr);
+  if (caller == nullptr || !answer_ || !answer_->sent()) return;
+  try {
+    throw;
+  } catch (const Error&) {
+  } catch (...) {
+    caller->released();
+  }
+}
+
+inline std::optional<json> RunningCall::next() {
+  try {
+    begin();
+    if (!answer_) return std::nullopt;
+    std::optional<json> value = answer_->next();
+    succeeded();
+    return value;
+  } catch (...) {
+    failed();
+    throw;
+  }
+}
+
+inline Task<std::optional<json>> RunningCall::async_next() {
+  try {
+    begin();
+    if (!answer_) co_return std::nullopt;
+    std::optional<json> value = co_await answer_->async_next();
+    succeeded();
+    co_return value;
+  } catch (...) {
+    failed();
+    throw;
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/results.hpp ========
+// SPDX-License-Identifier: MIT
+// client/results.hpp: what a caller gets: results and items as C++ values, streams to iterate over.
+
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A document, or a value as the text that it is in JSON.
+inline Result to_document(const json& value, const Answer& answer) {
+  const int status = answer.status() == 0 ? 200 : answer.status();
+  if (is_document(value)) {
+    return {to_string(value["mimetype"]), text_of(value["data"]).value_or(std::string()), status};
+  }
+  if (answer.streaming() && value.is_binary()) return {answer.content_type(), *text_of(value), status};
+  Result result{"application/json", {}, status};
+  if (const CodecError error = encode_json(value, result.data)) throw BadValue{"document", value};
+  return result;
+}
+
+/// `value`, which `answer` gave, as a T. Throws ConnectionError: it is not what was asked for.
+template <class T>
+T as_result(json value, Answer& answer, const std::string& method) {
+  try {
+    if constexpr (std::is_same_v<T, json>) {
+      return value;
+    } else if constexpr (std::is_same_v<T, Result>) {
+      return to_document(value, answer);
+    } else if constexpr (std::is_same_v<T, Event>) {
+      return Event{std::move(value)};
+    } else {
+      if constexpr (std::is_same_v<T, std::string> || is_bytes<T>) {
+        if (is_document(value)) return take_value<T>(value["data"], answer.descriptors());
+      }
+      return take_result<T>(value, answer.descriptors());
+    }
+  } catch (const BadValue& bad) {
+    throw ConnectionError(method + ": unexpected result: expected " + bad.expected + ", got " + shown(bad.value));
+  }
+}
+
+template <class T>
+T only_result(RunningCall& call) {
+  std::optional<json> value = call.next();
+  if constexpr (!std::is_void_v<T>)
+    return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
+}
+
+// By value: the frame owns what it needs.
+template <class T>
+Task<T> async_only_result(RunningCall call) {
+  std::optional<json> value = co_await call.async_next();
+  if constexpr (!std::is_void_v<T>)
+    co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
+}
+
+}  // namespace detail
+
+/// The items of a method that streams, as they come: `for (auto& item : kitty.stream<Purr>("purr", 10))`. The call is
+/// made when the first one is asked for. Destroying the stream before its end closes the connection, and so tells the
+/// service that nobody reads any further. A method that does not stream gives its result as the only item. For one
+/// thread at a time.
+template <class T = json>
+class [[nodiscard]] Stream {
+ public:
+  using value_type = T;
+
+  explicit Stream(detail::RunningCall call) : call_(std::move(call)) {}
+
+  /// Waits for the next item; nothing at the end. Throws what the service answered with, also in the middle;
+  /// ConnectionError if the stream breaks off; NotRunning. After an exception nothing more comes.
+  std::optional<T> next() {
+    std::optional<json> item = call_.next();
+    if (!item) return std::nullopt;
+    return detail::as_result<T>(*std::move(item), call_.answer(), call_.method());
+  }
+
+  class iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+    using pointer = T*;
+    using reference = T&;
+
+    iterator() = default;
+    explicit iterator(Stream* stream) : stream_(stream) { ++*this; }
+    T& operator*() const { return *stream_->current_; }
+    T* operator->() const { return &*stream_->current_; }
+    iterator& operator++() {
+      stream_->current_ = stream_->next();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return !stream_->current_; }
+
+   private:
+    Stream* stream_ = nullptr;
+  };
+  /// Waits for an item. Iterators belong to this very object, and all stand at the same item.
+  iterator begin() { return iterator(this); }
+  std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  detail::RunningCall call_;
+  std::optional<T> current_;
+};
+
+/// The same for coroutines: `while (auto item = co_await items.next())`.
+template <class T = json>
+class [[nodiscard]] AsyncStream {
+ public:
+  using value_type = T;
+
+  explicit AsyncStream(detail::RunningCall call) : call_(std::move(call)) {}
+
+  /// Like Stream::next(), on the executor of whoever awaits it. The stream must outlive the Task. Cancelling the wait
+  /// ends the stream.
+  Task<std::optional<T>> next() {
+    std::optional<json> item = co_await call_.async_next();
+    std::optional<T> result;
+    if (item) result = detail::as_result<T>(*std::move(item), call_.answer(), call_.method());
+    co_return result;
+  }
+
+ private:
+  detail::RunningCall call_;
+};
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/typed_call.hpp ========
+// SPDX-License-Identifier: MIT
+// client/typed_call.hpp: calls that name the handler itself, checked at compile time against its parameters.
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// `&MyKitten::add`, or a pointer to a plain function.
+template <class F>
+concept NamedFunction = (std::is_member_function_pointer_v<F> ||
+                         (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>)) &&
+                        Signature<F>::known;
+
+/// What a caller gets for what a handler returns.
+template <class R>
+struct Returned {
+  static constexpr bool streams = false;
+  using type = std::conditional_t<std::is_convertible_v<R, std::string_view>, std::string, std::remove_cvref_t<R>>;
+};
+template <class T>
+struct Returned<Task<T>> : Returned<T> {};
+template <class T>
+struct Returned<Generator<T>> {
+  static constexpr bool streams = true;
+  using type = T;
+};
+template <class F>
+using ReturnedBy = Returned<std::remove_cvref_t<typename Signature<F>::Return>>;
+
+template <class A>
+inline constexpr bool is_positional =
+    !std::is_same_v<std::remove_cvref_t<A>, Arg> && !std::is_same_v<std::remove_cvref_t<A>, ReplyTo>;
+template <class A>
+inline constexpr bool is_named = std::is_same_v<std::remove_cvref_t<A>, Arg>;
+template <class A>
+inline constexpr bool is_nothing =
+    std::is_same_v<std::remove_cvref_t<A>, std::nullptr_t> || std::is_same_v<std::remove_cvref_t<A>, std::nullopt_t>;
+
+/// Whether an argument of type A can be given to a parameter of type P without surprise.
+template <class P, class A>
+constexpr bool fits_parameter() {
+  using Value = std::remove_cvref_t<A>;
+  if constexpr (std::is_same_v<P, Value> || std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json>) {
+    return true;
+  } else if constexpr (is_instance<P, std::optional>) {
+    return is_nothing<A> || fits_parameter<typename P::value_type, A>();
+  } else if constexpr (std::is_same_v<P, bool> || std::is_same_v<Value, bool>) {
+    return false;
+  } else if constexpr (std::is_integral_v<P>) {
+    return std::is_integral_v<Value>;
+  } else if constexpr (std::is_floating_point_v<P>) {
+    return std::is_arithmetic_v<Value>;
+  } else if constexpr (std::is_same_v<P, std::string>) {
+    return !is_nothing<A> && std::is_convertible_v<const Value&, std::string_view>;
+  } else {
+    return std::is_class_v<P> && !is_nothing<A> && std::is_convertible_v<A, P>;
+  }
+}
+
+template <class P, class A>
+void add_argument(CallBuilder& builder, A&& value) {
+  using Value = std::remove_cvref_t<A>;
+  if constexpr (is_nothing<A>) {
+    builder.add(json(nullptr));
+  } else if constexpr (std::is_same_v<P, Value> || !std::is_class_v<P> || std::is_same_v<P, std::string> ||
+                       std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json> || holds_descriptors<Value>) {
+    builder.add(std::forward<A>(value));
+  } else if constexpr (is_instance<P, std::optional>) {
+    add_argument<typename P::value_type>(builder, std::forward<A>(value));
+  } else {
+    builder.add(static_cast<P>(std::forward<A>(value)));
+  }
+}
+
+template <class Parameters, std::size_t at>
+void add_arguments(CallBuilder&) {}
+template <class Parameters, std::size_t at, class First, class... Rest>
+void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
+  if constexpr (is_positional<First>) {
+    using P = Stored<std::tuple_element_t<at, Parameters>>;
+    constexpr bool fits = fits_parameter<P, First>();
+    static_assert(fits,
+                  "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
+                  "is neither; convert it where you call");
+    if constexpr (fits) add_argument<P>(builder, std::forward<First>(first));
+    add_arguments<Parameters, at + 1>(builder, std::forward<Rest>(rest)...);
+  } else {
+    builder.add(std::forward<First>(first));
+    add_arguments<Parameters, at>(builder, std::forward<Rest>(rest)...);
+  }
+}
+
+/// A call of the method `name`, which F handles.
+template <class F, class... A>
+OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
+  using Parameters = typename Signature<F>::Parameters::Types;
+  constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
+  constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
+  constexpr bool any_named = (is_named<A> || ...);
+  static_assert(given <= wanted, "kettlingar: too many arguments for this method");
+  static_assert(
+      given >= wanted || any_named,
+      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
+  CallBuilder builder(name);
+  if constexpr (given <= wanted) add_arguments<Parameters, 0>(builder, std::forward<A>(arguments)...);
+  return builder.finish();
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/auto_start.hpp ========
+// SPDX-License-Identifier: MIT
+// client/auto_start.hpp: a client that starts its service when it does not run.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Says that a service is to be started if it does not run: `program OPTIONS start` is run and waited for. An empty
+/// `program` is this very program, whose main then has to end in Kitten::main().
+struct AutoStart {
+  std::string program = {};  ///< path of an executable
+
+  /// `kt::auto_start("build/kitten")`
+  AutoStart operator()(std::string path) const { return {std::move(path)}; }
+};
+inline const AutoStart auto_start{};
+
+namespace detail {
+
+/// Tells a program that a client started it as the service of that name, `APP/WORKER`: if all it does is to become a
+/// client itself, it must not start itself again.
+inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
+
+/// Arguments or environment of a program that is to be started.
+class WordList {
+ public:
+  void add(std::string word) { words_.push_back(std::move(word)); }
+  char** get() {
+    pointers_.clear();
+    for (std::string& word : words_) pointers_.push_back(word.data());
+    pointers_.push_back(nullptr);
+    return pointers_.data();
+  }
+
+ private:
+  std::vector<std::string> words_;
+  std::vector<char*> pointers_;
+};
+
+/// A program on its way through `start`.
+class Starter {
+ public:
+  /// Runs `program`; it inherits nothing of ours but the working directory and the environment. Throws NotRunning.
+  Starter(const std::string& program, const std::vector<std::string>& words, const std::string& name);
+
+  /// Waits until it has ended. Throws NotRunning if it fails, with what it said on standard error, or takes longer.
+  void wait(std::chrono::seconds patience);
+
+ private:
+  bool ended();
+  void listen();
+
+  std::string program_;
+  pid_t child_ = 0;
+  Fd errors_;
+  std::string said_;
+  int status_ = 0;
+};
+
+inline Starter::Starter(const std::string& program, const std::vector<std::string>& words, const std::string& name)
+    : program_(program.empty() ? executable_path("") : program) {
+  int ends[2];
+  if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
+  errors_ = Fd(ends[0]);
+  const Fd writer(ends[1]);
+  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(errors_.get(), F_SETFL, O_NONBLOCK);
+
+  WordList arguments;
+  arguments.add(program_);
+  for (const std::string& word : words) arguments.add(word);
+  arguments.add("start");
+  WordList environment;
+  const std::string mark = std::string(started_as) + "=";
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    if (!std::string_view(*entry).starts_with(mark)) environment.add(*entry);
+  }
+  environment.add(mark + name);
+
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawnattr_init(&attributes);
+  // The pipe first: where the host has closed its standard streams, it may have one of their numbers.
+  ::posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
+  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+#endif
+  sigset_t all;
+  sigset_t none;
+  ::sigfillset(&all);
+  ::sigemptyset(&none);
+  ::posix_spawnattr_setsigdefault(&attributes, &all);
+  ::posix_spawnattr_setsigmask(&attributes, &none);
+  short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
+#if defined(POSIX_SPAWN_SETSID)
+  flags = static_cast<short>(flags | POSIX_SPAWN_SETSID);
+#endif
+  ::posix_spawnattr_setflags(&attributes, flags);
+  const int error = ::posix_spawn(&child_, program_.c_str(), &actions, &attributes, arguments.get(), environment.get());
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(error));
+}
+
+/// Also true if the host has its children reaped without us.
+inline bool Starter::ended() {
+  const pid_t found = retry_interrupted([&] { return ::waitpid(child_, &status_, WNOHANG); });
+  return found == child_ || (found < 0 && errno == ECHILD);
+}
+
+inline void Starter::listen() {
+  constexpr std::size_t most = 4096;
+  char block[512];
+  for (;;) {
+    const ssize_t n = retry_interrupted([&] { return ::read(errors_.get(), block, sizeof block); });
+    if (n == 0) errors_.reset();
+    if (n <= 0) return;
+    said_.append(block, (std::min)(static_cast<std::size_t>(n), most - said_.size()));
+  }
+}
+
+inline void Starter::wait(std::chrono::seconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  // Its end is what counts, not that of the pipe, which a service may keep open.
+  while (!ended()) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      throw NotRunning(program_ + " start: process " + std::to_string(child_) + " is still at it after " +
+                       std::to_string(patience.count()) + " s");
+    }
+    pollfd entry{errors_.get(), POLLIN, 0};
+    if (::poll(&entry, 1, 5) > 0) listen();
+  }
+  if (errors_) listen();
+  if (status_ == 0) return;
+  while (!said_.empty() && said_.back() == '\n') said_.pop_back();
+  throw NotRunning(program_ + " start: " + (said_.empty() ? describe_end(status_) : said_));
+}
+
+/// Starts the service `name` (APP/WORKER). Throws NotRunning.
+inline void start_service(const AutoStart& how, const std::vector<std::string>& words, const std::string& name) {
+  const char* mark = std::getenv(started_as);
+  if (mark != nullptr && name == mark) {
+    throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
+  }
+  Starter(how.program, words, name).wait(std::chrono::seconds(60));
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/client.hpp ========
+// SPDX-License-Identifier: MIT
+// client/client.hpp: finds a service and calls it.
+
+// knows better than Asio, so it comes first
+
+#include <poll.h>
+
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
+/// may call at the same time.
+///
+/// Arguments are positional, in order; `kt::arg("sound") = "rr"` is a named one, and kt::reply_to() sends the answer
+/// elsewhere. Open files and sockets (kt::Fd, kt::File, kt::Socket, given away with std::move) travel over the unix
+/// socket. Results become a T: any type that nlohmann_json converts, `kt::json` (a document is then
+/// `{"mimetype": ..., "data": ...}`), `kt::Result` (a document), `std::string` (also of a document), `void`, or
+/// descriptors.
+///
+/// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
+/// kt::Error with its status), NotRunning if nobody listens, and ConnectionError if the connection breaks, a timeout
+/// runs out, or the answer is no T. A call that was sent is never repeated, so after a ConnectionError it may or may
+/// not have been run.
+///
+/// A service that was restarted is found again by itself.
+class Client {
+ public:
+  /// Finds the service by its files and makes sure that it answers. Throws NotRunning otherwise, InvalidArgument for
+  /// names that cannot be.
+  static Client connect(const std::string& app, const std::string& worker = "worker", ClientOptions options = {});
+  /// The same, for coroutines.
+  static Task<Client> async_connect(std::string app, std::string worker = "worker", ClientOptions options = {});
+  /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
+  /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
+  /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here.
+  static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                        ClientOptions options = {});
+
+  // By name, blocking.
+
+  /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
+  template <class T = json, class... A>
+  T call(std::string_view method, A&&... arguments) const {
+    detail::RunningCall call(state_->transport, detail::make_call(method, std::forward<A>(arguments)...));
+    return detail::only_result<T>(call);
+  }
+  /// The items of a method that streams, see Stream.
+  template <class T = json, class... A>
+  Stream<T> stream(std::string_view method, A&&... arguments) const {
+    return Stream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
+  }
+
+  // By name, in coroutines. They run on the executor of whoever awaits them, which must not run one coroutine on two
+  // threads at a time (one thread, or a strand). Arguments are converted at once; nothing of them has to live longer,
+  // and the client need not, either. A call that is cancelled closes its connection.
+
+  template <class T = json, class... A>
+  Task<T> async_call(std::string_view method, A&&... arguments) const {
+    return detail::async_only_result<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
+  }
+  template <class T = json, class... A>
+  AsyncStream<T> async_stream(std::string_view method, A&&... arguments) const {
+    return AsyncStream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
+  }
+
+  // By the handler itself, checked by the compiler: `kitty.call(&MyKitten::add, 1, 2)`. For clients of a Kitten, which
+  // know under what name a handler was added; others throw std::invalid_argument. Arguments as above, but all of them,
+  // unless some are given by kt::arg. The result has the type that the handler returns; without its Task, and Stream<T>
+  // for a Generator<T>.
+
+  template <detail::NamedFunction F, class... A>
+  auto call(F function, A&&... arguments) const {
+    if constexpr (detail::ReturnedBy<F>::streams) {
+      return stream(function, std::forward<A>(arguments)...);
+    } else {
+      detail::RunningCall call = typed(function, std::forward<A>(arguments)...);
+      return detail::only_result<typename detail::ReturnedBy<F>::type>(call);
+    }
+  }
+  template <detail::NamedFunction F, class... A>
+  auto stream(F function, A&&... arguments) const {
+    static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use call()");
+    return Stream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
+  }
+  template <detail::NamedFunction F, class... A>
+  auto async_call(F function, A&&... arguments) const {
+    static_assert(!detail::ReturnedBy<F>::streams, "kettlingar: this method streams: use async_stream()");
+    return detail::async_only_result<typename detail::ReturnedBy<F>::type>(
+        typed(function, std::forward<A>(arguments)...));
+  }
+  template <detail::NamedFunction F, class... A>
+  auto async_stream(F function, A&&... arguments) const {
+    static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use async_call()");
+    return AsyncStream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
+  }
+
+ private:
+  friend class ClientAccess;
+
+  using Methods = std::vector<std::shared_ptr<const detail::Method>>;
+  struct State {
+    std::shared_ptr<detail::Transport> transport;
+    Methods methods;  ///< those of the Kitten that this is a client of
+  };
+
+  explicit Client(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  const std::string& name_of(const void* tag, const void* function) const;
+
+  template <class F, class... A>
+  detail::RunningCall typed(F function, A&&... arguments) const {
+    const std::string& name = name_of(&detail::function_tag<F>, &function);
+    return {state_->transport, detail::make_typed_call<F>(name, std::forward<A>(arguments)...)};
+  }
+
+  std::shared_ptr<const State> state_;
+};
+
+/// The library's own way to make clients; not for users.
+class ClientAccess {
+ public:
+  /// Nothing is looked for before the first call.
+  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {}) {
+    auto state = std::make_shared<Client::State>();
+    state->transport = std::move(transport);
+    state->methods = std::move(methods);
+    return Client(std::move(state));
+  }
+  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {}) {
+    return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
+  }
+  static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
+
+  /// Throws NotRunning unless a service answers.
+  static const Client& require_pong(const Client& client, const std::string& name);
+  static Task<Client> async_require_pong(Client client, std::string name);
+  /// Calls `connect` until it does not throw NotRunning; starts the service in between.
+  template <class Connect>
+  static Client start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+                          const std::string& name);
+
+ private:
+  static void check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name);
+};
+
+inline const std::string& Client::name_of(const void* tag, const void* function) const {
+  for (const auto& method : state_->methods) {
+    if (method->is_function(tag, function)) return method->name();
+  }
+  throw std::invalid_argument(state_->methods.empty()
+                                  ? "kettlingar: this client knows no functions: call by name, or use Kitten::connect()"
+                                  : "kettlingar: this function is not a method of the service: add it with api()");
+}
+
+inline const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+  std::exception_ptr thrown;
+  json pong;
+  try {
+    pong = client.call("ping");
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  check_pong(pong, thrown, name);
+  return client;
+}
+
+inline Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
+  std::exception_ptr thrown;
+  json pong;
+  try {
+    pong = co_await client.async_call("ping");
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  check_pong(pong, thrown, name);
+  co_return client;
+}
+
+inline void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name) {
+  std::string why = "something else answers";
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+    if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return;
+    if (detail::is_document(pong)) why = "it does not know our token";
+  } catch (const Error& error) {
+    why = error.what();
+  } catch (const ConnectionError& error) {
+    why = error.what();
+  }
+  throw NotRunning(name + ": Not running: " + why);
+}
+
+template <class Connect>
+Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+                               const std::string& name) {
+  try {
+    return connect();
+  } catch (const NotRunning&) {
+  }
+  detail::start_service(how, words, name);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (int pause_ms = 5;; pause_ms = (std::min)(2 * pause_ms, 100)) {
+    try {
+      return connect();
+    } catch (const NotRunning& error) {
+      if (std::chrono::steady_clock::now() >= deadline)
+        throw NotRunning(name + " was started, but cannot be reached: " + error.what());
+    }
+    ::poll(nullptr, 0, pause_ms);
+  }
+}
+
+namespace detail {
+
+inline Settings client_settings(const std::string& app, const std::string& worker, const ClientOptions& options) {
+  if (!safe_file_name(app) || !safe_file_name(worker))
+    throw InvalidArgument("'" + log_escaped(app + "/" + worker) + "' cannot be the name of a service");
+  Settings settings;
+  settings.app_name = app;
+  settings.worker_name = worker;
+  settings.app_state_dir = options.state_directory;
+  normalise(settings);
+  return settings;
+}
+
+/// What has to be said to a program so that it becomes the service that `options` describe here.
+inline std::vector<std::string> differing_options(const Options& options) {
+  std::vector<std::string> words;
+  for (const Option& option : options.all()) {
+    const json value = option.get();
+    // Everybody sees the words of a process; and what a configuration file said is in the values.
+    if (option.secret || option.name == "worker_config" || value == option.fallback) continue;
+    words.push_back("--" + option.name + "=" + option_text(value));
+  }
+  return words;
+}
+
+inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods) {
+  Settings settings = present;
+  normalise(settings);
+  ClientOptions options;
+  options.use_unix_socket = settings.worker_use_unixdomain;
+  options.use_tcp = settings.worker_use_tcp;
+  options.use_msgpack = settings.worker_use_msgpack;
+  const Client client = ClientAccess::make(settings, options, std::move(methods));
+  return ClientAccess::require_pong(client, settings.worker_name);
+}
+
+}  // namespace detail
+
+inline Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
+}
+
+inline Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
+}
+
+inline Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                              ClientOptions options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  std::vector<std::string> words{"--worker-name=" + worker};
+  if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
+  return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
+}
+
+inline Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
+
+inline Client Kitten::connect(const AutoStart& start) {
+  const Settings& settings = server_->settings;
+  return ClientAccess::start_and([this] { return connect(); }, start, detail::differing_options(server_->options),
+                                 settings.app_name + "/" + settings.worker_name);
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/loopback.hpp ========
+// SPDX-License-Identifier: MIT
+// client/loopback.hpp: calls of a service within its own process, without sockets, with the same results and
+// exceptions.
+
+// knows better than Asio, so it comes first
+
+#include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/use_awaitable.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One call and its answer, which is written and read as it would be on a wire. Owned by the Answer and by the step
+/// that is being made; steps are made one after the other.
+class LoopbackCall final : public Caller {
+ public:
+  LoopbackCall(std::shared_ptr<Server> server, CallMessage message)
+      : server_(std::move(server)), message_(std::move(message)), reader_(server_->limits) {}
+
+  /// Runs the method until there is something to read. On the executor that handlers are to run on.
+  static Task<void> step(std::shared_ptr<LoopbackCall> self);
+
+  /// What has been read: the result or an item, nothing at the end, or nothing yet.
+  enum class Outcome { value, end, more };
+  Outcome read(json& value);
+
+  const ResponseReader& reader() const noexcept { return reader_; }
+  DescriptorQueue& descriptors() noexcept { return descriptors_; }
+  bool started() const noexcept { return call_.has_value(); }
+
+ private:
+  void start(const asio::any_io_executor& executor);
+  void answer();
+  void answer_error(const std::exception_ptr& thrown);
+
+  bool gone() const override { return false; }
+  HandOver prepare_handover() override { throw Error(501, "a call within the process cannot be passed on"); }
+  void released() override {}
+  Socket take_connection(std::string*) override { throw Error(501, "a call within the process has no connection"); }
+
+  std::shared_ptr<Server> server_;
+  CallMessage message_;
+  RequestHead head_;
+  Peer peer_{"loopback", false, std::nullopt};
+  std::shared_ptr<const Method> method_;
+  std::optional<Request> request_;
+  std::optional<Call> call_;
+  ReplyStyle style_;
+  std::optional<StreamWriter> writer_;
+  std::string out_;
+  bool answered_ = false;
+  ResponseReader reader_;
+  DescriptorQueue descriptors_;
+};
+
+inline void LoopbackCall::start(const asio::any_io_executor& executor) {
+  style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
+  method_ = server_->methods.find(message_.method, true);
+  request_.emplace(head_, peer_, *this, executor);
+  ConnectionAccess::route(*request_, message_.method, message_.method, true);
+  request_->descriptors() = std::move(message_.descriptors);
+  call_.emplace(*request_, style_.format);
+  if (!method_) throw NotFound();
+  // Through the bytes, so that nothing arrives that could not be sent.
+  std::string body;
+  CodecError error = encode(message_.arguments, style_.format, body);
+  if (!error) {
+    json& arguments = ConnectionAccess::arguments(*request_);
+    error = style_.format == Format::msgpack ? decode_msgpack(body, arguments, server_->limits.depth)
+                                             : decode_json(body, arguments, server_->limits.depth);
+  }
+  if (error) throw InvalidArgument(std::string(error.why));
+  method_->invoke(*call_);
+}
+
+inline void LoopbackCall::answer() {
+  if (call_->raw) {
+    out_ += call_->raw->bytes;
+  } else if (call_->document) {
+    const Result& document = *call_->document;
+    if (!append_reply(out_, style_, document.status, document.mime_type, document.data))
+      throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
+  } else {
+    if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
+    descriptors_ = DescriptorQueue(std::move(call_->descriptors));
+    append_reply(out_, style_, 200, style_.content_type(), call_->body);
+  }
+}
+
+inline void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
+  if (writer_) {
+    writer_->fail(thrown);
+  } else {
+    append_error(out_, style_, error_reply(thrown, true));
+  }
+  answered_ = true;
+}
+
+// Whoever destroys the io_context destroys this frame, and with it the call, at whatever it awaits.
+inline Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
+  LoopbackCall& c = *self;
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  std::exception_ptr thrown;
+  try {
+    if (!c.call_) c.start(executor);
+    if (!c.call_->stream) {
+      if (c.call_->pending.valid()) co_await std::move(c.call_->pending);
+      c.answer();
+      c.answered_ = true;
+    } else {
+      if (!c.writer_) c.writer_.emplace(c.out_, c.style_, *c.call_->stream, true, false);
+      ItemStream::Step next = c.call_->stream->resume(executor);
+      while (next == ItemStream::Step::waiting) {
+        co_await c.call_->stream->take_pending();
+        next = c.call_->stream->resume(executor);
+      }
+      if (next == ItemStream::Step::done) c.writer_->finish();
+      c.answered_ = next == ItemStream::Step::done || !c.writer_->write_item(*c.call_->stream);
+    }
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (thrown) c.answer_error(thrown);
+  if (c.answered_) c.call_->stream.reset();
+}
+
+inline LoopbackCall::Outcome LoopbackCall::read(json& value) {
+  std::memcpy(reader_.prepare(out_.size()), out_.data(), out_.size());
+  reader_.received(out_.size());
+  out_.clear();
+  if (answered_) reader_.end_of_input();
+  for (;;) {
+    switch (reader_.advance()) {
+      case ResponseReader::Step::head:
+        break;
+      case ResponseReader::Step::item:
+        value = reader_.take();
+        return Outcome::value;
+      case ResponseReader::Step::done:
+        return Outcome::end;
+      case ResponseReader::Step::need_more:
+        return Outcome::more;
+    }
+  }
+}
+
+/// What loopback calls use of a service.
+struct LoopbackAccess {
+  static const asio::any_io_executor& loop(const Kitten& kitten) { return kitten.server_->executor; }
+  static bool is_here(const Kitten& kitten) { return kitten.runner_->in_service_thread(); }
+  static const std::shared_ptr<Server>& server(const Kitten& kitten) { return kitten.runner_->shared_server(); }
+};
+
+class LoopbackAnswer final : public Answer {
+ public:
+  LoopbackAnswer(Kitten& kitten, CallMessage message)
+      : kitten_(kitten), call_(std::make_shared<LoopbackCall>(LoopbackAccess::server(kitten), std::move(message))) {}
+  ~LoopbackAnswer() override {
+    // What the handler holds goes where it runs.
+    if (kitten_.running()) asio::post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
+  }
+
+  std::optional<json> next() override {
+    json value;
+    for (;;) {
+      switch (call_->read(value)) {
+        case LoopbackCall::Outcome::value:
+          return value;
+        case LoopbackCall::Outcome::end:
+          return std::nullopt;
+        case LoopbackCall::Outcome::more:
+          step_and_wait();
+      }
+    }
+  }
+  Task<std::optional<json>> async_next() override {
+    json value;
+    for (;;) {
+      const LoopbackCall::Outcome outcome = call_->read(value);
+      if (outcome == LoopbackCall::Outcome::value) co_return value;
+      if (outcome == LoopbackCall::Outcome::end) co_return std::nullopt;
+      const asio::any_io_executor loop = LoopbackAccess::loop(kitten_);
+      const asio::any_io_executor here = co_await asio::this_coro::executor;
+      if (kitten_.running() && here != loop) {
+        co_await asio::co_spawn(loop, LoopbackCall::step(call_), asio::use_awaitable);
+      } else {
+        co_await LoopbackCall::step(call_);
+      }
+    }
+  }
+
+  int status() const override { return call_->reader().status(); }
+  bool streaming() const override { return call_->reader().streaming(); }
+  std::string content_type() const override { return std::string(call_->reader().content_type()); }
+  bool sent() const override { return call_->started(); }
+  DescriptorQueue& descriptors() override { return call_->descriptors(); }
+
+ private:
+  void step_and_wait();
+
+  Kitten& kitten_;
+  std::shared_ptr<LoopbackCall> call_;
+};
+
+inline void LoopbackAnswer::step_and_wait() {
+  if (!kitten_.running()) {
+    asio::io_context here;
+    asio::co_spawn(here, LoopbackCall::step(call_), [](const std::exception_ptr&) {});
+    here.run();
+    return;
+  }
+  if (LoopbackAccess::is_here(kitten_))
+    throw ConnectionError("a handler cannot wait for its own service; co_await async_call() instead");
+  struct Done {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+  };
+  auto done = std::make_shared<Done>();
+  asio::co_spawn(LoopbackAccess::loop(kitten_), LoopbackCall::step(call_), [done](const std::exception_ptr&) {
+    const std::lock_guard lock(done->mutex);
+    done->done = true;
+    done->changed.notify_one();
+  });
+  std::unique_lock lock(done->mutex);
+  // A service that has stopped leaves its coroutines where they are.
+  while (!done->changed.wait_for(lock, std::chrono::milliseconds(100), [&] { return done->done; })) {
+    if (!kitten_.running()) throw ConnectionError("the service has stopped");
+  }
+}
+
+/// Calls methods of a service in this process. The service must outlive it, need not run, and sees the caller as one
+/// that knows the token.
+class LoopbackTransport final : public Transport {
+ public:
+  explicit LoopbackTransport(Kitten& kitten) : kitten_(kitten) {}
+  std::unique_ptr<Answer> start(CallMessage message) override {
+    return std::make_unique<LoopbackAnswer>(kitten_, std::move(message));
+  }
+
+ private:
+  Kitten& kitten_;
+};
+
+}  // namespace detail
+
+inline Client Kitten::loopback() {
+  return ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*this), server_->methods.all());
+}
+
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -8406,11 +12501,6 @@ class Output {
   bool terminal_;
   bool progress_shown_ = false;
 };
-
-/// Printed as data, not as a map: what a method returned as a document.
-inline bool is_document(const json& value) {
-  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
-}
 
 /// Items with a number `progress` from 0 to 1 tell how far a call has come; they are no results.
 inline bool is_progress(const json& item) {
@@ -8563,6 +12653,8 @@ inline json ask(const NeededVariable& variable) {
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -8600,12 +12692,14 @@ class CommandLine {
 
   ExitCode start();
   ExitCode start_in_background();
-  ExitCode serve(UniqueFd report, bool background);
+  ExitCode serve(Fd report, bool background);
   ExitCode stop();
   ExitCode status();
   ExitCode help();
   ExitCode call();
-  ExitCode call_once(const json& arguments);
+  ExitCode call_once(json arguments);
+  void open_files(json& arguments, std::vector<Fd>& descriptors) const;
+  void copy_out(const Fd& file) const;
 
   json arguments() const;
   static json argument_value(const std::string& word);
@@ -8614,8 +12708,9 @@ class CommandLine {
   static void absolute_save(json& path);
   std::string unknown_command() const;
   void print_addresses() const;
-  detail::ClientOptions client_options() const;
-  detail::Client client() const { return detail::Client(server_.settings, client_options()); }
+  ClientOptions client_options() const;
+  /// Looks for nothing before it calls.
+  Client client() const { return ClientAccess::make(server_.settings, client_options()); }
   bool answers() const;
   void log_to_file_or(bool standard_error) const;
 
@@ -8638,6 +12733,8 @@ class CommandLine {
 inline int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
 inline int CommandLine::run(int argc, char** argv) {
+  // Whoever started this program to have a service got what it wanted; our children are others.
+  ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
   words_ = all_words_;
@@ -8776,13 +12873,16 @@ inline void CommandLine::require_no_words() const {
   throw InvalidArgument("invalid arguments:" + list + (hint.empty() ? "" : " (did you mean --" + hint + "?)"));
 }
 
-inline detail::ClientOptions CommandLine::client_options() const {
-  detail::ClientOptions options;
+/// A person waits for as long as it takes, and has Ctrl-C.
+inline ClientOptions CommandLine::client_options() const {
+  constexpr std::chrono::milliseconds forever{0};
+  ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
+  options.timeouts.first_byte = options.timeouts.idle = options.timeouts.total = forever;
   options.limits = server_.limits;
-  options.limits.body_bytes = (std::max)(options.limits.body_bytes, std::size_t{64} * 1024 * 1024);
+  options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;
 }
 
@@ -8819,7 +12919,7 @@ class ProcessWatch {
  public:
   explicit ProcessWatch(pid_t pid) {
 #if defined(SYS_pidfd_open)
-    if (pid > 0) fd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (pid > 0) fd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
 #else
     pid_ = pid;
 #endif
@@ -8838,7 +12938,7 @@ class ProcessWatch {
   }
 
  private:
-  UniqueFd fd_;
+  Fd fd_;
 #if !defined(SYS_pidfd_open)
   pid_t pid_ = 0;
 #endif
@@ -8847,14 +12947,14 @@ class ProcessWatch {
 /// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
 /// unknown.
 inline pid_t service_process(const Settings& settings) {
-  const UniqueFd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const Fd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
   if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
   if (pid > 0) return pid;
   const auto address = unix_address(socket_file(settings));
   if (!address) return 0;
-  const UniqueFd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
   const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
   return peer ? peer->pid : 0;
 }
@@ -8880,9 +12980,9 @@ inline std::string duration_text(std::int64_t seconds) {
 /// True if a service of this name answers and knows us.
 inline bool CommandLine::answers() const {
   try {
-    detail::ClientOptions options;
+    ClientOptions options;
     options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
-    const json pong = detail::Client(server_.settings, options).call("ping", json::object());
+    const json pong = ClientAccess::make(server_.settings, options).call("ping");
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
     return false;
@@ -8892,7 +12992,7 @@ inline bool CommandLine::answers() const {
 }
 
 inline void CommandLine::print_addresses() const {
-  const detail::ServiceAddress address = client().address();
+  const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
   // Without the token: terminals are logged and shared. The url file has it.
   if (address.host != "unix-domain") {
     say(full_name() + ": Running at http://" + address.host + ":" + std::to_string(address.port) + "\n");
@@ -8906,7 +13006,7 @@ inline void CommandLine::log_to_file_or(bool standard_error) const {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<UniqueFd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  auto file = std::make_shared<Fd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!*file) throw StartError("cannot open " + path + ": " + std::strerror(errno));
   // A disk that is full costs log lines, not service.
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
@@ -8928,8 +13028,8 @@ inline ExitCode CommandLine::start() {
     words_.erase(words_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   require_no_words();
-  if (report >= 0) return serve(UniqueFd(report), true);
-  if (foreground) return serve(UniqueFd(), false);
+  if (report >= 0) return serve(Fd(report), true);
+  if (foreground) return serve(Fd(), false);
   if (!answers()) return start_in_background();
   for (const std::string& word : all_words_) {
     const bool names_it =
@@ -8969,7 +13069,7 @@ inline ExitCode CommandLine::start_in_background() {
 }
 
 /// Serves in this process until it is stopped.
-inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
+inline ExitCode CommandLine::serve(Fd report, bool background) {
   try {
     if (report) ::fcntl(report.get(), F_SETFD, FD_CLOEXEC);
     log_to_file_or(!background);
@@ -8985,16 +13085,17 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
     }
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGXFSZ, SIG_IGN);
-    asio::signal_set signals(kitten_.loop_, SIGTERM, SIGINT, SIGHUP);
-    signals.async_wait([this, &signals](const asio::error_code& error, int) {
+    detail::Runner& runner = *kitten_.runner_;
+    asio::signal_set signals(runner.own_loop(), SIGTERM, SIGINT, SIGHUP);
+    signals.async_wait([&runner, &signals](const asio::error_code& error, int) {
       if (error) return;
       // The second one does not wait for running calls.
       signals.async_wait([](const asio::error_code& second, int number) {
         if (!second) ::_exit(128 + number);
       });
-      kitten_.shut_down();
+      runner.shut_down();
     });
-    kitten_.open();
+    runner.open();
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
@@ -9002,7 +13103,7 @@ inline ExitCode CommandLine::serve(UniqueFd report, bool background) {
       print_addresses();
     }
     detail::report_start(std::move(report), detail::StartReport::ready, {});
-    kitten_.serve();
+    runner.serve();
     return ExitCode::fine;
   } catch (const detail::AlreadyRunning& error) {
     detail::report_start(std::move(report), detail::StartReport::already_running, error.what());
@@ -9018,9 +13119,9 @@ inline ExitCode CommandLine::stop() {
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
   try {
-    detail::ClientOptions options = client_options();
+    ClientOptions options = client_options();
     options.timeouts.first_byte = std::chrono::seconds(30);
-    detail::Client(server_.settings, options).call("quitquitquit", json::object());
+    ClientAccess::make(server_.settings, options).call("quitquitquit");
   } catch (const NotRunning&) {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;
@@ -9091,7 +13192,7 @@ inline ExitCode CommandLine::help() {
   }
   // The running service may have methods that this program does not know of.
   try {
-    const json text = client().call("help", json{{"command", topic}});
+    const json text = client().call("help", arg("command") = topic);
     if (text.is_string() && text != "No Help Available\n") {
       say(text.get<std::string>());
       return ExitCode::fine;
@@ -9201,27 +13302,62 @@ inline ExitCode CommandLine::call() {
   }
 }
 
-inline ExitCode CommandLine::call_once(const json& all) {
-  const detail::Client service = client();
-  const auto answer = service.start(command_, all);
-  detail::Output output(style_);
-  // A stream that failed has its error as last item, and no end mark behind that.
-  std::optional<json> last_words;
-  try {
-    while (auto item = answer->next()) {
-      if (last_words) output.print(*std::exchange(last_words, std::nullopt), true);
-      const bool error = answer->streaming() && item->is_object() && item->contains("error");
-      if (error) {
-        last_words = std::move(item);
-      } else {
-        output.print(*std::move(item), answer->streaming());
-      }
+/// Words for parameters that are open files name files: those are opened here. `-` is standard input.
+inline void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
+  const auto method = server_.methods.named(command_);
+  if (!method) return;
+  const auto open_one = [&](json& word) {
+    if (!word.is_string()) return;
+    const std::string path = word.get<std::string>();
+    File file = path == "-" ? File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0))) : File::open(path);
+    word = detail::put_value(std::move(file), descriptors);
+  };
+  const auto open_all = [&](const detail::Parameter& parameter, json& value) {
+    if (!parameter.takes_descriptors || parameter.type == "socket") return;
+    if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
+    if (parameter.type == "list" && value.is_string()) value = json::array({value});
+    if (!value.is_array()) return open_one(value);
+    for (json& word : value) open_one(word);
+  };
+  json& positional = all[std::string(detail::positional_key)];
+  for (std::size_t i = 0; i < positional.size() && i < method->parameters().size(); ++i)
+    open_all(method->parameters()[i], positional[i]);
+  for (const auto& [name, value] : all.items()) {
+    for (const detail::Parameter& parameter : method->parameters()) {
+      if (parameter.name == name) open_all(parameter, value);
     }
-  } catch (const ConnectionError&) {
-    if (!last_words) throw;
-    throw Error(500, detail::plain_text((*last_words)["error"]));
   }
-  if (last_words) output.print(*std::move(last_words), true);
+}
+
+/// What can be read from a file that a method has returned goes to standard output.
+inline void CommandLine::copy_out(const Fd& file) const {
+  char block[64 * 1024];
+  for (;;) {
+    const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
+    if (n == 0) return;
+    if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
+    say(std::string_view(block, static_cast<std::size_t>(n)));
+  }
+}
+
+inline ExitCode CommandLine::call_once(json all) {
+  detail::CallMessage message;
+  message.method = command_;
+  try {
+    open_files(all, message.descriptors);
+  } catch (const std::system_error& error) {
+    throw InvalidArgument(error.what());
+  }
+  message.arguments = std::move(all);
+  const auto answer = ClientAccess::transport(client()).start(std::move(message));
+  detail::Output output(style_);
+  while (auto item = answer->next()) {
+    if (answer->descriptors().empty() || style_ != detail::OutputStyle::plain) {
+      output.print(*std::move(item), answer->streaming());
+    } else {
+      for (const Fd& file : answer->descriptors().take_all()) copy_out(file);
+    }
+  }
   return ExitCode::fine;
 }
 

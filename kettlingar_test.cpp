@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -5567,6 +5568,360 @@ kt::Client client_of(const Home& home, kt::ClientOptions options = {}) {
 
 }  // namespace
 
+TEST_SUITE("service/topic") {
+  TEST_CASE("events of other threads reach every stream, in order") {
+    Home home;
+    kt::Topic<int> ticks(1000);
+    home.kitten.api("ticks", ticks, "What happens.");
+    home.start();
+    const kt::Client client = home.kitten.connect();
+    std::vector<kt::Stream<int>> streams;
+    std::vector<std::thread> readers;
+    std::vector<std::vector<int>> got(3);
+    for (int i = 0; i < 3; ++i) {
+      readers.emplace_back([&, i] {
+        for (const int tick : client.stream<int>("ticks")) got[static_cast<std::size_t>(i)].push_back(tick);
+      });
+    }
+    CHECK(eventually([&] { return ticks.subscribers() == 3; }));
+    std::vector<std::thread> writers;
+    for (int w = 0; w < 2; ++w) {
+      writers.emplace_back([&, w] {
+        for (int i = 0; i < 400; ++i) ticks.publish(w * 1000 + i);
+      });
+    }
+    for (std::thread& writer : writers) writer.join();
+    ticks.close();
+    for (std::thread& reader : readers) reader.join();
+    for (const auto& items : got) {
+      CHECK(items.size() == 800);
+      std::vector<int> first;
+      std::copy_if(items.begin(), items.end(), std::back_inserter(first), [](int tick) { return tick < 1000; });
+      CHECK(std::is_sorted(first.begin(), first.end()));
+    }
+    CHECK(ticks.subscribers() == 0);
+  }
+
+  TEST_CASE("a subscriber that does not keep up loses what its policy says") {
+    using kt::Overflow;
+    for (const Overflow policy : {Overflow::drop_oldest, Overflow::latest_only, Overflow::disconnect}) {
+      kt::Topic<int> topic(3, policy);
+      Home home;
+      home.kitten.api("topic", topic);
+      const kt::Client client = home.kitten.loopback();
+      auto items = client.stream<int>("topic");
+      asio::io_context loop;
+      kt::Generator<int> stream = topic.subscribe();
+      std::vector<int> got;
+      std::string error;
+      asio::co_spawn(
+          loop,
+          [&]() -> kt::Task<> {
+            try {
+              while (auto item = co_await stream.next()) got.push_back(*item);
+            } catch (const kt::Error& thrown) {
+              error = thrown.what();
+            }
+          },
+          asio::detached);
+      loop.poll();
+      CHECK(topic.subscribers() == 1);
+      for (int i = 1; i <= 5; ++i) topic.publish(i);
+      topic.close();
+      loop.restart();
+      loop.run();
+      if (policy == Overflow::drop_oldest) CHECK(got == std::vector<int>{3, 4, 5});
+      if (policy == Overflow::latest_only) CHECK(got == std::vector<int>{5});
+      CHECK(error == (policy == Overflow::disconnect ? "events came faster than they were taken" : ""));
+      CHECK(topic.dropped() == (policy == Overflow::latest_only ? 4 : 2));
+    }
+  }
+
+  TEST_CASE("browsers get the events of a topic as server-sent events, and leaving unsubscribes") {
+    Home home;
+    kt::Topic<std::string> news;
+    home.kitten.api("news", news);
+    home.start();
+    {
+      Wire wire = Wire::tcp(home.kitten);
+      wire.send(home.get(home.path("news"), "Accept: text/event-stream\r\n"));
+      CHECK(eventually([&] { return news.subscribers() == 1; }));
+      news.publish("fish");
+      CHECK(wire.until("data: fish\n\n"));
+    }
+    CHECK(eventually([&] { return news.subscribers() == 0; }));
+  }
+}
+
+TEST_SUITE("service/running") {
+  TEST_CASE("a service runs in its host's loop, on the host's thread, when it is polled") {
+    Home home;
+    std::thread::id where;
+    home.kitten.api("where", [&] { where = std::this_thread::get_id(); });
+    home.kitten.start();
+    CHECK(home.kitten.running());
+    std::atomic<bool> done = false;
+    std::thread caller([&] {
+      home.kitten.connect().call("where");
+      done = true;
+    });
+    while (!done) {
+      if (home.kitten.poll() == 0) std::this_thread::sleep_for(1ms);
+    }
+    caller.join();
+    CHECK(where == std::this_thread::get_id());
+    CHECK(eventually([&] { return home.kitten.poll() == 0; }));
+    home.kitten.stop();
+    CHECK_FALSE(home.kitten.running());
+    CHECK(std::filesystem::is_empty(home.state.path()));
+    home.kitten.stop();
+    CHECK(home.kitten.poll() == 0);
+  }
+
+  TEST_CASE("poll_for begins nothing more when its budget is used up") {
+    Home home;
+    int handled = 0;
+    home.kitten.public_api("slow", [&] {
+      ++handled;
+      std::this_thread::sleep_for(20ms);
+    });
+    home.kitten.start();
+    std::vector<Wire> wires;
+    for (int i = 0; i < 5; ++i) {
+      wires.push_back(Wire::tcp(home.kitten));
+      wires.back().send(home.get("/slow"));
+    }
+    while (handled == 0) home.kitten.poll_for(1ms);
+    CHECK(handled == 1);
+    while (handled < 5) home.kitten.poll_for(1ms);
+    for (Wire& wire : wires) {
+      while (!wire.until("\r\n\r\n")) {
+      }
+    }
+  }
+
+  TEST_CASE("a service runs on a loop of the host, beside what else runs there") {
+    Home home;
+    asio::io_context loop;
+    int ticks = 0;
+    asio::steady_timer timer(loop);
+    std::function<void()> tick = [&] {
+      timer.expires_after(1ms);
+      timer.async_wait([&](const asio::error_code& error) {
+        if (error) return;
+        ++ticks;
+        tick();
+      });
+    };
+    tick();
+    {
+      kt::Kitten kitten(loop, "testkitten", "Kitty");
+      kitten.settings().app_state_dir = home.state.path();
+      std::thread::id where;
+      kitten.api("where", [&] { where = std::this_thread::get_id(); });
+      kitten.api("leave", [&] { kitten.stop(); });
+      bool started = false;
+      kitten.on_start([&]() -> kt::Task<> {
+        co_await kt::sleep_for(1ms);
+        started = true;
+      });
+      kitten.start();
+      CHECK_FALSE(started);
+      std::thread host([&] { loop.run(); });
+      CHECK(eventually([&] { return ::access((home.state / "Kitty.url").c_str(), F_OK) == 0; }));
+      const kt::Client client = kitten.connect();
+      client.call("where");
+      CHECK(where == host.get_id());
+      client.call("leave");
+      CHECK(eventually([&] { return !kitten.running(); }));
+      CHECK(std::filesystem::is_empty(home.state.path()));
+      CHECK(kitten.try_start().empty() == true);
+      CHECK(eventually([&] { return ::access((home.state / "Kitty.url").c_str(), F_OK) == 0; }));
+      const int before = ticks;
+      CHECK(eventually([&] { return ticks > before; }));
+      loop.stop();
+      host.join();
+      // The service is destroyed with connections open, and nobody runs the loop any more.
+    }
+    CHECK(std::filesystem::is_empty(home.state.path()));
+    timer.cancel();
+    loop.restart();
+    loop.run();
+  }
+
+  TEST_CASE("a start that fails throws, or says why, and can be tried again") {
+    Home first;
+    first.start();
+    kt::Kitten second("testkitten", "Kitty");
+    second.settings().app_state_dir = first.state.path();
+    CHECK_THROWS_AS(second.start(), kt::StartError);
+    CHECK_THROWS_AS(second.start_thread(), kt::StartError);
+    CHECK_THROWS_AS(second.run(), kt::StartError);
+    CHECK(second.try_start() == "testkitten/Kitty is already running");
+    CHECK_FALSE(second.running());
+    first.kitten.stop();
+    CHECK(second.try_start().empty());
+    CHECK(second.try_start() == "the service runs already");
+    second.stop();
+  }
+
+  TEST_CASE("stop comes from any thread, at once from several, in every way to run") {
+    for (const int way : {0, 1, 2}) {
+      Home home;
+      home.kitten.on_shutdown([]() -> kt::Task<> { co_await kt::sleep_for(5ms); });
+      std::thread runner;
+      std::atomic<bool> polling = true;
+      if (way == 0) home.kitten.start_thread();
+      if (way == 1) runner = std::thread([&] { home.kitten.run(); });
+      if (way == 2) {
+        runner = std::thread([&] {
+          home.kitten.start();
+          while (polling) {
+            home.kitten.poll();
+            std::this_thread::sleep_for(1ms);
+          }
+        });
+      }
+      CHECK(eventually([&] { return home.kitten.running(); }));
+      std::vector<std::thread> stoppers;
+      for (int i = 0; i < 4; ++i) {
+        stoppers.emplace_back([&] {
+          home.kitten.stop();
+          CHECK_FALSE(home.kitten.running());
+        });
+      }
+      for (std::thread& stopper : stoppers) stopper.join();
+      polling = false;
+      if (runner.joinable()) runner.join();
+      CHECK(std::filesystem::is_empty(home.state.path()));
+    }
+  }
+}
+
+TEST_SUITE("service/host_executor") {
+  // A host with a queue of its own, as a GUI program has.
+  class Host {
+   public:
+    explicit Host(kt::Kitten& kitten) {
+      kitten.run_handlers_on([this](std::function<void()> work) {
+        const std::lock_guard lock(mutex_);
+        queue_.push_back(std::move(work));
+      });
+    }
+    void frame() {
+      std::deque<std::function<void()>> work;
+      {
+        const std::lock_guard lock(mutex_);
+        work.swap(queue_);
+      }
+      for (const auto& one : work) one();
+    }
+    template <class Condition>
+    bool frames_until(Condition condition) {
+      return eventually([&] {
+        frame();
+        return condition();
+      });
+    }
+
+   private:
+    std::mutex mutex_;
+    std::deque<std::function<void()>> queue_;
+  };
+
+  TEST_CASE("every step of every kind of handler runs on the host's thread, and nothing else does") {
+    Home home;
+    Host host(home.kitten);
+    std::set<std::thread::id> threads;
+    const auto here = [&] { threads.insert(std::this_thread::get_id()); };
+    struct AtEnd {
+      std::function<void()> work;
+      ~AtEnd() { work(); }
+    };
+    home.kitten.api("plain", [&] { here(); });
+    home.kitten.api("fails", [&] {
+      here();
+      throw kt::NotFound("nothing here");
+    });
+    home.kitten.api("later", [&]() -> kt::Task<int> {
+      here();
+      co_await kt::sleep_for(1ms);
+      here();
+      co_return 7;
+    });
+    home.kitten.api("items", [&]() -> kt::Generator<int> {
+      const AtEnd at_end{here};
+      for (int i = 0; i < 3; ++i) {
+        here();
+        co_yield i;
+        co_await kt::sleep_for(1ms);
+        here();
+      }
+      throw kt::NotFound("no more");
+    });
+    home.start();
+    std::atomic<bool> done = false;
+    std::string text;
+    std::thread caller([&] {
+      const kt::Client client = home.kitten.connect();
+      client.call("plain");
+      CHECK_THROWS_AS(client.call("fails"), kt::NotFound);
+      text = std::to_string(client.call<int>("later"));
+      CHECK_THROWS_AS(
+          [&] {
+            for (const int item : client.stream<int>("items")) text += std::to_string(item);
+          }(),
+          kt::Error);
+      done = true;
+    });
+    CHECK(host.frames_until([&] { return done.load(); }));
+    caller.join();
+    host.frame();
+    CHECK(text == "7012");
+    CHECK(threads == std::set<std::thread::id>{std::this_thread::get_id()});
+  }
+
+  TEST_CASE("a host that does not get to a call in time has it answered with 503, and never begins it") {
+    Home home;
+    Host host(home.kitten);
+    home.kitten.limits().host_timeout = 20ms;
+    int calls = 0;
+    home.kitten.api("plain", [&] { ++calls; });
+    home.start();
+    CHECK(home.error("plain", "{}", 503) == "the program did not get to this call in time");
+    host.frame();
+    CHECK(calls == 0);
+    CHECK(home.result("ping").contains("pong"));
+  }
+
+  TEST_CASE("callers who leave and services that stop do not pull the rug from under a running handler") {
+    Home home;
+    Host host(home.kitten);
+    Happening began, go_on;
+    std::string seen;
+    home.kitten.api(
+        "slow",
+        [&](kt::Request& request, std::string text) {
+          began.happen();
+          CHECK(go_on.happened());
+          seen = text + std::string(request.method());
+        },
+        kt::arg("text"));
+    home.start();
+    std::thread gui([&] { CHECK(host.frames_until([&] { return !seen.empty(); })); });
+    {
+      Wire wire = Wire::local(home.kitten);
+      wire.send(home.post(home.path("slow"), json{{"text", std::string(1000, 'x')}}.dump()));
+      CHECK(began.happened());
+    }
+    std::thread stopper([&] { home.kitten.stop(); });
+    go_on.happen();
+    gui.join();
+    stopper.join();
+    CHECK(seen == std::string(1000, 'x') + "slow");
+  }
+}
+
 TEST_SUITE("client") {
   TEST_CASE("a url file leads to a service, and nothing else is taken for one") {
     const auto address = kt::detail::parse_service_url("http://127.0.0.1:45441/some/prefix/TOKEN\n");
@@ -6323,6 +6678,636 @@ TEST_SUITE("client/exchange") {
   }
 }
 
+TEST_SUITE("client/loopback") {
+  struct Looping : Home {
+    Looping() {
+      kitten.api(
+          "add", [](int a, int b) { return a + b; }, kt::arg("a"), kt::arg("b") = 1);
+      kitten.api(
+          "later",
+          [](std::string text) -> kt::Task<std::string> {
+            co_await kt::sleep_for(1ms);
+            co_return text;
+          },
+          kt::arg("text"));
+      kitten.api("count", []() -> kt::Generator<int> {
+        for (int i = 0; i < 3; ++i) {
+          co_yield i;
+          co_await kt::sleep_for(1ms);
+        }
+      });
+      kitten.api("breaks", []() -> kt::Generator<int> {
+        co_yield 1;
+        throw std::runtime_error("no more");
+      });
+      kitten.api("fails", [] { throw std::runtime_error("not today"); });
+      kitten.api("asks", [] { throw kt::NeedInfo("who?", {{"name"}}); });
+      kitten.api("big", [] {
+        json all = json::array();
+        for (int i = 0; i < 10'000; ++i) all.push_back({{"i", i}, {"bytes", kt::bytes("\x00\xFF"s)}});
+        return all;
+      });
+      kitten.api(
+          "size", [](kt::Request& request, kt::File file) { return all_of(file) + request.peer().address; },
+          kt::arg("file"));
+      kitten.api(
+          "open", [](std::string path) { return kt::File::open(path); }, kt::arg("path"));
+      kitten.api("passes_on", [](kt::Request& request) { request.take_connection(); });
+      kitten.public_api("meow", [] { return kt::text("Meow"); });
+    }
+  };
+
+  // What a call comes to, exceptions included, as one text.
+  std::string outcome(const kt::Client& client, const std::string& method, const json& argument = nullptr) {
+    std::string text;
+    try {
+      if (argument.is_null()) {
+        for (const json& item : client.stream(method)) text += item.dump() + ";";
+      } else {
+        text = client.call(method, argument).dump();
+      }
+    } catch (const kt::NeedInfo& error) {
+      text += std::string("NeedInfo ") + error.what() + error.needed().at(0).name;
+    } catch (const kt::NotFound& error) {
+      text += std::string("NotFound ") + error.what();
+    } catch (const kt::InvalidArgument& error) {
+      text += std::string("InvalidArgument ") + error.what();
+    } catch (const kt::Error& error) {
+      text += std::string("Error ") + std::to_string(error.status()) + error.what();
+    } catch (const kt::ConnectionError& error) {
+      text += std::string("ConnectionError ") + error.what();
+    }
+    return text;
+  }
+
+  TEST_CASE_FIXTURE(Looping, "calls in the process give what calls over a socket give, running or not") {
+    const kt::Client loopback = kitten.loopback();
+    std::vector<std::string> idle;
+    const std::vector<std::pair<std::string, json>> calls{
+        {"add", 3},     {"add", "elephant"}, {"add", "0x10"}, {"later", "x"},     {"later", "\xC3\xA9"}, {"count", nullptr},
+        {"breaks", {}}, {"fails", nullptr},  {"asks", {}},    {"big", nullptr},   {"meow", nullptr},     {"nope", nullptr},
+        {"nope", 1},    {"fails", 1},        {"help", "add"}, {"later", nullptr}, {"later", "\xFF"},
+    };
+    for (const auto& [method, argument] : calls) idle.push_back(outcome(loopback, method, argument));
+    start();
+    const kt::Client remote = kitten.connect();
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      const auto& [method, argument] = calls[i];
+      const std::string over_socket = outcome(remote, method, argument);
+      CHECK(idle[i] == over_socket);
+      CHECK(outcome(loopback, method, argument) == over_socket);
+    }
+    CHECK(idle[0] == "4");
+    CHECK(idle[5] == "0;1;2;");
+    CHECK(loopback.call<std::string>("meow") == "Meow");
+  }
+
+  TEST_CASE_FIXTURE(Looping, "descriptors go both ways in the process, too") {
+    const int before = open_descriptors();
+    {
+      const kt::Client loopback = kitten.loopback();
+      CHECK(loopback.call<std::string>("size", file_with(state / "f", "four")) == "fourloopback");
+      CHECK(all_of(loopback.call<kt::File>("open", state / "f")) == "four");
+      CHECK_THROWS_AS(loopback.call("passes_on"), kt::Error);
+      CHECK_THROWS_AS(loopback.call("add", file_with(state / "f", "four")), kt::InvalidArgument);
+    }
+    CHECK(open_descriptors() == before);
+  }
+
+  TEST_CASE_FIXTURE(Looping, "coroutines call in the process, from the service's thread and from another") {
+    const kt::Client loopback = kitten.loopback();
+    kitten.api("nested", [&]() -> kt::Task<int> { co_return co_await loopback.async_call<int>("add", 1, 2); });
+    kitten.api("waits", [&] { return loopback.call<int>("add", 1, 2); });
+    std::string text;
+    const auto work = [&]() -> kt::Task<> {
+      text += co_await loopback.async_call<std::string>("later", "x");
+      auto items = loopback.async_stream<int>("count");
+      while (auto item = co_await items.next()) text += std::to_string(*item);
+      text += std::to_string(co_await loopback.async_call<int>("nested"));
+    };
+    const auto run_all = [&] {
+      asio::io_context loop;
+      asio::co_spawn(loop, work(), [](const std::exception_ptr& error) { CHECK(error == nullptr); });
+      loop.run();
+    };
+    run_all();
+    start();
+    run_all();
+    CHECK(text == "x0123x0123");
+    CHECK(loopback.call<int>("nested") == 3);
+    CHECK_THROWS_AS(loopback.call("waits"), kt::Error);
+  }
+
+  TEST_CASE_FIXTURE(Looping, "a stream that is dropped ends its generator, on the service's thread") {
+    std::atomic<bool> ended = false;
+    std::thread::id where;
+    struct AtEnd {
+      std::atomic<bool>* flag;
+      std::thread::id* thread;
+      ~AtEnd() {
+        *thread = std::this_thread::get_id();
+        *flag = true;
+      }
+    };
+    kitten.api("endless", [&]() -> kt::Generator<int> {
+      const AtEnd at_end{&ended, &where};
+      for (int i = 0;; ++i) co_yield i;
+    });
+    start();
+    {
+      auto items = kitten.loopback().stream<int>("endless");
+      CHECK(items.next() == 0);
+      CHECK(items.next() == 1);
+    }
+    CHECK(eventually([&] { return ended.load(); }));
+    CHECK(where != std::this_thread::get_id());
+  }
+}
+
+// ---- tests/interop/recorded: what Python clients and services send, byte by byte
+
+namespace {
+
+std::string recorded(const std::string& name) {
+  const char* folder = std::getenv("KETTLINGAR_RECORDED");
+  const auto beside = std::filesystem::path(__FILE__).parent_path() / "tests/interop/recorded";
+  const std::filesystem::path path = (folder != nullptr                 ? std::filesystem::path(folder)
+                                      : std::filesystem::exists(beside) ? beside
+                                                                        : "tests/interop/recorded") /
+                                     name;
+  REQUIRE_MESSAGE(std::filesystem::exists(path), path << " is missing; KETTLINGAR_RECORDED names its folder");
+  return contents(path.string());
+}
+
+// A head as a Python client needs it, with the length of `body`.
+std::string python_answer(const std::string& status, const std::string& type, const std::string& body) {
+  return "HTTP/1.1 " + status + "\nContent-Type: " + type + "\nContent-Length: " + std::to_string(body.size()) +
+         "\nConnection: close\n\n" + body;
+}
+
+std::string python_stream(const std::string& type, const std::vector<std::string>& items) {
+  std::string stream = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: " + type + "\nConnection: close\n\n";
+  for (const std::string& item : items) kt::append_chunk(stream, item);
+  return stream + "0\r\n\r\n";
+}
+
+std::string packed(const json& value) {
+  std::string bytes;
+  CHECK_FALSE(kt::encode_msgpack(value, bytes));
+  return bytes;
+}
+
+// The service that the recorded requests are for.
+struct Recorded : Home {
+  Recorded() : Home("Kitty") {
+    kitten.settings().worker_secret = "SECRET";
+    kitten.public_api(
+        "meow", [] { return kt::text("Meow world, meow!\n"); }, "Meow.");
+    kitten.api(
+        "purr",
+        [](int count, std::string purr, bool caps) -> kt::Generator<json> {
+          if (caps)
+            std::transform(purr.begin(), purr.end(), purr.begin(), [](char c) { return static_cast<char>(c - 32); });
+          json item = json::object();
+          std::string all;
+          for (int i = 0; i < count; ++i) {
+            all += purr;
+            item["purr"] = all;
+            co_yield item;
+          }
+        },
+        kt::arg("count") = 1, kt::arg("purr") = "purr", kt::arg("caps") = false);
+    kitten.api("freakout", [] { throw std::runtime_error("Nothing is good enough for me!"); });
+    kitten.api(
+        "echo", [](json value) { return value; }, kt::arg("value"));
+    kitten.api(
+        "cat",
+        [](kt::File file) -> kt::Task<kt::Bytes> {
+          const std::string text = co_await kt::async_read_all(file);
+          co_return kt::Bytes(text.begin(), text.end());
+        },
+        kt::arg("file"));
+    kitten.api(
+        "ping_pong",
+        [](std::string ball, int count) -> kt::Generator<std::string> {
+          co_yield "I have the " + ball;
+          co_yield std::to_string(count);
+        },
+        kt::arg("ball"), kt::arg("count"));
+    start();
+  }
+  // What comes back, to the end of the connection; sent in one piece, and byte by byte.
+  void check(const std::string& request, const std::string& expected) {
+    CAPTURE(request);
+    for (const bool local : {true, false}) {
+      Wire whole = local ? Wire::local(kitten) : Wire::tcp(kitten);
+      CHECK(whole.send(recorded(request)).rest() == expected);
+      Wire bytes = local ? Wire::local(kitten) : Wire::tcp(kitten);
+      for (const char byte : recorded(request)) bytes.send({&byte, 1});
+      CHECK(bytes.rest() == expected);
+    }
+  }
+  // The 202, or whatever the caller gets, for a request with a descriptor.
+  std::string with_descriptor(const std::string& request, int fd) {
+    Wire wire = Wire::local(kitten);
+    send_with(wire, recorded(request), {fd});
+    return wire.rest();
+  }
+};
+
+const std::string msgpack_type = "application/x-msgpack", json_type = "application/json";
+const std::string accepted = python_answer("202 Accepted", json_type, "{\"replied_to_first_fd\": true}\n");
+
+// A service that gives the same answer to every call but pings, which it answers as a Python service does.
+class RecordedPeer {
+ public:
+  // `piece`: so many bytes at a time. Descriptors go with the first one.
+  RecordedPeer(bool local, std::string answer, std::size_t piece, std::vector<int> descriptors = {})
+      : local_(local),
+        answer_(std::move(answer)),
+        piece_(piece),
+        descriptors_(std::move(descriptors)),
+        listener_(::socket(local ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    std::string url = "http://unix-domain:0/SECRET";
+    if (local_) {
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      const std::string path = state / "odd.sock";
+      REQUIRE(path.size() < sizeof address.sun_path);
+      std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+      REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    } else {
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      socklen_t size = sizeof address;
+      REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
+      REQUIRE(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
+      url = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/SECRET";
+    }
+    REQUIRE(::listen(listener_.get(), 16) == 0);
+    write_file(state / "odd.url", url);
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~RecordedPeer() {
+    ::shutdown(listener_.get(), SHUT_RDWR);
+    thread_.join();
+  }
+  kt::Client client(bool msgpack = true) {
+    kt::ClientOptions options;
+    options.state_directory = state.path();
+    options.use_unix_socket = local_;
+    options.use_tcp = !local_;
+    options.use_msgpack = msgpack;
+    return kt::Client::connect("interop", "odd", options);
+  }
+  // The last one that was no ping.
+  std::string request() {
+    const std::lock_guard lock(mutex_);
+    return request_;
+  }
+
+  TempDir state;
+
+ private:
+  void serve() {
+    for (;;) {
+      const kt::Fd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!connection) return;
+      const int on = 1;
+      if (!local_) ::setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      std::string request = read(connection);
+      if (request.starts_with("POST /SECRET/ping ")) {
+        answer(connection, recorded(contains(request, json_type) ? "ping_json.answer" : "ping.answer"), {});
+      } else {
+        {
+          const std::lock_guard lock(mutex_);
+          request_ = std::move(request);
+        }
+        answer(connection, answer_, descriptors_);
+      }
+    }
+  }
+  static std::string read(const kt::Fd& connection) {
+    std::string request;
+    char block[4096];
+    for (;;) {
+      const std::size_t end = request.find("\n\n"), length = request.find("Content-Length: ");
+      if (end != std::string::npos && length != std::string::npos &&
+          request.size() >= end + 2 + std::stoul(request.substr(length + 16)))
+        return request;
+      const ssize_t n = ::recv(connection.get(), block, sizeof block, 0);
+      if (n <= 0) return request;
+      request.append(block, static_cast<std::size_t>(n));
+    }
+  }
+  void answer(const kt::Fd& connection, std::string_view bytes, const std::vector<int>& descriptors) const {
+    std::vector<kt::Fd> copies;
+    for (const int fd : descriptors) copies.push_back(kt::Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)));
+    while (!bytes.empty()) {
+      const std::string_view part = bytes.substr(0, piece_);
+      const ssize_t n = copies.empty() ? ::send(connection.get(), part.data(), part.size(), MSG_NOSIGNAL)
+                                       : kt::detail::send_with_descriptors(connection.get(), part, copies);
+      if (n <= 0) return;
+      copies.clear();
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+
+  bool local_;
+  std::string answer_;
+  std::size_t piece_;
+  std::vector<int> descriptors_;
+  kt::Fd listener_;
+  std::mutex mutex_;
+  std::string request_;
+  std::thread thread_;
+};
+
+// Items, or the result, and "! status text" for what was thrown; status 0: not by the service.
+json outcome(const kt::Client& client, bool stream) {
+  json items = json::array();
+  try {
+    if (!stream) {
+      items.push_back(client.call("method"));
+    } else {
+      auto answer = client.stream("method");
+      while (auto item = answer.next()) items.push_back(*std::move(item));
+    }
+  } catch (const kt::Error& error) {
+    items.push_back("! " + std::to_string(error.status()) + " " + error.what());
+  } catch (const kt::ConnectionError& error) {
+    items.push_back("! 0 "s + error.what());
+  }
+  return items;
+}
+
+json big(const std::string& hex) { return json::binary(kt::Bytes(hex.begin(), hex.end()), kt::big_integer_ext); }
+
+}  // namespace
+
+TEST_SUITE("interop") {
+  TEST_CASE_FIXTURE(Recorded, "calls of Python clients: values, documents and streams as these can read them") {
+    const std::string meow = python_answer("200 OK", "text/plain", "Meow world, meow!\n");
+    check("meow.request", meow);
+    check("meow_json.request", meow);
+    const std::string one = packed(json{{"purr", "PURR"}}), two = packed(json{{"purr", "PURRPURR"}});
+    check("purr.request", python_stream(msgpack_type, {one, two}));
+    check("purr_json.request", python_stream(json_type, {"{\"purr\":\"PURR\"}\n", "{\"purr\":\"PURRPURR\"}\n"}));
+  }
+
+  TEST_CASE_FIXTURE(Recorded, "calls of Python clients: values come back as they were sent") {
+    const auto body = [](const std::string& message) { return message.substr(message.find("\n\n") + 2); };
+    // {"_args": [values]}, without the map, the key and the list.
+    check("echo.request", python_answer("200 OK", msgpack_type, body(recorded("echo.request")).substr(8)));
+    std::string text = json::parse(R"([null,true,-1,18446744073709551615])").dump();
+    text.pop_back();
+    text +=
+        ",18446744073709551616,-9223372036854775809,1606938044258990275541962092341162602522202993782792835301376,1.5,"
+        "\"K\xC3\xA4tzchen \xF0\x9F\x90\x88\",{\"__base64__\":\"AP8=\"},{\"__base64__\":\"\"},\"\",[],{},"
+        "{\"a\":[{\"b\":null}]}]\n";
+    check("echo_json.request", python_answer("200 OK", json_type, text));
+  }
+
+  TEST_CASE_FIXTURE(Recorded, "calls of Python clients: errors are maps, under a status of their own") {
+    const auto error = [](const std::string& text) { return packed(json{{"error", text}}); };
+    check("unknown.request", python_answer("404 Not Found", msgpack_type, error("Not Found")));
+    check("freakout.request",
+          python_answer("500 Internal Server Error", msgpack_type, error("Nothing is good enough for me!")));
+    const std::string refused = Wire::tcp(kitten).send(recorded("elephant.request")).rest();
+    CHECK(refused.starts_with("HTTP/1.1 400 Bad Request\nContent-Type: application/x-msgpack\nContent-Length: "));
+    CHECK(contains(refused, "invalid literal"));  // what callers of the package look for
+  }
+
+  TEST_CASE_FIXTURE(Recorded, "calls of Python clients: a ping, which is how they connect") {
+    for (const std::string name : {"connect", "connect_unix", "connect_json", "ping_docs"}) {
+      CAPTURE(name);
+      Wire wire = name == "connect_unix" ? Wire::local(kitten) : Wire::tcp(kitten);
+      const std::string bytes = wire.send(recorded(name + ".request")).rest();
+      const std::string body = bytes.substr(bytes.find("\n\n") + 2);
+      CHECK(bytes == python_answer("200 OK", name == "connect_json" ? json_type : msgpack_type, body));
+      json pong;
+      if (name == "connect_json") {
+        CHECK_FALSE(kt::decode_json(body, pong));
+      } else {
+        CHECK_FALSE(kt::decode_msgpack(body, pong));
+      }
+      CHECK(pong["pong"] == true);
+      CHECK(pong["conn"].get<std::string>().starts_with(name == "connect_unix" ? "unix-domain" : "127.0.0.1:"));
+      CHECK(pong["_format"].is_string());
+      CHECK(pong["methods"]["purr"]["is_generator"] == true);
+      CHECK(pong["methods"]["meow"]["is_generator"] == false);
+      CHECK(pong["methods"]["meow"].contains("help") == (name == "ping_docs"));
+      // They become attributes of the client, and would replace its own.
+      for (const char* own : {"ping", "config", "quitquitquit", "call", "connect", "name"})
+        CHECK_FALSE(pong["methods"].contains(own));
+    }
+  }
+
+  TEST_CASE_FIXTURE(Recorded, "calls of Python clients: open files, and answers that go into files and sockets") {
+    const int before = open_descriptors();
+    write_file(state / "file", "what a cat reads");
+    const std::string bytes = packed(kt::bytes("what a cat reads"));
+    CHECK(with_descriptor("cat.request", kt::File::open(state / "file", "rb").get()) ==
+          python_answer("200 OK", msgpack_type, bytes));
+    CHECK(with_descriptor("cat_json.request", kt::File::open(state / "file", "rb").get()) ==
+          python_answer("200 OK", json_type, "{\"__base64__\":\"d2hhdCBhIGNhdCByZWFkcw==\"}\n"));
+    const std::string meow = python_answer("200 OK", "text/plain", "Meow world, meow!\n");
+    for (const std::string suffix : {"", "_json"}) {
+      CAPTURE(suffix);
+      CHECK(with_descriptor("to_file" + suffix + ".request", kt::File::open(state / ("target" + suffix), "wb").get()) ==
+            accepted);
+      CHECK(eventually([&] { return contents(state / ("target" + suffix)) == meow; }));
+    }
+    const std::string one = packed(json{{"purr", "PURR"}}), two = packed(json{{"purr", "PURRPURR"}});
+    const std::pair<std::string, std::string> rows[] = {
+        {"to_socket", python_stream(msgpack_type, {one, two})},
+        {"to_socket_json", python_stream(json_type, {"{\"purr\":\"PURR\"}\n", "{\"purr\":\"PURRPURR\"}\n"})},
+        // The head has been sent by another service.
+        {"delegated",
+         "10\r\n\xafI have the ball\r\n2\r\n\xa1"
+         "2\r\n0\r\n\r\n"},
+        {"delegated_json", "12\r\n\"I have the ball\"\n\r\n4\r\n\"2\"\n\r\n0\r\n\r\n"}};
+    for (const auto& [name, expected] : rows) {
+      CAPTURE(name);
+      SocketPair pair;
+      CHECK(with_descriptor(name + ".request", pair.there.get()) == accepted);
+      pair.there.reset();
+      CHECK(pair.rest() == expected);
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Recorded, "calls of Python clients: goodbye, with no file left behind") {
+    const std::string goodbye = Wire::local(kitten).send(recorded("quitquitquit.request")).rest();
+    CHECK(goodbye == python_answer("200 OK", msgpack_type, packed("Goodbye forever")));
+    CHECK(std::filesystem::is_empty(state.path()));
+  }
+
+  TEST_CASE("answers of Python services become values, items and exceptions, however they are cut") {
+    const json purrs = json::array({json{{"purr", "PURR"}, {"_format", "Kitty says %(purr)s"}},
+                                    json{{"purr", "PURRPURR"}, {"_format", "Kitty says %(purr)s"}}});
+    const json soft = json::array({json{{"purr", "purr"}, {"_format", "Kitty says %(purr)s"}},
+                                   json{{"purr", "purrpurr"}, {"_format", "Kitty says %(purr)s"}}});
+    json both = soft;
+    both.insert(both.begin(), "Meow world, meow!\n");
+    json values = json::object();
+    values["text"] = "K\xC3\xA4tzchen \xF0\x9F\x90\x88";
+    values["bytes"] = kt::bytes("\0\xff"sv);
+    values["none"] = nullptr;
+    values["truth"] = true;
+    values["pi"] = 3.25;
+    values["list"] = json::array({1, json::array(), json::object()});
+    values["most"] = (std::numeric_limits<std::uint64_t>::max)();
+    values["least"] = (std::numeric_limits<std::int64_t>::min)();
+    values["big"] = big("10000000000000000");
+    values["bigger"] = big("1" + std::string(50, '0'));
+    values["below"] = big("-8000000000000001");
+    const json items = json::array({json{{"item", 1}}, json{{"item", 2}}, "! 500 HTTP 500: that was all"});
+    json events =
+        json::array({json{{"event", "hello"}, {"data", "two\nlines"}},
+                     json{{"id", "5"}, {"retry", "100"}, {"data", "{\"k\": 1}\n"}}, json{{"data", "{\"a\": 1}\n"}}});
+    const auto game = [](const std::string& one, const std::string& two) {
+      const std::string back = ", sending ball back!";
+      return json::array({"I am " + one + back, "I am " + two + back, "I am " + one + back, "I am " + two + back,
+                          "I am " + one + ", I am keeping ball"});
+    };
+    const auto freakout = "! 500 HTTP 500: Nothing is good enough for me!";
+    struct Row {
+      std::string name;
+      bool stream;
+      json expected;
+    };
+    const Row rows[] = {
+        {"meow", false, {{{"mimetype", "text/plain"}, {"data", "Meow world, meow!\n"}}}},
+        {"ping_stranger", false, {{{"mimetype", "text/plain"}, {"data", "Pong\n"}}}},
+        {"document", false, {{{"mimetype", "image/gif"}, {"data", kt::bytes("GIF89a\0\n\xff"sv)}}}},
+        {"values", false, {values}},
+        {"values_json", false, {values}},
+        {"nothing", false, {nullptr}},
+        {"nothing_json", false, {nullptr}},
+        {"empty_bytes", false, {kt::bytes("")}},
+        {"empty_bytes_json", false, {kt::bytes("")}},
+        {"accepted", false, {{{"replied_to_first_fd", true}}}},
+        {"purr", true, purrs},
+        {"purr_json", true, purrs},
+        {"both", true, both},
+        {"to_socket", true, soft},
+        {"raw_items", true, {kt::bytes("one\n"), kt::bytes("two\n")}},
+        {"events", true, events},
+        {"delegated", true, game("milton", "meowzer")},
+        {"delegated_json", true, game("meowzer", "milton")},
+        {"no_items", true, json::array()},
+        {"no_items_json", true, json::array()},
+        {"breaks", true, items},
+        {"breaks_json", true, items},
+        {"error_map", false, {"! 500 HTTP 500: a result with this key"}},
+        {"elephant", true, {"! 500 HTTP 500: invalid literal for int() with base 10: 'elephant'"}},
+        {"fails", false, {"! 500 HTTP 500: no luck today"}},
+        {"missing", false, {"! 500 HTTP 500: nothing of that name"}},
+        {"freakout", false, {freakout}},
+        {"freakout_json", false, {freakout}},
+        {"breaks_at_once", true, {"! 500 HTTP 500: not even one"}},
+        {"two_files_tcp", false, {"! 500 HTTP 500: Cannot send file descriptors over TCP"}},
+        {"unknown", false, {"! 404 HTTP 404: Not Found"}},
+        {"stranger", false, {"! 403 HTTP 403: /purr"}},
+        {"denies", false, {"! 403 HTTP 403: not for you"}},
+        {"finished_first", true, {"! 403 HTTP 403: closed today"}},
+        {"asks", false, {"! 423 Who are you?"}},
+        {"asks_first", true, {"! 423 Who are you?"}},
+        {"vanishes", true, {"! 0 the service closed the connection without an answer"}},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(row.name);
+      const std::string bytes = recorded(row.name + ".answer");
+      const json expected = row.expected.is_array() ? row.expected : json::array({row.expected});
+      for (const std::size_t piece : {bytes.size() + 1, std::size_t{1}}) {
+        for (const bool local : {true, false}) {
+          CAPTURE(local);
+          CAPTURE(piece);
+          RecordedPeer service(local, bytes, piece);
+          CHECK(outcome(service.client(), row.stream) == expected);
+        }
+      }
+    }
+    // The texts are ours: the body of one is no JSON, that of the other no map.
+    for (const auto& [name, status] : {std::pair("moved"s, "302"s), {"other_status", "418"}}) {
+      CAPTURE(name);
+      RecordedPeer service(false, recorded(name + ".answer"), 1);
+      const std::string text = outcome(service.client(), false)[0].get<std::string>();
+      CHECK_MESSAGE(text.starts_with("! " + status + " "), text);
+    }
+  }
+
+  TEST_CASE("answers of Python services: what they need to be told") {
+    for (const char* name : {"asks.answer", "asks_first.answer"}) {
+      RecordedPeer service(false, recorded(name), 1);
+      const kt::Client client = service.client();
+      try {
+        client.call("login");
+        FAIL("no exception");
+      } catch (const kt::NeedInfo& need) {
+        REQUIRE(need.needed().size() == 1);
+        CHECK(need.needed()[0].name == (name == "asks.answer"s ? "user" : "pin"));
+        CHECK(need.needed()[0].type == (name == "asks.answer"s ? "username" : "password"));
+        CHECK(need.needed()[0].comment == (name == "asks.answer"s ? "Login" : ""));
+        CHECK(need.resource() == (name == "asks.answer"s ? json("door") : json(false)));
+      }
+    }
+  }
+
+  TEST_CASE("answers of Python services: open files come with the first byte") {
+    const int before = open_descriptors();
+    {
+      TempDir dir;
+      write_file(dir / "one", "first");
+      write_file(dir / "two", "second");
+      const kt::File one = kt::File::open(dir / "one"), two = kt::File::open(dir / "two");
+      for (const std::size_t piece : {std::size_t{4096}, std::size_t{1}}) {
+        ::lseek(one.get(), 0, SEEK_SET);
+        ::lseek(two.get(), 0, SEEK_SET);
+        RecordedPeer service(true, recorded("two_files.answer"), piece, {one.get(), two.get()});
+        const auto files = service.client().call<std::vector<kt::File>>("two_files");
+        REQUIRE(files.size() == 2);
+        CHECK(files[0].mode() == "rb");
+        CHECK(files[1].mode() == "r");
+        CHECK(all_of(files[0]) == "first");
+        CHECK(all_of(files[1]) == "second");
+      }
+      // None came: a text is no file.
+      RecordedPeer service(true, recorded("two_files.answer"), 4096);
+      CHECK_THROWS_AS(service.client().call<std::vector<kt::File>>("two_files"), kt::ConnectionError);
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE("calls to a Python service are what a Python client would send, byte for byte") {
+    const kt::File file = kt::File::open("/dev/null", "rb+");
+    SocketPair pair;
+    for (const bool local : {true, false}) {
+      RecordedPeer service(local, recorded("nothing.answer"), 4096);
+      const kt::Client client = service.client(), plain = service.client(false);
+      client.call("purr", "0x2", kt::arg("caps") = "y");
+      CHECK(service.request() == recorded("purr.request"));
+      client.call("meow");
+      CHECK(service.request() == recorded("meow.request"));
+      client.call("no_such_method", 1);
+      CHECK(service.request() == recorded("unknown.request"));
+      plain.call("purr", "0x2", kt::arg("caps") = "y");
+      CHECK(service.request() ==
+            "POST /SECRET/purr HTTP/1.1\nConnection: close\nContent-Type: application/json\nContent-Length: 29\n\n"
+            "{\"caps\":\"y\",\"_args\":[\"0x2\"]}\n");
+      if (!local) continue;
+      client.call("cat", kt::File::open("/dev/null", "rb+"));
+      CHECK(service.request() == recorded("cat.request"));
+      client.call("meow", kt::reply_to(file));
+      CHECK(service.request() == recorded("to_file.request"));
+      client.call("purr", kt::reply_to(pair.there), "0x2", kt::arg("caps") = "y");
+      CHECK(service.request() == recorded("to_socket.request"));
+    }
+  }
+}
+
 TEST_SUITE("cli/output") {
   TEST_CASE("a _format is filled in with the result's values") {
     const json values{{"name", "Tom"}, {"n", 5}, {"x", 1.2345}, {"list", {1, "a"}}, {"none", nullptr}};
@@ -6695,6 +7680,52 @@ TEST_SUITE("examples") {
     const std::string source = contents("examples/hello.cpp");
     CHECK(contains(contents("README.md"), source));
     CHECK(std::count(source.begin(), source.end(), '\n') <= 25);
+  }
+
+  TEST_CASE("filecat reads files that are handed to it, and hands out others") {
+    const Program cat("filecat");
+    REQUIRE(cat("start").code == 0);
+    write_file(cat.state / "some.txt", "some text\n");
+    CHECK(cat("cat " + (cat.state / "some.txt")).out == "some text\n");
+    CHECK(cat("cat --fd=-", "typed").out == "typed");
+    CHECK(cat("cat " + (cat.state / "none")).code == 3);
+    CHECK(cat("-t cat " + (cat.state / "some.txt")).code == 3);
+    CHECK(cat("read " + (cat.state / "some.txt")).out == "some text\n");
+    CHECK(cat("-t read " + (cat.state / "some.txt")).code == 6);
+    CHECK(contains(cat("help cat").out, "a path here, or - for standard input"));
+  }
+
+  TEST_CASE("two filecats answer in turn, on one connection, whoever asks how") {
+    const Program cat("filecat");
+    REQUIRE(cat("start").code == 0);
+    REQUIRE(cat("--worker-name=meowzer start").code == 0);
+    CHECK(cat("play_with meowzer").out == "true\n");
+    CHECK(cat("--worker-name=meowzer play_with milton").out == "true\n");
+    std::string expected;
+    for (int i = 1; i < 50; ++i)
+      expected += std::string("I am ") + (i % 2 == 1 ? "milton" : "meowzer") + ", sending mousey back!\n";
+    expected += "I am meowzer, I am keeping mousey\n";
+    for (const char* flags : {"", "-t", "-J", "-t -J"}) CHECK(cat(std::string(flags) + " ping_pong mousey 50").out == expected);
+    CHECK(cat("--worker-name=meowzer stop").code == 0);
+    // The other one is gone: an answer that cannot be passed on ends as an error.
+    const Ran broken = cat("ping_pong mousey 3");
+    CHECK(broken.code != 0);
+    CHECK(broken.out == "I am milton, sending mousey back!\n");
+  }
+
+  TEST_CASE("accept_and_pass has its workers answer in turn") {
+    if (run("command -v curl").code != 0) {
+      MESSAGE("skipped: no curl");
+      return;
+    }
+    const Program front("accept_and_pass");
+    const Ran ran = run("(" + front.path() + " front --connections=4 --app-state-dir=" + front.state.path() +
+                        "; echo end) | { read -r _ _ url; for i in 1 2 3 4; do curl -s $url; done; cat; }");
+    std::vector<std::string> workers;
+    std::istringstream lines(ran.out);
+    for (std::string line; std::getline(lines, line);) workers.push_back(line.substr(0, line.find(',')));
+    CHECK(workers == std::vector<std::string>{"I am tom", "I am kitty", "I am tom", "I am kitty", "end"});
+    CHECK(std::filesystem::is_empty(front.state.path()));
   }
 
   TEST_CASE("sysmon reports what /proc says, once and as a stream") {

@@ -57,6 +57,7 @@
 #include "service/auth.hpp"
 #include "service/form.hpp"
 #include "service/file_io.hpp"
+#include "service/host_executor.hpp"
 #include "service/reply.hpp"
 #include "service/streaming.hpp"
 #include "service/server.hpp"

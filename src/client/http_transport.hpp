@@ -110,8 +110,6 @@ class HttpAnswer final : public Answer {
   bool wants_msgpack() const;
   void finish();
   void abandon() noexcept;
-  std::optional<json> take();
-
   int socket() const noexcept { return stage_ == Stage::connecting ? connector_->socket() : exchange_->socket(); }
   Deadline deadline() const { return stage_ == Stage::connecting ? connector_->deadline() : exchange_->deadline(); }
   [[noreturn]] void expire();
@@ -126,9 +124,7 @@ class HttpAnswer final : public Answer {
   std::shared_ptr<Place> place_;
   std::optional<Connector> connector_;
   std::optional<Exchange> exchange_;
-  std::optional<json> item_;
-  std::optional<json> following_;   ///< comes behind `item_`
-  std::optional<json> last_words_;  ///< an item that is the error of the stream, if the stream breaks off behind it
+  json item_;
   DescriptorQueue none_;
 };
 
@@ -268,39 +264,21 @@ inline HttpAnswer::Step HttpAnswer::step() {
   return talk();
 }
 
-/// Services say what went wrong in a stream by an item, and then break off without an end mark: such an item is given
-/// out only when something comes behind it. What has failed stays failed.
+/// What has failed stays failed.
 inline HttpAnswer::Step HttpAnswer::advance() {
-  if (item_) return Step::item;
   try {
-    for (;;) {
-      const Step next = step();
-      if (next == Step::done) stage_ = Stage::over;
-      if (next == Step::done && last_words_) {
-        item_ = std::exchange(last_words_, std::nullopt);
-        return Step::item;
-      }
-      if (next != Step::item || !streaming()) return next;
-      const bool error = item_->is_object() && item_->contains("error");
-      if (!error && !last_words_) return next;
-      std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
-      if (error) last_words_ = std::exchange(item_, std::nullopt);
-      if (!earlier) continue;
-      // Both can go, one after the other.
-      following_ = std::exchange(item_, std::move(earlier));
-      return Step::item;
-    }
+    const Step next = step();
+    if (next == Step::done) stage_ = Stage::over;
+    return next;
   } catch (const ConnectionError&) {
     abandon();
-    if (last_words_) throw_reply(500, *std::exchange(last_words_, std::nullopt));
+    if (exchange_ && exchange_->answer().last_words()) throw_reply(500, *exchange_->answer().last_words());
     throw;
   } catch (...) {
     abandon();
     throw;
   }
 }
-
-inline std::optional<json> HttpAnswer::take() { return std::exchange(item_, std::exchange(following_, std::nullopt)); }
 
 inline void HttpAnswer::abandon() noexcept {
   stage_ = Stage::over;
@@ -320,7 +298,7 @@ inline std::optional<json> HttpAnswer::next() {
   if (exchange_) exchange_->ask();
   for (;;) {
     const Step step = advance();
-    if (step == Step::item) return take();
+    if (step == Step::item) return std::move(item_);
     if (step == Step::done) return std::nullopt;
     if (step == Step::pause) {
       if (std::chrono::steady_clock::now() >= deadline()) expire();
@@ -336,7 +314,7 @@ inline Task<std::optional<json>> HttpAnswer::async_next() {
   try {
     for (;;) {
       const Step step = advance();
-      if (step == Step::item) co_return take();
+      if (step == Step::item) co_return std::move(item_);
       if (step == Step::done) co_return std::nullopt;
       bool in_time = true;
       if (step == Step::pause) {

@@ -52,6 +52,9 @@ class ResponseReader {
   bool has_head() const noexcept { return phase_ != Phase::head; }
   /// Whether the head said how long the body is, which Python services never do.
   bool has_length() const noexcept { return has_length_; }
+  /// An item that says what went wrong, if the stream breaks off behind it. It is given out only when something comes
+  /// after it.
+  const std::optional<json>& last_words() const noexcept { return last_words_; }
   bool any_input() const noexcept { return any_input_; }
   bool finished() const noexcept { return phase_ == Phase::done; }
   /// True if the answer is complete, nothing came behind it, and the service goes on to listen: the connection can take
@@ -64,6 +67,8 @@ class ResponseReader {
   bool read_head();
   Step read_body();
   Step read_chunk();
+  bool next_item();
+  Step end_of_stream();
   json decoded(std::string_view body) const;
   std::string_view input() const noexcept { return std::string_view(buffer_).substr(begin_, end_ - begin_); }
 
@@ -85,6 +90,8 @@ class ResponseReader {
   bool reusable_ = false;  ///< the service leaves the connection open after this answer
   bool end_mark_ = false;  ///< the last chunk so far was one
   json item_;
+  std::optional<json> following_;  ///< comes behind `item_`
+  std::optional<json> last_words_;
 };
 
 /// What stands for a document among values.
@@ -136,6 +143,10 @@ inline char* ResponseReader::prepare(std::size_t size) {
 }
 
 inline ResponseReader::Step ResponseReader::advance() {
+  if (following_) {
+    item_ = *std::exchange(following_, std::nullopt);
+    return Step::item;
+  }
   switch (phase_) {
     case Phase::head:
       return read_head() ? Step::head : Step::need_more;
@@ -197,7 +208,13 @@ inline ResponseReader::Step ResponseReader::read_body() {
     return Step::need_more;
   }
   const std::size_t size = length_ ? static_cast<std::size_t>(*length_) : input().size();
-  item_ = decoded(input().substr(0, size));
+  try {
+    item_ = decoded(input().substr(0, size));
+  } catch (const ConnectionError&) {
+    // What went wrong is in the status: the body of a Python service's redirect is no JSON.
+    if (status_ >= 200 && status_ <= 299) throw;
+    item_ = nullptr;
+  }
   begin_ += size;
   phase_ = Phase::done;
   if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
@@ -209,23 +226,44 @@ inline ResponseReader::Step ResponseReader::read_chunk() {
   for (;;) {
     const ParseResult result = chunks_.next(input());
     if (result.status == Parse::bad) throw ConnectionError("the stream is broken: " + std::string(result.why));
-    if (result.status == Parse::complete) {
-      end_mark_ = chunks_.last();
-      if (!end_mark_) item_ = decoded(chunks_.data());
-      begin_ += result.consumed;
-      if (!end_mark_ && (status_ < 200 || status_ > 299)) throw_reply(status_, item_);
-      if (!end_mark_) return Step::item;
+    if (result.status == Parse::need_more) break;
+    end_mark_ = chunks_.last();
+    if (!end_mark_) item_ = decoded(chunks_.data());
+    begin_ += result.consumed;
+    if (!end_mark_) {
+      if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
+      if (next_item()) return Step::item;
+    } else if (reusable_) {
       // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have
       // several end marks.
-      if (!reusable_) continue;
-      phase_ = Phase::done;
-      return Step::done;
+      return end_of_stream();
     }
-    if (!ended_) return Step::need_more;
-    phase_ = Phase::done;
-    if (!end_mark_ || !input().empty()) throw ConnectionError("Incomplete result, missing end-of-stream marker");
-    return Step::done;
   }
+  if (!ended_) return Step::need_more;
+  if (end_mark_ && input().empty()) return end_of_stream();
+  phase_ = Phase::done;
+  if (last_words_) throw_reply(500, *last_words_);
+  throw ConnectionError("Incomplete result, missing end-of-stream marker");
+}
+
+/// Whether the item that has just been read, or one that was held back, can go out.
+inline bool ResponseReader::next_item() {
+  const bool error = item_.is_object() && item_.contains("error");
+  std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
+  if (error) {
+    last_words_ = std::move(item_);
+  } else if (earlier) {
+    following_ = std::move(item_);
+  }
+  if (earlier) item_ = *std::move(earlier);
+  return earlier || !error;
+}
+
+inline ResponseReader::Step ResponseReader::end_of_stream() {
+  phase_ = Phase::done;
+  if (!last_words_) return Step::done;
+  item_ = *std::exchange(last_words_, std::nullopt);
+  return Step::item;
 }
 
 /// RPC types as values, events as maps, everything else as `{"mimetype": ..., "data": ...}`.

@@ -34,6 +34,7 @@ inline Task<void> Connection::finish_call() {
     co_return;
   }
   if (released_) co_return end_released(thrown);
+  if (!thrown && call_->stream) co_return co_await run_stream();
   try {
     if (thrown) std::rethrow_exception(thrown);
     answer_call();
@@ -43,10 +44,32 @@ inline Task<void> Connection::finish_call() {
   end_request();
 }
 
-/// Runs the generator to its next item, wait or end, and writes what came of it.
-inline Connection::StreamState Connection::stream_step(StreamWriter& writer) {
+// On the host's thread. What they use is kept by give_to_host().
+inline Task<void> Connection::invoke_on_host() {
+  method_->invoke(*call_);
+  if (call_->pending.valid()) co_await std::move(call_->pending);
+}
+inline Task<void> Connection::resume_on_host() {
+  host_step_ = call_->stream->resume(server_->host);
+  while (host_step_ == ItemStream::Step::waiting) {
+    co_await call_->stream->take_pending();
+    host_step_ = call_->stream->resume(server_->host);
+  }
+}
+
+/// A generator's locals are destroyed where they were made.
+inline void Connection::drop_stream() {
+  if (!call_ || !call_->stream) return;
+  if (server_->host) asio::post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  call_->stream.reset();
+}
+
+/// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
+/// already, or has thrown.
+inline Connection::StreamState Connection::stream_step(StreamWriter& writer, const std::exception_ptr& thrown) {
   try {
-    const ItemStream::Step step = call_->stream->resume(server_->executor);
+    if (thrown) std::rethrow_exception(thrown);
+    const ItemStream::Step step = server_->host ? host_step_ : call_->stream->resume(server_->executor);
     if (released_ && step == ItemStream::Step::item) throw std::runtime_error("an item after the answer was passed on");
     switch (step) {
       case ItemStream::Step::item:
@@ -88,10 +111,21 @@ inline Task<void> Connection::run_stream() {
     state = StreamState::ended;
   }
   for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {
-    state = stream_step(writer);
+    std::exception_ptr thrown;
+    if (server_->host) {
+      watch_peer();
+      try {
+        co_await give_to_host(resume_on_host());
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+      if (phase_ == Phase::closed) break;
+    }
+    state = stream_step(writer, thrown);
     // Items without bytes count as well: others want to be served.
     constexpr std::uint32_t most_steps = 8192;
-    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0) continue;
+    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0 && !server_->host)
+      continue;
     bytes += out_.size();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
@@ -106,7 +140,7 @@ inline Task<void> Connection::run_stream() {
     }
   }
   writer_ = nullptr;
-  call_->stream.reset();
+  drop_stream();
   if (phase_ == Phase::closed) {
     log_request(writer.status(), "gone", bytes);
     co_return;

@@ -20,6 +20,7 @@
 #include "../wire/http_body.hpp"
 #include "../wire/http_head.hpp"
 #include "file_io.hpp"
+#include "host_executor.hpp"
 #include "reply.hpp"
 #include "server.hpp"
 #include "streaming.hpp"
@@ -42,6 +43,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   static void start(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
   Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
   ~Connection() override {
+    drop_stream();
     hold_descriptors(0);
     server_->leave(*this);
   }
@@ -92,8 +94,14 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // Generators and awaited handlers; see call_steps.hpp.
   Task<void> finish_call();
   Task<void> run_stream();
+  Task<void> invoke_on_host();
+  Task<void> resume_on_host();
+  Task<void> give_to_host(Task<void> work) {
+    return on_host(server_->host, std::move(work), shared_from_this(), server_->limits.host_timeout);
+  }
+  void drop_stream();
   void end_released(const std::exception_ptr& thrown);
-  StreamState stream_step(StreamWriter& writer);
+  StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
   void watch_peer();
   void look_at_peer();
 
@@ -166,6 +174,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
   std::optional<Request> request_;
   std::optional<Call> call_;
+  ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;  ///< of the stream that runs
 };
 

@@ -129,6 +129,7 @@ inline bool Connection::answer_elsewhere(json& arguments) {
 }
 
 inline bool Connection::gone() const {
+  if (server_->host) return false;  // the socket is used by another thread
   if (target_ && !target_is_socket_) return false;
   char byte = 0;
   const int fd = target_ ? target_.get() : socket_.native_handle();
@@ -143,6 +144,7 @@ inline Fd Connection::duplicate_of_connection() {
 }
 
 inline Caller::HandOver Connection::prepare_handover() {
+  if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
   if (style_.http_1_0 || style_.without_body)
     throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
@@ -152,6 +154,7 @@ inline Caller::HandOver Connection::prepare_handover() {
 }
 
 inline Socket Connection::take_connection(std::string* received) {
+  if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
   if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");

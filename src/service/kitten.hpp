@@ -16,6 +16,7 @@
 #include "builtins.hpp"
 #include "call_steps.hpp"
 #include "listen.hpp"
+#include "host_executor.hpp"
 #include "method.hpp"
 #include "runner.hpp"
 #include "server.hpp"
@@ -183,6 +184,14 @@ class Kitten {
   /// method is decided as always.
   Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
     server_->router = std::move(function);
+    return *this;
+  }
+  /// Handlers, hooks of options and generators run where the host wants them, on its GUI thread for example: `post` is
+  /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
+  /// the host does not begin within Limits::host_timeout is answered with 503. Before the start. What a handler awaits
+  /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken.
+  Kitten& run_handlers_on(PostToHost post) {
+    server_->host = detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor);
     return *this;
   }
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own. Takes

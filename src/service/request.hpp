@@ -5,6 +5,7 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -101,7 +102,7 @@ class Request {
   json arguments_ = json::object();
   std::vector<Fd> descriptors_;
   bool authenticated_ = false;
-  bool cancelled_ = false;
+  std::atomic<bool> cancelled_ = false;
 };
 
 /// What a router finds: a method, and arguments that it has taken from the path.

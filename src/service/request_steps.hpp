@@ -161,6 +161,10 @@ inline void Connection::dispatch() {
   call_.emplace(*request_, style_.format);
   try {
     if (!answer_elsewhere(arguments)) return close();
+    if (server_->host && !method_->is_builtin()) {
+      call_->pending = give_to_host(invoke_on_host());
+      return;
+    }
     method_->invoke(*call_);
     if (call_->stream || call_->pending.valid()) return;
     if (released_) return end_released({});

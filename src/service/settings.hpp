@@ -130,7 +130,7 @@ inline void normalise(Settings& s) {
 }
 
 /// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
-/// at its position. Without any, the default file is read if there is one. Throws InvalidArgument, std::system_error
+/// at its position. Without any, bar those that name service and directories, the default file is read if there is one. Throws InvalidArgument, std::system_error
 /// for a file.
 inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
@@ -146,7 +146,8 @@ inline void configure(const Options& options, const Settings& settings, std::vec
       others.push_back(std::move(word));
       continue;
     }
-    any = true;
+    // Which service is meant says nothing about its configuration.
+    any |= !name.starts_with("app_") && name != "worker_name";
     const std::string value = word.substr(equals + 1);
     options.set(name, json(value));
     if (name != "worker_config" || value.empty()) continue;

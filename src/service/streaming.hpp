@@ -116,8 +116,20 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
   switch (kind_) {
     case Kind::values:
       return stream.encode_item(style_.format, out_);
-    case Kind::events:
-      return append_event(stream.item(), out_);
+    case Kind::events: {
+      json item = stream.item();
+      if (item.is_object()) return append_event(item, out_);
+      // What is no map is data, zero included.
+      json event = json::object();
+      std::string text;
+      if (item.is_string()) {
+        text = item.get<std::string>();
+      } else if (const CodecError error = encode_json(item, text)) {
+        return error;
+      }
+      event["data"] = std::move(text);
+      return append_event(event, out_);
+    }
     case Kind::documents:
     case Kind::raw:
       break;

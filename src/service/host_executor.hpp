@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+// service/host_executor.hpp: handlers where the host wants them: on its GUI thread, or inside its frame.
+#pragma once
+
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
+#include <asio/any_io_executor.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/execution.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <atomic>
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "../base/errors.hpp"
+#include "coroutine.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
+/// called from the service's thread and from its own.
+using PostToHost = std::function<void(std::function<void()>)>;
+
+namespace detail {
+
+/// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
+/// complete on the host's thread.
+class HostExecutor {
+ public:
+  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop)
+      : post_(std::move(post)), loop_(std::move(loop)) {}
+
+  template <class F>
+  void execute(F&& function) const {
+    // Asio's functions are move-only, and std::function copies.
+    auto shared = std::make_shared<std::decay_t<F>>(std::forward<F>(function));
+    (*post_)([shared] { std::move (*shared)(); });
+  }
+  asio::execution_context& query(asio::execution::context_t) const noexcept {
+    return asio::query(loop_, asio::execution::context);
+  }
+  static constexpr asio::execution::blocking_t query(asio::execution::blocking_t) noexcept {
+    return asio::execution::blocking.never;
+  }
+  const HostExecutor& require(asio::execution::blocking_t::never_t) const noexcept { return *this; }
+  friend bool operator==(const HostExecutor& a, const HostExecutor& b) noexcept { return a.post_ == b.post_; }
+  friend bool operator!=(const HostExecutor& a, const HostExecutor& b) noexcept { return !(a == b); }
+
+ private:
+  std::shared_ptr<const PostToHost> post_;
+  asio::any_io_executor loop_;
+};
+
+/// What a piece of work and its waiting caller know of each other.
+struct HostTicket {
+  explicit HostTicket(const asio::any_io_executor& loop) : timer(loop) {}
+
+  enum State { waiting, begun, given_up };
+  std::atomic<int> state = waiting;
+  // On the loop's thread:
+  asio::steady_timer timer;
+  bool done = false;
+  std::exception_ptr thrown;
+  std::shared_ptr<void> owner;  ///< of everything the work uses
+};
+
+// The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
+inline Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
+  int expected = HostTicket::waiting;
+  if (!ticket->state.compare_exchange_strong(expected, HostTicket::begun)) co_return;
+  co_await std::move(work);
+}
+
+/// Runs `work` on the host's thread and waits for its end. Throws what it throws; Error (503) if the host does not
+/// begin it within `patience`. If the awaiting coroutine is cancelled, work that has begun goes on: `owner` is kept.
+inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                          std::chrono::milliseconds patience) {
+  const asio::any_io_executor loop = co_await asio::this_coro::executor;
+  auto ticket = std::make_shared<HostTicket>(loop);
+  ticket->owner = std::move(owner);
+  auto ended = [ticket](const std::exception_ptr& thrown) {
+    ticket->thrown = thrown;
+    ticket->done = true;
+    ticket->timer.cancel();
+  };
+  ticket->timer.expires_after(patience);
+  asio::co_spawn(host, work_on_host(ticket, std::move(work)), asio::bind_executor(loop, ended));
+  asio::error_code error;
+  co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (!ticket->done) {
+    int expected = HostTicket::waiting;
+    if (ticket->state.compare_exchange_strong(expected, HostTicket::given_up)) {
+      ticket->owner.reset();
+      throw Error(503, "the program did not get to this call in time");
+    }
+    ticket->timer.expires_at(asio::steady_timer::time_point::max());
+    co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  }
+  if (ticket->thrown) std::rethrow_exception(ticket->thrown);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
