@@ -77,28 +77,28 @@ inline namespace v0_1 {
 /// one is answered with 413, 414, 431 or 503 and ends the connection.
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;
-  std::size_t head_bytes = 32 * 1024;               ///< request or status line and all header lines
-  std::size_t header_count = 100;                   ///< header lines of one message
-  std::size_t body_bytes = 1024 * 1024;             ///< decoded body; `worker_http_request_max_size`
-  std::size_t stranger_body_bytes = 64 * 1024;      ///< the same for callers without the token
-  std::size_t chunk_line_bytes = 256;               ///< one chunk-size line with its extensions
-  std::size_t trailer_bytes = 8 * 1024;             ///< all trailer lines of one message
-  std::size_t trailer_count = 32;                   ///< trailer lines of one message
-  std::size_t chunk_overhead_bytes = 16 * 1024;     ///< framing bytes allowed on top of 8 x the payload
-  int depth = 64;                                   ///< nesting of JSON and msgpack, reading and writing
-  std::size_t descriptors = 16;                     ///< open files and sockets that come, or go, with one message
-  std::size_t unclaimed_descriptors = 64;           ///< those of all requests whose token is not known yet
-  std::size_t connections = 512;                    ///< open at once; the oldest idle one makes room
-  std::size_t drain_bytes = 64 * 1024;              ///< body read and dropped to keep a connection after a refusal
-  std::size_t linger_bytes = 1024 * 1024;           ///< read and dropped before a refused connection is closed
-  std::chrono::milliseconds head_timeout{10'000};   ///< whole head, from its first byte
-  std::chrono::milliseconds body_timeout{15'000};   ///< whole request, from its first byte
-  std::chrono::milliseconds idle_timeout{15'000};   ///< a kept connection without a request
-  std::chrono::milliseconds write_timeout{30'000};  ///< a reader that takes nothing
-  std::chrono::milliseconds linger_timeout{2'000};  ///< a refused or half-closed peer
+  std::size_t head_bytes = 32 * 1024;                  ///< request or status line and all header lines
+  std::size_t header_count = 100;                      ///< header lines of one message
+  std::size_t body_bytes = 1024 * 1024;                ///< decoded body; `worker_http_request_max_size`
+  std::size_t stranger_body_bytes = 64 * 1024;         ///< the same for callers without the token
+  std::size_t chunk_line_bytes = 256;                  ///< one chunk-size line with its extensions
+  std::size_t trailer_bytes = 8 * 1024;                ///< all trailer lines of one message
+  std::size_t trailer_count = 32;                      ///< trailer lines of one message
+  std::size_t chunk_overhead_bytes = 16 * 1024;        ///< framing bytes allowed on top of 8 x the payload
+  int depth = 64;                                      ///< nesting of JSON and msgpack, reading and writing
+  std::size_t descriptors = 16;                        ///< open files and sockets that come, or go, with one message
+  std::size_t unclaimed_descriptors = 64;              ///< those of all requests whose token is not known yet
+  std::size_t connections = 512;                       ///< open at once; the oldest idle one makes room
+  std::size_t drain_bytes = 64 * 1024;                 ///< body read and dropped to keep a connection after a refusal
+  std::size_t linger_bytes = 1024 * 1024;              ///< read and dropped before a refused connection is closed
+  std::chrono::milliseconds head_timeout{10'000};      ///< whole head, from its first byte
+  std::chrono::milliseconds body_timeout{15'000};      ///< whole request, from its first byte
+  std::chrono::milliseconds idle_timeout{15'000};      ///< a kept connection without a request
+  std::chrono::milliseconds write_timeout{30'000};     ///< a reader that takes nothing
+  std::chrono::milliseconds linger_timeout{2'000};     ///< a refused or half-closed peer
   std::chrono::milliseconds host_timeout{5'000};       ///< until the host begins a call that run_handlers_on() gave it
   std::chrono::milliseconds shutdown_timeout{10'000};  ///< the on_shutdown hook
-  std::chrono::milliseconds drain_timeout{1'000};   ///< running calls when the service stops
+  std::chrono::milliseconds drain_timeout{1'000};      ///< running calls when the service stops
 };
 
 }  // namespace v0_1
@@ -2530,10 +2530,10 @@ Json ext(std::uint8_t code, std::string_view content) {
 /// What an ext code looks like in JSON, where there are no ext values: `{json_key: to_json(content)}`. Without being
 /// registered, code 2 is `{"__ext__": [2, "base64"]}`.
 struct ExtType {
-  std::uint8_t code = 0;                                     ///< 0 or 2 to 127; 1 is taken by big integers
-  std::string json_key = {};                                 ///< such as `__intset__`; maps with this one key are read back
+  std::uint8_t code = 0;      ///< 0 or 2 to 127; 1 is taken by big integers
+  std::string json_key = {};  ///< such as `__intset__`; maps with this one key are read back
   std::function<json(std::string_view content)> to_json = {};
-  std::function<std::string(const json&)> from_json = {};    ///< throws for what it does not know
+  std::function<std::string(const json&)> from_json = {};  ///< throws for what it does not know
 };
 
 namespace detail {
@@ -3621,8 +3621,7 @@ inline Fd open_stream_socket(int family) {
 /// Accepts one connection, non-blocking and close-on-exec; invalid with errno set if there is none.
 inline Fd accept_connection(int listener) {
 #if defined(SOCK_CLOEXEC)
-  return Fd(
-      retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
+  return Fd(retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
   Fd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
   if (fd) {
@@ -4530,8 +4529,7 @@ struct StoredTuple<std::tuple<P...>> {
 
 /// True for types whose values are, or contain, open descriptors: those travel beside the message.
 template <class T>
-inline constexpr bool holds_descriptors =
-    std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;
+inline constexpr bool holds_descriptors = std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;
 template <class T, class A>
 inline constexpr bool holds_descriptors<std::vector<T, A>> = holds_descriptors<T>;
 template <class T>
@@ -4962,7 +4960,7 @@ template <class T>
 T take_descriptor(const json& value, DescriptorQueue& queue) {
   const auto found = value.is_string() ? parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
   constexpr bool file = std::is_same_v<T, File>, socket = std::is_same_v<T, Socket>;
-  const char* expected = file ? "open file (passed over the unix socket)"
+  const char* expected = file     ? "open file (passed over the unix socket)"
                          : socket ? "open socket (passed over the unix socket)"
                                   : "open file or socket (passed over the unix socket)";
   if (!found || (file && found->is_socket) || (socket && !found->is_socket)) throw BadValue{expected, value};
@@ -5216,13 +5214,22 @@ inline Socket Request::take_connection(std::string* received) { return caller_.t
 namespace kettlingar {
 inline namespace v0_1 {
 
+namespace detail {
+
+template <class T>
+concept DescriptorValue = holds_descriptors<std::remove_cvref_t<T>>;
+template <class T>
+concept PlainValue = !DescriptorValue<T>;
+
+}  // namespace detail
+
 /// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
 class Arg {
  public:
   explicit Arg(std::string name) : name_(std::move(name)) {}
 
   /// The same parameter with a default; `nullptr` is the default of a std::optional.
-  template <class T>
+  template <detail::PlainValue T>
   Arg operator=(const T& value) const {
     Arg with_default(name_);
     if constexpr (std::is_same_v<T, std::nullptr_t>) {
@@ -5235,12 +5242,24 @@ class Arg {
     return with_default;
   }
 
+  /// As an argument of a call: open files and sockets, which are given away, once.
+  template <detail::DescriptorValue T>
+  Arg operator=(T&& value) const {
+    Arg with_descriptors(name_);
+    with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
+    with_descriptors.fallback_ = detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_);
+    return with_descriptors;
+  }
+
   const std::string& name() const noexcept { return name_; }
   const std::optional<json>& fallback() const noexcept { return fallback_; }
+  /// What the value stands for; null if it has no descriptors.
+  const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
 
  private:
   std::string name_;
   std::optional<json> fallback_;
+  std::shared_ptr<std::vector<Fd>> descriptors_;
 };
 
 /// Names a parameter of a handler.
@@ -5405,12 +5424,12 @@ struct Call {
 
   Request& request;
   Format format;
-  std::vector<const json*> slots;  ///< one for each parameter; points into the arguments, or to a default
+  std::vector<const json*> slots;        ///< one for each parameter; points into the arguments, or to a default
   std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
-  std::size_t current = 0;         ///< the argument being converted, for the error text
-  std::string body;                ///< the encoded result
-  std::vector<Fd> descriptors;     ///< of the result, to be sent with it
-  CodecError codec_error;          ///< why the result could not be encoded
+  std::size_t current = 0;               ///< the argument being converted, for the error text
+  std::string body;                      ///< the encoded result
+  std::vector<Fd> descriptors;           ///< of the result, to be sent with it
+  CodecError codec_error;                ///< why the result could not be encoded
   std::optional<Result> document;
   std::optional<RawReply> raw;
   std::unique_ptr<ItemStream> stream;
@@ -6292,8 +6311,8 @@ inline void normalise(Settings& s) {
 }
 
 /// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
-/// at its position. Without any, bar those that name service and directories, the default file is read if there is one. Throws InvalidArgument, std::system_error
-/// for a file.
+/// at its position. Without any, bar those that name service and directories, the default file is read if there is one.
+/// Throws InvalidArgument, std::system_error for a file.
 inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
   std::vector<std::string> others;
@@ -6747,11 +6766,11 @@ inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
   return IoOutcome::of(write_quietly(fd, bytes.substr(0, PIPE_BUF)));
 }
 
-// The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its own.
+// The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its
+// own.
 inline Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
   auto call = [own = std::make_shared<Fd>(fd.duplicate()), buffer] {
-    return IoOutcome::of(
-        retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
+    return IoOutcome::of(retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
   };
   return on_file_thread(std::move(call));
 }
@@ -7373,9 +7392,9 @@ class Server : public std::enable_shared_from_this<Server> {
   std::function<bool(const Request&)> authenticator;
   /// Finds the method for a path; nothing leaves that to the usual rules.
   std::function<std::optional<RouteTo>(const Request&)> router;
-  asio::any_io_executor host;  ///< where handlers run, if that is elsewhere
+  asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
-  std::function<void()> stopped;  ///< called once, when the last connection has gone
+  std::function<void()> stopped;     ///< called once, when the last connection has gone
 
  private:
   enum class State { fresh, open, running, stopping, stopped };
@@ -7556,11 +7575,11 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::uint64_t total_sent_ = 0;    ///< bytes of all answers
   std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
 
-  ReceivedDescriptors received_;   ///< with the present request
-  std::size_t held_ = 0;           ///< of them, how many count for the server's limit
+  ReceivedDescriptors received_;     ///< with the present request
+  std::size_t held_ = 0;             ///< of them, how many count for the server's limit
   std::vector<Fd> out_descriptors_;  ///< go with the byte of `out_` at `out_descriptors_at_`
   std::size_t out_descriptors_at_ = 0;
-  Fd target_;                     ///< where the answer goes, if not to the caller
+  Fd target_;  ///< where the answer goes, if not to the caller
   bool target_is_socket_ = false;
   std::unique_ptr<Readiness> target_watch_;
   bool handing_over_ = false;
@@ -7587,7 +7606,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::optional<Request> request_;
   std::optional<Call> call_;
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
-  StreamWriter* writer_ = nullptr;  ///< of the stream that runs
+  StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
 };
 
 inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
@@ -7904,8 +7923,7 @@ inline void Connection::drop_descriptors() {
 inline ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
-  const ssize_t n =
-      receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
+  const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
   if (received_.owned.size() == before && !received_.truncated) return n;
   if (received_.truncated || received_.owned.size() > limits.descriptors) {
     drop_descriptors();
@@ -7964,8 +7982,8 @@ inline bool Connection::answer_elsewhere(json& arguments) {
   const auto key = arguments.find(reply_to_key);
   if (descriptors.empty() || key == arguments.end()) return true;
   const auto positional = arguments.find(positional_key);
-  const bool fits = positional != arguments.end() && !positional->empty() && count_placeholders(positional->front()) == 1 &&
-                    positional->front().is_string() &&
+  const bool fits = positional != arguments.end() && !positional->empty() &&
+                    count_placeholders(positional->front()) == 1 && positional->front().is_string() &&
                     parse_placeholder(positional->front().get_ref<const std::string&>());
   constexpr std::uint64_t most = std::uint64_t{1} << 53;
   if (!key->is_number_unsigned() || key->get<std::uint64_t>() > most || !fits) {
@@ -8013,8 +8031,7 @@ inline Fd Connection::duplicate_of_connection() {
 inline Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
-  if (style_.http_1_0 || style_.without_body)
-    throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
+  if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
   handing_over_ = true;
   return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
@@ -8517,8 +8534,7 @@ inline void Connection::look_at_peer() {
   if (::poll(&entry, 1, 0) <= 0) return watch_peer();
   if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
-  half_closed_ =
-      (entry.revents & end_of_input) != 0 || ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  half_closed_ = (entry.revents & end_of_input) != 0 || ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   const Limits& limits = server_->limits;
   if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
   // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
@@ -9724,7 +9740,8 @@ class Kitten {
   /// Adds a method that streams the events of a topic, from the call on.
   template <class T>
   Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}) {
-    return api(std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
+    return api(
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
   /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
@@ -9793,9 +9810,9 @@ class Kitten {
     server_->authenticator = std::move(function);
     return *this;
   }
-  /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the usual
-  /// ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call the
-  /// method is decided as always.
+  /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the
+  /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
+  /// the method is decided as always.
   Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
     server_->router = std::move(function);
     return *this;
@@ -9808,8 +9825,8 @@ class Kitten {
     server_->host = detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor);
     return *this;
   }
-  /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own. Takes
-  /// the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
+  /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
+  /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
   /// connected stream socket, Error (503) when there are too many.
   void serve_connection(Socket connection) { server_->adopt(std::move(connection)); }
 
@@ -11263,6 +11280,7 @@ class CallBuilder {
   }
   OutgoingCall finish() {
     call_.message.arguments[std::string(positional_key)] = std::move(positional_);
+    for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));
     return std::move(call_);
   }
 
@@ -11272,6 +11290,7 @@ class CallBuilder {
 
   OutgoingCall call_;
   json positional_ = json::array();
+  std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
 };
 
 inline void CallBuilder::add_target(ReplyTo target) {
@@ -11285,6 +11304,8 @@ inline void CallBuilder::add_named(const Arg& argument) {
                                 argument.name() + "\") = ...");
   }
   call_.message.arguments[argument.name()] = *argument.fallback();
+  if (!argument.descriptors()) return;
+  for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
 
 template <class... A>

@@ -2961,6 +2961,74 @@ TEST_SUITE("wire/json_text") {
   }
 }
 
+// A set of numbers that has a MessagePack ext code of its own.
+struct IntSet {
+  std::set<int> items;
+  bool operator==(const IntSet&) const = default;
+
+  std::string pack() const {
+    std::string bytes;
+    for (const int item : items) bytes += static_cast<char>(item);
+    return bytes;
+  }
+  static IntSet unpack(std::string_view bytes) {
+    IntSet set;
+    for (const char byte : bytes) set.items.insert(static_cast<unsigned char>(byte));
+    return set;
+  }
+  static json as_json(std::string_view content) { return json(unpack(content).items); }
+  static std::string from_json(const json& list) {
+    IntSet set;
+    for (const json& item : list) set.items.insert(item.get<int>());
+    return set.pack();
+  }
+};
+template <class Json>
+void to_json(Json& j, const IntSet& set) {
+  j = kt::ext<Json>(2, set.pack());
+}
+template <class Json>
+void from_json(const Json& j, IntSet& set) {
+  const auto& binary = j.get_binary();
+  set = IntSet::unpack(std::string(binary.begin(), binary.end()));
+}
+
+TEST_SUITE("service/ext") {
+  TEST_CASE("a type of the program has its own MessagePack code and its own form in JSON") {
+    static std::once_flag once;
+    std::call_once(once, [] { kt::register_ext_type({2, "__intset__", IntSet::as_json, IntSet::from_json}); });
+    CHECK_THROWS_AS(kt::register_ext_type({2, "__other__", IntSet::as_json, IntSet::from_json}), std::invalid_argument);
+    CHECK_THROWS_AS(kt::register_ext_type({1, "__big__", IntSet::as_json, IntSet::from_json}), std::invalid_argument);
+    CHECK_THROWS_AS(kt::register_ext_type({3, "intset", IntSet::as_json, IntSet::from_json}), std::invalid_argument);
+    const IntSet set{{1, 7}};
+    std::string text, bytes;
+    CHECK_FALSE(kt::encode_json(json{{"set", json(set)}}, text));
+    CHECK(text == R"({"set":{"__intset__":[1,7]}})");
+    CHECK_FALSE(kt::encode_msgpack(json(set), bytes));
+    CHECK(bytes == "\xd5\x02\x01\x07");
+    json back;
+    CHECK_FALSE(kt::decode_json(text, back));
+    CHECK(back["set"].get<IntSet>() == set);
+    CHECK_FALSE(kt::decode_msgpack(bytes, back));
+    CHECK(back.get<IntSet>() == set);
+    CHECK(kt::decode_json(R"({"__intset__": ["x"]})", back).why == "not the JSON form of an ext type");
+    CHECK_FALSE(kt::decode_json(R"({"__intset__": [1], "more": 2})", back));
+    CHECK(back.size() == 2);
+
+    Home home;
+    home.kitten.api(
+        "grow",
+        [](IntSet grown, int item) {
+          grown.items.insert(item);
+          return grown;
+        },
+        kt::arg("set"), kt::arg("item"));
+    home.start();
+    CHECK(home.kitten.connect().call<IntSet>("grow", set, 3) == IntSet{{1, 3, 7}});
+    CHECK(home.result("grow", R"({"set": {"__intset__": [9]}, "item": 4})").dump() == R"({"__intset__":[4,9]})");
+  }
+}
+
 TEST_SUITE("wire/events") {
   TEST_CASE("events are written as Python does") {
     struct Row {
@@ -5452,6 +5520,7 @@ class Scripted {
     }
     int fd() const { return fd_; }
     const int number;
+    bool abrupt = false;  // closed without a shutdown, so that unread bytes make it a reset
 
    private:
     int fd_;
@@ -5471,7 +5540,7 @@ class Scripted {
         threads_.emplace_back([this, fd, number] {
           Talk connection(fd, number);
           talk_(connection);
-          ::shutdown(fd, SHUT_RDWR);
+          if (!connection.abrupt) ::shutdown(fd, SHUT_RDWR);
           const std::lock_guard closing(mutex_);
           std::erase(open_, fd);
           ::close(fd);
@@ -5703,7 +5772,7 @@ TEST_SUITE("service/running") {
   TEST_CASE("a service runs on a loop of the host, beside what else runs there") {
     Home home;
     asio::io_context loop;
-    int ticks = 0;
+    std::atomic<int> ticks = 0;
     asio::steady_timer timer(loop);
     std::function<void()> tick = [&] {
       timer.expires_after(1ms);
@@ -5735,7 +5804,9 @@ TEST_SUITE("service/running") {
       client.call("leave");
       CHECK(eventually([&] { return !kitten.running(); }));
       CHECK(std::filesystem::is_empty(home.state.path()));
-      CHECK(kitten.try_start().empty() == true);
+      std::promise<std::string> again;
+      asio::post(loop, [&] { again.set_value(kitten.try_start()); });
+      CHECK(again.get_future().get() == "");
       CHECK(eventually([&] { return ::access((home.state / "Kitty.url").c_str(), F_OK) == 0; }));
       const int before = ticks;
       CHECK(eventually([&] { return ticks > before; }));
@@ -6192,6 +6263,7 @@ TEST_SUITE("client") {
     const auto reset = [](Scripted::Talk& talk) {
       pollfd entry{talk.fd(), POLLIN, 0};
       ::poll(&entry, 1, 10'000);
+      talk.abrupt = true;
     };
     Happening done;
     Scripted service([&](Scripted::Talk& talk) {
@@ -6200,6 +6272,7 @@ TEST_SUITE("client") {
         talk.request(), talk.answer("1");
         reset(talk);
       }
+      if (talk.number == 2) ::shutdown(talk.fd(), SHUT_RDWR);
       if (talk.number == 3) reset(talk);
       done.happen();
     });
@@ -6374,6 +6447,62 @@ TEST_SUITE("client") {
     });
     const kt::Client client = service.client();
     CHECK(failure([&] { client.call("x", std::string(4 << 20, 'x')); }) == "HTTP 413: long");
+  }
+
+  TEST_CASE("open files are given by position, by name, and in lists, and come back") {
+    Home home;
+    home.kitten.api(
+        "join",
+        [](std::vector<kt::File> first, std::optional<kt::Fd> last, std::string between) {
+          std::string text;
+          for (const kt::File& file : first) text += all_of(file) + between;
+          return last ? text + all_of(*last) : text;
+        },
+        kt::arg("first"), kt::arg("last") = nullptr, kt::arg("between") = "");
+    home.kitten.api(
+        "open", [](std::string path) { return std::pair<std::string, kt::File>("here", kt::File::open(path)); },
+        kt::arg("path"));
+    home.start();
+    const int before = open_descriptors();
+    {
+      const auto file = [&](const std::string& text) { return file_with(home.state / "f" + text, text); };
+      const auto files = [&](const std::string& a, const std::string& b) {
+        std::vector<kt::File> list;
+        list.push_back(file(a));
+        list.push_back(file(b));
+        return list;
+      };
+      for (const kt::Client& client : {home.kitten.connect(), home.kitten.loopback()}) {
+        CHECK(client.call<std::string>("join", files("a", "b"), file("c"), "-") == "a-b-c");
+        CHECK(client.call<std::string>("join", kt::arg("last") = file("c"), kt::arg("first") = files("a", "b")) ==
+              "abc");
+        CHECK(client.call<std::string>("join", files("a", "b"), kt::arg("last") = file("c")) == "abc");
+        CHECK(client.call<std::string>("join", std::vector<kt::File>(), kt::arg("between") = "x") == "");
+        const auto opened = client.call<std::pair<std::string, kt::File>>("open", home.state / "fa");
+        CHECK(opened.first == "here");
+        CHECK(all_of(opened.second) == "a");
+        CHECK(client.call("open", home.state / "fa") == json::array({"here", "_FD_BRE_MAGIC_-rb"}));
+        CHECK_THROWS_AS(client.call<kt::Socket>("open", home.state / "fa"), kt::ConnectionError);
+      }
+    }
+    CHECK(eventually([&] { return open_descriptors() <= before + 2; }));  // one connection may be kept
+  }
+
+  TEST_CASE("eight threads make ten thousand calls on one client, over a few kept connections") {
+    Home home;
+    home.kitten.api(
+        "add", [](int a, int b) { return a + b; }, kt::arg("a"), kt::arg("b"));
+    home.start();
+    const kt::Client client = home.kitten.connect();
+    std::atomic<int> right = 0;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < 1250; ++i) right += client.call<int>("add", t, i) == t + i ? 1 : 0;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(right == 10'000);
   }
 
   TEST_CASE("eight threads share one client") {
@@ -6744,9 +6873,10 @@ TEST_SUITE("client/loopback") {
     const kt::Client loopback = kitten.loopback();
     std::vector<std::string> idle;
     const std::vector<std::pair<std::string, json>> calls{
-        {"add", 3},     {"add", "elephant"}, {"add", "0x10"}, {"later", "x"},     {"later", "\xC3\xA9"}, {"count", nullptr},
-        {"breaks", {}}, {"fails", nullptr},  {"asks", {}},    {"big", nullptr},   {"meow", nullptr},     {"nope", nullptr},
-        {"nope", 1},    {"fails", 1},        {"help", "add"}, {"later", nullptr}, {"later", "\xFF"},
+        {"add", 3},         {"add", "elephant"}, {"add", "0x10"},    {"later", "x"}, {"later", "\xC3\xA9"},
+        {"count", nullptr}, {"breaks", {}},      {"fails", nullptr}, {"asks", {}},   {"big", nullptr},
+        {"meow", nullptr},  {"nope", nullptr},   {"nope", 1},        {"fails", 1},   {"help", "add"},
+        {"later", nullptr}, {"later", "\xFF"},
     };
     for (const auto& [method, argument] : calls) idle.push_back(outcome(loopback, method, argument));
     start();
@@ -7705,7 +7835,8 @@ TEST_SUITE("examples") {
     for (int i = 1; i < 50; ++i)
       expected += std::string("I am ") + (i % 2 == 1 ? "milton" : "meowzer") + ", sending mousey back!\n";
     expected += "I am meowzer, I am keeping mousey\n";
-    for (const char* flags : {"", "-t", "-J", "-t -J"}) CHECK(cat(std::string(flags) + " ping_pong mousey 50").out == expected);
+    for (const char* flags : {"", "-t", "-J", "-t -J"})
+      CHECK(cat(std::string(flags) + " ping_pong mousey 50").out == expected);
     CHECK(cat("--worker-name=meowzer stop").code == 0);
     // The other one is gone: an answer that cannot be passed on ends as an error.
     const Ran broken = cat("ping_pong mousey 3");

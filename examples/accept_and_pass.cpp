@@ -1,7 +1,8 @@
 // accept_and_pass.cpp: a front process accepts TCP connections and passes each one on to a worker, which answers.
 //
-//   accept_and_pass front [--port=N] [--connections=N] [--app-state-dir=DIR]   starts two workers; stops them at its end
-//   accept_and_pass --worker-name=tom ping                                     each of them is a service as any other
+//   accept_and_pass front [--port=N] [--connections=N] [--app-state-dir=DIR]   starts two workers; stops them at its
+//   end accept_and_pass --worker-name=tom ping                                     each of them is a service as any
+//   other
 #include "kettlingar.hpp"
 
 #include <asio/io_context.hpp>
@@ -24,7 +25,9 @@ class Worker : public kt::Kitten {
   void serve(kt::Socket connection) { serve_connection(std::move(connection)); }
 
  private:
-  kt::Result page() { return kt::text("I am " + settings().worker_name + ", process " + std::to_string(::getpid()) + "\n"); }
+  kt::Result page() {
+    return kt::text("I am " + settings().worker_name + ", process " + std::to_string(::getpid()) + "\n");
+  }
 };
 
 // The value of `--name=value` among the arguments.

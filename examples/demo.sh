@@ -3,7 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 state=$(mktemp -d)
-trap 'build/kitten $options stop >/dev/null 2>&1 || :; build/sysmon $options stop >/dev/null 2>&1 || :; rm -rf "$state"' EXIT
+trap 'for each in kitten sysmon filecat "filecat --worker-name=tom"; do build/$each $options stop >/dev/null 2>&1 || :; done; rm -rf "$state"' EXIT
 trap 'exit 130' INT TERM
 options="--app-state-dir=$state"
 
@@ -38,3 +38,16 @@ step build/sysmon "$options" watch --interval=0.5 --count=2
 step build/sysmon "$options" --json snapshot
 step build/sysmon "$options" help watch
 step build/sysmon "$options" stop
+
+printf '\n== filecat: open files that travel, and answers that two processes give together (examples/filecat.cpp) ==\n'
+step build/filecat "$options" start
+step build/filecat "$options" --worker-name=tom start
+step build/filecat "$options" cat examples/hello.cpp | sed -n '1,8p'
+step build/filecat "$options" play_with tom
+step build/filecat "$options" --worker-name=tom play_with milton
+step build/filecat "$options" ping_pong "the ball" 4
+step build/filecat "$options" --worker-name=tom stop
+step build/filecat "$options" stop
+
+printf '\n== kitten_client: a program that starts the kitten, calls it and stops it (examples/kitten_client.cpp) ==\n'
+step build/kitten_client "$options"

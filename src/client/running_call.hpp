@@ -76,6 +76,7 @@ class CallBuilder {
   }
   OutgoingCall finish() {
     call_.message.arguments[std::string(positional_key)] = std::move(positional_);
+    for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));
     return std::move(call_);
   }
 
@@ -85,6 +86,7 @@ class CallBuilder {
 
   OutgoingCall call_;
   json positional_ = json::array();
+  std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
 };
 
 inline void CallBuilder::add_target(ReplyTo target) {
@@ -98,6 +100,8 @@ inline void CallBuilder::add_named(const Arg& argument) {
                                 argument.name() + "\") = ...");
   }
   call_.message.arguments[argument.name()] = *argument.fallback();
+  if (!argument.descriptors()) return;
+  for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
 
 template <class... A>

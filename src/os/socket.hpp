@@ -99,8 +99,7 @@ inline Fd open_stream_socket(int family) {
 /// Accepts one connection, non-blocking and close-on-exec; invalid with errno set if there is none.
 inline Fd accept_connection(int listener) {
 #if defined(SOCK_CLOEXEC)
-  return Fd(
-      retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
+  return Fd(retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
   Fd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
   if (fd) {

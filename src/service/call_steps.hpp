@@ -179,8 +179,7 @@ inline void Connection::look_at_peer() {
   if (::poll(&entry, 1, 0) <= 0) return watch_peer();
   if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
   char byte = 0;
-  half_closed_ =
-      (entry.revents & end_of_input) != 0 || ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  half_closed_ = (entry.revents & end_of_input) != 0 || ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
   const Limits& limits = server_->limits;
   if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
   // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing

@@ -144,11 +144,11 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::uint64_t total_sent_ = 0;    ///< bytes of all answers
   std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
 
-  ReceivedDescriptors received_;   ///< with the present request
-  std::size_t held_ = 0;           ///< of them, how many count for the server's limit
+  ReceivedDescriptors received_;     ///< with the present request
+  std::size_t held_ = 0;             ///< of them, how many count for the server's limit
   std::vector<Fd> out_descriptors_;  ///< go with the byte of `out_` at `out_descriptors_at_`
   std::size_t out_descriptors_at_ = 0;
-  Fd target_;                     ///< where the answer goes, if not to the caller
+  Fd target_;  ///< where the answer goes, if not to the caller
   bool target_is_socket_ = false;
   std::unique_ptr<Readiness> target_watch_;
   bool handing_over_ = false;
@@ -175,7 +175,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::optional<Request> request_;
   std::optional<Call> call_;
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
-  StreamWriter* writer_ = nullptr;  ///< of the stream that runs
+  StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
 };
 
 inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)

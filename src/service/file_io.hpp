@@ -223,11 +223,11 @@ inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
   return IoOutcome::of(write_quietly(fd, bytes.substr(0, PIPE_BUF)));
 }
 
-// The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its own.
+// The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its
+// own.
 inline Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
   auto call = [own = std::make_shared<Fd>(fd.duplicate()), buffer] {
-    return IoOutcome::of(
-        retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
+    return IoOutcome::of(retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
   };
   return on_file_thread(std::move(call));
 }

@@ -37,8 +37,7 @@ inline void Connection::drop_descriptors() {
 inline ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
-  const ssize_t n =
-      receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
+  const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
   if (received_.owned.size() == before && !received_.truncated) return n;
   if (received_.truncated || received_.owned.size() > limits.descriptors) {
     drop_descriptors();
@@ -97,8 +96,8 @@ inline bool Connection::answer_elsewhere(json& arguments) {
   const auto key = arguments.find(reply_to_key);
   if (descriptors.empty() || key == arguments.end()) return true;
   const auto positional = arguments.find(positional_key);
-  const bool fits = positional != arguments.end() && !positional->empty() && count_placeholders(positional->front()) == 1 &&
-                    positional->front().is_string() &&
+  const bool fits = positional != arguments.end() && !positional->empty() &&
+                    count_placeholders(positional->front()) == 1 && positional->front().is_string() &&
                     parse_placeholder(positional->front().get_ref<const std::string&>());
   constexpr std::uint64_t most = std::uint64_t{1} << 53;
   if (!key->is_number_unsigned() || key->get<std::uint64_t>() > most || !fits) {
@@ -146,8 +145,7 @@ inline Fd Connection::duplicate_of_connection() {
 inline Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
-  if (style_.http_1_0 || style_.without_body)
-    throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
+  if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
   handing_over_ = true;
   return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};

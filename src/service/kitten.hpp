@@ -15,8 +15,8 @@
 
 #include "builtins.hpp"
 #include "call_steps.hpp"
-#include "listen.hpp"
 #include "host_executor.hpp"
+#include "listen.hpp"
 #include "method.hpp"
 #include "runner.hpp"
 #include "server.hpp"
@@ -110,7 +110,8 @@ class Kitten {
   /// Adds a method that streams the events of a topic, from the call on.
   template <class T>
   Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}) {
-    return api(std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
+    return api(
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
   /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
@@ -179,9 +180,9 @@ class Kitten {
     server_->authenticator = std::move(function);
     return *this;
   }
-  /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the usual
-  /// ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call the
-  /// method is decided as always.
+  /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the
+  /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
+  /// the method is decided as always.
   Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
     server_->router = std::move(function);
     return *this;
@@ -194,8 +195,8 @@ class Kitten {
     server_->host = detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor);
     return *this;
   }
-  /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own. Takes
-  /// the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
+  /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
+  /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
   /// connected stream socket, Error (503) when there are too many.
   void serve_connection(Socket connection) { server_->adopt(std::move(connection)); }
 

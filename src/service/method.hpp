@@ -25,13 +25,22 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
+namespace detail {
+
+template <class T>
+concept DescriptorValue = holds_descriptors<std::remove_cvref_t<T>>;
+template <class T>
+concept PlainValue = !DescriptorValue<T>;
+
+}  // namespace detail
+
 /// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
 class Arg {
  public:
   explicit Arg(std::string name) : name_(std::move(name)) {}
 
   /// The same parameter with a default; `nullptr` is the default of a std::optional.
-  template <class T>
+  template <detail::PlainValue T>
   Arg operator=(const T& value) const {
     Arg with_default(name_);
     if constexpr (std::is_same_v<T, std::nullptr_t>) {
@@ -44,12 +53,24 @@ class Arg {
     return with_default;
   }
 
+  /// As an argument of a call: open files and sockets, which are given away, once.
+  template <detail::DescriptorValue T>
+  Arg operator=(T&& value) const {
+    Arg with_descriptors(name_);
+    with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
+    with_descriptors.fallback_ = detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_);
+    return with_descriptors;
+  }
+
   const std::string& name() const noexcept { return name_; }
   const std::optional<json>& fallback() const noexcept { return fallback_; }
+  /// What the value stands for; null if it has no descriptors.
+  const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
 
  private:
   std::string name_;
   std::optional<json> fallback_;
+  std::shared_ptr<std::vector<Fd>> descriptors_;
 };
 
 /// Names a parameter of a handler.
@@ -214,12 +235,12 @@ struct Call {
 
   Request& request;
   Format format;
-  std::vector<const json*> slots;  ///< one for each parameter; points into the arguments, or to a default
+  std::vector<const json*> slots;        ///< one for each parameter; points into the arguments, or to a default
   std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
-  std::size_t current = 0;         ///< the argument being converted, for the error text
-  std::string body;                ///< the encoded result
-  std::vector<Fd> descriptors;     ///< of the result, to be sent with it
-  CodecError codec_error;          ///< why the result could not be encoded
+  std::size_t current = 0;               ///< the argument being converted, for the error text
+  std::string body;                      ///< the encoded result
+  std::vector<Fd> descriptors;           ///< of the result, to be sent with it
+  CodecError codec_error;                ///< why the result could not be encoded
   std::optional<Result> document;
   std::optional<RawReply> raw;
   std::unique_ptr<ItemStream> stream;

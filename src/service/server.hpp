@@ -93,9 +93,9 @@ class Server : public std::enable_shared_from_this<Server> {
   std::function<bool(const Request&)> authenticator;
   /// Finds the method for a path; nothing leaves that to the usual rules.
   std::function<std::optional<RouteTo>(const Request&)> router;
-  asio::any_io_executor host;  ///< where handlers run, if that is elsewhere
+  asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
-  std::function<void()> stopped;  ///< called once, when the last connection has gone
+  std::function<void()> stopped;     ///< called once, when the last connection has gone
 
  private:
   enum class State { fresh, open, running, stopping, stopped };

@@ -130,8 +130,8 @@ inline void normalise(Settings& s) {
 }
 
 /// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
-/// at its position. Without any, bar those that name service and directories, the default file is read if there is one. Throws InvalidArgument, std::system_error
-/// for a file.
+/// at its position. Without any, bar those that name service and directories, the default file is read if there is one.
+/// Throws InvalidArgument, std::system_error for a file.
 inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
   std::vector<std::string> others;

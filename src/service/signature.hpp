@@ -142,8 +142,7 @@ struct StoredTuple<std::tuple<P...>> {
 
 /// True for types whose values are, or contain, open descriptors: those travel beside the message.
 template <class T>
-inline constexpr bool holds_descriptors =
-    std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;
+inline constexpr bool holds_descriptors = std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;
 template <class T, class A>
 inline constexpr bool holds_descriptors<std::vector<T, A>> = holds_descriptors<T>;
 template <class T>

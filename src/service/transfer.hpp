@@ -54,7 +54,7 @@ template <class T>
 T take_descriptor(const json& value, DescriptorQueue& queue) {
   const auto found = value.is_string() ? parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
   constexpr bool file = std::is_same_v<T, File>, socket = std::is_same_v<T, Socket>;
-  const char* expected = file ? "open file (passed over the unix socket)"
+  const char* expected = file     ? "open file (passed over the unix socket)"
                          : socket ? "open socket (passed over the unix socket)"
                                   : "open file or socket (passed over the unix socket)";
   if (!found || (file && found->is_socket) || (socket && !found->is_socket)) throw BadValue{expected, value};

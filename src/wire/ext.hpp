@@ -26,10 +26,10 @@ Json ext(std::uint8_t code, std::string_view content) {
 /// What an ext code looks like in JSON, where there are no ext values: `{json_key: to_json(content)}`. Without being
 /// registered, code 2 is `{"__ext__": [2, "base64"]}`.
 struct ExtType {
-  std::uint8_t code = 0;                                     ///< 0 or 2 to 127; 1 is taken by big integers
-  std::string json_key = {};                                 ///< such as `__intset__`; maps with this one key are read back
+  std::uint8_t code = 0;      ///< 0 or 2 to 127; 1 is taken by big integers
+  std::string json_key = {};  ///< such as `__intset__`; maps with this one key are read back
   std::function<json(std::string_view content)> to_json = {};
-  std::function<std::string(const json&)> from_json = {};    ///< throws for what it does not know
+  std::function<std::string(const json&)> from_json = {};  ///< throws for what it does not know
 };
 
 namespace detail {
