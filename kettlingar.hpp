@@ -4117,7 +4117,9 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
+#include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/system_error.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 #include <chrono>
@@ -4140,7 +4142,9 @@ using Task = asio::awaitable<T>;
 /// reader of a stream has gone or the service stops.
 inline Task<void> sleep_for(std::chrono::steady_clock::duration time) {
   asio::steady_timer timer(co_await asio::this_coro::executor, time);
-  co_await timer.async_wait(asio::use_awaitable);
+  asio::error_code error;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (error) throw asio::system_error(error);
 }
 
 template <class T>
@@ -4342,6 +4346,71 @@ class [[nodiscard]] Generator {
   Handle handle_;
 };
 
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/loop.hpp ========
+// SPDX-License-Identifier: MIT
+// service/loop.hpp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
+// anew for each function they are given; these have been given one.
+
+// knows better than Asio, so it comes first
+
+#include <asio/any_io_executor.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/error_code.hpp>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+#include <exception>
+#include <functional>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What is called when something has happened, or was cancelled.
+using WhenReady = std::function<void(const asio::error_code&)>;
+/// What is called with what a coroutine ended with; null if that is nothing bad.
+using WhenEnded = std::function<void(const std::exception_ptr&)>;
+
+/// Starts a coroutine. Its frame belongs to the loop until it ends; an emission on `cancel` reaches what it awaits.
+/// `ended` is called on `there`.
+inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
+                  asio::cancellation_slot cancel, const asio::any_io_executor& there) {
+  asio::co_spawn(executor, std::move(task),
+                 asio::bind_executor(there, asio::bind_cancellation_slot(cancel, std::move(ended))));
+}
+inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
+                  asio::cancellation_slot cancel = {}) {
+  spawn(executor, std::move(task), std::move(ended), cancel, executor);
+}
+inline void spawn(const asio::any_io_executor& executor, Task<void> task) {
+  spawn(executor, std::move(task), [](const std::exception_ptr&) {});
+}
+
+/// Calls `work` from the loop, soon. From any thread.
+inline void post(const asio::any_io_executor& executor, std::function<void()> work) {
+  asio::post(executor, std::move(work));
+}
+
+/// Calls `ready` when the timer expires, or is cancelled.
+inline void when_expired(asio::steady_timer& timer, WhenReady ready) { timer.async_wait(std::move(ready)); }
+
+/// Waits for the timer; true if it has expired, false if it was cancelled.
+inline Task<bool> expiry(asio::steady_timer& timer) {
+  asio::error_code error;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  co_return !error;
+}
+
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -6569,6 +6638,7 @@ inline CodecError decode_form(std::string_view body, json& out) {
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
+#include <asio/system_error.hpp>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -6686,8 +6756,7 @@ struct IoOutcome {
 
 /// Runs `call` on the FileWork thread of the awaiting coroutine's io_context. What `call` uses must belong to it: a
 /// cancelled coroutine may be gone before it ends.
-template <class Call>
-Task<IoOutcome> on_file_thread(Call call) {
+inline Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
   auto initiate = [&work, executor, &call](auto handler) {
@@ -6786,7 +6855,9 @@ inline Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std:
 inline Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
   Readiness ready(co_await asio::this_coro::executor, fd.get(), what);
   if (!ready.supported()) co_return false;
-  co_await ready.async_wait(asio::use_awaitable);
+  asio::error_code error;
+  co_await ready.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (error) throw asio::system_error(error);
   co_return true;
 }
 
@@ -6858,10 +6929,7 @@ inline Task<void> async_write_all(const Fd& fd, std::string bytes) {
 // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
-#include <asio/bind_executor.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/execution.hpp>
-#include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
 #include <chrono>
@@ -6936,15 +7004,15 @@ inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shar
   const asio::any_io_executor loop = co_await asio::this_coro::executor;
   auto ticket = std::make_shared<HostTicket>(loop);
   ticket->owner = std::move(owner);
-  auto ended = [ticket](const std::exception_ptr& thrown) {
+  WhenEnded ended = [ticket](const std::exception_ptr& thrown) {
     ticket->thrown = thrown;
     ticket->done = true;
     ticket->timer.cancel();
   };
   ticket->timer.expires_after(patience);
-  asio::co_spawn(host, work_on_host(ticket, std::move(work)), asio::bind_executor(loop, ended));
-  asio::error_code error;
-  co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  // The last owner of the ticket goes with `ended`, on the loop's thread.
+  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), {}, loop);
+  co_await expiry(ticket->timer);
   if (!ticket->done) {
     int expected = HostTicket::waiting;
     if (ticket->state.compare_exchange_strong(expected, HostTicket::given_up)) {
@@ -6952,7 +7020,7 @@ inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shar
       throw Error(503, "the program did not get to this call in time");
     }
     ticket->timer.expires_at(asio::steady_timer::time_point::max());
-    co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    co_await expiry(ticket->timer);
   }
   if (ticket->thrown) std::rethrow_exception(ticket->thrown);
 }
@@ -7443,10 +7511,8 @@ class Server : public std::enable_shared_from_this<Server> {
 
 // knows better than Asio, so it comes first
 
-#include <asio/bind_cancellation_slot.hpp>
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/generic/stream_protocol.hpp>
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
@@ -7626,9 +7692,9 @@ inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Pee
 inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
-  asio::co_spawn(connection->server_->executor, serve(connection),
-                 asio::bind_cancellation_slot(connection->cancel_.slot(),
-                                              [connection](const std::exception_ptr&) { connection->close(); }));
+  spawn(
+      connection->server_->executor, serve(connection),
+      [connection](const std::exception_ptr&) { connection->close(); }, connection->cancel_.slot());
 }
 
 inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
@@ -8415,7 +8481,7 @@ inline Task<void> Connection::resume_on_host() {
 /// A generator's locals are destroyed where they were made.
 inline void Connection::drop_stream() {
   if (!call_ || !call_->stream) return;
-  if (server_->host) asio::post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  if (server_->host) post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
   call_->stream.reset();
 }
 
@@ -8511,7 +8577,7 @@ inline void Connection::watch_peer() {
   if (watching_ || half_closed_) return;
   if (target_ && !target_is_socket_) return;
   watching_ = true;
-  auto look = [self = shared_from_this()](const asio::error_code& error) {
+  WhenReady look = [self = shared_from_this()](const asio::error_code& error) {
     self->watching_ = false;
     if (!error && self->call_) self->look_at_peer();
   };
@@ -8670,9 +8736,9 @@ inline void Server::listen_on(Fd descriptor, bool over_unix_socket) {
 
 inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
   listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
-                              [self = shared_from_this(), listener](const asio::error_code& error) {
+                              WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
                                 if (!error && self->state_ == State::running) self->accept_batch(listener);
-                              });
+                              }));
 }
 
 inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
@@ -8692,7 +8758,7 @@ inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM: waiting for readiness would return at once, again and again.
     out_of_descriptors(listener->socket.native_handle());
     listener->pause.expires_after(std::chrono::milliseconds(100));
-    listener->pause.async_wait([self = shared_from_this(), listener](const asio::error_code& error) {
+    when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
       if (!error && self->state_ == State::running) self->accept_batch(listener);
     });
     return;
@@ -8779,7 +8845,7 @@ inline void Server::look_at(Clock::time_point when) {
   if (next_sweep_ && *next_sweep_ <= when) return;
   next_sweep_ = when;
   sweep_timer_.expires_at(when);
-  sweep_timer_.async_wait([self = shared_from_this()](const asio::error_code& error) {
+  when_expired(sweep_timer_, [self = shared_from_this()](const asio::error_code& error) {
     if (!error) self->sweep();
   });
 }
@@ -8842,12 +8908,8 @@ inline void Server::finish_if_empty() {
 // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
-#include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <asio/post.hpp>
-#include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
 #include <chrono>
@@ -8953,7 +9015,7 @@ inline void Runner::open() {
   server_->open();
   if (start_hook && own_loop_) run_start_hook();
   if (start_hook && !own_loop_) {
-    asio::co_spawn(server_->executor, start_on_host(shared_from_this()), [](const std::exception_ptr&) {});
+    spawn(server_->executor, start_on_host(shared_from_this()));
   } else {
     server_->announce();
   }
@@ -8963,7 +9025,7 @@ inline void Runner::open() {
 inline void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
-  asio::co_spawn(*own_loop_, start_hook(), [&](const std::exception_ptr& error) {
+  spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
     thrown = error;
     done = true;
   });
@@ -9068,7 +9130,7 @@ inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) 
 inline void Runner::stop() {
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
-    asio::post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
+    post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
       const auto self = weak.lock();
       if (self && run == self->runs_) self->shut_down();
     });
@@ -9110,7 +9172,7 @@ inline void Runner::wait_until_stopped() {
 inline void Runner::shut_down() {
   if (!server_->running() || std::exchange(stopping_, true)) return;
   stopped_.expires_at(asio::steady_timer::time_point::max());
-  asio::co_spawn(server_->executor, stop_in_order(shared_from_this()), [](const std::exception_ptr&) {});
+  spawn(server_->executor, stop_in_order(shared_from_this()));
 }
 
 inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
@@ -9128,14 +9190,12 @@ inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
         owner->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
       }
     };
-    asio::co_spawn(server.executor, self->shutdown_hook(),
-                   asio::bind_cancellation_slot(self->cancel_hook_.slot(), ended));
-    asio::error_code error;
-    if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    spawn(server.executor, self->shutdown_hook(), ended, self->cancel_hook_.slot());
+    if (!*done) co_await expiry(*limit);
     if (!*done) {
       limit->expires_after(server.limits.drain_timeout);
       self->cancel_hook_.emit(asio::cancellation_type::terminal);
-      if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+      if (!*done) co_await expiry(*limit);
     }
   }
   server.stop();
@@ -9144,8 +9204,7 @@ inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
 
 inline Task<void> Runner::until_stopped() {
   shut_down();
-  asio::error_code error;
-  if (stopping_ && server_->running()) co_await stopped_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (stopping_ && server_->running()) co_await expiry(stopped_);
 }
 
 }  // namespace detail
@@ -9159,8 +9218,6 @@ inline Task<void> Runner::until_stopped() {
 // knows better than Asio, so it comes first
 
 #include <algorithm>
-#include <asio/post.hpp>
-#include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -9211,7 +9268,7 @@ struct TopicState {
   /// With the mutex held.
   void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
     if (!std::exchange(subscriber->waiting, false)) return;
-    asio::post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
+    post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
   }
 };
 
@@ -9252,8 +9309,7 @@ class Subscription {
       subscriber->waiting = true;
     }
     subscriber->timer.expires_at(asio::steady_timer::time_point::max());
-    asio::error_code error;
-    co_await subscriber->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    co_await expiry(subscriber->timer);
   }
   Task<void> wait() { return wait(state_, subscriber_); }
 
@@ -10940,7 +10996,7 @@ inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
   const WaitScope scope(wait);
   if (deadline != no_deadline) {
     wait->timer.expires_at(deadline);
-    wait->timer.async_wait([wait](const asio::error_code& error) {
+    when_expired(wait->timer, [wait](const asio::error_code& error) {
       if (!error && !wait->over) wait->descriptor.cancel();
     });
   }
@@ -12151,7 +12207,6 @@ inline Client Kitten::connect(const AutoStart& start) {
 
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <asio/post.hpp>
 #include <asio/use_awaitable.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -12173,7 +12228,7 @@ namespace detail {
 class LoopbackCall final : public Caller {
  public:
   LoopbackCall(std::shared_ptr<Server> server, CallMessage message)
-      : server_(std::move(server)), message_(std::move(message)), reader_(server_->limits) {}
+      : server_(std::move(server)), message_(std::move(message)), reader_(limits_) {}
 
   /// Runs the method until there is something to read. On the executor that handlers are to run on.
   static Task<void> step(std::shared_ptr<LoopbackCall> self);
@@ -12207,6 +12262,7 @@ class LoopbackCall final : public Caller {
   std::optional<StreamWriter> writer_;
   std::string out_;
   bool answered_ = false;
+  const Limits limits_ = ClientOptions{}.limits;  ///< on answers, as over sockets
   ResponseReader reader_;
   DescriptorQueue descriptors_;
 };
@@ -12315,7 +12371,7 @@ class LoopbackAnswer final : public Answer {
       : kitten_(kitten), call_(std::make_shared<LoopbackCall>(LoopbackAccess::server(kitten), std::move(message))) {}
   ~LoopbackAnswer() override {
     // What the handler holds goes where it runs.
-    if (kitten_.running()) asio::post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
+    if (kitten_.running()) post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
   }
 
   std::optional<json> next() override {
@@ -12363,7 +12419,7 @@ class LoopbackAnswer final : public Answer {
 inline void LoopbackAnswer::step_and_wait() {
   if (!kitten_.running()) {
     asio::io_context here;
-    asio::co_spawn(here, LoopbackCall::step(call_), [](const std::exception_ptr&) {});
+    spawn(here.get_executor(), LoopbackCall::step(call_));
     here.run();
     return;
   }
@@ -12375,7 +12431,7 @@ inline void LoopbackAnswer::step_and_wait() {
     bool done = false;
   };
   auto done = std::make_shared<Done>();
-  asio::co_spawn(LoopbackAccess::loop(kitten_), LoopbackCall::step(call_), [done](const std::exception_ptr&) {
+  spawn(LoopbackAccess::loop(kitten_), LoopbackCall::step(call_), [done](const std::exception_ptr&) {
     const std::lock_guard lock(done->mutex);
     done->done = true;
     done->changed.notify_one();

@@ -5773,11 +5773,12 @@ TEST_SUITE("service/running") {
     Home home;
     asio::io_context loop;
     std::atomic<int> ticks = 0;
+    bool ticking = true;
     asio::steady_timer timer(loop);
     std::function<void()> tick = [&] {
       timer.expires_after(1ms);
       timer.async_wait([&](const asio::error_code& error) {
-        if (error) return;
+        if (error || !ticking) return;
         ++ticks;
         tick();
       });
@@ -5815,7 +5816,7 @@ TEST_SUITE("service/running") {
       // The service is destroyed with connections open, and nobody runs the loop any more.
     }
     CHECK(std::filesystem::is_empty(home.state.path()));
-    timer.cancel();
+    ticking = false;
     loop.restart();
     loop.run();
   }

@@ -44,6 +44,7 @@
 #include "os/process.hpp"
 
 #include "service/coroutine.hpp"
+#include "service/loop.hpp"
 #include "service/result.hpp"
 #include "service/signature.hpp"
 #include "service/convert.hpp"

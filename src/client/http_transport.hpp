@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "../base/log.hpp"
+#include "../service/loop.hpp"
 #include "../wire/http_writer.hpp"
 #include "endpoint.hpp"
 #include "exchange.hpp"
@@ -67,7 +68,7 @@ inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
   const WaitScope scope(wait);
   if (deadline != no_deadline) {
     wait->timer.expires_at(deadline);
-    wait->timer.async_wait([wait](const asio::error_code& error) {
+    when_expired(wait->timer, [wait](const asio::error_code& error) {
       if (!error && !wait->over) wait->descriptor.cancel();
     });
   }

@@ -7,7 +7,6 @@
 
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <asio/post.hpp>
 #include <asio/use_awaitable.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -34,7 +33,7 @@ namespace detail {
 class LoopbackCall final : public Caller {
  public:
   LoopbackCall(std::shared_ptr<Server> server, CallMessage message)
-      : server_(std::move(server)), message_(std::move(message)), reader_(server_->limits) {}
+      : server_(std::move(server)), message_(std::move(message)), reader_(limits_) {}
 
   /// Runs the method until there is something to read. On the executor that handlers are to run on.
   static Task<void> step(std::shared_ptr<LoopbackCall> self);
@@ -68,6 +67,7 @@ class LoopbackCall final : public Caller {
   std::optional<StreamWriter> writer_;
   std::string out_;
   bool answered_ = false;
+  const Limits limits_ = ClientOptions{}.limits;  ///< on answers, as over sockets
   ResponseReader reader_;
   DescriptorQueue descriptors_;
 };
@@ -176,7 +176,7 @@ class LoopbackAnswer final : public Answer {
       : kitten_(kitten), call_(std::make_shared<LoopbackCall>(LoopbackAccess::server(kitten), std::move(message))) {}
   ~LoopbackAnswer() override {
     // What the handler holds goes where it runs.
-    if (kitten_.running()) asio::post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
+    if (kitten_.running()) post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
   }
 
   std::optional<json> next() override {
@@ -224,7 +224,7 @@ class LoopbackAnswer final : public Answer {
 inline void LoopbackAnswer::step_and_wait() {
   if (!kitten_.running()) {
     asio::io_context here;
-    asio::co_spawn(here, LoopbackCall::step(call_), [](const std::exception_ptr&) {});
+    spawn(here.get_executor(), LoopbackCall::step(call_));
     here.run();
     return;
   }
@@ -236,7 +236,7 @@ inline void LoopbackAnswer::step_and_wait() {
     bool done = false;
   };
   auto done = std::make_shared<Done>();
-  asio::co_spawn(LoopbackAccess::loop(kitten_), LoopbackCall::step(call_), [done](const std::exception_ptr&) {
+  spawn(LoopbackAccess::loop(kitten_), LoopbackCall::step(call_), [done](const std::exception_ptr&) {
     const std::lock_guard lock(done->mutex);
     done->done = true;
     done->changed.notify_one();

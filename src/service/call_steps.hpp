@@ -60,7 +60,7 @@ inline Task<void> Connection::resume_on_host() {
 /// A generator's locals are destroyed where they were made.
 inline void Connection::drop_stream() {
   if (!call_ || !call_->stream) return;
-  if (server_->host) asio::post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  if (server_->host) post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
   call_->stream.reset();
 }
 
@@ -156,7 +156,7 @@ inline void Connection::watch_peer() {
   if (watching_ || half_closed_) return;
   if (target_ && !target_is_socket_) return;
   watching_ = true;
-  auto look = [self = shared_from_this()](const asio::error_code& error) {
+  WhenReady look = [self = shared_from_this()](const asio::error_code& error) {
     self->watching_ = false;
     if (!error && self->call_) self->look_at_peer();
   };

@@ -4,10 +4,8 @@
 
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
-#include <asio/bind_cancellation_slot.hpp>
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/generic/stream_protocol.hpp>
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
@@ -21,6 +19,7 @@
 #include "../wire/http_head.hpp"
 #include "file_io.hpp"
 #include "host_executor.hpp"
+#include "loop.hpp"
 #include "reply.hpp"
 #include "server.hpp"
 #include "streaming.hpp"
@@ -195,9 +194,9 @@ inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Pee
 inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
-  asio::co_spawn(connection->server_->executor, serve(connection),
-                 asio::bind_cancellation_slot(connection->cancel_.slot(),
-                                              [connection](const std::exception_ptr&) { connection->close(); }));
+  spawn(
+      connection->server_->executor, serve(connection),
+      [connection](const std::exception_ptr&) { connection->close(); }, connection->cancel_.slot());
 }
 
 inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {

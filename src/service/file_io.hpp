@@ -22,6 +22,7 @@
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
+#include <asio/system_error.hpp>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -143,8 +144,7 @@ struct IoOutcome {
 
 /// Runs `call` on the FileWork thread of the awaiting coroutine's io_context. What `call` uses must belong to it: a
 /// cancelled coroutine may be gone before it ends.
-template <class Call>
-Task<IoOutcome> on_file_thread(Call call) {
+inline Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
   auto initiate = [&work, executor, &call](auto handler) {
@@ -243,7 +243,9 @@ inline Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std:
 inline Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
   Readiness ready(co_await asio::this_coro::executor, fd.get(), what);
   if (!ready.supported()) co_return false;
-  co_await ready.async_wait(asio::use_awaitable);
+  asio::error_code error;
+  co_await ready.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (error) throw asio::system_error(error);
   co_return true;
 }
 

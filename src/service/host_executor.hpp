@@ -5,10 +5,7 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
-#include <asio/bind_executor.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/execution.hpp>
-#include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
 #include <chrono>
@@ -20,6 +17,7 @@
 
 #include "../base/errors.hpp"
 #include "coroutine.hpp"
+#include "loop.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -85,15 +83,15 @@ inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shar
   const asio::any_io_executor loop = co_await asio::this_coro::executor;
   auto ticket = std::make_shared<HostTicket>(loop);
   ticket->owner = std::move(owner);
-  auto ended = [ticket](const std::exception_ptr& thrown) {
+  WhenEnded ended = [ticket](const std::exception_ptr& thrown) {
     ticket->thrown = thrown;
     ticket->done = true;
     ticket->timer.cancel();
   };
   ticket->timer.expires_after(patience);
-  asio::co_spawn(host, work_on_host(ticket, std::move(work)), asio::bind_executor(loop, ended));
-  asio::error_code error;
-  co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  // The last owner of the ticket goes with `ended`, on the loop's thread.
+  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), {}, loop);
+  co_await expiry(ticket->timer);
   if (!ticket->done) {
     int expected = HostTicket::waiting;
     if (ticket->state.compare_exchange_strong(expected, HostTicket::given_up)) {
@@ -101,7 +99,7 @@ inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shar
       throw Error(503, "the program did not get to this call in time");
     }
     ticket->timer.expires_at(asio::steady_timer::time_point::max());
-    co_await ticket->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    co_await expiry(ticket->timer);
   }
   if (ticket->thrown) std::rethrow_exception(ticket->thrown);
 }

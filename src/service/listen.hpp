@@ -122,9 +122,9 @@ inline void Server::listen_on(Fd descriptor, bool over_unix_socket) {
 
 inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
   listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
-                              [self = shared_from_this(), listener](const asio::error_code& error) {
+                              WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
                                 if (!error && self->state_ == State::running) self->accept_batch(listener);
-                              });
+                              }));
 }
 
 inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
@@ -144,7 +144,7 @@ inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
     // EMFILE, ENFILE, ENOBUFS, ENOMEM: waiting for readiness would return at once, again and again.
     out_of_descriptors(listener->socket.native_handle());
     listener->pause.expires_after(std::chrono::milliseconds(100));
-    listener->pause.async_wait([self = shared_from_this(), listener](const asio::error_code& error) {
+    when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
       if (!error && self->state_ == State::running) self->accept_batch(listener);
     });
     return;
@@ -231,7 +231,7 @@ inline void Server::look_at(Clock::time_point when) {
   if (next_sweep_ && *next_sweep_ <= when) return;
   next_sweep_ = when;
   sweep_timer_.expires_at(when);
-  sweep_timer_.async_wait([self = shared_from_this()](const asio::error_code& error) {
+  when_expired(sweep_timer_, [self = shared_from_this()](const asio::error_code& error) {
     if (!error) self->sweep();
   });
 }

@@ -5,12 +5,8 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
-#include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <asio/post.hpp>
-#include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <atomic>
 #include <chrono>
@@ -25,6 +21,7 @@
 #include "../base/errors.hpp"
 #include "../base/log.hpp"
 #include "coroutine.hpp"
+#include "loop.hpp"
 #include "server.hpp"
 
 namespace kettlingar {
@@ -120,7 +117,7 @@ inline void Runner::open() {
   server_->open();
   if (start_hook && own_loop_) run_start_hook();
   if (start_hook && !own_loop_) {
-    asio::co_spawn(server_->executor, start_on_host(shared_from_this()), [](const std::exception_ptr&) {});
+    spawn(server_->executor, start_on_host(shared_from_this()));
   } else {
     server_->announce();
   }
@@ -130,7 +127,7 @@ inline void Runner::open() {
 inline void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
-  asio::co_spawn(*own_loop_, start_hook(), [&](const std::exception_ptr& error) {
+  spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
     thrown = error;
     done = true;
   });
@@ -235,7 +232,7 @@ inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) 
 inline void Runner::stop() {
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
-    asio::post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
+    post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
       const auto self = weak.lock();
       if (self && run == self->runs_) self->shut_down();
     });
@@ -277,7 +274,7 @@ inline void Runner::wait_until_stopped() {
 inline void Runner::shut_down() {
   if (!server_->running() || std::exchange(stopping_, true)) return;
   stopped_.expires_at(asio::steady_timer::time_point::max());
-  asio::co_spawn(server_->executor, stop_in_order(shared_from_this()), [](const std::exception_ptr&) {});
+  spawn(server_->executor, stop_in_order(shared_from_this()));
 }
 
 inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
@@ -295,14 +292,12 @@ inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
         owner->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
       }
     };
-    asio::co_spawn(server.executor, self->shutdown_hook(),
-                   asio::bind_cancellation_slot(self->cancel_hook_.slot(), ended));
-    asio::error_code error;
-    if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+    spawn(server.executor, self->shutdown_hook(), ended, self->cancel_hook_.slot());
+    if (!*done) co_await expiry(*limit);
     if (!*done) {
       limit->expires_after(server.limits.drain_timeout);
       self->cancel_hook_.emit(asio::cancellation_type::terminal);
-      if (!*done) co_await limit->async_wait(asio::redirect_error(asio::use_awaitable, error));
+      if (!*done) co_await expiry(*limit);
     }
   }
   server.stop();
@@ -311,8 +306,7 @@ inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
 
 inline Task<void> Runner::until_stopped() {
   shut_down();
-  asio::error_code error;
-  if (stopping_ && server_->running()) co_await stopped_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (stopping_ && server_->running()) co_await expiry(stopped_);
 }
 
 }  // namespace detail

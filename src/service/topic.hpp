@@ -5,8 +5,6 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <algorithm>
-#include <asio/post.hpp>
-#include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +17,7 @@
 
 #include "../base/errors.hpp"
 #include "coroutine.hpp"
+#include "loop.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -59,7 +58,7 @@ struct TopicState {
   /// With the mutex held.
   void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
     if (!std::exchange(subscriber->waiting, false)) return;
-    asio::post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
+    post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
   }
 };
 
@@ -100,8 +99,7 @@ class Subscription {
       subscriber->waiting = true;
     }
     subscriber->timer.expires_at(asio::steady_timer::time_point::max());
-    asio::error_code error;
-    co_await subscriber->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+    co_await expiry(subscriber->timer);
   }
   Task<void> wait() { return wait(state_, subscriber_); }
 

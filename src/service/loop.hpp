@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// service/loop.hpp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
+// anew for each function they are given; these have been given one.
+#pragma once
+
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
+#include <asio/any_io_executor.hpp>
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/error_code.hpp>
+#include <asio/post.hpp>
+#include <asio/redirect_error.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/use_awaitable.hpp>
+#include <exception>
+#include <functional>
+#include <utility>
+
+#include "coroutine.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What is called when something has happened, or was cancelled.
+using WhenReady = std::function<void(const asio::error_code&)>;
+/// What is called with what a coroutine ended with; null if that is nothing bad.
+using WhenEnded = std::function<void(const std::exception_ptr&)>;
+
+/// Starts a coroutine. Its frame belongs to the loop until it ends; an emission on `cancel` reaches what it awaits.
+/// `ended` is called on `there`.
+inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
+                  asio::cancellation_slot cancel, const asio::any_io_executor& there) {
+  asio::co_spawn(executor, std::move(task),
+                 asio::bind_executor(there, asio::bind_cancellation_slot(cancel, std::move(ended))));
+}
+inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
+                  asio::cancellation_slot cancel = {}) {
+  spawn(executor, std::move(task), std::move(ended), cancel, executor);
+}
+inline void spawn(const asio::any_io_executor& executor, Task<void> task) {
+  spawn(executor, std::move(task), [](const std::exception_ptr&) {});
+}
+
+/// Calls `work` from the loop, soon. From any thread.
+inline void post(const asio::any_io_executor& executor, std::function<void()> work) {
+  asio::post(executor, std::move(work));
+}
+
+/// Calls `ready` when the timer expires, or is cancelled.
+inline void when_expired(asio::steady_timer& timer, WhenReady ready) { timer.async_wait(std::move(ready)); }
+
+/// Waits for the timer; true if it has expired, false if it was cancelled.
+inline Task<bool> expiry(asio::steady_timer& timer) {
+  asio::error_code error;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  co_return !error;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
