@@ -1,0 +1,16 @@
+// The header comes first, twice, and what it is made of afterwards, whole.
+#include "kettlingar.hpp"
+#include "kettlingar.hpp"  // NOLINT
+
+#include <asio.hpp>
+#include <doctest/doctest.h>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "use.hpp"
+
+TEST_CASE("other names of the libraries") {
+  nlohmann::json plain = kettlingar::json::parse("{}");
+  asio::io_context loop;
+  CHECK(plain.empty());
+}
