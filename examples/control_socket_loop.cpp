@@ -37,18 +37,21 @@ class World {
     if (paused_ && steps_ == 0) return;
     if (paused_) --steps_;
     ++frame_;
-    highest_ = energy_ = 0;
+    const double fall = gravity * seconds, kept = bounce;
+    double highest = 0, energy = 0;
     for (Ball& ball : balls_) {
-      ball.speed -= gravity * seconds;
+      ball.speed -= fall;
       ball.height += ball.speed * seconds;
-      if (ball.height < 0) ball = {0, -bounce * ball.speed};
-      highest_ = std::max(highest_, ball.height);
-      energy_ += gravity * ball.height + ball.speed * ball.speed / 2;
+      if (ball.height < 0) ball = {0, -kept * ball.speed};
+      highest = std::max(highest, ball.height);
+      energy += ball.speed * ball.speed / 2;
     }
+    highest_ = highest;
+    energy_ = energy;
   }
 
   std::map<std::string, double> figures() const {
-    return {{"frame", static_cast<double>(frame_)}, {"highest", highest_}, {"energy", energy_}};
+    return {{"frame", static_cast<double>(frame_)}, {"highest", highest_}, {"kinetic_energy", energy_}};
   }
 
  private:
