@@ -57,6 +57,19 @@
 #define ASIO_NO_TYPEID 1
 #endif
 
+// Header-only unless KETTLINGAR_SPLIT is defined. Then the files that include this get declarations only, and one file
+// of the program, which defines KETTLINGAR_IMPLEMENTATION as well, has the definitions.
+#if !defined(KETTLINGAR_SPLIT)
+#define KETTLINGAR_INLINE inline
+#define KETTLINGAR_DEFINITIONS 1
+#elif defined(KETTLINGAR_IMPLEMENTATION)
+#define KETTLINGAR_INLINE
+#define KETTLINGAR_DEFINITIONS 1
+#else
+#define KETTLINGAR_INLINE
+#define KETTLINGAR_DEFINITIONS 0
+#endif
+
 #define KETTLINGAR_VERSION_MAJOR 0
 #define KETTLINGAR_VERSION_MINOR 1
 #define KETTLINGAR_VERSION_PATCH 0
@@ -251,6 +264,7 @@ class StartError : public std::runtime_error {
 #include <string_view>
 #include <utility>
 
+
 namespace kettlingar {
 inline namespace v0_1 {
 
@@ -312,7 +326,8 @@ inline std::string log_escaped(std::string_view text) {
   return out;
 }
 
-inline void Log::write(LogLevel level, std::string_view text) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   if (!wants(level)) return;
   timeval now{};
   ::gettimeofday(&now, nullptr);
@@ -334,7 +349,7 @@ inline void Log::write(LogLevel level, std::string_view text) {
   sink_(level, line);
 }
 
-inline bool Log::admit(std::string_view slug, std::string& suffix) {
+KETTLINGAR_INLINE bool Log::admit(std::string_view slug, std::string& suffix) {
   constexpr int per_second = 20;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -353,6 +368,7 @@ inline bool Log::admit(std::string_view slug, std::string& suffix) {
   }
   return true;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -652,19 +668,20 @@ inline int escaped_byte(std::string_view text, std::size_t at) {
   return byte < 0x20 || byte == 0x7f ? -1 : byte;
 }
 
-inline Step HeadLines::fail(int http_status, std::string_view slug, std::string_view why) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Step HeadLines::fail(int http_status, std::string_view slug, std::string_view why) {
   state_ = State::failed;
   error_ = {Parse::bad, 0, http_status, slug, why};
   return Step::bad;
 }
 
-inline ParseResult HeadLines::result(Step step) const {
+KETTLINGAR_INLINE ParseResult HeadLines::result(Step step) const {
   if (step == Step::bad) return error_;
   return step == Step::done ? ParseResult{Parse::complete, pos_} : ParseResult{};
 }
 
 /// Fixed text at `mark_`, where each `d` stands for a digit.
-inline Step HeadLines::match(std::string_view in, std::size_t end, std::string_view form) {
+KETTLINGAR_INLINE Step HeadLines::match(std::string_view in, std::size_t end, std::string_view form) {
   const std::size_t have = (std::min)(end - mark_, form.size());
   for (std::size_t i = 0; i < have; ++i) {
     const char c = in[mark_ + i];
@@ -675,7 +692,7 @@ inline Step HeadLines::match(std::string_view in, std::size_t end, std::string_v
 }
 
 /// Steps over the line end at `pos_`. The first one decides the style; who changes it wants to be read in two ways.
-inline Step HeadLines::line_end(std::string_view in, std::size_t end, std::string_view slug) {
+KETTLINGAR_INLINE Step HeadLines::line_end(std::string_view in, std::size_t end, std::string_view slug) {
   const bool cr = in[pos_] == '\r';
   if (!cr && in[pos_] != '\n') return fail(400, slug, "a byte that may not be in such a line");
   if (cr && end - pos_ < 2) return Step::more;
@@ -688,7 +705,7 @@ inline Step HeadLines::line_end(std::string_view in, std::size_t end, std::strin
 }
 
 /// Step::field: a line is in name_ and value_. Step::done: the empty line was read.
-inline Step HeadLines::next_field(std::string_view in, std::size_t end, std::size_t max_count) {
+KETTLINGAR_INLINE Step HeadLines::next_field(std::string_view in, std::size_t end, std::size_t max_count) {
   if (pos_ == end) return Step::more;
   if (state_ == State::field) {
     if (in[pos_] == '\r' || in[pos_] == '\n') {
@@ -720,6 +737,7 @@ inline Step HeadLines::next_field(std::string_view in, std::size_t end, std::siz
   state_ = State::field;
   return Step::field;
 }
+#endif
 
 /// All lines up to the empty one; `known` judges each.
 template <class Known>
@@ -733,13 +751,14 @@ inline Step HeadLines::fields(std::string_view in, std::size_t max_bytes, std::s
   return step == Step::more && in.size() >= max_bytes ? fail(431, "too-large", "header lines too long") : step;
 }
 
-inline Step HeadLines::once(Span& slot) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Step HeadLines::once(Span& slot) {
   if (slot.present()) return fail(400, "bad-header", "this header may not be repeated");
   slot = value_;
   return Step::field;
 }
 
-inline Step HeadLines::common_field(std::string_view in, MessageHead& head) {
+KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead& head) {
   const std::string_view name = name_.of(in), value = value_.of(in);
   if (named(name, "connection")) {
     connection_options(value);
@@ -756,7 +775,7 @@ inline Step HeadLines::common_field(std::string_view in, MessageHead& head) {
 }
 
 /// Exactly one line with exactly `chunked`: all else is where two readers disagree on where a body ends.
-inline Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
+KETTLINGAR_INLINE Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
   if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
   if (head.version_minor == 0) return fail(400, "bad-length", "Transfer-Encoding in HTTP/1.0");
   if (!same_word(value, "chunked")) {
@@ -767,7 +786,7 @@ inline Step HeadLines::transfer_encoding(std::string_view value, MessageHead& he
   return Step::field;
 }
 
-inline void HeadLines::connection_options(std::string_view list) {
+KETTLINGAR_INLINE void HeadLines::connection_options(std::string_view list) {
   while (!list.empty()) {
     const std::size_t comma = (std::min)(list.find(','), list.size());
     const std::string_view word = trim(list.substr(0, comma));
@@ -777,39 +796,42 @@ inline void HeadLines::connection_options(std::string_view list) {
   }
 }
 
-inline void HeadLines::publish(std::string_view in, MessageHead& head) const {
+KETTLINGAR_INLINE void HeadLines::publish(std::string_view in, MessageHead& head) const {
   head.fields = HeaderFields(block_.of(in));
   head.content_type = content_type_.of(in);
   head.bare_lf = eol_ == Eol::lf;
   head.keep_alive = !close_ && !head.bare_lf && (head.version_minor == 1 || keep_alive_);
 }
+#endif
 
 }  // namespace detail::http
 
-inline HeaderField HeaderFields::iterator::operator*() const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE HeaderField HeaderFields::iterator::operator*() const {
   std::string_view line = lines_.substr(0, lines_.find('\n'));
   if (line.ends_with('\r')) line.remove_suffix(1);
   const std::size_t colon = line.find(':');
   return {line.substr(0, colon), detail::http::trim(line.substr(colon + 1))};
 }
 
-inline HeaderFields::iterator& HeaderFields::iterator::operator++() {
+KETTLINGAR_INLINE HeaderFields::iterator& HeaderFields::iterator::operator++() {
   lines_.remove_prefix((std::min)(lines_.find('\n'), lines_.size() - 1) + 1);
   return *this;
 }
 
-inline HeaderFields::iterator HeaderFields::iterator::operator++(int) {
+KETTLINGAR_INLINE HeaderFields::iterator HeaderFields::iterator::operator++(int) {
   const iterator old = *this;
   ++*this;
   return old;
 }
 
-inline std::optional<std::string_view> HeaderFields::find(std::string_view name) const {
+KETTLINGAR_INLINE std::optional<std::string_view> HeaderFields::find(std::string_view name) const {
   for (const HeaderField field : *this) {
     if (detail::http::same_word(field.name, name)) return field.value;
   }
   return std::nullopt;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -919,7 +941,8 @@ inline bool percent_decode(std::string_view text, std::string& out) {
   return true;
 }
 
-inline ParseResult RequestHeadParser::parse(std::string_view input) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
   using detail::http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
@@ -934,7 +957,7 @@ inline ParseResult RequestHeadParser::parse(std::string_view input) {
   return result(step);
 }
 
-inline detail::http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
+KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
   using detail::http::Step;
   while (pos_ < end) {
     Step step = Step::done;
@@ -986,7 +1009,7 @@ inline detail::http::Step RequestHeadParser::request_line(std::string_view in, s
   return Step::more;
 }
 
-inline detail::http::Step RequestHeadParser::take_target(std::string_view in) {
+KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_view in) {
   if (in[pos_] == '\r' || in[pos_] == '\n') return fail(400, "bad-line", "request line without version");
   if (in[pos_] != ' ') return fail(400, "bad-target", "a byte that may not be in a target");
   if (pos_ == mark_) return fail(400, "bad-line", "more than one space before the target");
@@ -1020,7 +1043,7 @@ inline detail::http::Step RequestHeadParser::take_target(std::string_view in) {
   return detail::http::Step::done;
 }
 
-inline detail::http::Step RequestHeadParser::known_field(std::string_view in) {
+KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_view in) {
   using detail::http::named;
   const std::string_view name = name_.of(in);
   if (named(name, "host")) {
@@ -1041,7 +1064,7 @@ inline detail::http::Step RequestHeadParser::known_field(std::string_view in) {
   return head_.chunked && legacy ? fail(400, "bad-length", "Transfer-Encoding under LF line ends") : step;
 }
 
-inline void RequestHeadParser::rebase(std::string_view input) {
+KETTLINGAR_INLINE void RequestHeadParser::rebase(std::string_view input) {
   publish(input, head_);
   head_.method = method_.of(input);
   head_.target = target_.of(input);
@@ -1054,7 +1077,7 @@ inline void RequestHeadParser::rebase(std::string_view input) {
   head_.sec_fetch_site = sec_fetch_site_.maybe(input);
 }
 
-inline ParseResult ResponseHeadParser::parse(std::string_view input) {
+KETTLINGAR_INLINE ParseResult ResponseHeadParser::parse(std::string_view input) {
   using detail::http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
@@ -1069,7 +1092,7 @@ inline ParseResult ResponseHeadParser::parse(std::string_view input) {
   return result(step);
 }
 
-inline detail::http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
+KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
   using detail::http::Step;
   if (state_ == State::start) {
     const Step step = match(in, end, "HTTP/d.d ddd");
@@ -1094,10 +1117,11 @@ inline detail::http::Step ResponseHeadParser::status_line(std::string_view in, s
   return Step::done;
 }
 
-inline void ResponseHeadParser::rebase(std::string_view input) {
+KETTLINGAR_INLINE void ResponseHeadParser::rebase(std::string_view input) {
   publish(input, head_);
   head_.reason = detail::http::trim(reason_.of(input));
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -1229,7 +1253,8 @@ class BodyReader {
 
 namespace detail::http {
 
-inline ParseResult ChunkFraming::size_line(std::string_view in) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ParseResult ChunkFraming::size_line(std::string_view in) {
   if (state_ == State::failed) return error_;
   if (pos_ == 0) {
     size_ = 0;
@@ -1248,7 +1273,7 @@ inline ParseResult ChunkFraming::size_line(std::string_view in) {
 
 /// size *( ";" name [ "=" ( token / quoted-string ) ] ) CRLF. Extensions mean nothing here, yet what is skipped
 /// unchecked is where smuggled requests hide.
-inline Step ChunkFraming::line_byte(char c) {
+KETTLINGAR_INLINE Step ChunkFraming::line_byte(char c) {
   const unsigned kind = char_kinds[static_cast<unsigned char>(c)];
   const bool token = (kind & token_char) != 0, text = (kind & value_char) != 0;
   switch (part_) {
@@ -1285,19 +1310,19 @@ inline Step ChunkFraming::line_byte(char c) {
   return fail(400, "bad-chunk", "not a chunk-size line");
 }
 
-inline Step ChunkFraming::next(Part part) {
+KETTLINGAR_INLINE Step ChunkFraming::next(Part part) {
   part_ = part;
   return Step::field;
 }
 
-inline Step ChunkFraming::separator(char c) {
+KETTLINGAR_INLINE Step ChunkFraming::separator(char c) {
   if (c == ';') return next(Part::name_start);
   if (c == '\r') return next(Part::cr);
   return fail(400, "bad-chunk", "not a chunk-size line");
 }
 
 /// Own loop, because library functions take signs, blanks and 0x. No sum here can overflow: sizes have 32 bit.
-inline Step ChunkFraming::size_digit(unsigned value) {
+KETTLINGAR_INLINE Step ChunkFraming::size_digit(unsigned value) {
   if (++digits_ > 16 || (size_ >> 28) != 0) return fail(400, "bad-chunk", "chunk size has too many digits");
   size_ = size_ * 16 + value;
   if (size_ > limits_->body_bytes || total_ + size_ > total_limit_) return fail(413, "too-large", "body too large");
@@ -1305,7 +1330,7 @@ inline Step ChunkFraming::size_digit(unsigned value) {
 }
 
 /// One-byte chunks are legal; kilobytes of extensions per byte of data are only sent to keep us busy.
-inline ParseResult ChunkFraming::count_line() {
+KETTLINGAR_INLINE ParseResult ChunkFraming::count_line() {
   const std::size_t consumed = pos_;
   total_ += size_;
   framing_ += consumed + 2;
@@ -1316,7 +1341,7 @@ inline ParseResult ChunkFraming::count_line() {
   return {Parse::complete, consumed};
 }
 
-inline ParseResult ChunkFraming::data_end(std::string_view in) {
+KETTLINGAR_INLINE ParseResult ChunkFraming::data_end(std::string_view in) {
   if (state_ == State::failed) return error_;
   const std::string_view end = in.substr(0, 2);
   if (end != std::string_view("\r\n").substr(0, end.size())) {
@@ -1325,7 +1350,7 @@ inline ParseResult ChunkFraming::data_end(std::string_view in) {
   return end.size() == 2 ? ParseResult{Parse::complete, 2} : ParseResult{};
 }
 
-inline ParseResult ChunkFraming::trailers(std::string_view in) {
+KETTLINGAR_INLINE ParseResult ChunkFraming::trailers(std::string_view in) {
   if (state_ == State::failed) return error_;
   const Step step = fields(in, limits_->trailer_bytes, limits_->trailer_count, [] { return Step::field; });
   const ParseResult outcome = result(step);
@@ -1336,14 +1361,16 @@ inline ParseResult ChunkFraming::trailers(std::string_view in) {
   return outcome;
 }
 
-inline void ChunkFraming::expect_lines() {
+KETTLINGAR_INLINE void ChunkFraming::expect_lines() {
   state_ = State::field;
   pos_ = count_ = block_.at = 0;
 }
+#endif
 
 }  // namespace detail::http
 
-inline ParseResult ChunkParser::next(std::string_view input) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ParseResult ChunkParser::next(std::string_view input) {
   if (phase_ == Phase::size_line) {
     const ParseResult line = framing_.size_line(input);
     if (line.status != Parse::complete) return line;
@@ -1360,20 +1387,22 @@ inline ParseResult ChunkParser::next(std::string_view input) {
   phase_ = Phase::size_line;
   return result;
 }
+#endif
 
 inline ParseResult check_body_length(const MessageHead& head, const Limits& limits) {
   if (head.content_length.value_or(0) <= limits.body_bytes) return {Parse::complete};
   return {Parse::bad, 0, 413, "too-large", "body too large"};
 }
 
-inline void BodyReader::start(const MessageHead& head) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void BodyReader::start(const MessageHead& head) {
   if (head.chunked) framing_ = detail::http::ChunkFraming(*limits_, limits_->body_bytes);
   phase_ = head.chunked ? Phase::size_line : Phase::plain;
   left_ = head.content_length.value_or(0);
   decoded_ = raw_ = 0;
 }
 
-inline ParseResult BodyReader::advance(char* data, std::size_t size) {
+KETTLINGAR_INLINE ParseResult BodyReader::advance(char* data, std::size_t size) {
   if (phase_ == Phase::plain) return plain(size);
   while (phase_ != Phase::complete) {
     const ParseResult step = chunk_step(data, size);
@@ -1383,7 +1412,7 @@ inline ParseResult BodyReader::advance(char* data, std::size_t size) {
   return {Parse::complete, raw_};
 }
 
-inline ParseResult BodyReader::plain(std::size_t size) {
+KETTLINGAR_INLINE ParseResult BodyReader::plain(std::size_t size) {
   if (left_ > limits_->body_bytes) return {Parse::bad, 0, 413, "too-large", "body too large"};
   const auto length = static_cast<std::size_t>(left_);
   decoded_ = raw_ = (std::min)(size, length);
@@ -1391,7 +1420,7 @@ inline ParseResult BodyReader::plain(std::size_t size) {
 }
 
 /// One element of a chunked body; `consumed` are the raw bytes that have not been counted here.
-inline ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
+KETTLINGAR_INLINE ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
   const std::string_view rest(data + raw_, size - raw_);
   ParseResult result;
   switch (phase_) {
@@ -1425,13 +1454,14 @@ inline ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
   return {Parse::complete};
 }
 
-inline std::size_t BodyReader::close_gap(char* data, std::size_t size) {
+KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size) {
   const std::size_t gap = raw_ - decoded_;
   if (gap == 0) return size;
   if (size != raw_) std::memmove(data + decoded_, data + raw_, size - raw_);
   raw_ = decoded_;
   return size - gap;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -1689,12 +1719,13 @@ inline void append_chunk(std::string& out, std::string_view bytes) {
 
 inline void append_last_chunk(std::string& out) { out += "0\r\n\r\n"; }
 
-inline void ChunkWriter::begin(std::string& out) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void ChunkWriter::begin(std::string& out) {
   mark_ = out.size();
   out.append(digits_ + 2, ' ');
 }
 
-inline void ChunkWriter::end(std::string& out) {
+KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
   const std::size_t size = out.size() - mark_ - digits_ - 2;
   if (size == 0) return cancel(out);
   char line[18];
@@ -1705,6 +1736,7 @@ inline void ChunkWriter::end(std::string& out) {
   digits_ = static_cast<std::size_t>(end - line) - 2;
   out += "\r\n";
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -2230,7 +2262,8 @@ class MsgpackReader {
   CodecError error_;
 };
 
-inline CodecError MsgpackReader::read(json& out) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError MsgpackReader::read(json& out) {
   bool more = true;
   while (more && value() && close_full()) more = !open_.empty() && next_item();
   if (!error_ && at_ != end_) fail("bytes after the MessagePack value");
@@ -2238,7 +2271,7 @@ inline CodecError MsgpackReader::read(json& out) {
   return error_;
 }
 
-inline json& MsgpackReader::put(json::value_t type) {
+KETTLINGAR_INLINE json& MsgpackReader::put(json::value_t type) {
   if (open_.empty()) return root_ = type;
   const Open& parent = open_.back();
   if (parent.array != nullptr) return parent.array->emplace_back(type);
@@ -2246,7 +2279,7 @@ inline json& MsgpackReader::put(json::value_t type) {
       .second;
 }
 
-inline bool MsgpackReader::value() {
+KETTLINGAR_INLINE bool MsgpackReader::value() {
   if (at_ == end_) return fail("MessagePack ends early");
   const auto tag = static_cast<std::uint8_t>(*at_++);
   if (tag < 0x80) {
@@ -2269,7 +2302,7 @@ inline bool MsgpackReader::value() {
   return true;
 }
 
-inline bool MsgpackReader::tagged_value(std::uint8_t tag) {
+KETTLINGAR_INLINE bool MsgpackReader::tagged_value(std::uint8_t tag) {
   // Widths double from one tag of a family to the next.
   const auto width = [&](unsigned first) { return std::size_t{1} << (tag - first); };
   std::uint64_t n = 0;
@@ -2285,7 +2318,7 @@ inline bool MsgpackReader::tagged_value(std::uint8_t tag) {
   return number(width(0xDE) * 2, n) && open(n, json::value_t::object);
 }
 
-inline bool MsgpackReader::integer(std::size_t width, bool is_signed) {
+KETTLINGAR_INLINE bool MsgpackReader::integer(std::size_t width, bool is_signed) {
   std::uint64_t n = 0;
   if (!number(width, n)) return false;
   const std::size_t sign = 8 * width - 1;
@@ -2297,7 +2330,7 @@ inline bool MsgpackReader::integer(std::size_t width, bool is_signed) {
   return true;
 }
 
-inline bool MsgpackReader::real(std::size_t width) {
+KETTLINGAR_INLINE bool MsgpackReader::real(std::size_t width) {
   std::uint64_t n = 0;
   if (!number(width, n)) return false;
   double& out = put<double>(json::value_t::number_float);
@@ -2305,7 +2338,7 @@ inline bool MsgpackReader::real(std::size_t width) {
   return true;
 }
 
-inline bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_t> code) {
+KETTLINGAR_INLINE bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_t> code) {
   std::string_view bytes;
   if (!raw(size, bytes)) return false;
   auto& binary = put<json::binary_t>(json::value_t::binary);
@@ -2314,7 +2347,7 @@ inline bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_
   return true;
 }
 
-inline bool MsgpackReader::ext(std::uint64_t size) {
+KETTLINGAR_INLINE bool MsgpackReader::ext(std::uint64_t size) {
   std::uint64_t code = 0;
   if (!number(1, code)) return false;
   if (code != big_integer_ext) return binary(size, code);
@@ -2326,7 +2359,7 @@ inline bool MsgpackReader::ext(std::uint64_t size) {
   return true;
 }
 
-inline bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
+KETTLINGAR_INLINE bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
   if (depth_ <= 0 || open_.size() >= static_cast<std::size_t>(depth_)) return fail(too_deep());
   // A value takes one byte or more: what is not there yet cannot be claimed, by all open lists and maps together.
   const std::uint64_t bytes = type == json::value_t::object ? 2 * count : count;
@@ -2340,7 +2373,7 @@ inline bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
 }
 
 /// Leave the lists and maps that have all their values.
-inline bool MsgpackReader::close_full() {
+KETTLINGAR_INLINE bool MsgpackReader::close_full() {
   while (!open_.empty() && open_.back().left == 0) {
     if (const json::object_t* object = open_.back().object) {
       const auto key_at = [&](std::size_t i) -> std::string_view { return object->data()[i].first; };
@@ -2352,7 +2385,7 @@ inline bool MsgpackReader::close_full() {
 }
 
 /// On to the next value of the innermost list or map, past its key.
-inline bool MsgpackReader::next_item() {
+KETTLINGAR_INLINE bool MsgpackReader::next_item() {
   --open_.back().left;
   --owed_;
   if (open_.back().array != nullptr) return true;
@@ -2367,6 +2400,7 @@ inline bool MsgpackReader::next_item() {
   }
   return text(size, key_);
 }
+#endif
 
 /// First bytes of a family of formats: short counts within the tag, others behind it. 0 where there is no such form.
 struct MsgpackFamily {
@@ -2681,7 +2715,8 @@ class JsonBuilder {
   CodecError error_;
 };
 
-inline bool JsonBuilder::number_float(double value, const std::string& number) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool JsonBuilder::number_float(double value, const std::string& number) {
   if (!is_integer(number)) return put<double>(json::value_t::number_float, value);
   std::string_view digits = number;
   const bool negative = digits.starts_with('-');
@@ -2696,7 +2731,7 @@ inline bool JsonBuilder::number_float(double value, const std::string& number) {
   return true;
 }
 
-inline bool JsonBuilder::start(json::value_t type) {
+KETTLINGAR_INLINE bool JsonBuilder::start(json::value_t type) {
   if (depth_ <= 0 || starts_.size() >= static_cast<std::size_t>(depth_)) {
     error_ = too_deep();
     return false;
@@ -2706,7 +2741,7 @@ inline bool JsonBuilder::start(json::value_t type) {
   return true;
 }
 
-inline bool JsonBuilder::end_array() {
+KETTLINGAR_INLINE bool JsonBuilder::end_array() {
   const std::size_t first = starts_.back();
   starts_.pop_back();
   auto& array = *values_[first - 1].get_ptr<json::array_t*>();
@@ -2716,7 +2751,7 @@ inline bool JsonBuilder::end_array() {
   return true;
 }
 
-inline bool JsonBuilder::end_object() {
+KETTLINGAR_INLINE bool JsonBuilder::end_object() {
   const std::size_t first = starts_.back();
   starts_.pop_back();
   const std::size_t first_key = keys_.size() - (values_.size() - first);
@@ -2739,7 +2774,7 @@ inline bool JsonBuilder::end_object() {
   return true;
 }
 
-inline bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
+KETTLINGAR_INLINE bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
   const auto* text = value.get_ptr<const std::string*>();
   if (text == nullptr) return fail("bytes in JSON are not a string");
   std::optional<Bytes> bytes = key == "__bytes__" ? Bytes(text->begin(), text->end()) : decode_base64(*text);
@@ -2748,7 +2783,7 @@ inline bool JsonBuilder::unwrap(std::string_view key, const json& value, json& s
   return true;
 }
 
-inline bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
+KETTLINGAR_INLINE bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
   try {
     slot = ext(type.code, type.from_json(value));
     return true;
@@ -2760,7 +2795,7 @@ inline bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& sl
 }
 
 /// Among the last `count` keys and values, leave one per key: the last value at the place of the first.
-inline void JsonBuilder::drop_duplicates(std::size_t count) {
+KETTLINGAR_INLINE void JsonBuilder::drop_duplicates(std::size_t count) {
   const std::size_t first_key = keys_.size() - count;
   const std::size_t first = values_.size() - count;
   const std::vector<std::size_t> order =
@@ -2784,8 +2819,8 @@ inline void JsonBuilder::drop_duplicates(std::size_t count) {
   for (; kept < count; ++kept, keys_.pop_back()) values_.pop_back();
 }
 
-inline bool JsonBuilder::parse_error(std::size_t position, const std::string&,
-                                     const nlohmann::detail::exception& error) {
+KETTLINGAR_INLINE bool JsonBuilder::parse_error(std::size_t position, const std::string&,
+                                                const nlohmann::detail::exception& error) {
   constexpr int out_of_range = 406;
   const bool complete = !values_.empty() && starts_.empty();
   fail(complete ? "text after the JSON value" : position > size_ ? "JSON ends early" : "not JSON");
@@ -2794,10 +2829,11 @@ inline bool JsonBuilder::parse_error(std::size_t position, const std::string&,
   return false;
 }
 
-inline CodecError JsonBuilder::finish(json& out) {
+KETTLINGAR_INLINE CodecError JsonBuilder::finish(json& out) {
   out = error_ ? json() : std::move(values_.front());
   return error_;
 }
+#endif
 
 inline void json_unit(Appender& out, std::uint32_t unit) {
   constexpr std::string_view digits = "0123456789abcdef";
@@ -3494,12 +3530,13 @@ inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size
 
 }  // namespace detail
 
-inline File::File(Fd fd, std::string mode) : Fd(std::move(fd)), mode_(std::move(mode)) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE File::File(Fd fd, std::string mode) : Fd(std::move(fd)), mode_(std::move(mode)) {
   if (mode_.empty()) mode_ = get() >= 0 ? detail::describe_descriptor(get()).mode : "rb";
   if (!detail::is_file_mode(mode_)) throw std::invalid_argument("'" + mode_ + "' is not the mode of a file");
 }
 
-inline File File::open(const std::string& path, std::string mode) {
+KETTLINGAR_INLINE File File::open(const std::string& path, std::string mode) {
   if (!detail::is_file_mode(mode)) throw std::invalid_argument("'" + mode + "' is not the mode of a file");
   const bool both = mode.find('+') != std::string::npos;
   int flags = O_CLOEXEC | (both ? O_RDWR : mode.front() == 'r' ? O_RDONLY : O_WRONLY);
@@ -3511,13 +3548,14 @@ inline File File::open(const std::string& path, std::string mode) {
   return File(std::move(fd), std::move(mode));
 }
 
-inline Socket::Socket(Fd fd) : Fd(std::move(fd)) {
+KETTLINGAR_INLINE Socket::Socket(Fd fd) : Fd(std::move(fd)) {
   const detail::Placeholder found = detail::describe_descriptor(get());
   if (!found.is_socket) detail::throw_errno("cannot use a descriptor as a socket", ENOTSOCK);
   family_ = found.family;
   type_ = found.type;
   protocol_ = found.protocol;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -3906,7 +3944,8 @@ class InstanceLock {
   OwnedFile file_;
 };
 
-inline InstanceLock::InstanceLock(const std::string& path) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
     Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
@@ -3932,6 +3971,7 @@ inline InstanceLock::InstanceLock(const std::string& path) {
     return;
   }
 }
+#endif
 
 /// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
 /// services.
@@ -4140,12 +4180,15 @@ using Task = asio::awaitable<T>;
 
 /// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the
 /// reader of a stream has gone or the service stops.
-inline Task<void> sleep_for(std::chrono::steady_clock::duration time) {
+Task<void> sleep_for(std::chrono::steady_clock::duration time);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time) {
   asio::steady_timer timer(co_await asio::this_coro::executor, time);
   asio::error_code error;
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
   if (error) throw asio::system_error(error);
 }
+#endif
 
 template <class T>
 class Generator;
@@ -4194,13 +4237,16 @@ Task<void> settle(Task<U> task, Settled<U>* settled) {
     settled->outcome.template emplace<2>(std::current_exception());
   }
 }
-inline Task<void> settle(Task<void> task, Settled<void>* settled) {
+Task<void> settle(Task<void> task, Settled<void>* settled);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> settle(Task<void> task, Settled<void>* settled) {
   try {
     co_await std::move(task);
   } catch (...) {
     settled->error = std::current_exception();
   }
 }
+#endif
 
 /// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
 /// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an
@@ -4382,11 +4428,15 @@ using WhenEnded = std::function<void(const std::exception_ptr&)>;
 
 /// Starts a coroutine. Its frame belongs to the loop until it ends; an emission on `cancel` reaches what it awaits.
 /// `ended` is called on `there`.
-inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
-                  asio::cancellation_slot cancel, const asio::any_io_executor& there) {
+void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended, asio::cancellation_slot cancel,
+           const asio::any_io_executor& there);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
+                             asio::cancellation_slot cancel, const asio::any_io_executor& there) {
   asio::co_spawn(executor, std::move(task),
                  asio::bind_executor(there, asio::bind_cancellation_slot(cancel, std::move(ended))));
 }
+#endif
 inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
                   asio::cancellation_slot cancel = {}) {
   spawn(executor, std::move(task), std::move(ended), cancel, executor);
@@ -4396,19 +4446,28 @@ inline void spawn(const asio::any_io_executor& executor, Task<void> task) {
 }
 
 /// Calls `work` from the loop, soon. From any thread.
-inline void post(const asio::any_io_executor& executor, std::function<void()> work) {
+void post(const asio::any_io_executor& executor, std::function<void()> work);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void post(const asio::any_io_executor& executor, std::function<void()> work) {
   asio::post(executor, std::move(work));
 }
+#endif
 
 /// Calls `ready` when the timer expires, or is cancelled.
-inline void when_expired(asio::steady_timer& timer, WhenReady ready) { timer.async_wait(std::move(ready)); }
+void when_expired(asio::steady_timer& timer, WhenReady ready);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void when_expired(asio::steady_timer& timer, WhenReady ready) { timer.async_wait(std::move(ready)); }
+#endif
 
 /// Waits for the timer; true if it has expired, false if it was cancelled.
-inline Task<bool> expiry(asio::steady_timer& timer) {
+Task<bool> expiry(asio::steady_timer& timer);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<bool> expiry(asio::steady_timer& timer) {
   asio::error_code error;
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
   co_return !error;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -5260,7 +5319,9 @@ class ConnectionAccess {
   static detail::Caller& caller(Request& request) { return request.caller_; }
 };
 
-inline Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -5719,20 +5780,22 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
   return nullptr;
 }
 
-inline void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
-                                bool takes_request) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+                                           bool takes_request) {
   takes_request_ = takes_request;
   parameters_ = std::move(parameters);
   returns_ = std::move(returns);
   streams_ = streams;
 }
 
-inline std::size_t Method::index_of(std::string_view parameter) const {
+KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (parameters_[i].name == parameter) return i;
   }
   return parameters_.size();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -5760,7 +5823,8 @@ inline std::vector<std::string> parameter_names(const Method& method) {
   return names;
 }
 
-inline void Method::bind(Call& call) const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Method::bind(Call& call) const {
   call.slots.assign(parameters_.size(), nullptr);
   if (takes_anything_) return;
   for (const auto& [key, value] : call.request.arguments().items()) {
@@ -5799,7 +5863,7 @@ inline void Method::bind(Call& call) const {
 /// Gives each parameter the descriptors that its placeholders stand for: those of positional arguments come first, then
 /// those of named ones, in the order of the message. One that nobody asked for is an error, unless the handler sees the
 /// request and can take it from there.
-inline void Method::claim_descriptors(Call& call) const {
+KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
   call.claimed.resize(parameters_.size());
   std::vector<Fd>& received = call.request.descriptors();
   if (received.empty()) return;
@@ -5824,11 +5888,11 @@ inline void Method::claim_descriptors(Call& call) const {
   received = queue.take_all();
 }
 
-inline std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
+KETTLINGAR_INLINE std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
   return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
 }
 
-inline void Method::invoke(Call& call) const {
+KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   bind(call);
   claim_descriptors(call);
   try {
@@ -5841,7 +5905,7 @@ inline void Method::invoke(Call& call) const {
 }
 
 /// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-inline void Method::check() const {
+KETTLINGAR_INLINE void Method::check() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     if (name.empty() || name.front() == '_' || index_of(name) != i) {
@@ -5859,6 +5923,7 @@ inline void Method::check() const {
                                 shown(bad.value));
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -6005,7 +6070,8 @@ inline bool hidden_from_clients(std::string_view name) {
   return name.starts_with('_');
 }
 
-inline void Registry::add(std::shared_ptr<Method> method) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Registry::add(std::shared_ptr<Method> method) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
   if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
@@ -6022,7 +6088,7 @@ inline void Registry::add(std::shared_ptr<Method> method) {
   methods_.insert_or_assign(name, std::move(method));
 }
 
-inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
+KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
   const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && (authenticated || found->second->is_public())) return found->second;
@@ -6030,13 +6096,13 @@ inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool 
   return nullptr;
 }
 
-inline std::shared_ptr<const Method> Registry::named(std::string_view name) const {
+KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {
   const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   return found == methods_.end() ? nullptr : found->second;
 }
 
-inline std::vector<std::string> Registry::names(bool listed_only) const {
+KETTLINGAR_INLINE std::vector<std::string> Registry::names(bool listed_only) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
@@ -6045,14 +6111,14 @@ inline std::vector<std::string> Registry::names(bool listed_only) const {
   return names;
 }
 
-inline std::vector<std::shared_ptr<const Method>> Registry::all() const {
+KETTLINGAR_INLINE std::vector<std::shared_ptr<const Method>> Registry::all() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<const Method>> all;
   for (const auto& [name, method] : methods_) all.push_back(method);
   return all;
 }
 
-inline json Registry::table(bool docs) const {
+KETTLINGAR_INLINE json Registry::table(bool docs) const {
   const std::lock_guard lock(mutex_);
   json table = json::object();
   for (const auto& [name, method] : methods_) {
@@ -6071,6 +6137,7 @@ inline json Registry::table(bool docs) const {
   }
   return table;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -6160,7 +6227,8 @@ class Options {
   std::vector<Option> options_;
 };
 
-inline Option& Options::insert(Option option) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Option& Options::insert(Option option) {
   const bool clean = !option.name.empty() &&
                      option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
@@ -6173,20 +6241,20 @@ inline Option& Options::insert(Option option) {
   return options_.emplace_back(std::move(option));
 }
 
-inline const Option* Options::find(std::string_view name) const noexcept {
+KETTLINGAR_INLINE const Option* Options::find(std::string_view name) const noexcept {
   for (const Option& option : options_) {
     if (option.name == name) return &option;
   }
   return nullptr;
 }
 
-inline std::vector<std::string> Options::names() const {
+KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
   std::vector<std::string> names;
   for (const Option& option : options_) names.push_back(option.name);
   return names;
 }
 
-inline void Options::set(std::string_view name, const json& value) const {
+KETTLINGAR_INLINE void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
     throw InvalidArgument("unknown option '" + std::string(name) + "'" + suggestion(name, names()));
@@ -6199,7 +6267,7 @@ inline void Options::set(std::string_view name, const json& value) const {
   }
 }
 
-inline void Options::read_line(std::string_view line) const {
+KETTLINGAR_INLINE void Options::read_line(std::string_view line) const {
   constexpr std::string_view blanks = " \t\r";
   const auto trimmed = [&](std::string_view text) {
     const std::size_t first = text.find_first_not_of(blanks);
@@ -6219,7 +6287,7 @@ inline void Options::read_line(std::string_view line) const {
   set(name, json(std::string(trimmed(line.substr(equals + 1)))));
 }
 
-inline void Options::read_file(const std::string& path) const {
+KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
   constexpr std::size_t longest = 1024 * 1024;
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string content;
@@ -6237,7 +6305,7 @@ inline void Options::read_file(const std::string& path) const {
   }
 }
 
-inline std::string Options::lines(bool with_secret) const {
+KETTLINGAR_INLINE std::string Options::lines(bool with_secret) const {
   std::string out;
   for (const Option& option : options_) {
     if (option.secret && !with_secret) continue;
@@ -6246,6 +6314,7 @@ inline std::string Options::lines(bool with_secret) const {
   }
   return out;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -6754,22 +6823,34 @@ struct IoOutcome {
   bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
 };
 
+/// Has a call made on the FileWork thread, for asio::async_initiate().
+struct StartOnFileThread {
+  asio::any_io_executor executor;
+  std::function<IoOutcome()> call;
+
+  template <class Handler>
+  void operator()(Handler handler) {
+    auto shared = std::make_shared<Handler>(std::move(handler));
+    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
+    auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
+    work.run([shared, guard, call = std::move(call)] {
+      const IoOutcome outcome = call();
+      asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
+    });
+  }
+};
+
 /// Runs `call` on the FileWork thread of the awaiting coroutine's io_context. What `call` uses must belong to it: a
 /// cancelled coroutine may be gone before it ends.
-inline Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
+Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
-  auto initiate = [&work, executor, &call](auto handler) {
-    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
-    work.run([shared, guard, call = std::move(call)]() mutable {
-      const IoOutcome outcome = call();
-      asio::post(guard->get_executor(), [shared, guard, outcome]() mutable { std::move (*shared)(outcome); });
-    });
-  };
+  StartOnFileThread initiate{executor, std::move(call)};
   const auto& token = asio::use_awaitable;
   co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
 }
+#endif
 
 /// Writes to a pipe or file without a SIGPIPE, whatever the program does about those: it is held back and taken out.
 inline ssize_t write_quietly(int fd, std::string_view bytes) {
@@ -6837,22 +6918,31 @@ inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
 
 // The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its
 // own.
-inline Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
+Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
   auto call = [own = std::make_shared<Fd>(fd.duplicate()), buffer] {
     return IoOutcome::of(retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
   };
   return on_file_thread(std::move(call));
 }
+#endif
 
-inline Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes, std::size_t from) {
+Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes, std::size_t from);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes,
+                                                   std::size_t from) {
   auto call = [own = std::make_shared<Fd>(fd.duplicate()), bytes, from] {
     return IoOutcome::of(write_quietly(own->get(), std::string_view(*bytes).substr(from)));
   };
   return on_file_thread(std::move(call));
 }
+#endif
 
 /// Waits until `fd` is ready; false if it cannot be waited for.
-inline Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
+Task<bool> wait_ready(const Fd& fd, Readiness::For what);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
   Readiness ready(co_await asio::this_coro::executor, fd.get(), what);
   if (!ready.supported()) co_return false;
   asio::error_code error;
@@ -6860,13 +6950,16 @@ inline Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
   if (error) throw asio::system_error(error);
   co_return true;
 }
+#endif
 
 }  // namespace detail
 
 /// Reads up to `most` bytes from a file, pipe or socket, waiting until there are some; empty at its end. Other work
 /// goes on meanwhile: files are read on a helper thread of the io_context. The flags of the open file, which its sender
 /// shares, are not touched. `fd` must stay open until the result is there. Throws std::system_error.
-inline Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024) {
+Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
   auto buffer = std::make_shared<std::string>(most, '\0');
   detail::IoOutcome outcome;
@@ -6883,9 +6976,12 @@ inline Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1
   buffer->resize(static_cast<std::size_t>(outcome.count));
   co_return std::move(*buffer);
 }
+#endif
 
 /// Reads to the end, at most `limit` bytes: more are InvalidArgument. Otherwise as async_read_some().
-inline Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024) {
+Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t limit) {
   std::string all;
   for (;;) {
     const std::string part = co_await async_read_some(fd);
@@ -6895,10 +6991,13 @@ inline Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 *
     all += part;
   }
 }
+#endif
 
 /// Writes all of `bytes` to a file, pipe or socket, as async_read_some() reads. A pipe or socket whose reader has gone
 /// is std::system_error (EPIPE), never a signal.
-inline Task<void> async_write_all(const Fd& fd, std::string bytes) {
+Task<void> async_write_all(const Fd& fd, std::string bytes);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
   const auto shared = std::make_shared<const std::string>(std::move(bytes));
   bool waitable = kind != detail::DescriptorKind::file;
@@ -6918,6 +7017,7 @@ inline Task<void> async_write_all(const Fd& fd, std::string bytes) {
     done += static_cast<std::size_t>(outcome.count);
   }
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -6991,16 +7091,22 @@ struct HostTicket {
 };
 
 // The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
-inline Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
+Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
   int expected = HostTicket::waiting;
   if (!ticket->state.compare_exchange_strong(expected, HostTicket::begun)) co_return;
   co_await std::move(work);
 }
+#endif
 
 /// Runs `work` on the host's thread and waits for its end. Throws what it throws; Error (503) if the host does not
 /// begin it within `patience`. If the awaiting coroutine is cancelled, work that has begun goes on: `owner` is kept.
-inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
-                          std::chrono::milliseconds patience) {
+Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                   std::chrono::milliseconds patience);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                                     std::chrono::milliseconds patience) {
   const asio::any_io_executor loop = co_await asio::this_coro::executor;
   auto ticket = std::make_shared<HostTicket>(loop);
   ticket->owner = std::move(owner);
@@ -7024,6 +7130,7 @@ inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shar
   }
   if (ticket->thrown) std::rethrow_exception(ticket->thrown);
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -7228,7 +7335,8 @@ class StreamWriter {
   bool head_written_ = false;
 };
 
-inline bool StreamWriter::open(std::string_view content_type) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   ResponseHeadOptions head;
   head.content_type = content_type;
   head.chunked = !style_.http_1_0;
@@ -7241,12 +7349,12 @@ inline bool StreamWriter::open(std::string_view content_type) {
   return head_written_;
 }
 
-inline void StreamWriter::write_head() {
+KETTLINGAR_INLINE void StreamWriter::write_head() {
   if (!head_written_) open(kind_ == Kind::events ? "text/event-stream" : style_.content_type());
 }
 
 /// A first map with both `finished` and `error` is how a Python-style generator says "no stream, but this status".
-inline bool StreamWriter::answered_instead(const ItemStream& stream) {
+KETTLINGAR_INLINE bool StreamWriter::answered_instead(const ItemStream& stream) {
   if (kind_ != Kind::values) return false;
   json item = stream.item();
   if (!item.is_object() || !item.contains("finished") || !item.contains("error")) return false;
@@ -7261,7 +7369,7 @@ inline bool StreamWriter::answered_instead(const ItemStream& stream) {
   return true;
 }
 
-inline void StreamWriter::first_item(const ItemStream& stream) {
+KETTLINGAR_INLINE void StreamWriter::first_item(const ItemStream& stream) {
   if (const Result* document = stream.document()) {
     document_type_ = document->mime_type;
     if (!open(document->mime_type)) throw std::runtime_error("bad MIME type of a document");
@@ -7270,7 +7378,7 @@ inline void StreamWriter::first_item(const ItemStream& stream) {
   write_head();
 }
 
-inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
+KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stream) {
   switch (kind_) {
     case Kind::values:
       return stream.encode_item(style_.format, out_);
@@ -7299,7 +7407,7 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
   return {};
 }
 
-inline bool StreamWriter::write_item(const ItemStream& stream) {
+KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
   if (kind_ == Kind::raw) {
     out_ += stream.raw()->bytes;
     head_written_ = true;
@@ -7326,13 +7434,13 @@ inline bool StreamWriter::write_item(const ItemStream& stream) {
   return true;
 }
 
-inline void StreamWriter::finish() {
+KETTLINGAR_INLINE void StreamWriter::finish() {
   if (kind_ == Kind::raw && head_written_) return;
   write_head();
   if (!style_.http_1_0) append_last_chunk(out_);
 }
 
-inline void StreamWriter::fail_with(const ErrorReply& reply) {
+KETTLINGAR_INLINE void StreamWriter::fail_with(const ErrorReply& reply) {
   if (!head_written_) {
     status_ = append_error(out_, style_, reply);
     head_written_ = true;
@@ -7363,11 +7471,12 @@ inline void StreamWriter::fail_with(const ErrorReply& reply) {
   }
 }
 
-inline std::string StreamWriter::fail(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE std::string StreamWriter::fail(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, authenticated_);
   fail_with(reply);
   return reply.log;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -7675,7 +7784,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
 };
 
-inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
     : server_(std::move(server)),
       peer_(std::move(peer)),
       socket_(server_->executor),
@@ -7689,7 +7799,7 @@ inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Pee
   server_->enter(*this);
 }
 
-inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
+KETTLINGAR_INLINE void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
   spawn(
@@ -7697,7 +7807,7 @@ inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Pee
       [connection](const std::exception_ptr&) { connection->close(); }, connection->cancel_.slot());
 }
 
-inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
+KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self) {
   Connection& c = *self;
   try {
     while (c.phase_ != Phase::closed) {
@@ -7721,14 +7831,14 @@ inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
   }
 }
 
-inline void Connection::enter(Phase phase, Clock::time_point deadline) {
+KETTLINGAR_INLINE void Connection::enter(Phase phase, Clock::time_point deadline) {
   if (phase_ == Phase::closed) return;  // for good
   phase_ = phase;
   deadline_ = deadline;
   if (deadline != Clock::time_point::max()) server_->look_at(deadline);
 }
 
-inline Connection::Next Connection::advance() {
+KETTLINGAR_INLINE Connection::Next Connection::advance() {
   for (;;) {
     if (phase_ == Phase::closed || close_after_) return Next::close;
     if (out_.size() - sent_ >= flush_threshold || !out_descriptors_.empty()) return Next::write;
@@ -7738,7 +7848,7 @@ inline Connection::Next Connection::advance() {
   }
 }
 
-inline Connection::Next Connection::at_head() {
+KETTLINGAR_INLINE Connection::Next Connection::at_head() {
   if (begin_ == end_) {
     if (end_of_input_ || server_->stopping()) return Next::close;
     begin_ = end_ = 0;
@@ -7767,7 +7877,7 @@ inline Connection::Next Connection::at_head() {
 }
 
 /// More is needed: wait for it, unless the time is up or the peer has said that nothing will come.
-inline Connection::Next Connection::incomplete(std::string_view what) {
+KETTLINGAR_INLINE Connection::Next Connection::incomplete(std::string_view what) {
   if (timed_out_) {
     refuse_and_close(408, "timeout", what);
   } else if (end_of_input_) {
@@ -7778,7 +7888,7 @@ inline Connection::Next Connection::incomplete(std::string_view what) {
   return Next::close;
 }
 
-inline Connection::Next Connection::at_body() {
+KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   const ParseResult result = body_.advance(in_.data() + begin_ + head_size_, end_ - begin_ - head_size_);
   if (result.status == Parse::bad) {
     refuse_and_close(result.http_status, result.slug, result.why);
@@ -7799,7 +7909,7 @@ inline Connection::Next Connection::at_body() {
 
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
 /// was announced.
-inline void Connection::make_room() {
+KETTLINGAR_INLINE void Connection::make_room() {
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
     std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -7820,7 +7930,7 @@ inline void Connection::make_room() {
 }
 
 // If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
-inline Task<void> Connection::fill() {
+KETTLINGAR_INLINE Task<void> Connection::fill() {
   make_room();
   asio::error_code error;
   if (peer_.over_unix_socket) {
@@ -7843,7 +7953,7 @@ inline Task<void> Connection::fill() {
 }
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
-inline bool Connection::send_now() {
+KETTLINGAR_INLINE bool Connection::send_now() {
   if (target_ && !target_is_socket_) return out_.empty();
   while (sent_ < out_.size() && phase_ != Phase::closed) {
     const ssize_t n = send_part(std::string_view(out_).substr(sent_));
@@ -7862,7 +7972,7 @@ inline bool Connection::send_now() {
 }
 
 // A reader that takes nothing for `write_timeout`, vanishes, or is there when the service ends: close() ends the wait.
-inline Task<void> Connection::flush() {
+KETTLINGAR_INLINE Task<void> Connection::flush() {
   const Phase before = phase_;
   const Clock::time_point deadline = deadline_;
   while (phase_ != Phase::closed) {
@@ -7882,7 +7992,7 @@ inline Task<void> Connection::flush() {
 
 /// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
 /// make the kernel drop what it has not received yet (RFC 9112 9.6).
-inline Task<void> Connection::linger() {
+KETTLINGAR_INLINE Task<void> Connection::linger() {
   // Others may go on with a connection that was passed on: it must not be shut down.
   if (phase_ == Phase::closed || end_of_input_ || target_ || released_) co_return;
   asio::error_code error;
@@ -7897,7 +8007,7 @@ inline Task<void> Connection::linger() {
   }
 }
 
-inline void Connection::expire(Clock::time_point now) {
+KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
   if (drain_deadline_ <= now) return close();
   deadline_ = Clock::time_point::max();
   switch (phase_) {
@@ -7928,13 +8038,13 @@ inline void Connection::expire(Clock::time_point now) {
   close();
 }
 
-inline void Connection::drain() {
+KETTLINGAR_INLINE void Connection::drain() {
   if (idle()) return close();
   drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
   server_->look_at(drain_deadline_);
 }
 
-inline void Connection::close() {
+KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
   deadline_ = drain_deadline_ = Clock::time_point::max();
@@ -7948,6 +8058,7 @@ inline void Connection::close() {
   // Ends what a handler awaits, here or deeper down.
   cancel_.emit(asio::cancellation_type::terminal);
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -7973,20 +8084,21 @@ namespace detail {
 /// The key that says how much of the answer has been sent to the first descriptor of a call.
 inline constexpr const char* reply_to_key = "reply_to_first_fd";
 
+#if KETTLINGAR_DEFINITIONS
 /// Counts `count` descriptors of ours as ones whose sender is not known yet.
-inline void Connection::hold_descriptors(std::size_t count) {
+KETTLINGAR_INLINE void Connection::hold_descriptors(std::size_t count) {
   server_->held_descriptors += count;
   server_->held_descriptors -= held_;
   held_ = count;
 }
 
-inline void Connection::drop_descriptors() {
+KETTLINGAR_INLINE void Connection::drop_descriptors() {
   received_ = {};
   hold_descriptors(0);
 }
 
 /// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
-inline ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
+KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
   const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
@@ -8008,7 +8120,7 @@ inline ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) 
   return n;
 }
 
-inline ssize_t Connection::send_part(std::string_view bytes) {
+KETTLINGAR_INLINE ssize_t Connection::send_part(std::string_view bytes) {
   const int fd = answer_descriptor();
   if (out_descriptors_.empty()) return send_some(fd, bytes);
   if (sent_ < out_descriptors_at_) return send_some(fd, bytes.substr(0, out_descriptors_at_ - sent_));
@@ -8029,7 +8141,7 @@ inline ssize_t Connection::send_part(std::string_view bytes) {
   return n;
 }
 
-inline Task<void> Connection::flush_to_target() {
+KETTLINGAR_INLINE Task<void> Connection::flush_to_target() {
   if (target_is_socket_) {
     co_await wait_ready(target_, Readiness::For::writing);
     co_return;
@@ -8043,7 +8155,7 @@ inline Task<void> Connection::flush_to_target() {
 
 /// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
 /// caller has gone. Throws InvalidArgument.
-inline bool Connection::answer_elsewhere(json& arguments) {
+KETTLINGAR_INLINE bool Connection::answer_elsewhere(json& arguments) {
   std::vector<Fd>& descriptors = request_->descriptors();
   const auto key = arguments.find(reply_to_key);
   if (descriptors.empty() || key == arguments.end()) return true;
@@ -8079,7 +8191,7 @@ inline bool Connection::answer_elsewhere(json& arguments) {
   return true;
 }
 
-inline bool Connection::gone() const {
+KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
   if (target_ && !target_is_socket_) return false;
   char byte = 0;
@@ -8088,13 +8200,13 @@ inline bool Connection::gone() const {
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-inline Fd Connection::duplicate_of_connection() {
+KETTLINGAR_INLINE Fd Connection::duplicate_of_connection() {
   Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
   if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
   return copy;
 }
 
-inline Caller::HandOver Connection::prepare_handover() {
+KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
@@ -8103,7 +8215,7 @@ inline Caller::HandOver Connection::prepare_handover() {
   return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
 }
 
-inline Socket Connection::take_connection(std::string* received) {
+KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
   if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
@@ -8116,7 +8228,7 @@ inline Socket Connection::take_connection(std::string* received) {
 }
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
-inline void Connection::end_released(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE void Connection::end_released(const std::exception_ptr& thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
   } catch (const std::exception& error) {
@@ -8128,6 +8240,7 @@ inline void Connection::end_released(const std::exception_ptr& thrown) {
   style_.keep_alive = false;
   end_request();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -8154,8 +8267,9 @@ inline bool is_msgpack_type(std::string_view type) {
   return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
+#if KETTLINGAR_DEFINITIONS
 /// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
-inline bool Connection::foreign_browser() const {
+KETTLINGAR_INLINE bool Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
   if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return true;
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
@@ -8173,7 +8287,7 @@ inline bool Connection::foreign_browser() const {
 }
 
 /// Who calls what, by the usual rules and those of the program.
-inline void Connection::find_method() {
+KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
   route_ = find_route(head, server_->token, server_->prefix());
   if (!server_->authenticator && !server_->router) return;
@@ -8191,7 +8305,7 @@ inline void Connection::find_method() {
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
-inline Connection::Refusal Connection::refusal() {
+KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
   if (foreign_browser()) return {403, "origin"};
   for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
@@ -8209,7 +8323,7 @@ inline Connection::Refusal Connection::refusal() {
   return {};
 }
 
-inline void Connection::begin_body() {
+KETTLINGAR_INLINE void Connection::begin_body() {
   const RequestHead& head = head_parser_.head();
   style_ = ReplyStyle{};
   style_.bare_lf = head.bare_lf;
@@ -8246,7 +8360,7 @@ inline void Connection::begin_body() {
 }
 
 /// Decodes the body into a map of arguments; false with the refusal in `reply`.
-inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
   const RequestHead& head = head_parser_.head();
   const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
   const std::string_view type = media_type(head.content_type);
@@ -8273,7 +8387,7 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
   return true;
 }
 
-inline void Connection::dispatch() {
+KETTLINGAR_INLINE void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
   enter(Phase::handling, Clock::time_point::max());
   answer_began_ = total_sent_ + out_.size() - sent_;
@@ -8308,7 +8422,7 @@ inline void Connection::dispatch() {
   end_request();
 }
 
-inline void Connection::answer_call() {
+KETTLINGAR_INLINE void Connection::answer_call() {
   const std::size_t before = out_.size();
   // The handler may have stopped the service, or the service have been stopped while it worked.
   if (server_->stopping()) style_.keep_alive = false;
@@ -8337,7 +8451,7 @@ inline void Connection::answer_call() {
   log_request(200, "ok", out_.size() - before);
 }
 
-inline void Connection::answer_error(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE void Connection::answer_error(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, route_.authenticated);
   const std::size_t before = out_.size();
   if (server_->stopping()) style_.keep_alive = false;
@@ -8347,7 +8461,7 @@ inline void Connection::answer_error(const std::exception_ptr& thrown) {
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
-inline void Connection::refuse(const Refusal& refusal) {
+KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const std::size_t before = out_.size();
   const bool post_only = method_ && method_->post_only();
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
@@ -8369,7 +8483,7 @@ inline void Connection::refuse(const Refusal& refusal) {
 }
 
 /// After a syntax error nothing that follows on the connection can be trusted to be a request.
-inline void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
+KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
   const std::size_t before = out_.size();
@@ -8378,7 +8492,7 @@ inline void Connection::refuse_and_close(int status, std::string_view slug, std:
   end_request();
 }
 
-inline void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
+KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
   const LogLevel level = status >= 200 && status < 300 ? LogLevel::debug : LogLevel::warning;
   Log& log = server_->log;
   if (!log.wants(level)) return;
@@ -8401,7 +8515,7 @@ inline void Connection::log_request(int status, std::string_view slug, std::size
 }
 
 /// Forgets the request, whose answer is in `out_`, and makes ready for the next.
-inline void Connection::end_request() {
+KETTLINGAR_INLINE void Connection::end_request() {
   if (!style_.keep_alive) close_after_ = true;
   timed_out_ = false;  // it came just in time
   begin_ += head_size_ + body_.raw_size();
@@ -8417,6 +8531,7 @@ inline void Connection::end_request() {
   handing_over_ = false;
   if (phase_ != Phase::closed) phase_ = Phase::handling;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -8434,9 +8549,10 @@ namespace detail {
 /// How long a stream may keep its reader waiting for the head: Python clients give up after 1 s.
 inline constexpr std::chrono::milliseconds stream_head_after{500};
 
+#if KETTLINGAR_DEFINITIONS
 // When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that
 // nobody waits for must not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
-inline Task<void> Connection::finish_call() {
+KETTLINGAR_INLINE Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
   if (phase_ == Phase::closed) co_return;
   if (call_->stream) {
@@ -8466,11 +8582,11 @@ inline Task<void> Connection::finish_call() {
 }
 
 // On the host's thread. What they use is kept by give_to_host().
-inline Task<void> Connection::invoke_on_host() {
+KETTLINGAR_INLINE Task<void> Connection::invoke_on_host() {
   method_->invoke(*call_);
   if (call_->pending.valid()) co_await std::move(call_->pending);
 }
-inline Task<void> Connection::resume_on_host() {
+KETTLINGAR_INLINE Task<void> Connection::resume_on_host() {
   host_step_ = call_->stream->resume(server_->host);
   while (host_step_ == ItemStream::Step::waiting) {
     co_await call_->stream->take_pending();
@@ -8479,7 +8595,7 @@ inline Task<void> Connection::resume_on_host() {
 }
 
 /// A generator's locals are destroyed where they were made.
-inline void Connection::drop_stream() {
+KETTLINGAR_INLINE void Connection::drop_stream() {
   if (!call_ || !call_->stream) return;
   if (server_->host) post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
   call_->stream.reset();
@@ -8487,7 +8603,8 @@ inline void Connection::drop_stream() {
 
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
 /// already, or has thrown.
-inline Connection::StreamState Connection::stream_step(StreamWriter& writer, const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,
+                                                                  const std::exception_ptr& thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
     const ItemStream::Step step = server_->host ? host_step_ : call_->stream->resume(server_->executor);
@@ -8517,7 +8634,7 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer, con
 // The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then
 // destroyed with the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(),
 // and with it the generator.
-inline Task<void> Connection::run_stream() {
+KETTLINGAR_INLINE Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
   // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
   // may have written an end mark.
@@ -8573,7 +8690,7 @@ inline Task<void> Connection::run_stream() {
 }
 
 /// Finds out while a handler works that its caller has gone.
-inline void Connection::watch_peer() {
+KETTLINGAR_INLINE void Connection::watch_peer() {
   if (watching_ || half_closed_) return;
   if (target_ && !target_is_socket_) return;
   watching_ = true;
@@ -8589,7 +8706,7 @@ inline void Connection::watch_peer() {
   }
 }
 
-inline void Connection::look_at_peer() {
+KETTLINGAR_INLINE void Connection::look_at_peer() {
 #if defined(POLLRDHUP)
   constexpr short end_of_input = POLLRDHUP;
 #else
@@ -8609,6 +8726,7 @@ inline void Connection::look_at_peer() {
   const bool patient = half_closed_ && phase_ == Phase::handling;
   enter(phase_, Clock::now() + (patient ? limits.idle_timeout : limits.linger_timeout));
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -8623,7 +8741,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-inline void Server::apply_settings() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
   const auto milliseconds = [](double seconds) {
@@ -8639,7 +8758,7 @@ inline void Server::apply_settings() {
   log.set_name(settings.worker_name);
 }
 
-inline void Server::choose_token() {
+KETTLINGAR_INLINE void Server::choose_token() {
   std::string secret = settings.worker_secret;
   std::string where = "option 'worker_secret'";
   if (!settings.worker_secret_file.empty()) {
@@ -8654,7 +8773,7 @@ inline void Server::choose_token() {
   token = Token(std::move(secret));
 }
 
-inline void Server::open_files_and_listeners() {
+KETTLINGAR_INLINE void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   require_private_directory(directory);
@@ -8691,7 +8810,7 @@ inline void Server::open_files_and_listeners() {
   full_url_ = url + "/" + token.text();
 }
 
-inline void Server::open() {
+KETTLINGAR_INLINE void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   apply_settings();
   choose_token();
@@ -8704,7 +8823,7 @@ inline void Server::open() {
   state_ = State::open;
 }
 
-inline void Server::abandon() {
+KETTLINGAR_INLINE void Server::abandon() {
   close_listeners();
   url_.remove();
   socket_.remove();
@@ -8712,7 +8831,7 @@ inline void Server::abandon() {
   state_ = State::fresh;
 }
 
-inline void Server::announce() {
+KETTLINGAR_INLINE void Server::announce() {
   if (state_ != State::open) return;
   try {
     // Whoever can read it finds a service that answers.
@@ -8727,21 +8846,21 @@ inline void Server::announce() {
             "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
-inline void Server::listen_on(Fd descriptor, bool over_unix_socket) {
+KETTLINGAR_INLINE void Server::listen_on(Fd descriptor, bool over_unix_socket) {
   auto listener = std::make_shared<Listener>(executor, over_unix_socket);
   listener->socket.assign(descriptor.get());
   descriptor.release();
   listeners_.push_back(std::move(listener));
 }
 
-inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
+KETTLINGAR_INLINE void Server::accept_later(const std::shared_ptr<Listener>& listener) {
   listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
                               WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
                                 if (!error && self->state_ == State::running) self->accept_batch(listener);
                               }));
 }
 
-inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
+KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   // A burst is taken in one go, but not so long that running connections notice.
   for (int batch = 0; batch < 64; ++batch) {
     Fd descriptor = accept_connection(listener->socket.native_handle());
@@ -8766,7 +8885,7 @@ inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   accept_later(listener);
 }
 
-inline void Server::close_listeners() {
+KETTLINGAR_INLINE void Server::close_listeners() {
   for (const std::shared_ptr<Listener>& listener : listeners_) {
     listener->pause.cancel();
     listener->socket.close();
@@ -8774,7 +8893,7 @@ inline void Server::close_listeners() {
   listeners_.clear();
 }
 
-inline void Server::out_of_descriptors(int listener) {
+KETTLINGAR_INLINE void Server::out_of_descriptors(int listener) {
   std::string suffix;
   if (log.admit("limit", suffix))
     log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
@@ -8785,7 +8904,7 @@ inline void Server::out_of_descriptors(int listener) {
 }
 
 /// Closes the connection that has been idle for longest; false if none is idle.
-inline bool Server::make_room() {
+KETTLINGAR_INLINE bool Server::make_room() {
   Connection* oldest = nullptr;
   for (Connection* connection : connections_) {
     if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
@@ -8795,7 +8914,7 @@ inline bool Server::make_room() {
 }
 
 /// False if the connection was turned away.
-inline bool Server::admit(Fd descriptor, bool over_unix_socket) {
+KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (connections_.size() >= limits.connections && !make_room()) {
     std::string suffix;
     if (log.admit("limit", suffix))
@@ -8825,7 +8944,7 @@ inline bool Server::admit(Fd descriptor, bool over_unix_socket) {
   return true;
 }
 
-inline void Server::adopt(Fd descriptor) {
+KETTLINGAR_INLINE void Server::adopt(Fd descriptor) {
   FileInfo info{};
   int type = 0;
   socklen_t size = sizeof type;
@@ -8841,7 +8960,7 @@ inline void Server::adopt(Fd descriptor) {
   if (!admit(std::move(descriptor), name.ss_family == AF_UNIX)) throw Error(503, "the connection was turned away");
 }
 
-inline void Server::look_at(Clock::time_point when) {
+KETTLINGAR_INLINE void Server::look_at(Clock::time_point when) {
   if (next_sweep_ && *next_sweep_ <= when) return;
   next_sweep_ = when;
   sweep_timer_.expires_at(when);
@@ -8850,7 +8969,7 @@ inline void Server::look_at(Clock::time_point when) {
   });
 }
 
-inline void Server::sweep() {
+KETTLINGAR_INLINE void Server::sweep() {
   next_sweep_.reset();
   const Clock::time_point now = Clock::now();
   std::optional<Clock::time_point> next;
@@ -8864,12 +8983,12 @@ inline void Server::sweep() {
   if (next) look_at((std::max)(*next, now + std::chrono::milliseconds(10)));
 }
 
-inline void Server::leave(Connection& connection) {
+KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   connections_.erase(&connection);
   if (state_ == State::stopping) finish_if_empty();
 }
 
-inline void Server::stop() {
+KETTLINGAR_INLINE void Server::stop() {
   if (state_ != State::running) return;
   state_ = State::stopping;
   close_listeners();
@@ -8882,7 +9001,7 @@ inline void Server::stop() {
   finish_if_empty();
 }
 
-inline void Server::kill() {
+KETTLINGAR_INLINE void Server::kill() {
   if (state_ == State::open) abandon();
   stopped = nullptr;
   stop();
@@ -8890,12 +9009,13 @@ inline void Server::kill() {
   for (Connection* connection : present) connection->close();
 }
 
-inline void Server::finish_if_empty() {
+KETTLINGAR_INLINE void Server::finish_if_empty() {
   if (!connections_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
   sweep_timer_.cancel();
   if (stopped) stopped();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -8999,12 +9119,13 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::thread::id poller_;  ///< who called start() or poll() last
 };
 
-inline bool Runner::in_service_thread() const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Runner::in_service_thread() const {
   return own_loop_ && own_loop_->get_executor().running_in_this_thread();
 }
 
 /// Opens and, unless the loop is the host's, announces the service.
-inline void Runner::open() {
+KETTLINGAR_INLINE void Runner::open() {
   if (serving_) throw StartError("the service runs already");
   ++runs_;
   stopping_ = false;
@@ -9022,7 +9143,7 @@ inline void Runner::open() {
   serving_ = true;
 }
 
-inline void Runner::run_start_hook() {
+KETTLINGAR_INLINE void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
   spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
@@ -9040,7 +9161,7 @@ inline void Runner::run_start_hook() {
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
-inline Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
   try {
     co_await self->start_hook();
     self->server_->announce();
@@ -9052,7 +9173,7 @@ inline Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
   self->ended();
 }
 
-inline void Runner::serve() {
+KETTLINGAR_INLINE void Runner::serve() {
   for (;;) {
     try {
       own_loop_->run();
@@ -9065,14 +9186,14 @@ inline void Runner::serve() {
 }
 
 /// The last connection has gone.
-inline void Runner::ended() {
+KETTLINGAR_INLINE void Runner::ended() {
   if (own_loop_) own_loop_->stop();
   const std::lock_guard lock(mutex_);
   serving_ = false;
   changed_.notify_all();
 }
 
-inline void Runner::start() {
+KETTLINGAR_INLINE void Runner::start() {
   const std::lock_guard lock(mutex_);
   if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
   open();
@@ -9080,7 +9201,7 @@ inline void Runner::start() {
   poller_ = std::this_thread::get_id();
 }
 
-inline void Runner::run() {
+KETTLINGAR_INLINE void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
@@ -9091,7 +9212,7 @@ inline void Runner::run() {
   serve();
 }
 
-inline void Runner::start_thread() {
+KETTLINGAR_INLINE void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
   if (serving_) throw StartError("the service runs already");
@@ -9101,7 +9222,7 @@ inline void Runner::start_thread() {
   thread_ = std::thread([this] { serve(); });
 }
 
-inline std::size_t Runner::poll() {
+KETTLINGAR_INLINE std::size_t Runner::poll() {
   if (!serving_ || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
@@ -9111,7 +9232,7 @@ inline std::size_t Runner::poll() {
   return own_loop_->poll();
 }
 
-inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
+KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
   if (!serving_ || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
@@ -9127,7 +9248,7 @@ inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) 
   return count;
 }
 
-inline void Runner::stop() {
+KETTLINGAR_INLINE void Runner::stop() {
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -9139,7 +9260,7 @@ inline void Runner::stop() {
   wait_until_stopped();
 }
 
-inline void Runner::end() {
+KETTLINGAR_INLINE void Runner::end() {
   if (own_loop_) {
     stop();
   } else if (serving_) {
@@ -9150,7 +9271,7 @@ inline void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-inline void Runner::wait_until_stopped() {
+KETTLINGAR_INLINE void Runner::wait_until_stopped() {
   std::unique_lock lock(mutex_);
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
@@ -9169,19 +9290,19 @@ inline void Runner::wait_until_stopped() {
   changed_.wait_until(lock, end, [this] { return !serving_; });
 }
 
-inline void Runner::shut_down() {
+KETTLINGAR_INLINE void Runner::shut_down() {
   if (!server_->running() || std::exchange(stopping_, true)) return;
   stopped_.expires_at(asio::steady_timer::time_point::max());
   spawn(server_->executor, stop_in_order(shared_from_this()));
 }
 
-inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
+KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
   Server& server = *self->server_;
   if (self->shutdown_hook) {
     // Shared, for a hook that does not end when it is cancelled is left behind.
     const auto limit = std::make_shared<asio::steady_timer>(server.executor, server.limits.shutdown_timeout);
     const auto done = std::make_shared<bool>(false);
-    auto ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
+    WhenEnded ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
       *done = true;
       limit->cancel();
       try {
@@ -9202,10 +9323,11 @@ inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
   self->stopped_.cancel();
 }
 
-inline Task<void> Runner::until_stopped() {
+KETTLINGAR_INLINE Task<void> Runner::until_stopped() {
   shut_down();
   if (stopping_ && server_->running()) co_await expiry(stopped_);
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -9971,16 +10093,17 @@ class Kitten {
   detail::ConfigHooks hooks_;
 };
 
-inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
     : Kitten(std::make_shared<detail::Runner>(), std::move(app_name), std::move(worker_name), std::move(description)) {}
 
-inline Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
-                      std::string description)
+KETTLINGAR_INLINE Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
+                                 std::string description)
     : Kitten(std::make_shared<detail::Runner>(std::move(host)), std::move(app_name), std::move(worker_name),
              std::move(description)) {}
 
-inline Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
-                      std::string description)
+KETTLINGAR_INLINE Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+                                 std::string description)
     : runner_(std::move(runner)), server_(&runner_->server()) {
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
@@ -9989,15 +10112,15 @@ inline Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_na
   detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
 
-inline Kitten::~Kitten() { runner_->end(); }
+KETTLINGAR_INLINE Kitten::~Kitten() { runner_->end(); }
 
-inline Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_INLINE Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   server_->methods.add(std::move(method));
   return *this;
 }
 
-inline std::string Kitten::try_start() noexcept {
+KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
   try {
     start();
     return {};
@@ -10006,12 +10129,13 @@ inline std::string Kitten::try_start() noexcept {
   }
 }
 
-inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
   return *this;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -10205,7 +10329,8 @@ inline void throw_reply(int status, const json& body) {
   throw Error(status, message);
 }
 
-inline char* ResponseReader::prepare(std::size_t size) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {
   if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
     buffer_.erase(0, begin_);
     end_ -= begin_;
@@ -10215,7 +10340,7 @@ inline char* ResponseReader::prepare(std::size_t size) {
   return buffer_.data() + end_;
 }
 
-inline ResponseReader::Step ResponseReader::advance() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::advance() {
   if (following_) {
     item_ = *std::exchange(following_, std::nullopt);
     return Step::item;
@@ -10234,7 +10359,7 @@ inline ResponseReader::Step ResponseReader::advance() {
 }
 
 /// True when the final head is there.
-inline bool ResponseReader::read_head() {
+KETTLINGAR_INLINE bool ResponseReader::read_head() {
   constexpr int most_interim = 10;
   constexpr std::string_view bare_end_mark = "0\r\n\r\n";
   for (;;) {
@@ -10273,7 +10398,7 @@ inline bool ResponseReader::read_head() {
   }
 }
 
-inline ResponseReader::Step ResponseReader::read_body() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_body() {
   if (length_ ? input().size() < *length_ : !ended_) {
     if (ended_) throw ConnectionError("the answer broke off");
     if (input().size() > limits_.body_bytes)
@@ -10295,7 +10420,7 @@ inline ResponseReader::Step ResponseReader::read_body() {
   return Step::item;
 }
 
-inline ResponseReader::Step ResponseReader::read_chunk() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
   for (;;) {
     const ParseResult result = chunks_.next(input());
     if (result.status == Parse::bad) throw ConnectionError("the stream is broken: " + std::string(result.why));
@@ -10320,7 +10445,7 @@ inline ResponseReader::Step ResponseReader::read_chunk() {
 }
 
 /// Whether the item that has just been read, or one that was held back, can go out.
-inline bool ResponseReader::next_item() {
+KETTLINGAR_INLINE bool ResponseReader::next_item() {
   const bool error = item_.is_object() && item_.contains("error");
   std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
   if (error) {
@@ -10332,7 +10457,7 @@ inline bool ResponseReader::next_item() {
   return earlier || !error;
 }
 
-inline ResponseReader::Step ResponseReader::end_of_stream() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::end_of_stream() {
   phase_ = Phase::done;
   if (!last_words_) return Step::done;
   item_ = *std::exchange(last_words_, std::nullopt);
@@ -10340,7 +10465,7 @@ inline ResponseReader::Step ResponseReader::end_of_stream() {
 }
 
 /// RPC types as values, events as maps, everything else as `{"mimetype": ..., "data": ...}`.
-inline json ResponseReader::decoded(std::string_view body) const {
+KETTLINGAR_INLINE json ResponseReader::decoded(std::string_view body) const {
   json value;
   CodecError error;
   const std::string type = content_type_.substr(0, content_type_.find(';'));
@@ -10361,6 +10486,7 @@ inline json ResponseReader::decoded(std::string_view body) const {
   if (error) throw ConnectionError("the answer cannot be decoded: " + std::string(error.why));
   return value;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -10538,7 +10664,8 @@ class Connector {
   bool under_way_ = false;  ///< connect() has been called and goes on without us
 };
 
-inline bool Connector::begin_local() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Connector::begin_local() {
   if (!options_.use_unix_socket) return false;
   const auto target = unix_address(address_.socket);
   if (!target) return false;
@@ -10548,7 +10675,7 @@ inline bool Connector::begin_local() {
   return static_cast<bool>(socket_);
 }
 
-inline void Connector::begin_tcp() {
+KETTLINGAR_INLINE void Connector::begin_tcp() {
   stage_ = Stage::tcp;
   socket_.reset();
   // After a crash the port may be somebody else's by now, who must not get the token.
@@ -10566,12 +10693,12 @@ inline void Connector::begin_tcp() {
 }
 
 /// The token goes to our own user's services only, whoever may have put a socket there.
-inline bool Connector::ours() const {
+KETTLINGAR_INLINE bool Connector::ours() const {
   const auto peer = peer_credentials(socket_.get());
   return !peer || peer->uid == ::geteuid() || peer->uid == 0;
 }
 
-inline Connector::Step Connector::step() {
+KETTLINGAR_INLINE Connector::Step Connector::step() {
   if (stage_ == Stage::start && !begin_local()) begin_tcp();
   for (;;) {
     int error = 0;
@@ -10595,6 +10722,7 @@ inline Connector::Step Connector::step() {
     begin_tcp();
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -10690,15 +10818,16 @@ class Exchange {
   Deadline asked_ = started_;
 };
 
-inline Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
-                          const Timeouts& timeouts)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors,
+                                     const Limits& limits, const Timeouts& timeouts)
     : channel_(std::move(channel)),
       request_(std::move(request)),
       descriptors_(std::move(descriptors)),
       timeouts_(timeouts),
       reader_(limits) {}
 
-inline Exchange::Step Exchange::step() {
+KETTLINGAR_INLINE Exchange::Step Exchange::step() {
   for (;;) {
     if (sending() && !send()) return Step::want_write;
     switch (reader_.advance()) {
@@ -10716,7 +10845,7 @@ inline Exchange::Step Exchange::step() {
 }
 
 /// False if that would wait.
-inline bool Exchange::send() {
+KETTLINGAR_INLINE bool Exchange::send() {
   while (sending()) {
     const std::string_view rest = std::string_view(request_).substr(sent_);
     const bool first = sent_ == 0 && !descriptors_.empty();
@@ -10739,7 +10868,7 @@ inline bool Exchange::send() {
 }
 
 /// False if that would wait.
-inline bool Exchange::receive() {
+KETTLINGAR_INLINE bool Exchange::receive() {
   const std::size_t block = reader_.any_input() ? 64 * 1024 : 16 * 1024;
   char* room = reader_.prepare(block);
   ssize_t n = 0;
@@ -10765,7 +10894,7 @@ inline bool Exchange::receive() {
   return true;
 }
 
-inline void Exchange::keep(ReceivedDescriptors came) {
+KETTLINGAR_INLINE void Exchange::keep(ReceivedDescriptors came) {
   if (came.truncated) throw ConnectionError("descriptors of the answer were lost: this process has too many open");
   if (came.owned.empty()) return;
   std::vector<Fd> all = came_.take_all();
@@ -10774,7 +10903,7 @@ inline void Exchange::keep(ReceivedDescriptors came) {
   came_ = DescriptorQueue(std::move(all));
 }
 
-inline Exchange::TimeLimit Exchange::limit() const {
+KETTLINGAR_INLINE Exchange::TimeLimit Exchange::limit() const {
   TimeLimit first;
   const auto consider = [&](Deadline from, std::chrono::milliseconds length, const char* what) {
     if (length.count() > 0 && from + length < first.when) first = {from + length, what, length};
@@ -10793,18 +10922,18 @@ inline Exchange::TimeLimit Exchange::limit() const {
   return first;
 }
 
-inline void Exchange::expire() const {
+KETTLINGAR_INLINE void Exchange::expire() const {
   const TimeLimit over = limit();
   throw ConnectionError("timeout '" + std::string(over.what) + " within " + std::to_string(over.length.count()) +
                         " ms");
 }
 
-inline std::optional<Channel> Exchange::take_reusable() {
+KETTLINGAR_INLINE std::optional<Channel> Exchange::take_reusable() {
   if (!reader_.reusable() || sent_ < request_.size()) return std::nullopt;
   return std::move(channel_);
 }
 
-inline void Exchange::close() noexcept {
+KETTLINGAR_INLINE void Exchange::close() noexcept {
   if (!channel_.socket) return;
   if (!channel_.over_unix_socket && !reader_.finished()) {
     // A mere end of a TCP connection might be that of our half, with somebody still reading.
@@ -10813,6 +10942,7 @@ inline void Exchange::close() noexcept {
   }
   channel_.socket.reset();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -10885,7 +11015,8 @@ class Endpoint {
   std::vector<Idle> idle_;  ///< of `place_`, the oldest first
 };
 
-inline std::shared_ptr<Place> Endpoint::look_up() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::shared_ptr<Place> Endpoint::look_up() {
   const std::lock_guard lock(mutex_);
   FileInfo info{};
   const bool there = ::lstat(files_.url.c_str(), &info) == 0;
@@ -10899,13 +11030,13 @@ inline std::shared_ptr<Place> Endpoint::look_up() {
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
 /// answer.
-inline bool Endpoint::silent(int socket) {
+KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
   char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-inline std::optional<KeptConnection> Endpoint::take_kept() {
+KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept() {
   const std::lock_guard lock(mutex_);
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
@@ -10918,7 +11049,7 @@ inline std::optional<KeptConnection> Endpoint::take_kept() {
   return std::nullopt;
 }
 
-inline void Endpoint::keep(KeptConnection connection) {
+KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
   constexpr std::size_t most = 16;
   constexpr std::chrono::seconds longest(10);  // services of ours close after 15
   const std::lock_guard lock(mutex_);
@@ -10927,6 +11058,7 @@ inline void Endpoint::keep(KeptConnection connection) {
   std::erase_if(idle_, [now](const Idle& idle) { return idle.good_until <= now; });
   if (idle_.size() < most) idle_.push_back({std::move(connection), now + longest});
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -10989,7 +11121,9 @@ class WaitScope {
 
 /// wait_for() for coroutines: false when the time is up. Throws asio::system_error when it is cancelled. If several
 /// threads run the executor, it has to be a strand.
-inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
+Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
   using Wait = asio::posix::stream_descriptor::wait_type;
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const auto wait = std::make_shared<TimedWait>(executor, fd);
@@ -11008,6 +11142,7 @@ inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
   if (error == asio::error::operation_aborted && std::chrono::steady_clock::now() >= deadline) co_return false;
   throw asio::system_error(error);
 }
+#endif
 
 /// Connects, sends, reads, and tries again where that is safe.
 class HttpAnswer final : public Answer {
@@ -11072,12 +11207,13 @@ class HttpTransport final : public Transport {
   std::shared_ptr<Endpoint> endpoint_;
 };
 
-inline bool HttpAnswer::wants_msgpack() const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool HttpAnswer::wants_msgpack() const {
   if (message_.use_msgpack) return *message_.use_msgpack;
   return endpoint_->options().use_msgpack && !json_instead_ && !place_->json_only;
 }
 
-inline std::string HttpAnswer::request(bool msgpack) const {
+KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   std::string body;
   const CodecError error = msgpack ? encode_msgpack(message_.arguments, body) : encode_json(message_.arguments, body);
   if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
@@ -11100,7 +11236,7 @@ inline std::string HttpAnswer::request(bool msgpack) const {
   return bytes;
 }
 
-inline void HttpAnswer::talk_over(Channel channel, bool reused) {
+KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   constexpr std::size_t most_with_descriptors = 30'000;
   if (with_descriptors_ && !channel.over_unix_socket) throw InvalidArgument("file descriptors cannot be sent over TCP");
   std::string bytes = request(wants_msgpack());
@@ -11116,7 +11252,7 @@ inline void HttpAnswer::talk_over(Channel channel, bool reused) {
 }
 
 /// Over a kept connection, or a new one.
-inline void HttpAnswer::connect() {
+KETTLINGAR_INLINE void HttpAnswer::connect() {
   if (!with_descriptors_ && !fresh_only_) {
     if (auto kept = endpoint_->take_kept()) {
       place_ = std::move(kept->place);
@@ -11129,7 +11265,7 @@ inline void HttpAnswer::connect() {
 }
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
-inline bool HttpAnswer::again_as_json() {
+KETTLINGAR_INLINE bool HttpAnswer::again_as_json() {
   if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
   if (message_.use_msgpack || !wants_msgpack()) return false;
   json_instead_ = true;
@@ -11138,14 +11274,14 @@ inline bool HttpAnswer::again_as_json() {
 }
 
 /// What an answer leaves behind: knowledge of the service, and a connection.
-inline void HttpAnswer::finish() {
+KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
   // Calls with descriptors open connections of their own, which would pile up.
   if (with_descriptors_) return;
   if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
 }
 
-inline HttpAnswer::Step HttpAnswer::talk() {
+KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
   try {
     switch (exchange_->step()) {
       case Exchange::Step::want_read:
@@ -11176,7 +11312,7 @@ inline HttpAnswer::Step HttpAnswer::talk() {
   return step();
 }
 
-inline HttpAnswer::Step HttpAnswer::step() {
+KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::start) connect();
   if (stage_ == Stage::connecting) {
     switch (connector_->step()) {
@@ -11194,7 +11330,7 @@ inline HttpAnswer::Step HttpAnswer::step() {
 }
 
 /// What has failed stays failed.
-inline HttpAnswer::Step HttpAnswer::advance() {
+KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   try {
     const Step next = step();
     if (next == Step::done) stage_ = Stage::over;
@@ -11209,13 +11345,13 @@ inline HttpAnswer::Step HttpAnswer::advance() {
   }
 }
 
-inline void HttpAnswer::abandon() noexcept {
+KETTLINGAR_INLINE void HttpAnswer::abandon() noexcept {
   stage_ = Stage::over;
   connector_.reset();
   if (exchange_) exchange_->close();
 }
 
-inline void HttpAnswer::expire() {
+KETTLINGAR_INLINE void HttpAnswer::expire() {
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
   if (connecting) connector_->expire();
@@ -11223,7 +11359,7 @@ inline void HttpAnswer::expire() {
   exchange_->expire();
 }
 
-inline std::optional<json> HttpAnswer::next() {
+KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
   if (exchange_) exchange_->ask();
   for (;;) {
     const Step step = advance();
@@ -11238,7 +11374,7 @@ inline std::optional<json> HttpAnswer::next() {
   }
 }
 
-inline Task<std::optional<json>> HttpAnswer::async_next() {
+KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
   if (exchange_) exchange_->ask();
   try {
     for (;;) {
@@ -11259,6 +11395,7 @@ inline Task<std::optional<json>> HttpAnswer::async_next() {
     throw;
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -11349,12 +11486,13 @@ class CallBuilder {
   std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
 };
 
-inline void CallBuilder::add_target(ReplyTo target) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void CallBuilder::add_target(ReplyTo target) {
   if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
   call_.reply_to = std::move(target);
 }
 
-inline void CallBuilder::add_named(const Arg& argument) {
+KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
   if (!argument.fallback()) {
     throw std::invalid_argument("kettlingar: kt::arg(\"" + argument.name() + "\") of a call needs a value: kt::arg(\"" +
                                 argument.name() + "\") = ...");
@@ -11363,6 +11501,7 @@ inline void CallBuilder::add_named(const Arg& argument) {
   if (!argument.descriptors()) return;
   for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
+#endif
 
 template <class... A>
 OutgoingCall make_call(std::string_view method, A&&... arguments) {
@@ -11399,7 +11538,8 @@ class RunningCall {
   Caller* caller_ = nullptr;  ///< whose connection is being handed over
 };
 
-inline void RunningCall::hand_over(ReplyTo target) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void RunningCall::hand_over(ReplyTo target) {
   CallMessage& message = call_.message;
   std::uint64_t sent = 0;
   Fd fd = std::move(target.target_);
@@ -11421,20 +11561,20 @@ inline void RunningCall::hand_over(ReplyTo target) {
   message.descriptors.insert(message.descriptors.begin(), std::move(fd));
 }
 
-inline void RunningCall::begin() {
+KETTLINGAR_INLINE void RunningCall::begin() {
   if (std::exchange(begun_, true)) return;
   if (call_.reply_to) hand_over(*std::exchange(call_.reply_to, std::nullopt));
   answer_ = transport_->start(std::move(call_.message));
 }
 
-inline void RunningCall::succeeded() {
+KETTLINGAR_INLINE void RunningCall::succeeded() {
   constexpr int accepted = 202;
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller != nullptr && answer_->status() == accepted) caller->released();
 }
 
 /// Without an answer the other service may be writing already, unless it has got nothing.
-inline void RunningCall::failed() {
+KETTLINGAR_INLINE void RunningCall::failed() {
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller == nullptr || !answer_ || !answer_->sent()) return;
   try {
@@ -11445,7 +11585,7 @@ inline void RunningCall::failed() {
   }
 }
 
-inline std::optional<json> RunningCall::next() {
+KETTLINGAR_INLINE std::optional<json> RunningCall::next() {
   try {
     begin();
     if (!answer_) return std::nullopt;
@@ -11458,7 +11598,7 @@ inline std::optional<json> RunningCall::next() {
   }
 }
 
-inline Task<std::optional<json>> RunningCall::async_next() {
+KETTLINGAR_INLINE Task<std::optional<json>> RunningCall::async_next() {
   try {
     begin();
     if (!answer_) co_return std::nullopt;
@@ -11470,6 +11610,7 @@ inline Task<std::optional<json>> RunningCall::async_next() {
     throw;
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -11765,11 +11906,14 @@ inline namespace v0_1 {
 /// `program` is this very program, whose main then has to end in Kitten::main().
 struct AutoStart {
   std::string program = {};  ///< path of an executable
-
-  /// `kt::auto_start("build/kitten")`
-  AutoStart operator()(std::string path) const { return {std::move(path)}; }
 };
-inline const AutoStart auto_start{};
+
+/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` for another.
+struct AutoStartThis {
+  AutoStart operator()(std::string path) const { return {std::move(path)}; }
+  operator AutoStart() const { return {}; }
+};
+inline constexpr AutoStartThis auto_start{};
 
 namespace detail {
 
@@ -11813,7 +11957,9 @@ class Starter {
   int status_ = 0;
 };
 
-inline Starter::Starter(const std::string& program, const std::vector<std::string>& words, const std::string& name)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Starter::Starter(const std::string& program, const std::vector<std::string>& words,
+                                   const std::string& name)
     : program_(program.empty() ? executable_path("") : program) {
   int ends[2];
   if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
@@ -11862,12 +12008,12 @@ inline Starter::Starter(const std::string& program, const std::vector<std::strin
 }
 
 /// Also true if the host has its children reaped without us.
-inline bool Starter::ended() {
+KETTLINGAR_INLINE bool Starter::ended() {
   const pid_t found = retry_interrupted([&] { return ::waitpid(child_, &status_, WNOHANG); });
   return found == child_ || (found < 0 && errno == ECHILD);
 }
 
-inline void Starter::listen() {
+KETTLINGAR_INLINE void Starter::listen() {
   constexpr std::size_t most = 4096;
   char block[512];
   for (;;) {
@@ -11878,7 +12024,7 @@ inline void Starter::listen() {
   }
 }
 
-inline void Starter::wait(std::chrono::seconds patience) {
+KETTLINGAR_INLINE void Starter::wait(std::chrono::seconds patience) {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   // Its end is what counts, not that of the pipe, which a service may keep open.
   while (!ended()) {
@@ -11894,6 +12040,7 @@ inline void Starter::wait(std::chrono::seconds patience) {
   while (!said_.empty() && said_.back() == '\n') said_.pop_back();
   throw NotRunning(program_ + " start: " + (said_.empty() ? describe_end(status_) : said_));
 }
+#endif
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
 inline void start_service(const AutoStart& how, const std::vector<std::string>& words, const std::string& name) {
@@ -12064,7 +12211,8 @@ class ClientAccess {
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name);
 };
 
-inline const std::string& Client::name_of(const void* tag, const void* function) const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void* function) const {
   for (const auto& method : state_->methods) {
     if (method->is_function(tag, function)) return method->name();
   }
@@ -12073,7 +12221,7 @@ inline const std::string& Client::name_of(const void* tag, const void* function)
                                   : "kettlingar: this function is not a method of the service: add it with api()");
 }
 
-inline const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+KETTLINGAR_INLINE const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -12085,7 +12233,7 @@ inline const Client& ClientAccess::require_pong(const Client& client, const std:
   return client;
 }
 
-inline Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
+KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -12097,7 +12245,8 @@ inline Task<Client> ClientAccess::async_require_pong(Client client, std::string 
   co_return client;
 }
 
-inline void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name) {
+KETTLINGAR_INLINE void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
+                                                const std::string& name) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -12110,6 +12259,7 @@ inline void ClientAccess::check_pong(const json& pong, const std::exception_ptr&
   }
   throw NotRunning(name + ": Not running: " + why);
 }
+#endif
 
 template <class Connect>
 Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
@@ -12169,31 +12319,33 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-inline Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
 
-inline Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
+KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
 
-inline Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                              ClientOptions options) {
+KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                                         ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   std::vector<std::string> words{"--worker-name=" + worker};
   if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
   return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
 }
 
-inline Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
+KETTLINGAR_INLINE Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
 
-inline Client Kitten::connect(const AutoStart& start) {
+KETTLINGAR_INLINE Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
   return ClientAccess::start_and([this] { return connect(); }, start, detail::differing_options(server_->options),
                                  settings.app_name + "/" + settings.worker_name);
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -12267,7 +12419,8 @@ class LoopbackCall final : public Caller {
   DescriptorQueue descriptors_;
 };
 
-inline void LoopbackCall::start(const asio::any_io_executor& executor) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor) {
   style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
   method_ = server_->methods.find(message_.method, true);
   request_.emplace(head_, peer_, *this, executor);
@@ -12287,7 +12440,7 @@ inline void LoopbackCall::start(const asio::any_io_executor& executor) {
   method_->invoke(*call_);
 }
 
-inline void LoopbackCall::answer() {
+KETTLINGAR_INLINE void LoopbackCall::answer() {
   if (call_->raw) {
     out_ += call_->raw->bytes;
   } else if (call_->document) {
@@ -12301,7 +12454,7 @@ inline void LoopbackCall::answer() {
   }
 }
 
-inline void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
   if (writer_) {
     writer_->fail(thrown);
   } else {
@@ -12311,7 +12464,7 @@ inline void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
 }
 
 // Whoever destroys the io_context destroys this frame, and with it the call, at whatever it awaits.
-inline Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
+KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
   LoopbackCall& c = *self;
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   std::exception_ptr thrown;
@@ -12338,7 +12491,7 @@ inline Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
   if (c.answered_) c.call_->stream.reset();
 }
 
-inline LoopbackCall::Outcome LoopbackCall::read(json& value) {
+KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
   std::memcpy(reader_.prepare(out_.size()), out_.data(), out_.size());
   reader_.received(out_.size());
   out_.clear();
@@ -12357,6 +12510,7 @@ inline LoopbackCall::Outcome LoopbackCall::read(json& value) {
     }
   }
 }
+#endif
 
 /// What loopback calls use of a service.
 struct LoopbackAccess {
@@ -12387,21 +12541,7 @@ class LoopbackAnswer final : public Answer {
       }
     }
   }
-  Task<std::optional<json>> async_next() override {
-    json value;
-    for (;;) {
-      const LoopbackCall::Outcome outcome = call_->read(value);
-      if (outcome == LoopbackCall::Outcome::value) co_return value;
-      if (outcome == LoopbackCall::Outcome::end) co_return std::nullopt;
-      const asio::any_io_executor loop = LoopbackAccess::loop(kitten_);
-      const asio::any_io_executor here = co_await asio::this_coro::executor;
-      if (kitten_.running() && here != loop) {
-        co_await asio::co_spawn(loop, LoopbackCall::step(call_), asio::use_awaitable);
-      } else {
-        co_await LoopbackCall::step(call_);
-      }
-    }
-  }
+  Task<std::optional<json>> async_next() override;
 
   int status() const override { return call_->reader().status(); }
   bool streaming() const override { return call_->reader().streaming(); }
@@ -12416,7 +12556,24 @@ class LoopbackAnswer final : public Answer {
   std::shared_ptr<LoopbackCall> call_;
 };
 
-inline void LoopbackAnswer::step_and_wait() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<std::optional<json>> LoopbackAnswer::async_next() {
+  json value;
+  for (;;) {
+    const LoopbackCall::Outcome outcome = call_->read(value);
+    if (outcome == LoopbackCall::Outcome::value) co_return value;
+    if (outcome == LoopbackCall::Outcome::end) co_return std::nullopt;
+    const asio::any_io_executor loop = LoopbackAccess::loop(kitten_);
+    const asio::any_io_executor here = co_await asio::this_coro::executor;
+    if (kitten_.running() && here != loop) {
+      co_await asio::co_spawn(loop, LoopbackCall::step(call_), asio::use_awaitable);
+    } else {
+      co_await LoopbackCall::step(call_);
+    }
+  }
+}
+
+KETTLINGAR_INLINE void LoopbackAnswer::step_and_wait() {
   if (!kitten_.running()) {
     asio::io_context here;
     spawn(here.get_executor(), LoopbackCall::step(call_));
@@ -12442,6 +12599,7 @@ inline void LoopbackAnswer::step_and_wait() {
     if (!kitten_.running()) throw ConnectionError("the service has stopped");
   }
 }
+#endif
 
 /// Calls methods of a service in this process. The service must outlive it, need not run, and sees the caller as one
 /// that knows the token.
@@ -12458,9 +12616,11 @@ class LoopbackTransport final : public Transport {
 
 }  // namespace detail
 
-inline Client Kitten::loopback() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Client Kitten::loopback() {
   return ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*this), server_->methods.all());
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -12586,13 +12746,14 @@ inline bool is_progress(const json& item) {
   return part >= 0 && part <= 1;
 }
 
-inline void Output::write(std::string_view text) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Output::write(std::string_view text) {
   clear_progress();
   if (!write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-inline void Output::print(json value, bool is_item) {
+KETTLINGAR_INLINE void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw)
     return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
@@ -12616,7 +12777,7 @@ inline void Output::print(json value, bool is_item) {
   write(text);
 }
 
-inline void Output::show_progress(const json& item) {
+KETTLINGAR_INLINE void Output::show_progress(const json& item) {
   if (!terminal_) return;
   const double part = item["progress"].get<double>();
   std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
@@ -12629,11 +12790,12 @@ inline void Output::show_progress(const json& item) {
   write_all(STDERR_FILENO, line);
 }
 
-inline void Output::clear_progress() {
+KETTLINGAR_INLINE void Output::clear_progress() {
   if (!progress_shown_) return;
   progress_shown_ = false;
   write_all(STDERR_FILENO, "\r\x1b[K");
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -12807,9 +12969,10 @@ class CommandLine {
   bool method_only_ = false;  ///< `--` stood before the command
 };
 
-inline int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
-inline int CommandLine::run(int argc, char** argv) {
+KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
@@ -12828,7 +12991,7 @@ inline int CommandLine::run(int argc, char** argv) {
   return static_cast<int>(code);
 }
 
-inline void CommandLine::configure() {
+KETTLINGAR_INLINE void CommandLine::configure() {
   try {
     detail::configure(server_.options, server_.settings, words_);
   } catch (const std::exception& error) {
@@ -12841,7 +13004,7 @@ inline void CommandLine::configure() {
   }
 }
 
-inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
+KETTLINGAR_INLINE ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   std::string line = server_.settings.worker_name;
   if (!command_.empty()) line += " " + command_;
   line += " failed: " + std::string(why) + "\n";
@@ -12849,18 +13012,18 @@ inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   return code;
 }
 
-inline void CommandLine::say(std::string_view text) const {
+KETTLINGAR_INLINE void CommandLine::say(std::string_view text) const {
   if (!detail::write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-inline ExitCode CommandLine::introduce() const {
+KETTLINGAR_INLINE ExitCode CommandLine::introduce() const {
   const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
   say(text + "\n\nTry this: " + argv0_ + " help\n");
   return ExitCode::not_running;
 }
 
-inline void CommandLine::take_flags() {
+KETTLINGAR_INLINE void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
     if (flag == "-j" || flag == "--json") {
@@ -12895,7 +13058,7 @@ inline void CommandLine::take_flags() {
   }
 }
 
-inline ExitCode CommandLine::dispatch() {
+KETTLINGAR_INLINE ExitCode CommandLine::dispatch() {
   if (words_.empty()) return introduce();
   try {
     take_flags();
@@ -12935,7 +13098,7 @@ inline ExitCode CommandLine::dispatch() {
   }
 }
 
-inline void CommandLine::require_no_words() const {
+KETTLINGAR_INLINE void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::string list;
   for (const std::string& word : words_) list += " " + word;
@@ -12951,7 +13114,7 @@ inline void CommandLine::require_no_words() const {
 }
 
 /// A person waits for as long as it takes, and has Ctrl-C.
-inline ClientOptions CommandLine::client_options() const {
+KETTLINGAR_INLINE ClientOptions CommandLine::client_options() const {
   constexpr std::chrono::milliseconds forever{0};
   ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;
@@ -12962,6 +13125,7 @@ inline ClientOptions CommandLine::client_options() const {
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -13054,8 +13218,9 @@ inline std::string duration_text(std::int64_t seconds) {
 
 }  // namespace detail
 
+#if KETTLINGAR_DEFINITIONS
 /// True if a service of this name answers and knows us.
-inline bool CommandLine::answers() const {
+KETTLINGAR_INLINE bool CommandLine::answers() const {
   try {
     ClientOptions options;
     options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
@@ -13068,7 +13233,7 @@ inline bool CommandLine::answers() const {
   }
 }
 
-inline void CommandLine::print_addresses() const {
+KETTLINGAR_INLINE void CommandLine::print_addresses() const {
   const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
   // Without the token: terminals are logged and shared. The url file has it.
   if (address.host != "unix-domain") {
@@ -13077,7 +13242,7 @@ inline void CommandLine::print_addresses() const {
   if (::access(address.socket.c_str(), F_OK) == 0) say(full_name() + ": Running at " + address.socket + "\n");
 }
 
-inline void CommandLine::log_to_file_or(bool standard_error) const {
+KETTLINGAR_INLINE void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
@@ -13089,7 +13254,7 @@ inline void CommandLine::log_to_file_or(bool standard_error) const {
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
 }
 
-inline ExitCode CommandLine::start() {
+KETTLINGAR_INLINE ExitCode CommandLine::start() {
   bool foreground = false;
   int report = -1;
   for (std::size_t i = 0; i < words_.size();) {
@@ -13120,7 +13285,7 @@ inline ExitCode CommandLine::start() {
   return ExitCode::fine;
 }
 
-inline ExitCode CommandLine::start_in_background() {
+KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
   for (const std::string& word : all_words_) {
     if (word != "restart" && word != "start") child.push_back(word);
@@ -13146,7 +13311,7 @@ inline ExitCode CommandLine::start_in_background() {
 }
 
 /// Serves in this process until it is stopped.
-inline ExitCode CommandLine::serve(Fd report, bool background) {
+KETTLINGAR_INLINE ExitCode CommandLine::serve(Fd report, bool background) {
   try {
     if (report) ::fcntl(report.get(), F_SETFD, FD_CLOEXEC);
     log_to_file_or(!background);
@@ -13191,7 +13356,7 @@ inline ExitCode CommandLine::serve(Fd report, bool background) {
   }
 }
 
-inline ExitCode CommandLine::stop() {
+KETTLINGAR_INLINE ExitCode CommandLine::stop() {
   require_no_words();
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
@@ -13209,7 +13374,7 @@ inline ExitCode CommandLine::stop() {
   return ExitCode::fine;
 }
 
-inline ExitCode CommandLine::status() {
+KETTLINGAR_INLINE ExitCode CommandLine::status() {
   require_no_words();
   if (!answers()) {
     const std::string lock = detail::lock_file(server_.settings);
@@ -13229,6 +13394,7 @@ inline ExitCode CommandLine::status() {
   say(full_name() + ": Token in " + url + "\n");
   return ExitCode::fine;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -13250,7 +13416,8 @@ inline ExitCode CommandLine::status() {
 namespace kettlingar {
 inline namespace v0_1 {
 
-inline ExitCode CommandLine::help() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ExitCode CommandLine::help() {
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
     say(detail::general_help(server_));
@@ -13282,17 +13449,19 @@ inline ExitCode CommandLine::help() {
   return fail(ExitCode::unknown, why);
 }
 
-inline std::string CommandLine::unknown_command() const {
+KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
   for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
   return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + argv0_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
-inline json CommandLine::argument_value(const std::string& word) { return is_utf8(word) ? json(word) : bytes(word); }
+KETTLINGAR_INLINE json CommandLine::argument_value(const std::string& word) {
+  return is_utf8(word) ? json(word) : bytes(word);
+}
 
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
-inline json CommandLine::arguments() const {
+KETTLINGAR_INLINE json CommandLine::arguments() const {
   json named = json::object();
   json positional = json::array();
   bool all_positional = false;
@@ -13317,7 +13486,7 @@ inline json CommandLine::arguments() const {
 }
 
 /// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
-inline void CommandLine::absolute_save(json& path) {
+KETTLINGAR_INLINE void CommandLine::absolute_save(json& path) {
   try {
     static_cast<void>(detail::to_bool(path));
   } catch (const detail::BadValue&) {
@@ -13326,7 +13495,7 @@ inline void CommandLine::absolute_save(json& path) {
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
-inline void CommandLine::check_names(const json& arguments) const {
+KETTLINGAR_INLINE void CommandLine::check_names(const json& arguments) const {
   const auto method = server_.methods.named(command_);
   if (!method || method->takes_anything()) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
@@ -13338,7 +13507,7 @@ inline void CommandLine::check_names(const json& arguments) const {
 }
 
 /// Answers can only be added to arguments that have names.
-inline void CommandLine::name_positional(json& all) const {
+KETTLINGAR_INLINE void CommandLine::name_positional(json& all) const {
   const auto method = server_.methods.named(command_);
   const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
@@ -13346,7 +13515,7 @@ inline void CommandLine::name_positional(json& all) const {
   all[std::string(detail::positional_key)] = json::array();
 }
 
-inline ExitCode CommandLine::call() {
+KETTLINGAR_INLINE ExitCode CommandLine::call() {
   const auto method = server_.methods.named(command_);
   if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
     say(detail::method_help(*method));
@@ -13380,7 +13549,7 @@ inline ExitCode CommandLine::call() {
 }
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
-inline void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
+KETTLINGAR_INLINE void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
   const auto method = server_.methods.named(command_);
   if (!method) return;
   const auto open_one = [&](json& word) {
@@ -13407,7 +13576,7 @@ inline void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) con
 }
 
 /// What can be read from a file that a method has returned goes to standard output.
-inline void CommandLine::copy_out(const Fd& file) const {
+KETTLINGAR_INLINE void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
@@ -13417,7 +13586,7 @@ inline void CommandLine::copy_out(const Fd& file) const {
   }
 }
 
-inline ExitCode CommandLine::call_once(json all) {
+KETTLINGAR_INLINE ExitCode CommandLine::call_once(json all) {
   detail::CallMessage message;
   message.method = command_;
   try {
@@ -13437,6 +13606,7 @@ inline ExitCode CommandLine::call_once(json all) {
   }
   return ExitCode::fine;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

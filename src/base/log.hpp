@@ -15,6 +15,8 @@
 #include <string_view>
 #include <utility>
 
+#include "version.hpp"
+
 namespace kettlingar {
 inline namespace v0_1 {
 
@@ -76,7 +78,8 @@ inline std::string log_escaped(std::string_view text) {
   return out;
 }
 
-inline void Log::write(LogLevel level, std::string_view text) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   if (!wants(level)) return;
   timeval now{};
   ::gettimeofday(&now, nullptr);
@@ -98,7 +101,7 @@ inline void Log::write(LogLevel level, std::string_view text) {
   sink_(level, line);
 }
 
-inline bool Log::admit(std::string_view slug, std::string& suffix) {
+KETTLINGAR_INLINE bool Log::admit(std::string_view slug, std::string& suffix) {
   constexpr int per_second = 20;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -117,6 +120,7 @@ inline bool Log::admit(std::string_view slug, std::string& suffix) {
   }
   return true;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

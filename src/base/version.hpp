@@ -31,6 +31,19 @@
 #define ASIO_NO_TYPEID 1
 #endif
 
+// Header-only unless KETTLINGAR_SPLIT is defined. Then the files that include this get declarations only, and one file
+// of the program, which defines KETTLINGAR_IMPLEMENTATION as well, has the definitions.
+#if !defined(KETTLINGAR_SPLIT)
+#define KETTLINGAR_INLINE inline
+#define KETTLINGAR_DEFINITIONS 1
+#elif defined(KETTLINGAR_IMPLEMENTATION)
+#define KETTLINGAR_INLINE
+#define KETTLINGAR_DEFINITIONS 1
+#else
+#define KETTLINGAR_INLINE
+#define KETTLINGAR_DEFINITIONS 0
+#endif
+
 #define KETTLINGAR_VERSION_MAJOR 0
 #define KETTLINGAR_VERSION_MINOR 1
 #define KETTLINGAR_VERSION_PATCH 0

@@ -88,9 +88,10 @@ class CommandLine {
   bool method_only_ = false;  ///< `--` stood before the command
 };
 
-inline int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
-inline int CommandLine::run(int argc, char** argv) {
+KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
@@ -109,7 +110,7 @@ inline int CommandLine::run(int argc, char** argv) {
   return static_cast<int>(code);
 }
 
-inline void CommandLine::configure() {
+KETTLINGAR_INLINE void CommandLine::configure() {
   try {
     detail::configure(server_.options, server_.settings, words_);
   } catch (const std::exception& error) {
@@ -122,7 +123,7 @@ inline void CommandLine::configure() {
   }
 }
 
-inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
+KETTLINGAR_INLINE ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   std::string line = server_.settings.worker_name;
   if (!command_.empty()) line += " " + command_;
   line += " failed: " + std::string(why) + "\n";
@@ -130,18 +131,18 @@ inline ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   return code;
 }
 
-inline void CommandLine::say(std::string_view text) const {
+KETTLINGAR_INLINE void CommandLine::say(std::string_view text) const {
   if (!detail::write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-inline ExitCode CommandLine::introduce() const {
+KETTLINGAR_INLINE ExitCode CommandLine::introduce() const {
   const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
   say(text + "\n\nTry this: " + argv0_ + " help\n");
   return ExitCode::not_running;
 }
 
-inline void CommandLine::take_flags() {
+KETTLINGAR_INLINE void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
     if (flag == "-j" || flag == "--json") {
@@ -176,7 +177,7 @@ inline void CommandLine::take_flags() {
   }
 }
 
-inline ExitCode CommandLine::dispatch() {
+KETTLINGAR_INLINE ExitCode CommandLine::dispatch() {
   if (words_.empty()) return introduce();
   try {
     take_flags();
@@ -216,7 +217,7 @@ inline ExitCode CommandLine::dispatch() {
   }
 }
 
-inline void CommandLine::require_no_words() const {
+KETTLINGAR_INLINE void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::string list;
   for (const std::string& word : words_) list += " " + word;
@@ -232,7 +233,7 @@ inline void CommandLine::require_no_words() const {
 }
 
 /// A person waits for as long as it takes, and has Ctrl-C.
-inline ClientOptions CommandLine::client_options() const {
+KETTLINGAR_INLINE ClientOptions CommandLine::client_options() const {
   constexpr std::chrono::milliseconds forever{0};
   ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;
@@ -243,6 +244,7 @@ inline ClientOptions CommandLine::client_options() const {
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

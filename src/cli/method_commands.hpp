@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../base/suggest.hpp"
+#include "../base/version.hpp"
 #include "command_line.hpp"
 #include "output.hpp"
 #include "prompt.hpp"
@@ -19,7 +20,8 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-inline ExitCode CommandLine::help() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ExitCode CommandLine::help() {
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
     say(detail::general_help(server_));
@@ -51,17 +53,19 @@ inline ExitCode CommandLine::help() {
   return fail(ExitCode::unknown, why);
 }
 
-inline std::string CommandLine::unknown_command() const {
+KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
   for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
   return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + argv0_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
-inline json CommandLine::argument_value(const std::string& word) { return is_utf8(word) ? json(word) : bytes(word); }
+KETTLINGAR_INLINE json CommandLine::argument_value(const std::string& word) {
+  return is_utf8(word) ? json(word) : bytes(word);
+}
 
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
-inline json CommandLine::arguments() const {
+KETTLINGAR_INLINE json CommandLine::arguments() const {
   json named = json::object();
   json positional = json::array();
   bool all_positional = false;
@@ -86,7 +90,7 @@ inline json CommandLine::arguments() const {
 }
 
 /// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
-inline void CommandLine::absolute_save(json& path) {
+KETTLINGAR_INLINE void CommandLine::absolute_save(json& path) {
   try {
     static_cast<void>(detail::to_bool(path));
   } catch (const detail::BadValue&) {
@@ -95,7 +99,7 @@ inline void CommandLine::absolute_save(json& path) {
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
-inline void CommandLine::check_names(const json& arguments) const {
+KETTLINGAR_INLINE void CommandLine::check_names(const json& arguments) const {
   const auto method = server_.methods.named(command_);
   if (!method || method->takes_anything()) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
@@ -107,7 +111,7 @@ inline void CommandLine::check_names(const json& arguments) const {
 }
 
 /// Answers can only be added to arguments that have names.
-inline void CommandLine::name_positional(json& all) const {
+KETTLINGAR_INLINE void CommandLine::name_positional(json& all) const {
   const auto method = server_.methods.named(command_);
   const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
@@ -115,7 +119,7 @@ inline void CommandLine::name_positional(json& all) const {
   all[std::string(detail::positional_key)] = json::array();
 }
 
-inline ExitCode CommandLine::call() {
+KETTLINGAR_INLINE ExitCode CommandLine::call() {
   const auto method = server_.methods.named(command_);
   if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
     say(detail::method_help(*method));
@@ -149,7 +153,7 @@ inline ExitCode CommandLine::call() {
 }
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
-inline void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
+KETTLINGAR_INLINE void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
   const auto method = server_.methods.named(command_);
   if (!method) return;
   const auto open_one = [&](json& word) {
@@ -176,7 +180,7 @@ inline void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) con
 }
 
 /// What can be read from a file that a method has returned goes to standard output.
-inline void CommandLine::copy_out(const Fd& file) const {
+KETTLINGAR_INLINE void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
@@ -186,7 +190,7 @@ inline void CommandLine::copy_out(const Fd& file) const {
   }
 }
 
-inline ExitCode CommandLine::call_once(json all) {
+KETTLINGAR_INLINE ExitCode CommandLine::call_once(json all) {
   detail::CallMessage message;
   message.method = command_;
   try {
@@ -206,6 +210,7 @@ inline ExitCode CommandLine::call_once(json all) {
   }
   return ExitCode::fine;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "../base/errors.hpp"
+#include "../base/version.hpp"
 #include "../client/response.hpp"
 #include "../os/descriptor.hpp"
 #include "../wire/json_text.hpp"
@@ -123,13 +124,14 @@ inline bool is_progress(const json& item) {
   return part >= 0 && part <= 1;
 }
 
-inline void Output::write(std::string_view text) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Output::write(std::string_view text) {
   clear_progress();
   if (!write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-inline void Output::print(json value, bool is_item) {
+KETTLINGAR_INLINE void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw)
     return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
@@ -153,7 +155,7 @@ inline void Output::print(json value, bool is_item) {
   write(text);
 }
 
-inline void Output::show_progress(const json& item) {
+KETTLINGAR_INLINE void Output::show_progress(const json& item) {
   if (!terminal_) return;
   const double part = item["progress"].get<double>();
   std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
@@ -166,11 +168,12 @@ inline void Output::show_progress(const json& item) {
   write_all(STDERR_FILENO, line);
 }
 
-inline void Output::clear_progress() {
+KETTLINGAR_INLINE void Output::clear_progress() {
   if (!progress_shown_) return;
   progress_shown_ = false;
   write_all(STDERR_FILENO, "\r\x1b[K");
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

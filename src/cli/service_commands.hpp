@@ -88,8 +88,9 @@ inline std::string duration_text(std::int64_t seconds) {
 
 }  // namespace detail
 
+#if KETTLINGAR_DEFINITIONS
 /// True if a service of this name answers and knows us.
-inline bool CommandLine::answers() const {
+KETTLINGAR_INLINE bool CommandLine::answers() const {
   try {
     ClientOptions options;
     options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
@@ -102,7 +103,7 @@ inline bool CommandLine::answers() const {
   }
 }
 
-inline void CommandLine::print_addresses() const {
+KETTLINGAR_INLINE void CommandLine::print_addresses() const {
   const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
   // Without the token: terminals are logged and shared. The url file has it.
   if (address.host != "unix-domain") {
@@ -111,7 +112,7 @@ inline void CommandLine::print_addresses() const {
   if (::access(address.socket.c_str(), F_OK) == 0) say(full_name() + ": Running at " + address.socket + "\n");
 }
 
-inline void CommandLine::log_to_file_or(bool standard_error) const {
+KETTLINGAR_INLINE void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
@@ -123,7 +124,7 @@ inline void CommandLine::log_to_file_or(bool standard_error) const {
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
 }
 
-inline ExitCode CommandLine::start() {
+KETTLINGAR_INLINE ExitCode CommandLine::start() {
   bool foreground = false;
   int report = -1;
   for (std::size_t i = 0; i < words_.size();) {
@@ -154,7 +155,7 @@ inline ExitCode CommandLine::start() {
   return ExitCode::fine;
 }
 
-inline ExitCode CommandLine::start_in_background() {
+KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
   for (const std::string& word : all_words_) {
     if (word != "restart" && word != "start") child.push_back(word);
@@ -180,7 +181,7 @@ inline ExitCode CommandLine::start_in_background() {
 }
 
 /// Serves in this process until it is stopped.
-inline ExitCode CommandLine::serve(Fd report, bool background) {
+KETTLINGAR_INLINE ExitCode CommandLine::serve(Fd report, bool background) {
   try {
     if (report) ::fcntl(report.get(), F_SETFD, FD_CLOEXEC);
     log_to_file_or(!background);
@@ -225,7 +226,7 @@ inline ExitCode CommandLine::serve(Fd report, bool background) {
   }
 }
 
-inline ExitCode CommandLine::stop() {
+KETTLINGAR_INLINE ExitCode CommandLine::stop() {
   require_no_words();
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
@@ -243,7 +244,7 @@ inline ExitCode CommandLine::stop() {
   return ExitCode::fine;
 }
 
-inline ExitCode CommandLine::status() {
+KETTLINGAR_INLINE ExitCode CommandLine::status() {
   require_no_words();
   if (!answers()) {
     const std::string lock = detail::lock_file(server_.settings);
@@ -263,6 +264,7 @@ inline ExitCode CommandLine::status() {
   say(full_name() + ": Token in " + url + "\n");
   return ExitCode::fine;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

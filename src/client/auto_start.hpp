@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "../base/errors.hpp"
+#include "../base/version.hpp"
 #include "../os/descriptor.hpp"
 #include "../os/process.hpp"
 
@@ -29,11 +30,14 @@ inline namespace v0_1 {
 /// `program` is this very program, whose main then has to end in Kitten::main().
 struct AutoStart {
   std::string program = {};  ///< path of an executable
-
-  /// `kt::auto_start("build/kitten")`
-  AutoStart operator()(std::string path) const { return {std::move(path)}; }
 };
-inline const AutoStart auto_start{};
+
+/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` for another.
+struct AutoStartThis {
+  AutoStart operator()(std::string path) const { return {std::move(path)}; }
+  operator AutoStart() const { return {}; }
+};
+inline constexpr AutoStartThis auto_start{};
 
 namespace detail {
 
@@ -77,7 +81,9 @@ class Starter {
   int status_ = 0;
 };
 
-inline Starter::Starter(const std::string& program, const std::vector<std::string>& words, const std::string& name)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Starter::Starter(const std::string& program, const std::vector<std::string>& words,
+                                   const std::string& name)
     : program_(program.empty() ? executable_path("") : program) {
   int ends[2];
   if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
@@ -126,12 +132,12 @@ inline Starter::Starter(const std::string& program, const std::vector<std::strin
 }
 
 /// Also true if the host has its children reaped without us.
-inline bool Starter::ended() {
+KETTLINGAR_INLINE bool Starter::ended() {
   const pid_t found = retry_interrupted([&] { return ::waitpid(child_, &status_, WNOHANG); });
   return found == child_ || (found < 0 && errno == ECHILD);
 }
 
-inline void Starter::listen() {
+KETTLINGAR_INLINE void Starter::listen() {
   constexpr std::size_t most = 4096;
   char block[512];
   for (;;) {
@@ -142,7 +148,7 @@ inline void Starter::listen() {
   }
 }
 
-inline void Starter::wait(std::chrono::seconds patience) {
+KETTLINGAR_INLINE void Starter::wait(std::chrono::seconds patience) {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   // Its end is what counts, not that of the pipe, which a service may keep open.
   while (!ended()) {
@@ -158,6 +164,7 @@ inline void Starter::wait(std::chrono::seconds patience) {
   while (!said_.empty() && said_.back() == '\n') said_.pop_back();
   throw NotRunning(program_ + " start: " + (said_.empty() ? describe_end(status_) : said_));
 }
+#endif
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
 inline void start_service(const AutoStart& how, const std::vector<std::string>& words, const std::string& name) {

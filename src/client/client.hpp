@@ -160,7 +160,8 @@ class ClientAccess {
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name);
 };
 
-inline const std::string& Client::name_of(const void* tag, const void* function) const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void* function) const {
   for (const auto& method : state_->methods) {
     if (method->is_function(tag, function)) return method->name();
   }
@@ -169,7 +170,7 @@ inline const std::string& Client::name_of(const void* tag, const void* function)
                                   : "kettlingar: this function is not a method of the service: add it with api()");
 }
 
-inline const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+KETTLINGAR_INLINE const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -181,7 +182,7 @@ inline const Client& ClientAccess::require_pong(const Client& client, const std:
   return client;
 }
 
-inline Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
+KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -193,7 +194,8 @@ inline Task<Client> ClientAccess::async_require_pong(Client client, std::string 
   co_return client;
 }
 
-inline void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name) {
+KETTLINGAR_INLINE void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
+                                                const std::string& name) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -206,6 +208,7 @@ inline void ClientAccess::check_pong(const json& pong, const std::exception_ptr&
   }
   throw NotRunning(name + ": Not running: " + why);
 }
+#endif
 
 template <class Connect>
 Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
@@ -265,31 +268,33 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-inline Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
 
-inline Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
+KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
 
-inline Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                              ClientOptions options) {
+KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                                         ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   std::vector<std::string> words{"--worker-name=" + worker};
   if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
   return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
 }
 
-inline Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
+KETTLINGAR_INLINE Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
 
-inline Client Kitten::connect(const AutoStart& start) {
+KETTLINGAR_INLINE Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
   return ClientAccess::start_and([this] { return connect(); }, start, detail::differing_options(server_->options),
                                  settings.app_name + "/" + settings.worker_name);
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

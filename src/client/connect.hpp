@@ -16,6 +16,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "../os/socket.hpp"
 #include "../os/state.hpp"
 #include "../service/settings.hpp"
@@ -175,7 +176,8 @@ class Connector {
   bool under_way_ = false;  ///< connect() has been called and goes on without us
 };
 
-inline bool Connector::begin_local() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Connector::begin_local() {
   if (!options_.use_unix_socket) return false;
   const auto target = unix_address(address_.socket);
   if (!target) return false;
@@ -185,7 +187,7 @@ inline bool Connector::begin_local() {
   return static_cast<bool>(socket_);
 }
 
-inline void Connector::begin_tcp() {
+KETTLINGAR_INLINE void Connector::begin_tcp() {
   stage_ = Stage::tcp;
   socket_.reset();
   // After a crash the port may be somebody else's by now, who must not get the token.
@@ -203,12 +205,12 @@ inline void Connector::begin_tcp() {
 }
 
 /// The token goes to our own user's services only, whoever may have put a socket there.
-inline bool Connector::ours() const {
+KETTLINGAR_INLINE bool Connector::ours() const {
   const auto peer = peer_credentials(socket_.get());
   return !peer || peer->uid == ::geteuid() || peer->uid == 0;
 }
 
-inline Connector::Step Connector::step() {
+KETTLINGAR_INLINE Connector::Step Connector::step() {
   if (stage_ == Stage::start && !begin_local()) begin_tcp();
   for (;;) {
     int error = 0;
@@ -232,6 +234,7 @@ inline Connector::Step Connector::step() {
     begin_tcp();
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

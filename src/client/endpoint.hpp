@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "../base/version.hpp"
 #include "connect.hpp"
 #include "exchange.hpp"
 
@@ -67,7 +68,8 @@ class Endpoint {
   std::vector<Idle> idle_;  ///< of `place_`, the oldest first
 };
 
-inline std::shared_ptr<Place> Endpoint::look_up() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::shared_ptr<Place> Endpoint::look_up() {
   const std::lock_guard lock(mutex_);
   FileInfo info{};
   const bool there = ::lstat(files_.url.c_str(), &info) == 0;
@@ -81,13 +83,13 @@ inline std::shared_ptr<Place> Endpoint::look_up() {
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
 /// answer.
-inline bool Endpoint::silent(int socket) {
+KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
   char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-inline std::optional<KeptConnection> Endpoint::take_kept() {
+KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept() {
   const std::lock_guard lock(mutex_);
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
@@ -100,7 +102,7 @@ inline std::optional<KeptConnection> Endpoint::take_kept() {
   return std::nullopt;
 }
 
-inline void Endpoint::keep(KeptConnection connection) {
+KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
   constexpr std::size_t most = 16;
   constexpr std::chrono::seconds longest(10);  // services of ours close after 15
   const std::lock_guard lock(mutex_);
@@ -109,6 +111,7 @@ inline void Endpoint::keep(KeptConnection connection) {
   std::erase_if(idle_, [now](const Idle& idle) { return idle.good_until <= now; });
   if (idle_.size() < most) idle_.push_back({std::move(connection), now + longest});
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

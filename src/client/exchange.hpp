@@ -11,6 +11,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "../os/passing.hpp"
 #include "../os/socket.hpp"
 #include "../service/transfer.hpp"
@@ -95,15 +96,16 @@ class Exchange {
   Deadline asked_ = started_;
 };
 
-inline Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
-                          const Timeouts& timeouts)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors,
+                                     const Limits& limits, const Timeouts& timeouts)
     : channel_(std::move(channel)),
       request_(std::move(request)),
       descriptors_(std::move(descriptors)),
       timeouts_(timeouts),
       reader_(limits) {}
 
-inline Exchange::Step Exchange::step() {
+KETTLINGAR_INLINE Exchange::Step Exchange::step() {
   for (;;) {
     if (sending() && !send()) return Step::want_write;
     switch (reader_.advance()) {
@@ -121,7 +123,7 @@ inline Exchange::Step Exchange::step() {
 }
 
 /// False if that would wait.
-inline bool Exchange::send() {
+KETTLINGAR_INLINE bool Exchange::send() {
   while (sending()) {
     const std::string_view rest = std::string_view(request_).substr(sent_);
     const bool first = sent_ == 0 && !descriptors_.empty();
@@ -144,7 +146,7 @@ inline bool Exchange::send() {
 }
 
 /// False if that would wait.
-inline bool Exchange::receive() {
+KETTLINGAR_INLINE bool Exchange::receive() {
   const std::size_t block = reader_.any_input() ? 64 * 1024 : 16 * 1024;
   char* room = reader_.prepare(block);
   ssize_t n = 0;
@@ -170,7 +172,7 @@ inline bool Exchange::receive() {
   return true;
 }
 
-inline void Exchange::keep(ReceivedDescriptors came) {
+KETTLINGAR_INLINE void Exchange::keep(ReceivedDescriptors came) {
   if (came.truncated) throw ConnectionError("descriptors of the answer were lost: this process has too many open");
   if (came.owned.empty()) return;
   std::vector<Fd> all = came_.take_all();
@@ -179,7 +181,7 @@ inline void Exchange::keep(ReceivedDescriptors came) {
   came_ = DescriptorQueue(std::move(all));
 }
 
-inline Exchange::TimeLimit Exchange::limit() const {
+KETTLINGAR_INLINE Exchange::TimeLimit Exchange::limit() const {
   TimeLimit first;
   const auto consider = [&](Deadline from, std::chrono::milliseconds length, const char* what) {
     if (length.count() > 0 && from + length < first.when) first = {from + length, what, length};
@@ -198,18 +200,18 @@ inline Exchange::TimeLimit Exchange::limit() const {
   return first;
 }
 
-inline void Exchange::expire() const {
+KETTLINGAR_INLINE void Exchange::expire() const {
   const TimeLimit over = limit();
   throw ConnectionError("timeout '" + std::string(over.what) + " within " + std::to_string(over.length.count()) +
                         " ms");
 }
 
-inline std::optional<Channel> Exchange::take_reusable() {
+KETTLINGAR_INLINE std::optional<Channel> Exchange::take_reusable() {
   if (!reader_.reusable() || sent_ < request_.size()) return std::nullopt;
   return std::move(channel_);
 }
 
-inline void Exchange::close() noexcept {
+KETTLINGAR_INLINE void Exchange::close() noexcept {
   if (!channel_.socket) return;
   if (!channel_.over_unix_socket && !reader_.finished()) {
     // A mere end of a TCP connection might be that of our half, with somebody still reading.
@@ -218,6 +220,7 @@ inline void Exchange::close() noexcept {
   }
   channel_.socket.reset();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

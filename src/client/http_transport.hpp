@@ -61,7 +61,9 @@ class WaitScope {
 
 /// wait_for() for coroutines: false when the time is up. Throws asio::system_error when it is cancelled. If several
 /// threads run the executor, it has to be a strand.
-inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
+Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
   using Wait = asio::posix::stream_descriptor::wait_type;
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const auto wait = std::make_shared<TimedWait>(executor, fd);
@@ -80,6 +82,7 @@ inline Task<bool> async_wait_for(int fd, bool for_writing, Deadline deadline) {
   if (error == asio::error::operation_aborted && std::chrono::steady_clock::now() >= deadline) co_return false;
   throw asio::system_error(error);
 }
+#endif
 
 /// Connects, sends, reads, and tries again where that is safe.
 class HttpAnswer final : public Answer {
@@ -144,12 +147,13 @@ class HttpTransport final : public Transport {
   std::shared_ptr<Endpoint> endpoint_;
 };
 
-inline bool HttpAnswer::wants_msgpack() const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool HttpAnswer::wants_msgpack() const {
   if (message_.use_msgpack) return *message_.use_msgpack;
   return endpoint_->options().use_msgpack && !json_instead_ && !place_->json_only;
 }
 
-inline std::string HttpAnswer::request(bool msgpack) const {
+KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   std::string body;
   const CodecError error = msgpack ? encode_msgpack(message_.arguments, body) : encode_json(message_.arguments, body);
   if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
@@ -172,7 +176,7 @@ inline std::string HttpAnswer::request(bool msgpack) const {
   return bytes;
 }
 
-inline void HttpAnswer::talk_over(Channel channel, bool reused) {
+KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   constexpr std::size_t most_with_descriptors = 30'000;
   if (with_descriptors_ && !channel.over_unix_socket) throw InvalidArgument("file descriptors cannot be sent over TCP");
   std::string bytes = request(wants_msgpack());
@@ -188,7 +192,7 @@ inline void HttpAnswer::talk_over(Channel channel, bool reused) {
 }
 
 /// Over a kept connection, or a new one.
-inline void HttpAnswer::connect() {
+KETTLINGAR_INLINE void HttpAnswer::connect() {
   if (!with_descriptors_ && !fresh_only_) {
     if (auto kept = endpoint_->take_kept()) {
       place_ = std::move(kept->place);
@@ -201,7 +205,7 @@ inline void HttpAnswer::connect() {
 }
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
-inline bool HttpAnswer::again_as_json() {
+KETTLINGAR_INLINE bool HttpAnswer::again_as_json() {
   if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
   if (message_.use_msgpack || !wants_msgpack()) return false;
   json_instead_ = true;
@@ -210,14 +214,14 @@ inline bool HttpAnswer::again_as_json() {
 }
 
 /// What an answer leaves behind: knowledge of the service, and a connection.
-inline void HttpAnswer::finish() {
+KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
   // Calls with descriptors open connections of their own, which would pile up.
   if (with_descriptors_) return;
   if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
 }
 
-inline HttpAnswer::Step HttpAnswer::talk() {
+KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
   try {
     switch (exchange_->step()) {
       case Exchange::Step::want_read:
@@ -248,7 +252,7 @@ inline HttpAnswer::Step HttpAnswer::talk() {
   return step();
 }
 
-inline HttpAnswer::Step HttpAnswer::step() {
+KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::start) connect();
   if (stage_ == Stage::connecting) {
     switch (connector_->step()) {
@@ -266,7 +270,7 @@ inline HttpAnswer::Step HttpAnswer::step() {
 }
 
 /// What has failed stays failed.
-inline HttpAnswer::Step HttpAnswer::advance() {
+KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   try {
     const Step next = step();
     if (next == Step::done) stage_ = Stage::over;
@@ -281,13 +285,13 @@ inline HttpAnswer::Step HttpAnswer::advance() {
   }
 }
 
-inline void HttpAnswer::abandon() noexcept {
+KETTLINGAR_INLINE void HttpAnswer::abandon() noexcept {
   stage_ = Stage::over;
   connector_.reset();
   if (exchange_) exchange_->close();
 }
 
-inline void HttpAnswer::expire() {
+KETTLINGAR_INLINE void HttpAnswer::expire() {
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
   if (connecting) connector_->expire();
@@ -295,7 +299,7 @@ inline void HttpAnswer::expire() {
   exchange_->expire();
 }
 
-inline std::optional<json> HttpAnswer::next() {
+KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
   if (exchange_) exchange_->ask();
   for (;;) {
     const Step step = advance();
@@ -310,7 +314,7 @@ inline std::optional<json> HttpAnswer::next() {
   }
 }
 
-inline Task<std::optional<json>> HttpAnswer::async_next() {
+KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
   if (exchange_) exchange_->ask();
   try {
     for (;;) {
@@ -331,6 +335,7 @@ inline Task<std::optional<json>> HttpAnswer::async_next() {
     throw;
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -72,7 +72,8 @@ class LoopbackCall final : public Caller {
   DescriptorQueue descriptors_;
 };
 
-inline void LoopbackCall::start(const asio::any_io_executor& executor) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor) {
   style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
   method_ = server_->methods.find(message_.method, true);
   request_.emplace(head_, peer_, *this, executor);
@@ -92,7 +93,7 @@ inline void LoopbackCall::start(const asio::any_io_executor& executor) {
   method_->invoke(*call_);
 }
 
-inline void LoopbackCall::answer() {
+KETTLINGAR_INLINE void LoopbackCall::answer() {
   if (call_->raw) {
     out_ += call_->raw->bytes;
   } else if (call_->document) {
@@ -106,7 +107,7 @@ inline void LoopbackCall::answer() {
   }
 }
 
-inline void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
   if (writer_) {
     writer_->fail(thrown);
   } else {
@@ -116,7 +117,7 @@ inline void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
 }
 
 // Whoever destroys the io_context destroys this frame, and with it the call, at whatever it awaits.
-inline Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
+KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
   LoopbackCall& c = *self;
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   std::exception_ptr thrown;
@@ -143,7 +144,7 @@ inline Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
   if (c.answered_) c.call_->stream.reset();
 }
 
-inline LoopbackCall::Outcome LoopbackCall::read(json& value) {
+KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
   std::memcpy(reader_.prepare(out_.size()), out_.data(), out_.size());
   reader_.received(out_.size());
   out_.clear();
@@ -162,6 +163,7 @@ inline LoopbackCall::Outcome LoopbackCall::read(json& value) {
     }
   }
 }
+#endif
 
 /// What loopback calls use of a service.
 struct LoopbackAccess {
@@ -192,21 +194,7 @@ class LoopbackAnswer final : public Answer {
       }
     }
   }
-  Task<std::optional<json>> async_next() override {
-    json value;
-    for (;;) {
-      const LoopbackCall::Outcome outcome = call_->read(value);
-      if (outcome == LoopbackCall::Outcome::value) co_return value;
-      if (outcome == LoopbackCall::Outcome::end) co_return std::nullopt;
-      const asio::any_io_executor loop = LoopbackAccess::loop(kitten_);
-      const asio::any_io_executor here = co_await asio::this_coro::executor;
-      if (kitten_.running() && here != loop) {
-        co_await asio::co_spawn(loop, LoopbackCall::step(call_), asio::use_awaitable);
-      } else {
-        co_await LoopbackCall::step(call_);
-      }
-    }
-  }
+  Task<std::optional<json>> async_next() override;
 
   int status() const override { return call_->reader().status(); }
   bool streaming() const override { return call_->reader().streaming(); }
@@ -221,7 +209,24 @@ class LoopbackAnswer final : public Answer {
   std::shared_ptr<LoopbackCall> call_;
 };
 
-inline void LoopbackAnswer::step_and_wait() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<std::optional<json>> LoopbackAnswer::async_next() {
+  json value;
+  for (;;) {
+    const LoopbackCall::Outcome outcome = call_->read(value);
+    if (outcome == LoopbackCall::Outcome::value) co_return value;
+    if (outcome == LoopbackCall::Outcome::end) co_return std::nullopt;
+    const asio::any_io_executor loop = LoopbackAccess::loop(kitten_);
+    const asio::any_io_executor here = co_await asio::this_coro::executor;
+    if (kitten_.running() && here != loop) {
+      co_await asio::co_spawn(loop, LoopbackCall::step(call_), asio::use_awaitable);
+    } else {
+      co_await LoopbackCall::step(call_);
+    }
+  }
+}
+
+KETTLINGAR_INLINE void LoopbackAnswer::step_and_wait() {
   if (!kitten_.running()) {
     asio::io_context here;
     spawn(here.get_executor(), LoopbackCall::step(call_));
@@ -247,6 +252,7 @@ inline void LoopbackAnswer::step_and_wait() {
     if (!kitten_.running()) throw ConnectionError("the service has stopped");
   }
 }
+#endif
 
 /// Calls methods of a service in this process. The service must outlive it, need not run, and sees the caller as one
 /// that knows the token.
@@ -263,9 +269,11 @@ class LoopbackTransport final : public Transport {
 
 }  // namespace detail
 
-inline Client Kitten::loopback() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Client Kitten::loopback() {
   return ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*this), server_->methods.all());
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

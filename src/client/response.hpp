@@ -10,6 +10,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "../wire/events.hpp"
 #include "../wire/http_body.hpp"
 #include "../wire/http_head.hpp"
@@ -132,7 +133,8 @@ inline void throw_reply(int status, const json& body) {
   throw Error(status, message);
 }
 
-inline char* ResponseReader::prepare(std::size_t size) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {
   if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
     buffer_.erase(0, begin_);
     end_ -= begin_;
@@ -142,7 +144,7 @@ inline char* ResponseReader::prepare(std::size_t size) {
   return buffer_.data() + end_;
 }
 
-inline ResponseReader::Step ResponseReader::advance() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::advance() {
   if (following_) {
     item_ = *std::exchange(following_, std::nullopt);
     return Step::item;
@@ -161,7 +163,7 @@ inline ResponseReader::Step ResponseReader::advance() {
 }
 
 /// True when the final head is there.
-inline bool ResponseReader::read_head() {
+KETTLINGAR_INLINE bool ResponseReader::read_head() {
   constexpr int most_interim = 10;
   constexpr std::string_view bare_end_mark = "0\r\n\r\n";
   for (;;) {
@@ -200,7 +202,7 @@ inline bool ResponseReader::read_head() {
   }
 }
 
-inline ResponseReader::Step ResponseReader::read_body() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_body() {
   if (length_ ? input().size() < *length_ : !ended_) {
     if (ended_) throw ConnectionError("the answer broke off");
     if (input().size() > limits_.body_bytes)
@@ -222,7 +224,7 @@ inline ResponseReader::Step ResponseReader::read_body() {
   return Step::item;
 }
 
-inline ResponseReader::Step ResponseReader::read_chunk() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
   for (;;) {
     const ParseResult result = chunks_.next(input());
     if (result.status == Parse::bad) throw ConnectionError("the stream is broken: " + std::string(result.why));
@@ -247,7 +249,7 @@ inline ResponseReader::Step ResponseReader::read_chunk() {
 }
 
 /// Whether the item that has just been read, or one that was held back, can go out.
-inline bool ResponseReader::next_item() {
+KETTLINGAR_INLINE bool ResponseReader::next_item() {
   const bool error = item_.is_object() && item_.contains("error");
   std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
   if (error) {
@@ -259,7 +261,7 @@ inline bool ResponseReader::next_item() {
   return earlier || !error;
 }
 
-inline ResponseReader::Step ResponseReader::end_of_stream() {
+KETTLINGAR_INLINE ResponseReader::Step ResponseReader::end_of_stream() {
   phase_ = Phase::done;
   if (!last_words_) return Step::done;
   item_ = *std::exchange(last_words_, std::nullopt);
@@ -267,7 +269,7 @@ inline ResponseReader::Step ResponseReader::end_of_stream() {
 }
 
 /// RPC types as values, events as maps, everything else as `{"mimetype": ..., "data": ...}`.
-inline json ResponseReader::decoded(std::string_view body) const {
+KETTLINGAR_INLINE json ResponseReader::decoded(std::string_view body) const {
   json value;
   CodecError error;
   const std::string type = content_type_.substr(0, content_type_.find(';'));
@@ -288,6 +290,7 @@ inline json ResponseReader::decoded(std::string_view body) const {
   if (error) throw ConnectionError("the answer cannot be decoded: " + std::string(error.why));
   return value;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../base/errors.hpp"
+#include "../base/version.hpp"
 #include "../service/bind.hpp"
 #include "../service/method.hpp"
 #include "../service/request.hpp"
@@ -89,12 +90,13 @@ class CallBuilder {
   std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
 };
 
-inline void CallBuilder::add_target(ReplyTo target) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void CallBuilder::add_target(ReplyTo target) {
   if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
   call_.reply_to = std::move(target);
 }
 
-inline void CallBuilder::add_named(const Arg& argument) {
+KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
   if (!argument.fallback()) {
     throw std::invalid_argument("kettlingar: kt::arg(\"" + argument.name() + "\") of a call needs a value: kt::arg(\"" +
                                 argument.name() + "\") = ...");
@@ -103,6 +105,7 @@ inline void CallBuilder::add_named(const Arg& argument) {
   if (!argument.descriptors()) return;
   for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
+#endif
 
 template <class... A>
 OutgoingCall make_call(std::string_view method, A&&... arguments) {
@@ -139,7 +142,8 @@ class RunningCall {
   Caller* caller_ = nullptr;  ///< whose connection is being handed over
 };
 
-inline void RunningCall::hand_over(ReplyTo target) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void RunningCall::hand_over(ReplyTo target) {
   CallMessage& message = call_.message;
   std::uint64_t sent = 0;
   Fd fd = std::move(target.target_);
@@ -161,20 +165,20 @@ inline void RunningCall::hand_over(ReplyTo target) {
   message.descriptors.insert(message.descriptors.begin(), std::move(fd));
 }
 
-inline void RunningCall::begin() {
+KETTLINGAR_INLINE void RunningCall::begin() {
   if (std::exchange(begun_, true)) return;
   if (call_.reply_to) hand_over(*std::exchange(call_.reply_to, std::nullopt));
   answer_ = transport_->start(std::move(call_.message));
 }
 
-inline void RunningCall::succeeded() {
+KETTLINGAR_INLINE void RunningCall::succeeded() {
   constexpr int accepted = 202;
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller != nullptr && answer_->status() == accepted) caller->released();
 }
 
 /// Without an answer the other service may be writing already, unless it has got nothing.
-inline void RunningCall::failed() {
+KETTLINGAR_INLINE void RunningCall::failed() {
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller == nullptr || !answer_ || !answer_->sent()) return;
   try {
@@ -185,7 +189,7 @@ inline void RunningCall::failed() {
   }
 }
 
-inline std::optional<json> RunningCall::next() {
+KETTLINGAR_INLINE std::optional<json> RunningCall::next() {
   try {
     begin();
     if (!answer_) return std::nullopt;
@@ -198,7 +202,7 @@ inline std::optional<json> RunningCall::next() {
   }
 }
 
-inline Task<std::optional<json>> RunningCall::async_next() {
+KETTLINGAR_INLINE Task<std::optional<json>> RunningCall::async_next() {
   try {
     begin();
     if (!answer_) co_return std::nullopt;
@@ -210,6 +214,7 @@ inline Task<std::optional<json>> RunningCall::async_next() {
     throw;
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "../base/version.hpp"
 #include "descriptor.hpp"
 
 namespace kettlingar {
@@ -231,12 +232,13 @@ inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size
 
 }  // namespace detail
 
-inline File::File(Fd fd, std::string mode) : Fd(std::move(fd)), mode_(std::move(mode)) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE File::File(Fd fd, std::string mode) : Fd(std::move(fd)), mode_(std::move(mode)) {
   if (mode_.empty()) mode_ = get() >= 0 ? detail::describe_descriptor(get()).mode : "rb";
   if (!detail::is_file_mode(mode_)) throw std::invalid_argument("'" + mode_ + "' is not the mode of a file");
 }
 
-inline File File::open(const std::string& path, std::string mode) {
+KETTLINGAR_INLINE File File::open(const std::string& path, std::string mode) {
   if (!detail::is_file_mode(mode)) throw std::invalid_argument("'" + mode + "' is not the mode of a file");
   const bool both = mode.find('+') != std::string::npos;
   int flags = O_CLOEXEC | (both ? O_RDWR : mode.front() == 'r' ? O_RDONLY : O_WRONLY);
@@ -248,13 +250,14 @@ inline File File::open(const std::string& path, std::string mode) {
   return File(std::move(fd), std::move(mode));
 }
 
-inline Socket::Socket(Fd fd) : Fd(std::move(fd)) {
+KETTLINGAR_INLINE Socket::Socket(Fd fd) : Fd(std::move(fd)) {
   const detail::Placeholder found = detail::describe_descriptor(get());
   if (!found.is_socket) detail::throw_errno("cannot use a descriptor as a socket", ENOTSOCK);
   family_ = found.family;
   type_ = found.type;
   protocol_ = found.protocol;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

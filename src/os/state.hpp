@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "../base/errors.hpp"
+#include "../base/version.hpp"
 #include "descriptor.hpp"
 
 namespace kettlingar {
@@ -153,7 +154,8 @@ class InstanceLock {
   OwnedFile file_;
 };
 
-inline InstanceLock::InstanceLock(const std::string& path) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
     Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
@@ -179,6 +181,7 @@ inline InstanceLock::InstanceLock(const std::string& path) {
     return;
   }
 }
+#endif
 
 /// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
 /// services.

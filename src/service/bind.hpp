@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../base/suggest.hpp"
+#include "../base/version.hpp"
 #include "method.hpp"
 
 namespace kettlingar {
@@ -22,7 +23,8 @@ inline std::vector<std::string> parameter_names(const Method& method) {
   return names;
 }
 
-inline void Method::bind(Call& call) const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Method::bind(Call& call) const {
   call.slots.assign(parameters_.size(), nullptr);
   if (takes_anything_) return;
   for (const auto& [key, value] : call.request.arguments().items()) {
@@ -61,7 +63,7 @@ inline void Method::bind(Call& call) const {
 /// Gives each parameter the descriptors that its placeholders stand for: those of positional arguments come first, then
 /// those of named ones, in the order of the message. One that nobody asked for is an error, unless the handler sees the
 /// request and can take it from there.
-inline void Method::claim_descriptors(Call& call) const {
+KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
   call.claimed.resize(parameters_.size());
   std::vector<Fd>& received = call.request.descriptors();
   if (received.empty()) return;
@@ -86,11 +88,11 @@ inline void Method::claim_descriptors(Call& call) const {
   received = queue.take_all();
 }
 
-inline std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
+KETTLINGAR_INLINE std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
   return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
 }
 
-inline void Method::invoke(Call& call) const {
+KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   bind(call);
   claim_descriptors(call);
   try {
@@ -103,7 +105,7 @@ inline void Method::invoke(Call& call) const {
 }
 
 /// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-inline void Method::check() const {
+KETTLINGAR_INLINE void Method::check() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     if (name.empty() || name.front() == '_' || index_of(name) != i) {
@@ -121,6 +123,7 @@ inline void Method::check() const {
                                 shown(bad.value));
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

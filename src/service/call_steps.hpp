@@ -2,6 +2,7 @@
 // service/call_steps.hpp: calls that take their time: awaited handlers, and generators with back-pressure.
 #pragma once
 
+#include "../base/version.hpp"
 #include "connection.hpp"
 #include "handover.hpp"
 #include "request_steps.hpp"
@@ -13,9 +14,10 @@ namespace detail {
 /// How long a stream may keep its reader waiting for the head: Python clients give up after 1 s.
 inline constexpr std::chrono::milliseconds stream_head_after{500};
 
+#if KETTLINGAR_DEFINITIONS
 // When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that
 // nobody waits for must not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
-inline Task<void> Connection::finish_call() {
+KETTLINGAR_INLINE Task<void> Connection::finish_call() {
   if (!send_now()) co_await flush();
   if (phase_ == Phase::closed) co_return;
   if (call_->stream) {
@@ -45,11 +47,11 @@ inline Task<void> Connection::finish_call() {
 }
 
 // On the host's thread. What they use is kept by give_to_host().
-inline Task<void> Connection::invoke_on_host() {
+KETTLINGAR_INLINE Task<void> Connection::invoke_on_host() {
   method_->invoke(*call_);
   if (call_->pending.valid()) co_await std::move(call_->pending);
 }
-inline Task<void> Connection::resume_on_host() {
+KETTLINGAR_INLINE Task<void> Connection::resume_on_host() {
   host_step_ = call_->stream->resume(server_->host);
   while (host_step_ == ItemStream::Step::waiting) {
     co_await call_->stream->take_pending();
@@ -58,7 +60,7 @@ inline Task<void> Connection::resume_on_host() {
 }
 
 /// A generator's locals are destroyed where they were made.
-inline void Connection::drop_stream() {
+KETTLINGAR_INLINE void Connection::drop_stream() {
   if (!call_ || !call_->stream) return;
   if (server_->host) post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
   call_->stream.reset();
@@ -66,7 +68,8 @@ inline void Connection::drop_stream() {
 
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
 /// already, or has thrown.
-inline Connection::StreamState Connection::stream_step(StreamWriter& writer, const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,
+                                                                  const std::exception_ptr& thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
     const ItemStream::Step step = server_->host ? host_step_ : call_->stream->resume(server_->executor);
@@ -96,7 +99,7 @@ inline Connection::StreamState Connection::stream_step(StreamWriter& writer, con
 // The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then
 // destroyed with the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(),
 // and with it the generator.
-inline Task<void> Connection::run_stream() {
+KETTLINGAR_INLINE Task<void> Connection::run_stream() {
   const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
   // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
   // may have written an end mark.
@@ -152,7 +155,7 @@ inline Task<void> Connection::run_stream() {
 }
 
 /// Finds out while a handler works that its caller has gone.
-inline void Connection::watch_peer() {
+KETTLINGAR_INLINE void Connection::watch_peer() {
   if (watching_ || half_closed_) return;
   if (target_ && !target_is_socket_) return;
   watching_ = true;
@@ -168,7 +171,7 @@ inline void Connection::watch_peer() {
   }
 }
 
-inline void Connection::look_at_peer() {
+KETTLINGAR_INLINE void Connection::look_at_peer() {
 #if defined(POLLRDHUP)
   constexpr short end_of_input = POLLRDHUP;
 #else
@@ -188,6 +191,7 @@ inline void Connection::look_at_peer() {
   const bool patient = half_closed_ && phase_ == Phase::handling;
   enter(phase_, Clock::now() + (patient ? limits.idle_timeout : limits.linger_timeout));
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

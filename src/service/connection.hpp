@@ -177,7 +177,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
 };
 
-inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
     : server_(std::move(server)),
       peer_(std::move(peer)),
       socket_(server_->executor),
@@ -191,7 +192,7 @@ inline Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Pee
   server_->enter(*this);
 }
 
-inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
+KETTLINGAR_INLINE void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
   auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
   connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
   spawn(
@@ -199,7 +200,7 @@ inline void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Pee
       [connection](const std::exception_ptr&) { connection->close(); }, connection->cancel_.slot());
 }
 
-inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
+KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self) {
   Connection& c = *self;
   try {
     while (c.phase_ != Phase::closed) {
@@ -223,14 +224,14 @@ inline Task<void> Connection::serve(std::shared_ptr<Connection> self) {
   }
 }
 
-inline void Connection::enter(Phase phase, Clock::time_point deadline) {
+KETTLINGAR_INLINE void Connection::enter(Phase phase, Clock::time_point deadline) {
   if (phase_ == Phase::closed) return;  // for good
   phase_ = phase;
   deadline_ = deadline;
   if (deadline != Clock::time_point::max()) server_->look_at(deadline);
 }
 
-inline Connection::Next Connection::advance() {
+KETTLINGAR_INLINE Connection::Next Connection::advance() {
   for (;;) {
     if (phase_ == Phase::closed || close_after_) return Next::close;
     if (out_.size() - sent_ >= flush_threshold || !out_descriptors_.empty()) return Next::write;
@@ -240,7 +241,7 @@ inline Connection::Next Connection::advance() {
   }
 }
 
-inline Connection::Next Connection::at_head() {
+KETTLINGAR_INLINE Connection::Next Connection::at_head() {
   if (begin_ == end_) {
     if (end_of_input_ || server_->stopping()) return Next::close;
     begin_ = end_ = 0;
@@ -269,7 +270,7 @@ inline Connection::Next Connection::at_head() {
 }
 
 /// More is needed: wait for it, unless the time is up or the peer has said that nothing will come.
-inline Connection::Next Connection::incomplete(std::string_view what) {
+KETTLINGAR_INLINE Connection::Next Connection::incomplete(std::string_view what) {
   if (timed_out_) {
     refuse_and_close(408, "timeout", what);
   } else if (end_of_input_) {
@@ -280,7 +281,7 @@ inline Connection::Next Connection::incomplete(std::string_view what) {
   return Next::close;
 }
 
-inline Connection::Next Connection::at_body() {
+KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   const ParseResult result = body_.advance(in_.data() + begin_ + head_size_, end_ - begin_ - head_size_);
   if (result.status == Parse::bad) {
     refuse_and_close(result.http_status, result.slug, result.why);
@@ -301,7 +302,7 @@ inline Connection::Next Connection::at_body() {
 
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
 /// was announced.
-inline void Connection::make_room() {
+KETTLINGAR_INLINE void Connection::make_room() {
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
     std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -322,7 +323,7 @@ inline void Connection::make_room() {
 }
 
 // If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
-inline Task<void> Connection::fill() {
+KETTLINGAR_INLINE Task<void> Connection::fill() {
   make_room();
   asio::error_code error;
   if (peer_.over_unix_socket) {
@@ -345,7 +346,7 @@ inline Task<void> Connection::fill() {
 }
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
-inline bool Connection::send_now() {
+KETTLINGAR_INLINE bool Connection::send_now() {
   if (target_ && !target_is_socket_) return out_.empty();
   while (sent_ < out_.size() && phase_ != Phase::closed) {
     const ssize_t n = send_part(std::string_view(out_).substr(sent_));
@@ -364,7 +365,7 @@ inline bool Connection::send_now() {
 }
 
 // A reader that takes nothing for `write_timeout`, vanishes, or is there when the service ends: close() ends the wait.
-inline Task<void> Connection::flush() {
+KETTLINGAR_INLINE Task<void> Connection::flush() {
   const Phase before = phase_;
   const Clock::time_point deadline = deadline_;
   while (phase_ != Phase::closed) {
@@ -384,7 +385,7 @@ inline Task<void> Connection::flush() {
 
 /// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
 /// make the kernel drop what it has not received yet (RFC 9112 9.6).
-inline Task<void> Connection::linger() {
+KETTLINGAR_INLINE Task<void> Connection::linger() {
   // Others may go on with a connection that was passed on: it must not be shut down.
   if (phase_ == Phase::closed || end_of_input_ || target_ || released_) co_return;
   asio::error_code error;
@@ -399,7 +400,7 @@ inline Task<void> Connection::linger() {
   }
 }
 
-inline void Connection::expire(Clock::time_point now) {
+KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
   if (drain_deadline_ <= now) return close();
   deadline_ = Clock::time_point::max();
   switch (phase_) {
@@ -430,13 +431,13 @@ inline void Connection::expire(Clock::time_point now) {
   close();
 }
 
-inline void Connection::drain() {
+KETTLINGAR_INLINE void Connection::drain() {
   if (idle()) return close();
   drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
   server_->look_at(drain_deadline_);
 }
 
-inline void Connection::close() {
+KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
   deadline_ = drain_deadline_ = Clock::time_point::max();
@@ -450,6 +451,7 @@ inline void Connection::close() {
   // Ends what a handler awaits, here or deeper down.
   cancel_.emit(asio::cancellation_type::terminal);
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

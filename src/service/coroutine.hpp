@@ -29,12 +29,15 @@ using Task = asio::awaitable<T>;
 
 /// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the
 /// reader of a stream has gone or the service stops.
-inline Task<void> sleep_for(std::chrono::steady_clock::duration time) {
+Task<void> sleep_for(std::chrono::steady_clock::duration time);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time) {
   asio::steady_timer timer(co_await asio::this_coro::executor, time);
   asio::error_code error;
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
   if (error) throw asio::system_error(error);
 }
+#endif
 
 template <class T>
 class Generator;
@@ -83,13 +86,16 @@ Task<void> settle(Task<U> task, Settled<U>* settled) {
     settled->outcome.template emplace<2>(std::current_exception());
   }
 }
-inline Task<void> settle(Task<void> task, Settled<void>* settled) {
+Task<void> settle(Task<void> task, Settled<void>* settled);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> settle(Task<void> task, Settled<void>* settled) {
   try {
     co_await std::move(task);
   } catch (...) {
     settled->error = std::current_exception();
   }
 }
+#endif
 
 /// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
 /// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an

@@ -142,22 +142,34 @@ struct IoOutcome {
   bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
 };
 
+/// Has a call made on the FileWork thread, for asio::async_initiate().
+struct StartOnFileThread {
+  asio::any_io_executor executor;
+  std::function<IoOutcome()> call;
+
+  template <class Handler>
+  void operator()(Handler handler) {
+    auto shared = std::make_shared<Handler>(std::move(handler));
+    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
+    auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
+    work.run([shared, guard, call = std::move(call)] {
+      const IoOutcome outcome = call();
+      asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
+    });
+  }
+};
+
 /// Runs `call` on the FileWork thread of the awaiting coroutine's io_context. What `call` uses must belong to it: a
 /// cancelled coroutine may be gone before it ends.
-inline Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
+Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
-  auto initiate = [&work, executor, &call](auto handler) {
-    auto shared = std::make_shared<decltype(handler)>(std::move(handler));
-    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
-    work.run([shared, guard, call = std::move(call)]() mutable {
-      const IoOutcome outcome = call();
-      asio::post(guard->get_executor(), [shared, guard, outcome]() mutable { std::move (*shared)(outcome); });
-    });
-  };
+  StartOnFileThread initiate{executor, std::move(call)};
   const auto& token = asio::use_awaitable;
   co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
 }
+#endif
 
 /// Writes to a pipe or file without a SIGPIPE, whatever the program does about those: it is held back and taken out.
 inline ssize_t write_quietly(int fd, std::string_view bytes) {
@@ -225,22 +237,31 @@ inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
 
 // The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its
 // own.
-inline Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
+Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
   auto call = [own = std::make_shared<Fd>(fd.duplicate()), buffer] {
     return IoOutcome::of(retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
   };
   return on_file_thread(std::move(call));
 }
+#endif
 
-inline Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes, std::size_t from) {
+Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes, std::size_t from);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes,
+                                                   std::size_t from) {
   auto call = [own = std::make_shared<Fd>(fd.duplicate()), bytes, from] {
     return IoOutcome::of(write_quietly(own->get(), std::string_view(*bytes).substr(from)));
   };
   return on_file_thread(std::move(call));
 }
+#endif
 
 /// Waits until `fd` is ready; false if it cannot be waited for.
-inline Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
+Task<bool> wait_ready(const Fd& fd, Readiness::For what);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
   Readiness ready(co_await asio::this_coro::executor, fd.get(), what);
   if (!ready.supported()) co_return false;
   asio::error_code error;
@@ -248,13 +269,16 @@ inline Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
   if (error) throw asio::system_error(error);
   co_return true;
 }
+#endif
 
 }  // namespace detail
 
 /// Reads up to `most` bytes from a file, pipe or socket, waiting until there are some; empty at its end. Other work
 /// goes on meanwhile: files are read on a helper thread of the io_context. The flags of the open file, which its sender
 /// shares, are not touched. `fd` must stay open until the result is there. Throws std::system_error.
-inline Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024) {
+Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
   auto buffer = std::make_shared<std::string>(most, '\0');
   detail::IoOutcome outcome;
@@ -271,9 +295,12 @@ inline Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1
   buffer->resize(static_cast<std::size_t>(outcome.count));
   co_return std::move(*buffer);
 }
+#endif
 
 /// Reads to the end, at most `limit` bytes: more are InvalidArgument. Otherwise as async_read_some().
-inline Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024) {
+Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t limit) {
   std::string all;
   for (;;) {
     const std::string part = co_await async_read_some(fd);
@@ -283,10 +310,13 @@ inline Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 *
     all += part;
   }
 }
+#endif
 
 /// Writes all of `bytes` to a file, pipe or socket, as async_read_some() reads. A pipe or socket whose reader has gone
 /// is std::system_error (EPIPE), never a signal.
-inline Task<void> async_write_all(const Fd& fd, std::string bytes) {
+Task<void> async_write_all(const Fd& fd, std::string bytes);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
   const auto shared = std::make_shared<const std::string>(std::move(bytes));
   bool waitable = kind != detail::DescriptorKind::file;
@@ -306,6 +336,7 @@ inline Task<void> async_write_all(const Fd& fd, std::string bytes) {
     done += static_cast<std::size_t>(outcome.count);
   }
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "../base/version.hpp"
 #include "bind.hpp"
 #include "connection.hpp"
 #include "file_io.hpp"
@@ -21,20 +22,21 @@ namespace detail {
 /// The key that says how much of the answer has been sent to the first descriptor of a call.
 inline constexpr const char* reply_to_key = "reply_to_first_fd";
 
+#if KETTLINGAR_DEFINITIONS
 /// Counts `count` descriptors of ours as ones whose sender is not known yet.
-inline void Connection::hold_descriptors(std::size_t count) {
+KETTLINGAR_INLINE void Connection::hold_descriptors(std::size_t count) {
   server_->held_descriptors += count;
   server_->held_descriptors -= held_;
   held_ = count;
 }
 
-inline void Connection::drop_descriptors() {
+KETTLINGAR_INLINE void Connection::drop_descriptors() {
   received_ = {};
   hold_descriptors(0);
 }
 
 /// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
-inline ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
+KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
   const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
@@ -56,7 +58,7 @@ inline ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) 
   return n;
 }
 
-inline ssize_t Connection::send_part(std::string_view bytes) {
+KETTLINGAR_INLINE ssize_t Connection::send_part(std::string_view bytes) {
   const int fd = answer_descriptor();
   if (out_descriptors_.empty()) return send_some(fd, bytes);
   if (sent_ < out_descriptors_at_) return send_some(fd, bytes.substr(0, out_descriptors_at_ - sent_));
@@ -77,7 +79,7 @@ inline ssize_t Connection::send_part(std::string_view bytes) {
   return n;
 }
 
-inline Task<void> Connection::flush_to_target() {
+KETTLINGAR_INLINE Task<void> Connection::flush_to_target() {
   if (target_is_socket_) {
     co_await wait_ready(target_, Readiness::For::writing);
     co_return;
@@ -91,7 +93,7 @@ inline Task<void> Connection::flush_to_target() {
 
 /// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
 /// caller has gone. Throws InvalidArgument.
-inline bool Connection::answer_elsewhere(json& arguments) {
+KETTLINGAR_INLINE bool Connection::answer_elsewhere(json& arguments) {
   std::vector<Fd>& descriptors = request_->descriptors();
   const auto key = arguments.find(reply_to_key);
   if (descriptors.empty() || key == arguments.end()) return true;
@@ -127,7 +129,7 @@ inline bool Connection::answer_elsewhere(json& arguments) {
   return true;
 }
 
-inline bool Connection::gone() const {
+KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
   if (target_ && !target_is_socket_) return false;
   char byte = 0;
@@ -136,13 +138,13 @@ inline bool Connection::gone() const {
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-inline Fd Connection::duplicate_of_connection() {
+KETTLINGAR_INLINE Fd Connection::duplicate_of_connection() {
   Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
   if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
   return copy;
 }
 
-inline Caller::HandOver Connection::prepare_handover() {
+KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
@@ -151,7 +153,7 @@ inline Caller::HandOver Connection::prepare_handover() {
   return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
 }
 
-inline Socket Connection::take_connection(std::string* received) {
+KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
   if (released_) throw Error(500, "the answer has been passed on already");
   if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
@@ -164,7 +166,7 @@ inline Socket Connection::take_connection(std::string* received) {
 }
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
-inline void Connection::end_released(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE void Connection::end_released(const std::exception_ptr& thrown) {
   try {
     if (thrown) std::rethrow_exception(thrown);
   } catch (const std::exception& error) {
@@ -176,6 +178,7 @@ inline void Connection::end_released(const std::exception_ptr& thrown) {
   style_.keep_alive = false;
   end_request();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

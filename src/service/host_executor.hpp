@@ -70,16 +70,22 @@ struct HostTicket {
 };
 
 // The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
-inline Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
+Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
   int expected = HostTicket::waiting;
   if (!ticket->state.compare_exchange_strong(expected, HostTicket::begun)) co_return;
   co_await std::move(work);
 }
+#endif
 
 /// Runs `work` on the host's thread and waits for its end. Throws what it throws; Error (503) if the host does not
 /// begin it within `patience`. If the awaiting coroutine is cancelled, work that has begun goes on: `owner` is kept.
-inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
-                          std::chrono::milliseconds patience) {
+Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                   std::chrono::milliseconds patience);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                                     std::chrono::milliseconds patience) {
   const asio::any_io_executor loop = co_await asio::this_coro::executor;
   auto ticket = std::make_shared<HostTicket>(loop);
   ticket->owner = std::move(owner);
@@ -103,6 +109,7 @@ inline Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shar
   }
   if (ticket->thrown) std::rethrow_exception(ticket->thrown);
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

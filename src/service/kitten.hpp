@@ -285,16 +285,17 @@ class Kitten {
   detail::ConfigHooks hooks_;
 };
 
-inline Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
     : Kitten(std::make_shared<detail::Runner>(), std::move(app_name), std::move(worker_name), std::move(description)) {}
 
-inline Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
-                      std::string description)
+KETTLINGAR_INLINE Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
+                                 std::string description)
     : Kitten(std::make_shared<detail::Runner>(std::move(host)), std::move(app_name), std::move(worker_name),
              std::move(description)) {}
 
-inline Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
-                      std::string description)
+KETTLINGAR_INLINE Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+                                 std::string description)
     : runner_(std::move(runner)), server_(&runner_->server()) {
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
@@ -303,15 +304,15 @@ inline Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_na
   detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
 
-inline Kitten::~Kitten() { runner_->end(); }
+KETTLINGAR_INLINE Kitten::~Kitten() { runner_->end(); }
 
-inline Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_INLINE Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   server_->methods.add(std::move(method));
   return *this;
 }
 
-inline std::string Kitten::try_start() noexcept {
+KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
   try {
     start();
     return {};
@@ -320,12 +321,13 @@ inline std::string Kitten::try_start() noexcept {
   }
 }
 
-inline Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
   return *this;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

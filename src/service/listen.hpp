@@ -2,6 +2,7 @@
 // service/listen.hpp: how a service opens, accepts, watches its deadlines and ends.
 #pragma once
 
+#include "../base/version.hpp"
 #include "connection.hpp"
 #include "server.hpp"
 
@@ -9,7 +10,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-inline void Server::apply_settings() {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
   const auto milliseconds = [](double seconds) {
@@ -25,7 +27,7 @@ inline void Server::apply_settings() {
   log.set_name(settings.worker_name);
 }
 
-inline void Server::choose_token() {
+KETTLINGAR_INLINE void Server::choose_token() {
   std::string secret = settings.worker_secret;
   std::string where = "option 'worker_secret'";
   if (!settings.worker_secret_file.empty()) {
@@ -40,7 +42,7 @@ inline void Server::choose_token() {
   token = Token(std::move(secret));
 }
 
-inline void Server::open_files_and_listeners() {
+KETTLINGAR_INLINE void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   require_private_directory(directory);
@@ -77,7 +79,7 @@ inline void Server::open_files_and_listeners() {
   full_url_ = url + "/" + token.text();
 }
 
-inline void Server::open() {
+KETTLINGAR_INLINE void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   apply_settings();
   choose_token();
@@ -90,7 +92,7 @@ inline void Server::open() {
   state_ = State::open;
 }
 
-inline void Server::abandon() {
+KETTLINGAR_INLINE void Server::abandon() {
   close_listeners();
   url_.remove();
   socket_.remove();
@@ -98,7 +100,7 @@ inline void Server::abandon() {
   state_ = State::fresh;
 }
 
-inline void Server::announce() {
+KETTLINGAR_INLINE void Server::announce() {
   if (state_ != State::open) return;
   try {
     // Whoever can read it finds a service that answers.
@@ -113,21 +115,21 @@ inline void Server::announce() {
             "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
-inline void Server::listen_on(Fd descriptor, bool over_unix_socket) {
+KETTLINGAR_INLINE void Server::listen_on(Fd descriptor, bool over_unix_socket) {
   auto listener = std::make_shared<Listener>(executor, over_unix_socket);
   listener->socket.assign(descriptor.get());
   descriptor.release();
   listeners_.push_back(std::move(listener));
 }
 
-inline void Server::accept_later(const std::shared_ptr<Listener>& listener) {
+KETTLINGAR_INLINE void Server::accept_later(const std::shared_ptr<Listener>& listener) {
   listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
                               WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
                                 if (!error && self->state_ == State::running) self->accept_batch(listener);
                               }));
 }
 
-inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
+KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   // A burst is taken in one go, but not so long that running connections notice.
   for (int batch = 0; batch < 64; ++batch) {
     Fd descriptor = accept_connection(listener->socket.native_handle());
@@ -152,7 +154,7 @@ inline void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
   accept_later(listener);
 }
 
-inline void Server::close_listeners() {
+KETTLINGAR_INLINE void Server::close_listeners() {
   for (const std::shared_ptr<Listener>& listener : listeners_) {
     listener->pause.cancel();
     listener->socket.close();
@@ -160,7 +162,7 @@ inline void Server::close_listeners() {
   listeners_.clear();
 }
 
-inline void Server::out_of_descriptors(int listener) {
+KETTLINGAR_INLINE void Server::out_of_descriptors(int listener) {
   std::string suffix;
   if (log.admit("limit", suffix))
     log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
@@ -171,7 +173,7 @@ inline void Server::out_of_descriptors(int listener) {
 }
 
 /// Closes the connection that has been idle for longest; false if none is idle.
-inline bool Server::make_room() {
+KETTLINGAR_INLINE bool Server::make_room() {
   Connection* oldest = nullptr;
   for (Connection* connection : connections_) {
     if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
@@ -181,7 +183,7 @@ inline bool Server::make_room() {
 }
 
 /// False if the connection was turned away.
-inline bool Server::admit(Fd descriptor, bool over_unix_socket) {
+KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (connections_.size() >= limits.connections && !make_room()) {
     std::string suffix;
     if (log.admit("limit", suffix))
@@ -211,7 +213,7 @@ inline bool Server::admit(Fd descriptor, bool over_unix_socket) {
   return true;
 }
 
-inline void Server::adopt(Fd descriptor) {
+KETTLINGAR_INLINE void Server::adopt(Fd descriptor) {
   FileInfo info{};
   int type = 0;
   socklen_t size = sizeof type;
@@ -227,7 +229,7 @@ inline void Server::adopt(Fd descriptor) {
   if (!admit(std::move(descriptor), name.ss_family == AF_UNIX)) throw Error(503, "the connection was turned away");
 }
 
-inline void Server::look_at(Clock::time_point when) {
+KETTLINGAR_INLINE void Server::look_at(Clock::time_point when) {
   if (next_sweep_ && *next_sweep_ <= when) return;
   next_sweep_ = when;
   sweep_timer_.expires_at(when);
@@ -236,7 +238,7 @@ inline void Server::look_at(Clock::time_point when) {
   });
 }
 
-inline void Server::sweep() {
+KETTLINGAR_INLINE void Server::sweep() {
   next_sweep_.reset();
   const Clock::time_point now = Clock::now();
   std::optional<Clock::time_point> next;
@@ -250,12 +252,12 @@ inline void Server::sweep() {
   if (next) look_at((std::max)(*next, now + std::chrono::milliseconds(10)));
 }
 
-inline void Server::leave(Connection& connection) {
+KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   connections_.erase(&connection);
   if (state_ == State::stopping) finish_if_empty();
 }
 
-inline void Server::stop() {
+KETTLINGAR_INLINE void Server::stop() {
   if (state_ != State::running) return;
   state_ = State::stopping;
   close_listeners();
@@ -268,7 +270,7 @@ inline void Server::stop() {
   finish_if_empty();
 }
 
-inline void Server::kill() {
+KETTLINGAR_INLINE void Server::kill() {
   if (state_ == State::open) abandon();
   stopped = nullptr;
   stop();
@@ -276,12 +278,13 @@ inline void Server::kill() {
   for (Connection* connection : present) connection->close();
 }
 
-inline void Server::finish_if_empty() {
+KETTLINGAR_INLINE void Server::finish_if_empty() {
   if (!connections_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
   sweep_timer_.cancel();
   if (stopped) stopped();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

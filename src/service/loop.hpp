@@ -32,11 +32,15 @@ using WhenEnded = std::function<void(const std::exception_ptr&)>;
 
 /// Starts a coroutine. Its frame belongs to the loop until it ends; an emission on `cancel` reaches what it awaits.
 /// `ended` is called on `there`.
-inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
-                  asio::cancellation_slot cancel, const asio::any_io_executor& there) {
+void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended, asio::cancellation_slot cancel,
+           const asio::any_io_executor& there);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
+                             asio::cancellation_slot cancel, const asio::any_io_executor& there) {
   asio::co_spawn(executor, std::move(task),
                  asio::bind_executor(there, asio::bind_cancellation_slot(cancel, std::move(ended))));
 }
+#endif
 inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEnded ended,
                   asio::cancellation_slot cancel = {}) {
   spawn(executor, std::move(task), std::move(ended), cancel, executor);
@@ -46,19 +50,28 @@ inline void spawn(const asio::any_io_executor& executor, Task<void> task) {
 }
 
 /// Calls `work` from the loop, soon. From any thread.
-inline void post(const asio::any_io_executor& executor, std::function<void()> work) {
+void post(const asio::any_io_executor& executor, std::function<void()> work);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void post(const asio::any_io_executor& executor, std::function<void()> work) {
   asio::post(executor, std::move(work));
 }
+#endif
 
 /// Calls `ready` when the timer expires, or is cancelled.
-inline void when_expired(asio::steady_timer& timer, WhenReady ready) { timer.async_wait(std::move(ready)); }
+void when_expired(asio::steady_timer& timer, WhenReady ready);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void when_expired(asio::steady_timer& timer, WhenReady ready) { timer.async_wait(std::move(ready)); }
+#endif
 
 /// Waits for the timer; true if it has expired, false if it was cancelled.
-inline Task<bool> expiry(asio::steady_timer& timer) {
+Task<bool> expiry(asio::steady_timer& timer);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<bool> expiry(asio::steady_timer& timer) {
   asio::error_code error;
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
   co_return !error;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

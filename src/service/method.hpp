@@ -14,6 +14,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/json.hpp"
+#include "../base/version.hpp"
 #include "../wire/json_text.hpp"
 #include "../wire/msgpack.hpp"
 #include "convert.hpp"
@@ -461,20 +462,22 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
   return nullptr;
 }
 
-inline void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
-                                bool takes_request) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+                                           bool takes_request) {
   takes_request_ = takes_request;
   parameters_ = std::move(parameters);
   returns_ = std::move(returns);
   streams_ = streams;
 }
 
-inline std::size_t Method::index_of(std::string_view parameter) const {
+KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (parameters_[i].name == parameter) return i;
   }
   return parameters_.size();
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

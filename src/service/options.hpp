@@ -10,6 +10,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/suggest.hpp"
+#include "../base/version.hpp"
 #include "../os/descriptor.hpp"
 #include "convert.hpp"
 
@@ -86,7 +87,8 @@ class Options {
   std::vector<Option> options_;
 };
 
-inline Option& Options::insert(Option option) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Option& Options::insert(Option option) {
   const bool clean = !option.name.empty() &&
                      option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
@@ -99,20 +101,20 @@ inline Option& Options::insert(Option option) {
   return options_.emplace_back(std::move(option));
 }
 
-inline const Option* Options::find(std::string_view name) const noexcept {
+KETTLINGAR_INLINE const Option* Options::find(std::string_view name) const noexcept {
   for (const Option& option : options_) {
     if (option.name == name) return &option;
   }
   return nullptr;
 }
 
-inline std::vector<std::string> Options::names() const {
+KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
   std::vector<std::string> names;
   for (const Option& option : options_) names.push_back(option.name);
   return names;
 }
 
-inline void Options::set(std::string_view name, const json& value) const {
+KETTLINGAR_INLINE void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
     throw InvalidArgument("unknown option '" + std::string(name) + "'" + suggestion(name, names()));
@@ -125,7 +127,7 @@ inline void Options::set(std::string_view name, const json& value) const {
   }
 }
 
-inline void Options::read_line(std::string_view line) const {
+KETTLINGAR_INLINE void Options::read_line(std::string_view line) const {
   constexpr std::string_view blanks = " \t\r";
   const auto trimmed = [&](std::string_view text) {
     const std::size_t first = text.find_first_not_of(blanks);
@@ -145,7 +147,7 @@ inline void Options::read_line(std::string_view line) const {
   set(name, json(std::string(trimmed(line.substr(equals + 1)))));
 }
 
-inline void Options::read_file(const std::string& path) const {
+KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
   constexpr std::size_t longest = 1024 * 1024;
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string content;
@@ -163,7 +165,7 @@ inline void Options::read_file(const std::string& path) const {
   }
 }
 
-inline std::string Options::lines(bool with_secret) const {
+KETTLINGAR_INLINE std::string Options::lines(bool with_secret) const {
   std::string out;
   for (const Option& option : options_) {
     if (option.secret && !with_secret) continue;
@@ -172,6 +174,7 @@ inline std::string Options::lines(bool with_secret) const {
   }
   return out;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "../base/version.hpp"
 #include "bind.hpp"
 #include "method.hpp"
 
@@ -141,7 +142,8 @@ inline bool hidden_from_clients(std::string_view name) {
   return name.starts_with('_');
 }
 
-inline void Registry::add(std::shared_ptr<Method> method) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Registry::add(std::shared_ptr<Method> method) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
   if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
@@ -158,7 +160,7 @@ inline void Registry::add(std::shared_ptr<Method> method) {
   methods_.insert_or_assign(name, std::move(method));
 }
 
-inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
+KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
   const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && (authenticated || found->second->is_public())) return found->second;
@@ -166,13 +168,13 @@ inline std::shared_ptr<const Method> Registry::find(std::string_view name, bool 
   return nullptr;
 }
 
-inline std::shared_ptr<const Method> Registry::named(std::string_view name) const {
+KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {
   const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   return found == methods_.end() ? nullptr : found->second;
 }
 
-inline std::vector<std::string> Registry::names(bool listed_only) const {
+KETTLINGAR_INLINE std::vector<std::string> Registry::names(bool listed_only) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
@@ -181,14 +183,14 @@ inline std::vector<std::string> Registry::names(bool listed_only) const {
   return names;
 }
 
-inline std::vector<std::shared_ptr<const Method>> Registry::all() const {
+KETTLINGAR_INLINE std::vector<std::shared_ptr<const Method>> Registry::all() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<const Method>> all;
   for (const auto& [name, method] : methods_) all.push_back(method);
   return all;
 }
 
-inline json Registry::table(bool docs) const {
+KETTLINGAR_INLINE json Registry::table(bool docs) const {
   const std::lock_guard lock(mutex_);
   json table = json::object();
   for (const auto& [name, method] : methods_) {
@@ -207,6 +209,7 @@ inline json Registry::table(bool docs) const {
   }
   return table;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

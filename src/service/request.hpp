@@ -124,7 +124,9 @@ class ConnectionAccess {
   static detail::Caller& caller(Request& request) { return request.caller_; }
 };
 
-inline Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -3,6 +3,7 @@
 // line.
 #pragma once
 
+#include "../base/version.hpp"
 #include "../wire/json_text.hpp"
 #include "connection.hpp"
 #include "form.hpp"
@@ -22,8 +23,9 @@ inline bool is_msgpack_type(std::string_view type) {
   return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
+#if KETTLINGAR_DEFINITIONS
 /// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
-inline bool Connection::foreign_browser() const {
+KETTLINGAR_INLINE bool Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
   if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return true;
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
@@ -41,7 +43,7 @@ inline bool Connection::foreign_browser() const {
 }
 
 /// Who calls what, by the usual rules and those of the program.
-inline void Connection::find_method() {
+KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
   route_ = find_route(head, server_->token, server_->prefix());
   if (!server_->authenticator && !server_->router) return;
@@ -59,7 +61,7 @@ inline void Connection::find_method() {
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
-inline Connection::Refusal Connection::refusal() {
+KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
   if (foreign_browser()) return {403, "origin"};
   for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
@@ -77,7 +79,7 @@ inline Connection::Refusal Connection::refusal() {
   return {};
 }
 
-inline void Connection::begin_body() {
+KETTLINGAR_INLINE void Connection::begin_body() {
   const RequestHead& head = head_parser_.head();
   style_ = ReplyStyle{};
   style_.bare_lf = head.bare_lf;
@@ -114,7 +116,7 @@ inline void Connection::begin_body() {
 }
 
 /// Decodes the body into a map of arguments; false with the refusal in `reply`.
-inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
   const RequestHead& head = head_parser_.head();
   const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
   const std::string_view type = media_type(head.content_type);
@@ -141,7 +143,7 @@ inline bool Connection::decode_arguments(json& arguments, ErrorReply& reply) con
   return true;
 }
 
-inline void Connection::dispatch() {
+KETTLINGAR_INLINE void Connection::dispatch() {
   if (refused_.status != 0) return refuse(refused_);
   enter(Phase::handling, Clock::time_point::max());
   answer_began_ = total_sent_ + out_.size() - sent_;
@@ -176,7 +178,7 @@ inline void Connection::dispatch() {
   end_request();
 }
 
-inline void Connection::answer_call() {
+KETTLINGAR_INLINE void Connection::answer_call() {
   const std::size_t before = out_.size();
   // The handler may have stopped the service, or the service have been stopped while it worked.
   if (server_->stopping()) style_.keep_alive = false;
@@ -205,7 +207,7 @@ inline void Connection::answer_call() {
   log_request(200, "ok", out_.size() - before);
 }
 
-inline void Connection::answer_error(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE void Connection::answer_error(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, route_.authenticated);
   const std::size_t before = out_.size();
   if (server_->stopping()) style_.keep_alive = false;
@@ -215,7 +217,7 @@ inline void Connection::answer_error(const std::exception_ptr& thrown) {
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
-inline void Connection::refuse(const Refusal& refusal) {
+KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const std::size_t before = out_.size();
   const bool post_only = method_ && method_->post_only();
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
@@ -237,7 +239,7 @@ inline void Connection::refuse(const Refusal& refusal) {
 }
 
 /// After a syntax error nothing that follows on the connection can be trusted to be a request.
-inline void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
+KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
   const std::size_t before = out_.size();
@@ -246,7 +248,7 @@ inline void Connection::refuse_and_close(int status, std::string_view slug, std:
   end_request();
 }
 
-inline void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
+KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
   const LogLevel level = status >= 200 && status < 300 ? LogLevel::debug : LogLevel::warning;
   Log& log = server_->log;
   if (!log.wants(level)) return;
@@ -269,7 +271,7 @@ inline void Connection::log_request(int status, std::string_view slug, std::size
 }
 
 /// Forgets the request, whose answer is in `out_`, and makes ready for the next.
-inline void Connection::end_request() {
+KETTLINGAR_INLINE void Connection::end_request() {
   if (!style_.keep_alive) close_after_ = true;
   timed_out_ = false;  // it came just in time
   begin_ += head_size_ + body_.raw_size();
@@ -285,6 +287,7 @@ inline void Connection::end_request() {
   handing_over_ = false;
   if (phase_ != Phase::closed) phase_ = Phase::handling;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -101,12 +101,13 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::thread::id poller_;  ///< who called start() or poll() last
 };
 
-inline bool Runner::in_service_thread() const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Runner::in_service_thread() const {
   return own_loop_ && own_loop_->get_executor().running_in_this_thread();
 }
 
 /// Opens and, unless the loop is the host's, announces the service.
-inline void Runner::open() {
+KETTLINGAR_INLINE void Runner::open() {
   if (serving_) throw StartError("the service runs already");
   ++runs_;
   stopping_ = false;
@@ -124,7 +125,7 @@ inline void Runner::open() {
   serving_ = true;
 }
 
-inline void Runner::run_start_hook() {
+KETTLINGAR_INLINE void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
   spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
@@ -142,7 +143,7 @@ inline void Runner::run_start_hook() {
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
-inline Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
   try {
     co_await self->start_hook();
     self->server_->announce();
@@ -154,7 +155,7 @@ inline Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
   self->ended();
 }
 
-inline void Runner::serve() {
+KETTLINGAR_INLINE void Runner::serve() {
   for (;;) {
     try {
       own_loop_->run();
@@ -167,14 +168,14 @@ inline void Runner::serve() {
 }
 
 /// The last connection has gone.
-inline void Runner::ended() {
+KETTLINGAR_INLINE void Runner::ended() {
   if (own_loop_) own_loop_->stop();
   const std::lock_guard lock(mutex_);
   serving_ = false;
   changed_.notify_all();
 }
 
-inline void Runner::start() {
+KETTLINGAR_INLINE void Runner::start() {
   const std::lock_guard lock(mutex_);
   if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
   open();
@@ -182,7 +183,7 @@ inline void Runner::start() {
   poller_ = std::this_thread::get_id();
 }
 
-inline void Runner::run() {
+KETTLINGAR_INLINE void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
@@ -193,7 +194,7 @@ inline void Runner::run() {
   serve();
 }
 
-inline void Runner::start_thread() {
+KETTLINGAR_INLINE void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
   if (serving_) throw StartError("the service runs already");
@@ -203,7 +204,7 @@ inline void Runner::start_thread() {
   thread_ = std::thread([this] { serve(); });
 }
 
-inline std::size_t Runner::poll() {
+KETTLINGAR_INLINE std::size_t Runner::poll() {
   if (!serving_ || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
@@ -213,7 +214,7 @@ inline std::size_t Runner::poll() {
   return own_loop_->poll();
 }
 
-inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
+KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
   if (!serving_ || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
@@ -229,7 +230,7 @@ inline std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) 
   return count;
 }
 
-inline void Runner::stop() {
+KETTLINGAR_INLINE void Runner::stop() {
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -241,7 +242,7 @@ inline void Runner::stop() {
   wait_until_stopped();
 }
 
-inline void Runner::end() {
+KETTLINGAR_INLINE void Runner::end() {
   if (own_loop_) {
     stop();
   } else if (serving_) {
@@ -252,7 +253,7 @@ inline void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-inline void Runner::wait_until_stopped() {
+KETTLINGAR_INLINE void Runner::wait_until_stopped() {
   std::unique_lock lock(mutex_);
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
@@ -271,19 +272,19 @@ inline void Runner::wait_until_stopped() {
   changed_.wait_until(lock, end, [this] { return !serving_; });
 }
 
-inline void Runner::shut_down() {
+KETTLINGAR_INLINE void Runner::shut_down() {
   if (!server_->running() || std::exchange(stopping_, true)) return;
   stopped_.expires_at(asio::steady_timer::time_point::max());
   spawn(server_->executor, stop_in_order(shared_from_this()));
 }
 
-inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
+KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
   Server& server = *self->server_;
   if (self->shutdown_hook) {
     // Shared, for a hook that does not end when it is cancelled is left behind.
     const auto limit = std::make_shared<asio::steady_timer>(server.executor, server.limits.shutdown_timeout);
     const auto done = std::make_shared<bool>(false);
-    auto ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
+    WhenEnded ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
       *done = true;
       limit->cancel();
       try {
@@ -304,10 +305,11 @@ inline Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
   self->stopped_.cancel();
 }
 
-inline Task<void> Runner::until_stopped() {
+KETTLINGAR_INLINE Task<void> Runner::until_stopped() {
   shut_down();
   if (stopping_ && server_->running()) co_await expiry(stopped_);
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "../base/version.hpp"
 #include "../wire/events.hpp"
 #include "../wire/http_writer.hpp"
 #include "reply.hpp"
@@ -70,7 +71,8 @@ class StreamWriter {
   bool head_written_ = false;
 };
 
-inline bool StreamWriter::open(std::string_view content_type) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   ResponseHeadOptions head;
   head.content_type = content_type;
   head.chunked = !style_.http_1_0;
@@ -83,12 +85,12 @@ inline bool StreamWriter::open(std::string_view content_type) {
   return head_written_;
 }
 
-inline void StreamWriter::write_head() {
+KETTLINGAR_INLINE void StreamWriter::write_head() {
   if (!head_written_) open(kind_ == Kind::events ? "text/event-stream" : style_.content_type());
 }
 
 /// A first map with both `finished` and `error` is how a Python-style generator says "no stream, but this status".
-inline bool StreamWriter::answered_instead(const ItemStream& stream) {
+KETTLINGAR_INLINE bool StreamWriter::answered_instead(const ItemStream& stream) {
   if (kind_ != Kind::values) return false;
   json item = stream.item();
   if (!item.is_object() || !item.contains("finished") || !item.contains("error")) return false;
@@ -103,7 +105,7 @@ inline bool StreamWriter::answered_instead(const ItemStream& stream) {
   return true;
 }
 
-inline void StreamWriter::first_item(const ItemStream& stream) {
+KETTLINGAR_INLINE void StreamWriter::first_item(const ItemStream& stream) {
   if (const Result* document = stream.document()) {
     document_type_ = document->mime_type;
     if (!open(document->mime_type)) throw std::runtime_error("bad MIME type of a document");
@@ -112,7 +114,7 @@ inline void StreamWriter::first_item(const ItemStream& stream) {
   write_head();
 }
 
-inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
+KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stream) {
   switch (kind_) {
     case Kind::values:
       return stream.encode_item(style_.format, out_);
@@ -141,7 +143,7 @@ inline CodecError StreamWriter::append_payload(const ItemStream& stream) {
   return {};
 }
 
-inline bool StreamWriter::write_item(const ItemStream& stream) {
+KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
   if (kind_ == Kind::raw) {
     out_ += stream.raw()->bytes;
     head_written_ = true;
@@ -168,13 +170,13 @@ inline bool StreamWriter::write_item(const ItemStream& stream) {
   return true;
 }
 
-inline void StreamWriter::finish() {
+KETTLINGAR_INLINE void StreamWriter::finish() {
   if (kind_ == Kind::raw && head_written_) return;
   write_head();
   if (!style_.http_1_0) append_last_chunk(out_);
 }
 
-inline void StreamWriter::fail_with(const ErrorReply& reply) {
+KETTLINGAR_INLINE void StreamWriter::fail_with(const ErrorReply& reply) {
   if (!head_written_) {
     status_ = append_error(out_, style_, reply);
     head_written_ = true;
@@ -205,11 +207,12 @@ inline void StreamWriter::fail_with(const ErrorReply& reply) {
   }
 }
 
-inline std::string StreamWriter::fail(const std::exception_ptr& thrown) {
+KETTLINGAR_INLINE std::string StreamWriter::fail(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, authenticated_);
   fail_with(reply);
   return reply.log;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "http_fields.hpp"
 #include "http_head.hpp"
 
@@ -128,7 +129,8 @@ class BodyReader {
 
 namespace detail::http {
 
-inline ParseResult ChunkFraming::size_line(std::string_view in) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ParseResult ChunkFraming::size_line(std::string_view in) {
   if (state_ == State::failed) return error_;
   if (pos_ == 0) {
     size_ = 0;
@@ -147,7 +149,7 @@ inline ParseResult ChunkFraming::size_line(std::string_view in) {
 
 /// size *( ";" name [ "=" ( token / quoted-string ) ] ) CRLF. Extensions mean nothing here, yet what is skipped
 /// unchecked is where smuggled requests hide.
-inline Step ChunkFraming::line_byte(char c) {
+KETTLINGAR_INLINE Step ChunkFraming::line_byte(char c) {
   const unsigned kind = char_kinds[static_cast<unsigned char>(c)];
   const bool token = (kind & token_char) != 0, text = (kind & value_char) != 0;
   switch (part_) {
@@ -184,19 +186,19 @@ inline Step ChunkFraming::line_byte(char c) {
   return fail(400, "bad-chunk", "not a chunk-size line");
 }
 
-inline Step ChunkFraming::next(Part part) {
+KETTLINGAR_INLINE Step ChunkFraming::next(Part part) {
   part_ = part;
   return Step::field;
 }
 
-inline Step ChunkFraming::separator(char c) {
+KETTLINGAR_INLINE Step ChunkFraming::separator(char c) {
   if (c == ';') return next(Part::name_start);
   if (c == '\r') return next(Part::cr);
   return fail(400, "bad-chunk", "not a chunk-size line");
 }
 
 /// Own loop, because library functions take signs, blanks and 0x. No sum here can overflow: sizes have 32 bit.
-inline Step ChunkFraming::size_digit(unsigned value) {
+KETTLINGAR_INLINE Step ChunkFraming::size_digit(unsigned value) {
   if (++digits_ > 16 || (size_ >> 28) != 0) return fail(400, "bad-chunk", "chunk size has too many digits");
   size_ = size_ * 16 + value;
   if (size_ > limits_->body_bytes || total_ + size_ > total_limit_) return fail(413, "too-large", "body too large");
@@ -204,7 +206,7 @@ inline Step ChunkFraming::size_digit(unsigned value) {
 }
 
 /// One-byte chunks are legal; kilobytes of extensions per byte of data are only sent to keep us busy.
-inline ParseResult ChunkFraming::count_line() {
+KETTLINGAR_INLINE ParseResult ChunkFraming::count_line() {
   const std::size_t consumed = pos_;
   total_ += size_;
   framing_ += consumed + 2;
@@ -215,7 +217,7 @@ inline ParseResult ChunkFraming::count_line() {
   return {Parse::complete, consumed};
 }
 
-inline ParseResult ChunkFraming::data_end(std::string_view in) {
+KETTLINGAR_INLINE ParseResult ChunkFraming::data_end(std::string_view in) {
   if (state_ == State::failed) return error_;
   const std::string_view end = in.substr(0, 2);
   if (end != std::string_view("\r\n").substr(0, end.size())) {
@@ -224,7 +226,7 @@ inline ParseResult ChunkFraming::data_end(std::string_view in) {
   return end.size() == 2 ? ParseResult{Parse::complete, 2} : ParseResult{};
 }
 
-inline ParseResult ChunkFraming::trailers(std::string_view in) {
+KETTLINGAR_INLINE ParseResult ChunkFraming::trailers(std::string_view in) {
   if (state_ == State::failed) return error_;
   const Step step = fields(in, limits_->trailer_bytes, limits_->trailer_count, [] { return Step::field; });
   const ParseResult outcome = result(step);
@@ -235,14 +237,16 @@ inline ParseResult ChunkFraming::trailers(std::string_view in) {
   return outcome;
 }
 
-inline void ChunkFraming::expect_lines() {
+KETTLINGAR_INLINE void ChunkFraming::expect_lines() {
   state_ = State::field;
   pos_ = count_ = block_.at = 0;
 }
+#endif
 
 }  // namespace detail::http
 
-inline ParseResult ChunkParser::next(std::string_view input) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ParseResult ChunkParser::next(std::string_view input) {
   if (phase_ == Phase::size_line) {
     const ParseResult line = framing_.size_line(input);
     if (line.status != Parse::complete) return line;
@@ -259,20 +263,22 @@ inline ParseResult ChunkParser::next(std::string_view input) {
   phase_ = Phase::size_line;
   return result;
 }
+#endif
 
 inline ParseResult check_body_length(const MessageHead& head, const Limits& limits) {
   if (head.content_length.value_or(0) <= limits.body_bytes) return {Parse::complete};
   return {Parse::bad, 0, 413, "too-large", "body too large"};
 }
 
-inline void BodyReader::start(const MessageHead& head) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void BodyReader::start(const MessageHead& head) {
   if (head.chunked) framing_ = detail::http::ChunkFraming(*limits_, limits_->body_bytes);
   phase_ = head.chunked ? Phase::size_line : Phase::plain;
   left_ = head.content_length.value_or(0);
   decoded_ = raw_ = 0;
 }
 
-inline ParseResult BodyReader::advance(char* data, std::size_t size) {
+KETTLINGAR_INLINE ParseResult BodyReader::advance(char* data, std::size_t size) {
   if (phase_ == Phase::plain) return plain(size);
   while (phase_ != Phase::complete) {
     const ParseResult step = chunk_step(data, size);
@@ -282,7 +288,7 @@ inline ParseResult BodyReader::advance(char* data, std::size_t size) {
   return {Parse::complete, raw_};
 }
 
-inline ParseResult BodyReader::plain(std::size_t size) {
+KETTLINGAR_INLINE ParseResult BodyReader::plain(std::size_t size) {
   if (left_ > limits_->body_bytes) return {Parse::bad, 0, 413, "too-large", "body too large"};
   const auto length = static_cast<std::size_t>(left_);
   decoded_ = raw_ = (std::min)(size, length);
@@ -290,7 +296,7 @@ inline ParseResult BodyReader::plain(std::size_t size) {
 }
 
 /// One element of a chunked body; `consumed` are the raw bytes that have not been counted here.
-inline ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
+KETTLINGAR_INLINE ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
   const std::string_view rest(data + raw_, size - raw_);
   ParseResult result;
   switch (phase_) {
@@ -324,13 +330,14 @@ inline ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
   return {Parse::complete};
 }
 
-inline std::size_t BodyReader::close_gap(char* data, std::size_t size) {
+KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size) {
   const std::size_t gap = raw_ - decoded_;
   if (gap == 0) return size;
   if (size != raw_) std::memmove(data + decoded_, data + raw_, size - raw_);
   raw_ = decoded_;
   return size - gap;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -230,19 +231,20 @@ inline int escaped_byte(std::string_view text, std::size_t at) {
   return byte < 0x20 || byte == 0x7f ? -1 : byte;
 }
 
-inline Step HeadLines::fail(int http_status, std::string_view slug, std::string_view why) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Step HeadLines::fail(int http_status, std::string_view slug, std::string_view why) {
   state_ = State::failed;
   error_ = {Parse::bad, 0, http_status, slug, why};
   return Step::bad;
 }
 
-inline ParseResult HeadLines::result(Step step) const {
+KETTLINGAR_INLINE ParseResult HeadLines::result(Step step) const {
   if (step == Step::bad) return error_;
   return step == Step::done ? ParseResult{Parse::complete, pos_} : ParseResult{};
 }
 
 /// Fixed text at `mark_`, where each `d` stands for a digit.
-inline Step HeadLines::match(std::string_view in, std::size_t end, std::string_view form) {
+KETTLINGAR_INLINE Step HeadLines::match(std::string_view in, std::size_t end, std::string_view form) {
   const std::size_t have = (std::min)(end - mark_, form.size());
   for (std::size_t i = 0; i < have; ++i) {
     const char c = in[mark_ + i];
@@ -253,7 +255,7 @@ inline Step HeadLines::match(std::string_view in, std::size_t end, std::string_v
 }
 
 /// Steps over the line end at `pos_`. The first one decides the style; who changes it wants to be read in two ways.
-inline Step HeadLines::line_end(std::string_view in, std::size_t end, std::string_view slug) {
+KETTLINGAR_INLINE Step HeadLines::line_end(std::string_view in, std::size_t end, std::string_view slug) {
   const bool cr = in[pos_] == '\r';
   if (!cr && in[pos_] != '\n') return fail(400, slug, "a byte that may not be in such a line");
   if (cr && end - pos_ < 2) return Step::more;
@@ -266,7 +268,7 @@ inline Step HeadLines::line_end(std::string_view in, std::size_t end, std::strin
 }
 
 /// Step::field: a line is in name_ and value_. Step::done: the empty line was read.
-inline Step HeadLines::next_field(std::string_view in, std::size_t end, std::size_t max_count) {
+KETTLINGAR_INLINE Step HeadLines::next_field(std::string_view in, std::size_t end, std::size_t max_count) {
   if (pos_ == end) return Step::more;
   if (state_ == State::field) {
     if (in[pos_] == '\r' || in[pos_] == '\n') {
@@ -298,6 +300,7 @@ inline Step HeadLines::next_field(std::string_view in, std::size_t end, std::siz
   state_ = State::field;
   return Step::field;
 }
+#endif
 
 /// All lines up to the empty one; `known` judges each.
 template <class Known>
@@ -311,13 +314,14 @@ inline Step HeadLines::fields(std::string_view in, std::size_t max_bytes, std::s
   return step == Step::more && in.size() >= max_bytes ? fail(431, "too-large", "header lines too long") : step;
 }
 
-inline Step HeadLines::once(Span& slot) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Step HeadLines::once(Span& slot) {
   if (slot.present()) return fail(400, "bad-header", "this header may not be repeated");
   slot = value_;
   return Step::field;
 }
 
-inline Step HeadLines::common_field(std::string_view in, MessageHead& head) {
+KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead& head) {
   const std::string_view name = name_.of(in), value = value_.of(in);
   if (named(name, "connection")) {
     connection_options(value);
@@ -334,7 +338,7 @@ inline Step HeadLines::common_field(std::string_view in, MessageHead& head) {
 }
 
 /// Exactly one line with exactly `chunked`: all else is where two readers disagree on where a body ends.
-inline Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
+KETTLINGAR_INLINE Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
   if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
   if (head.version_minor == 0) return fail(400, "bad-length", "Transfer-Encoding in HTTP/1.0");
   if (!same_word(value, "chunked")) {
@@ -345,7 +349,7 @@ inline Step HeadLines::transfer_encoding(std::string_view value, MessageHead& he
   return Step::field;
 }
 
-inline void HeadLines::connection_options(std::string_view list) {
+KETTLINGAR_INLINE void HeadLines::connection_options(std::string_view list) {
   while (!list.empty()) {
     const std::size_t comma = (std::min)(list.find(','), list.size());
     const std::string_view word = trim(list.substr(0, comma));
@@ -355,39 +359,42 @@ inline void HeadLines::connection_options(std::string_view list) {
   }
 }
 
-inline void HeadLines::publish(std::string_view in, MessageHead& head) const {
+KETTLINGAR_INLINE void HeadLines::publish(std::string_view in, MessageHead& head) const {
   head.fields = HeaderFields(block_.of(in));
   head.content_type = content_type_.of(in);
   head.bare_lf = eol_ == Eol::lf;
   head.keep_alive = !close_ && !head.bare_lf && (head.version_minor == 1 || keep_alive_);
 }
+#endif
 
 }  // namespace detail::http
 
-inline HeaderField HeaderFields::iterator::operator*() const {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE HeaderField HeaderFields::iterator::operator*() const {
   std::string_view line = lines_.substr(0, lines_.find('\n'));
   if (line.ends_with('\r')) line.remove_suffix(1);
   const std::size_t colon = line.find(':');
   return {line.substr(0, colon), detail::http::trim(line.substr(colon + 1))};
 }
 
-inline HeaderFields::iterator& HeaderFields::iterator::operator++() {
+KETTLINGAR_INLINE HeaderFields::iterator& HeaderFields::iterator::operator++() {
   lines_.remove_prefix((std::min)(lines_.find('\n'), lines_.size() - 1) + 1);
   return *this;
 }
 
-inline HeaderFields::iterator HeaderFields::iterator::operator++(int) {
+KETTLINGAR_INLINE HeaderFields::iterator HeaderFields::iterator::operator++(int) {
   const iterator old = *this;
   ++*this;
   return old;
 }
 
-inline std::optional<std::string_view> HeaderFields::find(std::string_view name) const {
+KETTLINGAR_INLINE std::optional<std::string_view> HeaderFields::find(std::string_view name) const {
   for (const HeaderField field : *this) {
     if (detail::http::same_word(field.name, name)) return field.value;
   }
   return std::nullopt;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

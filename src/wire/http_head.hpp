@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "http_fields.hpp"
 
 namespace kettlingar {
@@ -105,7 +106,8 @@ inline bool percent_decode(std::string_view text, std::string& out) {
   return true;
 }
 
-inline ParseResult RequestHeadParser::parse(std::string_view input) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
   using detail::http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
@@ -120,7 +122,7 @@ inline ParseResult RequestHeadParser::parse(std::string_view input) {
   return result(step);
 }
 
-inline detail::http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
+KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
   using detail::http::Step;
   while (pos_ < end) {
     Step step = Step::done;
@@ -172,7 +174,7 @@ inline detail::http::Step RequestHeadParser::request_line(std::string_view in, s
   return Step::more;
 }
 
-inline detail::http::Step RequestHeadParser::take_target(std::string_view in) {
+KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_view in) {
   if (in[pos_] == '\r' || in[pos_] == '\n') return fail(400, "bad-line", "request line without version");
   if (in[pos_] != ' ') return fail(400, "bad-target", "a byte that may not be in a target");
   if (pos_ == mark_) return fail(400, "bad-line", "more than one space before the target");
@@ -206,7 +208,7 @@ inline detail::http::Step RequestHeadParser::take_target(std::string_view in) {
   return detail::http::Step::done;
 }
 
-inline detail::http::Step RequestHeadParser::known_field(std::string_view in) {
+KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_view in) {
   using detail::http::named;
   const std::string_view name = name_.of(in);
   if (named(name, "host")) {
@@ -227,7 +229,7 @@ inline detail::http::Step RequestHeadParser::known_field(std::string_view in) {
   return head_.chunked && legacy ? fail(400, "bad-length", "Transfer-Encoding under LF line ends") : step;
 }
 
-inline void RequestHeadParser::rebase(std::string_view input) {
+KETTLINGAR_INLINE void RequestHeadParser::rebase(std::string_view input) {
   publish(input, head_);
   head_.method = method_.of(input);
   head_.target = target_.of(input);
@@ -240,7 +242,7 @@ inline void RequestHeadParser::rebase(std::string_view input) {
   head_.sec_fetch_site = sec_fetch_site_.maybe(input);
 }
 
-inline ParseResult ResponseHeadParser::parse(std::string_view input) {
+KETTLINGAR_INLINE ParseResult ResponseHeadParser::parse(std::string_view input) {
   using detail::http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
@@ -255,7 +257,7 @@ inline ParseResult ResponseHeadParser::parse(std::string_view input) {
   return result(step);
 }
 
-inline detail::http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
+KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
   using detail::http::Step;
   if (state_ == State::start) {
     const Step step = match(in, end, "HTTP/d.d ddd");
@@ -280,10 +282,11 @@ inline detail::http::Step ResponseHeadParser::status_line(std::string_view in, s
   return Step::done;
 }
 
-inline void ResponseHeadParser::rebase(std::string_view input) {
+KETTLINGAR_INLINE void ResponseHeadParser::rebase(std::string_view input) {
   publish(input, head_);
   head_.reason = detail::http::trim(reason_.of(input));
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "../base/version.hpp"
 #include "http_fields.hpp"
 
 namespace kettlingar {
@@ -252,12 +253,13 @@ inline void append_chunk(std::string& out, std::string_view bytes) {
 
 inline void append_last_chunk(std::string& out) { out += "0\r\n\r\n"; }
 
-inline void ChunkWriter::begin(std::string& out) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void ChunkWriter::begin(std::string& out) {
   mark_ = out.size();
   out.append(digits_ + 2, ' ');
 }
 
-inline void ChunkWriter::end(std::string& out) {
+KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
   const std::size_t size = out.size() - mark_ - digits_ - 2;
   if (size == 0) return cancel(out);
   char line[18];
@@ -268,6 +270,7 @@ inline void ChunkWriter::end(std::string& out) {
   digits_ = static_cast<std::size_t>(end - line) - 2;
   out += "\r\n";
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

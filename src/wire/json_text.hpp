@@ -17,6 +17,7 @@
 
 #include "../base/json.hpp"
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "ext.hpp"
 #include "text.hpp"
 
@@ -108,7 +109,8 @@ class JsonBuilder {
   CodecError error_;
 };
 
-inline bool JsonBuilder::number_float(double value, const std::string& number) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool JsonBuilder::number_float(double value, const std::string& number) {
   if (!is_integer(number)) return put<double>(json::value_t::number_float, value);
   std::string_view digits = number;
   const bool negative = digits.starts_with('-');
@@ -123,7 +125,7 @@ inline bool JsonBuilder::number_float(double value, const std::string& number) {
   return true;
 }
 
-inline bool JsonBuilder::start(json::value_t type) {
+KETTLINGAR_INLINE bool JsonBuilder::start(json::value_t type) {
   if (depth_ <= 0 || starts_.size() >= static_cast<std::size_t>(depth_)) {
     error_ = too_deep();
     return false;
@@ -133,7 +135,7 @@ inline bool JsonBuilder::start(json::value_t type) {
   return true;
 }
 
-inline bool JsonBuilder::end_array() {
+KETTLINGAR_INLINE bool JsonBuilder::end_array() {
   const std::size_t first = starts_.back();
   starts_.pop_back();
   auto& array = *values_[first - 1].get_ptr<json::array_t*>();
@@ -143,7 +145,7 @@ inline bool JsonBuilder::end_array() {
   return true;
 }
 
-inline bool JsonBuilder::end_object() {
+KETTLINGAR_INLINE bool JsonBuilder::end_object() {
   const std::size_t first = starts_.back();
   starts_.pop_back();
   const std::size_t first_key = keys_.size() - (values_.size() - first);
@@ -166,7 +168,7 @@ inline bool JsonBuilder::end_object() {
   return true;
 }
 
-inline bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
+KETTLINGAR_INLINE bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
   const auto* text = value.get_ptr<const std::string*>();
   if (text == nullptr) return fail("bytes in JSON are not a string");
   std::optional<Bytes> bytes = key == "__bytes__" ? Bytes(text->begin(), text->end()) : decode_base64(*text);
@@ -175,7 +177,7 @@ inline bool JsonBuilder::unwrap(std::string_view key, const json& value, json& s
   return true;
 }
 
-inline bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
+KETTLINGAR_INLINE bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
   try {
     slot = ext(type.code, type.from_json(value));
     return true;
@@ -187,7 +189,7 @@ inline bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& sl
 }
 
 /// Among the last `count` keys and values, leave one per key: the last value at the place of the first.
-inline void JsonBuilder::drop_duplicates(std::size_t count) {
+KETTLINGAR_INLINE void JsonBuilder::drop_duplicates(std::size_t count) {
   const std::size_t first_key = keys_.size() - count;
   const std::size_t first = values_.size() - count;
   const std::vector<std::size_t> order =
@@ -211,8 +213,8 @@ inline void JsonBuilder::drop_duplicates(std::size_t count) {
   for (; kept < count; ++kept, keys_.pop_back()) values_.pop_back();
 }
 
-inline bool JsonBuilder::parse_error(std::size_t position, const std::string&,
-                                     const nlohmann::detail::exception& error) {
+KETTLINGAR_INLINE bool JsonBuilder::parse_error(std::size_t position, const std::string&,
+                                                const nlohmann::detail::exception& error) {
   constexpr int out_of_range = 406;
   const bool complete = !values_.empty() && starts_.empty();
   fail(complete ? "text after the JSON value" : position > size_ ? "JSON ends early" : "not JSON");
@@ -221,10 +223,11 @@ inline bool JsonBuilder::parse_error(std::size_t position, const std::string&,
   return false;
 }
 
-inline CodecError JsonBuilder::finish(json& out) {
+KETTLINGAR_INLINE CodecError JsonBuilder::finish(json& out) {
   out = error_ ? json() : std::move(values_.front());
   return error_;
 }
+#endif
 
 inline void json_unit(Appender& out, std::uint32_t unit) {
   constexpr std::string_view digits = "0123456789abcdef";

@@ -15,6 +15,7 @@
 
 #include "../base/json.hpp"
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "text.hpp"
 
 namespace kettlingar {
@@ -122,7 +123,8 @@ class MsgpackReader {
   CodecError error_;
 };
 
-inline CodecError MsgpackReader::read(json& out) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError MsgpackReader::read(json& out) {
   bool more = true;
   while (more && value() && close_full()) more = !open_.empty() && next_item();
   if (!error_ && at_ != end_) fail("bytes after the MessagePack value");
@@ -130,7 +132,7 @@ inline CodecError MsgpackReader::read(json& out) {
   return error_;
 }
 
-inline json& MsgpackReader::put(json::value_t type) {
+KETTLINGAR_INLINE json& MsgpackReader::put(json::value_t type) {
   if (open_.empty()) return root_ = type;
   const Open& parent = open_.back();
   if (parent.array != nullptr) return parent.array->emplace_back(type);
@@ -138,7 +140,7 @@ inline json& MsgpackReader::put(json::value_t type) {
       .second;
 }
 
-inline bool MsgpackReader::value() {
+KETTLINGAR_INLINE bool MsgpackReader::value() {
   if (at_ == end_) return fail("MessagePack ends early");
   const auto tag = static_cast<std::uint8_t>(*at_++);
   if (tag < 0x80) {
@@ -161,7 +163,7 @@ inline bool MsgpackReader::value() {
   return true;
 }
 
-inline bool MsgpackReader::tagged_value(std::uint8_t tag) {
+KETTLINGAR_INLINE bool MsgpackReader::tagged_value(std::uint8_t tag) {
   // Widths double from one tag of a family to the next.
   const auto width = [&](unsigned first) { return std::size_t{1} << (tag - first); };
   std::uint64_t n = 0;
@@ -177,7 +179,7 @@ inline bool MsgpackReader::tagged_value(std::uint8_t tag) {
   return number(width(0xDE) * 2, n) && open(n, json::value_t::object);
 }
 
-inline bool MsgpackReader::integer(std::size_t width, bool is_signed) {
+KETTLINGAR_INLINE bool MsgpackReader::integer(std::size_t width, bool is_signed) {
   std::uint64_t n = 0;
   if (!number(width, n)) return false;
   const std::size_t sign = 8 * width - 1;
@@ -189,7 +191,7 @@ inline bool MsgpackReader::integer(std::size_t width, bool is_signed) {
   return true;
 }
 
-inline bool MsgpackReader::real(std::size_t width) {
+KETTLINGAR_INLINE bool MsgpackReader::real(std::size_t width) {
   std::uint64_t n = 0;
   if (!number(width, n)) return false;
   double& out = put<double>(json::value_t::number_float);
@@ -197,7 +199,7 @@ inline bool MsgpackReader::real(std::size_t width) {
   return true;
 }
 
-inline bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_t> code) {
+KETTLINGAR_INLINE bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_t> code) {
   std::string_view bytes;
   if (!raw(size, bytes)) return false;
   auto& binary = put<json::binary_t>(json::value_t::binary);
@@ -206,7 +208,7 @@ inline bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_
   return true;
 }
 
-inline bool MsgpackReader::ext(std::uint64_t size) {
+KETTLINGAR_INLINE bool MsgpackReader::ext(std::uint64_t size) {
   std::uint64_t code = 0;
   if (!number(1, code)) return false;
   if (code != big_integer_ext) return binary(size, code);
@@ -218,7 +220,7 @@ inline bool MsgpackReader::ext(std::uint64_t size) {
   return true;
 }
 
-inline bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
+KETTLINGAR_INLINE bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
   if (depth_ <= 0 || open_.size() >= static_cast<std::size_t>(depth_)) return fail(too_deep());
   // A value takes one byte or more: what is not there yet cannot be claimed, by all open lists and maps together.
   const std::uint64_t bytes = type == json::value_t::object ? 2 * count : count;
@@ -232,7 +234,7 @@ inline bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
 }
 
 /// Leave the lists and maps that have all their values.
-inline bool MsgpackReader::close_full() {
+KETTLINGAR_INLINE bool MsgpackReader::close_full() {
   while (!open_.empty() && open_.back().left == 0) {
     if (const json::object_t* object = open_.back().object) {
       const auto key_at = [&](std::size_t i) -> std::string_view { return object->data()[i].first; };
@@ -244,7 +246,7 @@ inline bool MsgpackReader::close_full() {
 }
 
 /// On to the next value of the innermost list or map, past its key.
-inline bool MsgpackReader::next_item() {
+KETTLINGAR_INLINE bool MsgpackReader::next_item() {
   --open_.back().left;
   --owed_;
   if (open_.back().array != nullptr) return true;
@@ -259,6 +261,7 @@ inline bool MsgpackReader::next_item() {
   }
   return text(size, key_);
 }
+#endif
 
 /// First bytes of a family of formats: short counts within the tag, others behind it. 0 where there is no such form.
 struct MsgpackFamily {
