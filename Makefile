@@ -9,13 +9,14 @@
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
 #   make interop    our clients and services with those of the Python package, where that can be imported
+#   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
 #
 # On the command line: CXX=clang++-16, CXXFLAGS='-O0 -g', CPPFLAGS='-isystem /where/asio/is', WERROR=-Werror and so on.
 # A program of your own needs none of this: g++ -std=c++20 main.cpp -pthread
 
-CXXFLAGS  ?= -O1
+CXXFLAGS  ?= -O0
 WARNINGS  ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor
 WERROR    ?=
 TEST_ARGS ?=
@@ -34,7 +35,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 
-.PHONY: all test demo header check asan tsan interop format clean FORCE
+.PHONY: all test demo header check asan tsan interop bench-compile format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -87,6 +88,9 @@ build/interop_peer: tests/interop/peer.cpp build/deps.mk
 # PYTHON and PYTHONPATH say where the package is.
 interop: all build/interop_peer
 	sh tests/interop/run || [ $$? = 77 ]
+
+bench-compile: build/deps.mk
+	@sh bench/compile/run
 
 check:
 	@MAKEFLAGS= sh .ci/check $(CHECKS)

@@ -7565,6 +7565,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Registry methods;
   Token token;
   std::string description;
+  std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
   /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
   std::function<bool(const Request&)> authenticator;
   /// Finds the method for a path; nothing leaves that to the usual rules.
@@ -9612,7 +9613,9 @@ inline std::string command_line(const Command& command) {
 inline std::string general_help(const Server& server) {
   const std::string& app = server.settings.app_name;
   std::string out = server.description.empty() ? app + "\n" : server.description + "\n";
-  out += "\nUsage: " + app + " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
+  out += "\nUsage: " + app;
+  for (const std::string& word : server.command_prefix) out += " " + word;
+  out += " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
   out += "\nCommands:\n";
   for (const Command& command : commands) out += command_line(command);
   const std::vector<std::string> names = server.methods.names(true);
@@ -9828,6 +9831,7 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 
 namespace kettlingar {
@@ -10011,6 +10015,13 @@ class Kitten {
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
   /// does the library print, handle signals, or start processes.
   int main(int argc, char** argv);
+  /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
+  /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
+  /// again with them by `start` and connect(kt::auto_start).
+  Kitten& command_prefix(std::vector<std::string> words) {
+    server_->command_prefix = std::move(words);
+    return *this;
+  }
 
   // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
   // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
@@ -10050,7 +10061,8 @@ class Kitten {
   /// pointers, see Client. Throws NotRunning. Not during a start.
   Client connect();
   /// The same; a service that does not run is started as a process of its own, with the options that differ from their
-  /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class.
+  /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class, see
+  /// command_prefix().
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
   /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
@@ -11902,15 +11914,19 @@ OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Says that a service is to be started if it does not run: `program OPTIONS start` is run and waited for. An empty
-/// `program` is this very program, whose main then has to end in Kitten::main().
+/// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
+/// empty `program` is this very program, whose main then has to end in Kitten::main().
 struct AutoStart {
-  std::string program = {};  ///< path of an executable
+  std::string program = {};                      ///< path of an executable
+  std::vector<std::string> command_prefix = {};  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
 };
 
-/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` for another.
+/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` and `kt::auto_start("build/tool", {"daemon"})`
+/// for others.
 struct AutoStartThis {
-  AutoStart operator()(std::string path) const { return {std::move(path)}; }
+  AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
+    return {std::move(path), std::move(prefix)};
+  }
   operator AutoStart() const { return {}; }
 };
 inline constexpr AutoStartThis auto_start{};
@@ -12048,7 +12064,9 @@ inline void start_service(const AutoStart& how, const std::vector<std::string>& 
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
   }
-  Starter(how.program, words, name).wait(std::chrono::seconds(60));
+  std::vector<std::string> all = how.command_prefix;
+  all.insert(all.end(), words.begin(), words.end());
+  Starter(how.program, all, name).wait(std::chrono::seconds(60));
 }
 
 }  // namespace detail
@@ -12342,7 +12360,9 @@ KETTLINGAR_INLINE Client Kitten::connect() { return detail::client_of(server_->s
 
 KETTLINGAR_INLINE Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
-  return ClientAccess::start_and([this] { return connect(); }, start, detail::differing_options(server_->options),
+  AutoStart how = start;
+  if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;
+  return ClientAccess::start_and([this] { return connect(); }, how, detail::differing_options(server_->options),
                                  settings.app_name + "/" + settings.worker_name);
 }
 #endif
@@ -12923,6 +12943,7 @@ class CommandLine {
   int run(int argc, char** argv);
 
  private:
+  void take_prefix();
   void configure();
   ExitCode dispatch();
   ExitCode introduce() const;
@@ -12960,7 +12981,8 @@ class CommandLine {
   Kitten& kitten_;
   detail::Server& server_;
   std::string argv0_;
-  std::vector<std::string> all_words_;  ///< as given
+  std::string program_;                 ///< how it is called: argv0_ and the words that lead here
+  std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
   detail::OutputStyle style_ = detail::OutputStyle::plain;
@@ -12976,10 +12998,12 @@ KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
+  program_ = argv0_;
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
-  words_ = all_words_;
   ExitCode code = ExitCode::fine;
   try {
+    take_prefix();
+    words_ = all_words_;
     configure();
     detail::check_settings(server_.settings);
     detail::normalise(server_.settings);
@@ -12989,6 +13013,14 @@ KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
     code = fail(ExitCode::not_running, error.what());
   }
   return static_cast<int>(code);
+}
+
+KETTLINGAR_INLINE void CommandLine::take_prefix() {
+  for (const std::string& word : server_.command_prefix) {
+    program_ += " " + word;
+    if (all_words_.empty() || all_words_.front() != word) throw InvalidArgument("expected: " + program_ + " ...");
+    all_words_.erase(all_words_.begin());
+  }
 }
 
 KETTLINGAR_INLINE void CommandLine::configure() {
@@ -13019,7 +13051,7 @@ KETTLINGAR_INLINE void CommandLine::say(std::string_view text) const {
 
 KETTLINGAR_INLINE ExitCode CommandLine::introduce() const {
   const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
-  say(text + "\n\nTry this: " + argv0_ + " help\n");
+  say(text + "\n\nTry this: " + program_ + " help\n");
   return ExitCode::not_running;
 }
 
@@ -13287,6 +13319,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::start() {
 
 KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
+  child.insert(child.end(), server_.command_prefix.begin(), server_.command_prefix.end());
   for (const std::string& word : all_words_) {
     if (word != "restart" && word != "start") child.push_back(word);
   }
@@ -13368,7 +13401,10 @@ KETTLINGAR_INLINE ExitCode CommandLine::stop() {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;
   }
-  if (!process.ended_within(std::chrono::seconds(10)))
+  // A program that had the service beside other things may well go on.
+  const std::string lock = detail::lock_file(server_.settings);
+  const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
+  if (!process.ended_within(std::chrono::seconds(2)) && !gone() && !process.ended_within(std::chrono::seconds(8)))
     throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
   say(full_name() + ": Stopped\n");
   return ExitCode::fine;
@@ -13452,7 +13488,8 @@ KETTLINGAR_INLINE ExitCode CommandLine::help() {
 KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
   for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
-  return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + argv0_ + " help";
+  return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + program_ +
+         " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.

@@ -42,6 +42,7 @@ class CommandLine {
   int run(int argc, char** argv);
 
  private:
+  void take_prefix();
   void configure();
   ExitCode dispatch();
   ExitCode introduce() const;
@@ -79,7 +80,8 @@ class CommandLine {
   Kitten& kitten_;
   detail::Server& server_;
   std::string argv0_;
-  std::vector<std::string> all_words_;  ///< as given
+  std::string program_;                 ///< how it is called: argv0_ and the words that lead here
+  std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
   detail::OutputStyle style_ = detail::OutputStyle::plain;
@@ -95,10 +97,12 @@ KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
+  program_ = argv0_;
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
-  words_ = all_words_;
   ExitCode code = ExitCode::fine;
   try {
+    take_prefix();
+    words_ = all_words_;
     configure();
     detail::check_settings(server_.settings);
     detail::normalise(server_.settings);
@@ -108,6 +112,14 @@ KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
     code = fail(ExitCode::not_running, error.what());
   }
   return static_cast<int>(code);
+}
+
+KETTLINGAR_INLINE void CommandLine::take_prefix() {
+  for (const std::string& word : server_.command_prefix) {
+    program_ += " " + word;
+    if (all_words_.empty() || all_words_.front() != word) throw InvalidArgument("expected: " + program_ + " ...");
+    all_words_.erase(all_words_.begin());
+  }
 }
 
 KETTLINGAR_INLINE void CommandLine::configure() {
@@ -138,7 +150,7 @@ KETTLINGAR_INLINE void CommandLine::say(std::string_view text) const {
 
 KETTLINGAR_INLINE ExitCode CommandLine::introduce() const {
   const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
-  say(text + "\n\nTry this: " + argv0_ + " help\n");
+  say(text + "\n\nTry this: " + program_ + " help\n");
   return ExitCode::not_running;
 }
 

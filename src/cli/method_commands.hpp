@@ -56,7 +56,8 @@ KETTLINGAR_INLINE ExitCode CommandLine::help() {
 KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
   for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
-  return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + argv0_ + " help";
+  return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + program_ +
+         " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.

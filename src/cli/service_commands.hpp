@@ -157,6 +157,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::start() {
 
 KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
+  child.insert(child.end(), server_.command_prefix.begin(), server_.command_prefix.end());
   for (const std::string& word : all_words_) {
     if (word != "restart" && word != "start") child.push_back(word);
   }
@@ -238,7 +239,10 @@ KETTLINGAR_INLINE ExitCode CommandLine::stop() {
     say(full_name() + ": Not running\n");
     return ExitCode::fine;
   }
-  if (!process.ended_within(std::chrono::seconds(10)))
+  // A program that had the service beside other things may well go on.
+  const std::string lock = detail::lock_file(server_.settings);
+  const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
+  if (!process.ended_within(std::chrono::seconds(2)) && !gone() && !process.ended_within(std::chrono::seconds(8)))
     throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
   say(full_name() + ": Stopped\n");
   return ExitCode::fine;

@@ -26,15 +26,19 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Says that a service is to be started if it does not run: `program OPTIONS start` is run and waited for. An empty
-/// `program` is this very program, whose main then has to end in Kitten::main().
+/// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
+/// empty `program` is this very program, whose main then has to end in Kitten::main().
 struct AutoStart {
-  std::string program = {};  ///< path of an executable
+  std::string program = {};                      ///< path of an executable
+  std::vector<std::string> command_prefix = {};  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
 };
 
-/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` for another.
+/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` and `kt::auto_start("build/tool", {"daemon"})`
+/// for others.
 struct AutoStartThis {
-  AutoStart operator()(std::string path) const { return {std::move(path)}; }
+  AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
+    return {std::move(path), std::move(prefix)};
+  }
   operator AutoStart() const { return {}; }
 };
 inline constexpr AutoStartThis auto_start{};
@@ -172,7 +176,9 @@ inline void start_service(const AutoStart& how, const std::vector<std::string>& 
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
   }
-  Starter(how.program, words, name).wait(std::chrono::seconds(60));
+  std::vector<std::string> all = how.command_prefix;
+  all.insert(all.end(), words.begin(), words.end());
+  Starter(how.program, all, name).wait(std::chrono::seconds(60));
 }
 
 }  // namespace detail

@@ -291,7 +291,9 @@ KETTLINGAR_INLINE Client Kitten::connect() { return detail::client_of(server_->s
 
 KETTLINGAR_INLINE Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
-  return ClientAccess::start_and([this] { return connect(); }, start, detail::differing_options(server_->options),
+  AutoStart how = start;
+  if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;
+  return ClientAccess::start_and([this] { return connect(); }, how, detail::differing_options(server_->options),
                                  settings.app_name + "/" + settings.worker_name);
 }
 #endif

@@ -99,7 +99,9 @@ inline std::string command_line(const Command& command) {
 inline std::string general_help(const Server& server) {
   const std::string& app = server.settings.app_name;
   std::string out = server.description.empty() ? app + "\n" : server.description + "\n";
-  out += "\nUsage: " + app + " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
+  out += "\nUsage: " + app;
+  for (const std::string& word : server.command_prefix) out += " " + word;
+  out += " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
   out += "\nCommands:\n";
   for (const Command& command : commands) out += command_line(command);
   const std::vector<std::string> names = server.methods.names(true);

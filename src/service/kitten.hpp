@@ -12,6 +12,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "builtins.hpp"
 #include "call_steps.hpp"
@@ -203,6 +204,13 @@ class Kitten {
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
   /// does the library print, handle signals, or start processes.
   int main(int argc, char** argv);
+  /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
+  /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
+  /// again with them by `start` and connect(kt::auto_start).
+  Kitten& command_prefix(std::vector<std::string> words) {
+    server_->command_prefix = std::move(words);
+    return *this;
+  }
 
   // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
   // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
@@ -242,7 +250,8 @@ class Kitten {
   /// pointers, see Client. Throws NotRunning. Not during a start.
   Client connect();
   /// The same; a service that does not run is started as a process of its own, with the options that differ from their
-  /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class.
+  /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class, see
+  /// command_prefix().
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
   /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,

@@ -89,6 +89,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Registry methods;
   Token token;
   std::string description;
+  std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
   /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
   std::function<bool(const Request&)> authenticator;
   /// Finds the method for a path; nothing leaves that to the usual rules.

@@ -2,8 +2,8 @@
 #include "kettlingar.hpp"
 #include "kettlingar.hpp"  // NOLINT
 
-#include <asio.hpp>
 #include <doctest/doctest.h>
+#include <asio.hpp>
 #include <iostream>
 #include <nlohmann/json.hpp>
 

@@ -6,9 +6,9 @@
 #define ASIO_HAS_STD_COROUTINE 1
 #endif
 #define NDEBUG 1
+#include <doctest/doctest.h>
 #include <asio.hpp>
 #include <cassert>
-#include <doctest/doctest.h>
 #include <iostream>
 #include <nlohmann/json.hpp>
 

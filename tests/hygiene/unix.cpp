@@ -9,7 +9,7 @@
 #include <syslog.h>
 #if !defined(major)
 #define major(device) ((device) >> 8)
-#define minor(device) ((device) & 255)
+#define minor(device) ((device)&255)
 #endif
 #define DEBUG 1
 #define INFO 2
