@@ -23,6 +23,64 @@
 //
 // Copyright 2026 the kettlingar contributors. MIT licence, see LICENSE.
 
+// Words that Qt, X11, Windows and old headers make macros of. They are those headers' again behind this one.
+#pragma push_macro("emit")
+#undef emit
+#pragma push_macro("foreach")
+#undef foreach
+#pragma push_macro("forever")
+#undef forever
+#pragma push_macro("signals")
+#undef signals
+#pragma push_macro("slots")
+#undef slots
+#pragma push_macro("Always")
+#undef Always
+#pragma push_macro("Bool")
+#undef Bool
+#pragma push_macro("Complex")
+#undef Complex
+#pragma push_macro("Success")
+#undef Success
+#pragma push_macro("False")
+#undef False
+#pragma push_macro("None")
+#undef None
+#pragma push_macro("Status")
+#undef Status
+#pragma push_macro("True")
+#undef True
+#pragma push_macro("Unsorted")
+#undef Unsorted
+#pragma push_macro("major")
+#undef major
+#pragma push_macro("makedev")
+#undef makedev
+#pragma push_macro("minor")
+#undef minor
+#pragma push_macro("DELETE")
+#undef DELETE
+#pragma push_macro("ERROR")
+#undef ERROR
+#pragma push_macro("IN")
+#undef IN
+#pragma push_macro("OUT")
+#undef OUT
+#pragma push_macro("STRICT")
+#undef STRICT
+#pragma push_macro("far")
+#undef far
+#pragma push_macro("interface")
+#undef interface
+#pragma push_macro("max")
+#undef max
+#pragma push_macro("min")
+#undef min
+#pragma push_macro("near")
+#undef near
+#pragma push_macro("small")
+#undef small
+
 
 // ======== base/version.hpp ========
 // SPDX-License-Identifier: MIT
@@ -13647,3 +13705,32 @@ KETTLINGAR_INLINE ExitCode CommandLine::call_once(json all) {
 
 }  // namespace v0_1
 }  // namespace kettlingar
+
+#pragma pop_macro("small")
+#pragma pop_macro("near")
+#pragma pop_macro("min")
+#pragma pop_macro("max")
+#pragma pop_macro("interface")
+#pragma pop_macro("far")
+#pragma pop_macro("STRICT")
+#pragma pop_macro("OUT")
+#pragma pop_macro("IN")
+#pragma pop_macro("ERROR")
+#pragma pop_macro("DELETE")
+#pragma pop_macro("minor")
+#pragma pop_macro("makedev")
+#pragma pop_macro("major")
+#pragma pop_macro("Unsorted")
+#pragma pop_macro("True")
+#pragma pop_macro("Status")
+#pragma pop_macro("None")
+#pragma pop_macro("False")
+#pragma pop_macro("Success")
+#pragma pop_macro("Complex")
+#pragma pop_macro("Bool")
+#pragma pop_macro("Always")
+#pragma pop_macro("slots")
+#pragma pop_macro("signals")
+#pragma pop_macro("forever")
+#pragma pop_macro("foreach")
+#pragma pop_macro("emit")
