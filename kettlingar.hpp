@@ -52,12 +52,6 @@
 #undef True
 #pragma push_macro("Unsorted")
 #undef Unsorted
-#pragma push_macro("major")
-#undef major
-#pragma push_macro("makedev")
-#undef makedev
-#pragma push_macro("minor")
-#undef minor
 #pragma push_macro("DELETE")
 #undef DELETE
 #pragma push_macro("ERROR")
@@ -88,18 +82,31 @@
 
 #if !defined(__cplusplus) || __cplusplus < 202002L
 #error "kettlingar needs C++20: compile with -std=c++20 (g++ 12 or newer, clang 15 or newer)"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !defined(__unix__) && !defined(__APPLE__)
 #error "kettlingar needs a POSIX system (unix sockets, descriptor passing); on Windows use WSL"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !defined(__cpp_exceptions)
 #error "kettlingar needs C++ exceptions: remove -fno-exceptions"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !__has_include(<asio.hpp>)
 #error "kettlingar needs standalone Asio 1.22 or newer (Debian/Ubuntu: apt install libasio-dev)"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !__has_include(<nlohmann/json.hpp>)
 #error "kettlingar needs nlohmann_json 3.11 or newer (Debian/Ubuntu: apt install nlohmann-json3-dev)"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
+#endif
+#if defined(ASIO_DETAIL_CONFIG_HPP) && !defined(ASIO_HAS_CO_AWAIT)
+#error \
+    "kettlingar needs Asio with coroutines: include kettlingar.hpp before Asio, or compile everything with -DASIO_HAS_CO_AWAIT=1 -DASIO_HAS_STD_COROUTINE=1"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
+#endif
+#if defined(KETTLINGAR_CANNOT_COMPILE_HERE)
+#include <kettlingar.hpp/see_the_error_above>  // there is none: compilers stop here, with nothing else to say
 #endif
 
 // What Asio 1.22 does not find out by itself, said before it is included anywhere.
@@ -209,6 +216,7 @@ inline constexpr std::uint8_t big_integer_ext = 1;
 // SPDX-License-Identifier: MIT
 // base/errors.hpp: what handlers throw and clients throw back: one tree, by HTTP status.
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -302,6 +310,20 @@ class StartError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+namespace detail {
+
+/// The text of an exception of any type.
+inline std::string words_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "an exception of a type not derived from std::exception";
+  }
+}
+
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -5673,7 +5695,7 @@ class Method {
   void invoke(Call& call) const;
 
   /// For the programmer, at registration: throws std::invalid_argument if names clash or a default does not fit.
-  void check() const;
+  void validate() const;
 
  protected:
   virtual void run(Call& call) const = 0;
@@ -5963,7 +5985,7 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
 }
 
 /// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-KETTLINGAR_INLINE void Method::check() const {
+KETTLINGAR_INLINE void Method::validate() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     if (name.empty() || name.front() == '_' || index_of(name) != i) {
@@ -6137,7 +6159,7 @@ KETTLINGAR_INLINE void Registry::add(std::shared_ptr<Method> method) {
     throw std::invalid_argument("kettlingar: '" + name +
                                 "' cannot be the name of a method: use letters, digits, _ - and .");
   }
-  method->check();
+  method->validate();
   const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && found->second->is_builtin()) {
@@ -6848,10 +6870,11 @@ class FileWork : public asio::execution_context::service {
     queue_.clear();
   }
   void loop() {
-    // The host's signals are not for this thread.
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    // The host's signals are not for this thread; those that a fault of its own raises are.
+    sigset_t others;
+    ::sigfillset(&others);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
+    ::pthread_sigmask(SIG_SETMASK, &others, nullptr);
     for (;;) {
       std::function<void()> work;
       {
@@ -7087,8 +7110,11 @@ KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
 // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/error.hpp>
 #include <asio/execution.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/system_error.hpp>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -7111,14 +7137,21 @@ namespace detail {
 /// complete on the host's thread.
 class HostExecutor {
  public:
-  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop)
-      : post_(std::move(post)), loop_(std::move(loop)) {}
+  /// `alive` ends with the service: what the host has not run by then is never run.
+  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
+      : post_(std::move(post)), loop_(std::move(loop)), alive_(std::move(alive)) {}
 
   template <class F>
   void execute(F&& function) const {
-    // Asio's functions are move-only, and std::function copies.
-    auto shared = std::make_shared<std::decay_t<F>>(std::forward<F>(function));
-    (*post_)([shared] { std::move (*shared)(); });
+    using Function = std::decay_t<F>;
+    // Not owned: when the service has ended, its frames belong to a loop that is gone, and are best left alone.
+    auto* const work = new Function(std::forward<F>(function));
+    (*post_)([work, alive = alive_] {
+      const auto kept = alive.lock();
+      if (!kept) return;
+      const std::unique_ptr<Function> owned(work);
+      std::move (*owned)();
+    });
   }
   asio::execution_context& query(asio::execution::context_t) const noexcept {
     return asio::query(loop_, asio::execution::context);
@@ -7133,6 +7166,7 @@ class HostExecutor {
  private:
   std::shared_ptr<const PostToHost> post_;
   asio::any_io_executor loop_;
+  std::weak_ptr<void> alive_;
 };
 
 /// What a piece of work and its waiting caller know of each other.
@@ -7146,6 +7180,8 @@ struct HostTicket {
   bool done = false;
   std::exception_ptr thrown;
   std::shared_ptr<void> owner;  ///< of everything the work uses
+  /// Of the work, on the host's thread. On its own, for the owner must not be let go there.
+  std::shared_ptr<asio::cancellation_signal> cancel = std::make_shared<asio::cancellation_signal>();
 };
 
 // The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
@@ -7175,16 +7211,18 @@ KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work
   };
   ticket->timer.expires_after(patience);
   // The last owner of the ticket goes with `ended`, on the loop's thread.
-  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), {}, loop);
-  co_await expiry(ticket->timer);
-  if (!ticket->done) {
+  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), ticket->cancel->slot(), loop);
+  for (bool in_time = co_await expiry(ticket->timer); !ticket->done; in_time = co_await expiry(ticket->timer)) {
     int expected = HostTicket::waiting;
-    if (ticket->state.compare_exchange_strong(expected, HostTicket::given_up)) {
-      ticket->owner.reset();
-      throw Error(503, "the program did not get to this call in time");
+    const bool given_up = ticket->state.compare_exchange_strong(expected, HostTicket::given_up);
+    if (given_up) ticket->owner.reset();
+    if (given_up && in_time) throw Error(503, "the program did not get to this call in time");
+    if (!in_time) {
+      // Cancelled: nobody waits any more. Work that has begun ends at what it awaits.
+      if (!given_up) post(host, [cancel = ticket->cancel] { cancel->emit(asio::cancellation_type::terminal); });
+      throw asio::system_error(asio::error::operation_aborted);
     }
     ticket->timer.expires_at(asio::steady_timer::time_point::max());
-    co_await expiry(ticket->timer);
   }
   if (ticket->thrown) std::rethrow_exception(ticket->thrown);
 }
@@ -7265,10 +7303,8 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   } catch (const Error& error) {
     reply.status = error.status();
     reply.body["error"] = error.what();
-  } catch (const std::exception& error) {
-    internal(error.what());
   } catch (...) {
-    internal("an exception of a type not derived from std::exception");
+    internal(words_of(thrown));
   }
   return reply;
 }
@@ -7883,9 +7919,10 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
         co_await c.fill();
       }
     }
-  } catch (const std::exception& error) {
+  } catch (...) {
     // Cancelled, or out of memory: this connection ends, the service goes on.
-    if (c.phase_ != Phase::closed) c.server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+    if (c.phase_ != Phase::closed)
+      c.server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
     c.close();
   }
 }
@@ -8114,6 +8151,8 @@ KETTLINGAR_INLINE void Connection::close() {
   target_.reset();
   asio::error_code ignored;
   socket_.close(ignored);
+  // What the host does for a call may take its time; the service does not wait for that.
+  if (server_->host) server_->leave(*this);
   // Ends what a handler awaits, here or deeper down.
   cancel_.emit(asio::cancellation_type::terminal);
 }
@@ -8288,10 +8327,9 @@ KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
 KETTLINGAR_INLINE void Connection::end_released(const std::exception_ptr& thrown) {
-  try {
-    if (thrown) std::rethrow_exception(thrown);
-  } catch (const std::exception& error) {
-    server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(error.what()));
+  if (thrown) {
+    server_->log.write(LogLevel::error,
+                       "internal: " + std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
   }
   log_request(202, "passed-on", 0);
   out_.clear();
@@ -8357,9 +8395,11 @@ KETTLINGAR_INLINE void Connection::find_method() {
     ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
     if (server_->router) routed_ = server_->router(request);
     if (routed_) route_.method = routed_->method;
-  } catch (const std::exception& error) {
-    server_->log.write(LogLevel::error, std::string("internal: authenticator or router: ") + log_escaped(error.what()));
+  } catch (...) {
+    server_->log.write(LogLevel::error,
+                       "internal: authenticator or router: " + log_escaped(words_of(std::current_exception())));
     route_ = Route{};
+    routed_.reset();
   }
 }
 
@@ -8656,7 +8696,8 @@ KETTLINGAR_INLINE Task<void> Connection::resume_on_host() {
 /// A generator's locals are destroyed where they were made.
 KETTLINGAR_INLINE void Connection::drop_stream() {
   if (!call_ || !call_->stream) return;
-  if (server_->host) post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  if (server_->host && (server_->running() || server_->stopping()))
+    post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
   call_->stream.reset();
 }
 
@@ -8737,7 +8778,8 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     }
   }
   writer_ = nullptr;
-  drop_stream();
+  // The host's thread may still be at it; then it goes with the connection.
+  if (phase_ != Phase::closed || !server_->host) drop_stream();
   if (phase_ == Phase::closed) {
     log_request(writer.status(), "gone", bytes);
     co_return;
@@ -9123,6 +9165,8 @@ class Runner : public std::enable_shared_from_this<Runner> {
   Server& server() const noexcept { return *server_; }
   const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
   bool serving() const noexcept { return serving_; }
+  /// Expires when the service has ended for good.
+  std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
   bool in_service_thread() const;
 
@@ -9165,6 +9209,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   std::unique_ptr<asio::io_context> own_loop_;  ///< first, for the server's timers belong to it
   std::shared_ptr<Server> server_;
+  std::shared_ptr<void> alive_ = std::make_shared<char>();
   asio::steady_timer stopped_;  ///< cancelled when the files have gone
   asio::cancellation_signal cancel_hook_;
   bool stopping_ = false;
@@ -9211,12 +9256,9 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
   });
   while (!done) own_loop_->run_one();
   own_loop_->restart();  // without work it has stopped
-  try {
-    if (thrown) std::rethrow_exception(thrown);
-  } catch (const std::exception& error) {
-    server_->abandon();
-    throw StartError(std::string("on_start: ") + error.what());
-  }
+  if (!thrown) return;
+  server_->abandon();
+  throw StartError("on_start: " + words_of(thrown));
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
@@ -9225,8 +9267,8 @@ KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self)
     co_await self->start_hook();
     self->server_->announce();
     co_return;
-  } catch (const std::exception& error) {
-    self->server_->log.write(LogLevel::error, std::string("on_start: ") + log_escaped(error.what()));
+  } catch (...) {
+    self->server_->log.write(LogLevel::error, "on_start: " + log_escaped(words_of(std::current_exception())));
   }
   self->server_->abandon();
   self->ended();
@@ -9237,9 +9279,9 @@ KETTLINGAR_INLINE void Runner::serve() {
     try {
       own_loop_->run();
       break;
-    } catch (const std::exception& error) {
+    } catch (...) {
       // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
     }
   }
 }
@@ -9327,6 +9369,7 @@ KETTLINGAR_INLINE void Runner::end() {
     server_->kill();
     ended();
   }
+  alive_.reset();
   start_hook = shutdown_hook = nullptr;
 }
 
@@ -9364,11 +9407,7 @@ KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self)
     WhenEnded ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
       *done = true;
       limit->cancel();
-      try {
-        if (thrown) std::rethrow_exception(thrown);
-      } catch (const std::exception& error) {
-        owner->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
-      }
+      if (thrown) owner->log.write(LogLevel::error, "on_shutdown: " + log_escaped(words_of(thrown)));
     };
     spawn(server.executor, self->shutdown_hook(), ended, self->cancel_hook_.slot());
     if (!*done) co_await expiry(*limit);
@@ -10057,12 +10096,14 @@ class Kitten {
     server_->router = std::move(function);
     return *this;
   }
-  /// Handlers, hooks of options and generators run where the host wants them, on its GUI thread for example: `post` is
+  /// Handlers and generators run where the host wants them, on its GUI thread for example: `post` is
   /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
   /// the host does not begin within Limits::host_timeout is answered with 503. Before the start. What a handler awaits
-  /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken.
+  /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken. A stop() does not
+  /// wait for handlers that the host has begun; destroy the service when none of them runs.
   Kitten& run_handlers_on(PostToHost post) {
-    server_->host = detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor);
+    server_->host =
+        detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor, runner_->alive());
     return *this;
   }
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
@@ -10194,8 +10235,9 @@ KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
   try {
     start();
     return {};
-  } catch (const std::exception& error) {
-    return *error.what() == '\0' ? "unknown" : error.what();
+  } catch (...) {
+    const std::string words = detail::words_of(std::current_exception());
+    return words.empty() ? "unknown" : words;
   }
 }
 
@@ -13717,9 +13759,6 @@ KETTLINGAR_INLINE ExitCode CommandLine::call_once(json all) {
 #pragma pop_macro("IN")
 #pragma pop_macro("ERROR")
 #pragma pop_macro("DELETE")
-#pragma pop_macro("minor")
-#pragma pop_macro("makedev")
-#pragma pop_macro("major")
 #pragma pop_macro("Unsorted")
 #pragma pop_macro("True")
 #pragma pop_macro("Status")

@@ -49,12 +49,6 @@
 #undef True
 #pragma push_macro("Unsorted")
 #undef Unsorted
-#pragma push_macro("major")
-#undef major
-#pragma push_macro("makedev")
-#undef makedev
-#pragma push_macro("minor")
-#undef minor
 #pragma push_macro("DELETE")
 #undef DELETE
 #pragma push_macro("ERROR")
@@ -160,9 +154,6 @@
 #pragma pop_macro("IN")
 #pragma pop_macro("ERROR")
 #pragma pop_macro("DELETE")
-#pragma pop_macro("minor")
-#pragma pop_macro("makedev")
-#pragma pop_macro("major")
 #pragma pop_macro("Unsorted")
 #pragma pop_macro("True")
 #pragma pop_macro("Status")

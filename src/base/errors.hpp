@@ -2,6 +2,7 @@
 // base/errors.hpp: what handlers throw and clients throw back: one tree, by HTTP status.
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -96,5 +97,19 @@ class StartError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+namespace detail {
+
+/// The text of an exception of any type.
+inline std::string words_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "an exception of a type not derived from std::exception";
+  }
+}
+
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -4,18 +4,31 @@
 
 #if !defined(__cplusplus) || __cplusplus < 202002L
 #error "kettlingar needs C++20: compile with -std=c++20 (g++ 12 or newer, clang 15 or newer)"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !defined(__unix__) && !defined(__APPLE__)
 #error "kettlingar needs a POSIX system (unix sockets, descriptor passing); on Windows use WSL"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !defined(__cpp_exceptions)
 #error "kettlingar needs C++ exceptions: remove -fno-exceptions"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !__has_include(<asio.hpp>)
 #error "kettlingar needs standalone Asio 1.22 or newer (Debian/Ubuntu: apt install libasio-dev)"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !__has_include(<nlohmann/json.hpp>)
 #error "kettlingar needs nlohmann_json 3.11 or newer (Debian/Ubuntu: apt install nlohmann-json3-dev)"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
+#endif
+#if defined(ASIO_DETAIL_CONFIG_HPP) && !defined(ASIO_HAS_CO_AWAIT)
+#error \
+    "kettlingar needs Asio with coroutines: include kettlingar.hpp before Asio, or compile everything with -DASIO_HAS_CO_AWAIT=1 -DASIO_HAS_STD_COROUTINE=1"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
+#endif
+#if defined(KETTLINGAR_CANNOT_COMPILE_HERE)
+#include <kettlingar.hpp/see_the_error_above>  // there is none: compilers stop here, with nothing else to say
 #endif
 
 // What Asio 1.22 does not find out by itself, said before it is included anywhere.

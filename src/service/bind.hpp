@@ -105,7 +105,7 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
 }
 
 /// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-KETTLINGAR_INLINE void Method::check() const {
+KETTLINGAR_INLINE void Method::validate() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     if (name.empty() || name.front() == '_' || index_of(name) != i) {

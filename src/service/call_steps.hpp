@@ -62,7 +62,8 @@ KETTLINGAR_INLINE Task<void> Connection::resume_on_host() {
 /// A generator's locals are destroyed where they were made.
 KETTLINGAR_INLINE void Connection::drop_stream() {
   if (!call_ || !call_->stream) return;
-  if (server_->host) post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  if (server_->host && (server_->running() || server_->stopping()))
+    post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
   call_->stream.reset();
 }
 
@@ -143,7 +144,8 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     }
   }
   writer_ = nullptr;
-  drop_stream();
+  // The host's thread may still be at it; then it goes with the connection.
+  if (phase_ != Phase::closed || !server_->host) drop_stream();
   if (phase_ == Phase::closed) {
     log_request(writer.status(), "gone", bytes);
     co_return;

@@ -217,9 +217,10 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
         co_await c.fill();
       }
     }
-  } catch (const std::exception& error) {
+  } catch (...) {
     // Cancelled, or out of memory: this connection ends, the service goes on.
-    if (c.phase_ != Phase::closed) c.server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+    if (c.phase_ != Phase::closed)
+      c.server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
     c.close();
   }
 }
@@ -448,6 +449,8 @@ KETTLINGAR_INLINE void Connection::close() {
   target_.reset();
   asio::error_code ignored;
   socket_.close(ignored);
+  // What the host does for a call may take its time; the service does not wait for that.
+  if (server_->host) server_->leave(*this);
   // Ends what a handler awaits, here or deeper down.
   cancel_.emit(asio::cancellation_type::terminal);
 }

@@ -109,10 +109,11 @@ class FileWork : public asio::execution_context::service {
     queue_.clear();
   }
   void loop() {
-    // The host's signals are not for this thread.
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    // The host's signals are not for this thread; those that a fault of its own raises are.
+    sigset_t others;
+    ::sigfillset(&others);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
+    ::pthread_sigmask(SIG_SETMASK, &others, nullptr);
     for (;;) {
       std::function<void()> work;
       {

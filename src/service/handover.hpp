@@ -167,10 +167,9 @@ KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
 KETTLINGAR_INLINE void Connection::end_released(const std::exception_ptr& thrown) {
-  try {
-    if (thrown) std::rethrow_exception(thrown);
-  } catch (const std::exception& error) {
-    server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(error.what()));
+  if (thrown) {
+    server_->log.write(LogLevel::error,
+                       "internal: " + std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
   }
   log_request(202, "passed-on", 0);
   out_.clear();

@@ -5,8 +5,11 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/error.hpp>
 #include <asio/execution.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/system_error.hpp>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -32,14 +35,21 @@ namespace detail {
 /// complete on the host's thread.
 class HostExecutor {
  public:
-  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop)
-      : post_(std::move(post)), loop_(std::move(loop)) {}
+  /// `alive` ends with the service: what the host has not run by then is never run.
+  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
+      : post_(std::move(post)), loop_(std::move(loop)), alive_(std::move(alive)) {}
 
   template <class F>
   void execute(F&& function) const {
-    // Asio's functions are move-only, and std::function copies.
-    auto shared = std::make_shared<std::decay_t<F>>(std::forward<F>(function));
-    (*post_)([shared] { std::move (*shared)(); });
+    using Function = std::decay_t<F>;
+    // Not owned: when the service has ended, its frames belong to a loop that is gone, and are best left alone.
+    auto* const work = new Function(std::forward<F>(function));
+    (*post_)([work, alive = alive_] {
+      const auto kept = alive.lock();
+      if (!kept) return;
+      const std::unique_ptr<Function> owned(work);
+      std::move (*owned)();
+    });
   }
   asio::execution_context& query(asio::execution::context_t) const noexcept {
     return asio::query(loop_, asio::execution::context);
@@ -54,6 +64,7 @@ class HostExecutor {
  private:
   std::shared_ptr<const PostToHost> post_;
   asio::any_io_executor loop_;
+  std::weak_ptr<void> alive_;
 };
 
 /// What a piece of work and its waiting caller know of each other.
@@ -67,6 +78,8 @@ struct HostTicket {
   bool done = false;
   std::exception_ptr thrown;
   std::shared_ptr<void> owner;  ///< of everything the work uses
+  /// Of the work, on the host's thread. On its own, for the owner must not be let go there.
+  std::shared_ptr<asio::cancellation_signal> cancel = std::make_shared<asio::cancellation_signal>();
 };
 
 // The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
@@ -96,16 +109,18 @@ KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work
   };
   ticket->timer.expires_after(patience);
   // The last owner of the ticket goes with `ended`, on the loop's thread.
-  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), {}, loop);
-  co_await expiry(ticket->timer);
-  if (!ticket->done) {
+  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), ticket->cancel->slot(), loop);
+  for (bool in_time = co_await expiry(ticket->timer); !ticket->done; in_time = co_await expiry(ticket->timer)) {
     int expected = HostTicket::waiting;
-    if (ticket->state.compare_exchange_strong(expected, HostTicket::given_up)) {
-      ticket->owner.reset();
-      throw Error(503, "the program did not get to this call in time");
+    const bool given_up = ticket->state.compare_exchange_strong(expected, HostTicket::given_up);
+    if (given_up) ticket->owner.reset();
+    if (given_up && in_time) throw Error(503, "the program did not get to this call in time");
+    if (!in_time) {
+      // Cancelled: nobody waits any more. Work that has begun ends at what it awaits.
+      if (!given_up) post(host, [cancel = ticket->cancel] { cancel->emit(asio::cancellation_type::terminal); });
+      throw asio::system_error(asio::error::operation_aborted);
     }
     ticket->timer.expires_at(asio::steady_timer::time_point::max());
-    co_await expiry(ticket->timer);
   }
   if (ticket->thrown) std::rethrow_exception(ticket->thrown);
 }

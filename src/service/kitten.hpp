@@ -188,12 +188,14 @@ class Kitten {
     server_->router = std::move(function);
     return *this;
   }
-  /// Handlers, hooks of options and generators run where the host wants them, on its GUI thread for example: `post` is
+  /// Handlers and generators run where the host wants them, on its GUI thread for example: `post` is
   /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
   /// the host does not begin within Limits::host_timeout is answered with 503. Before the start. What a handler awaits
-  /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken.
+  /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken. A stop() does not
+  /// wait for handlers that the host has begun; destroy the service when none of them runs.
   Kitten& run_handlers_on(PostToHost post) {
-    server_->host = detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor);
+    server_->host =
+        detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor, runner_->alive());
     return *this;
   }
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
@@ -325,8 +327,9 @@ KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
   try {
     start();
     return {};
-  } catch (const std::exception& error) {
-    return *error.what() == '\0' ? "unknown" : error.what();
+  } catch (...) {
+    const std::string words = detail::words_of(std::current_exception());
+    return words.empty() ? "unknown" : words;
   }
 }
 

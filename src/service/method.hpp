@@ -297,7 +297,7 @@ class Method {
   void invoke(Call& call) const;
 
   /// For the programmer, at registration: throws std::invalid_argument if names clash or a default does not fit.
-  void check() const;
+  void validate() const;
 
  protected:
   virtual void run(Call& call) const = 0;

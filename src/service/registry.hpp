@@ -151,7 +151,7 @@ KETTLINGAR_INLINE void Registry::add(std::shared_ptr<Method> method) {
     throw std::invalid_argument("kettlingar: '" + name +
                                 "' cannot be the name of a method: use letters, digits, _ - and .");
   }
-  method->check();
+  method->validate();
   const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
   if (found != methods_.end() && found->second->is_builtin()) {

@@ -73,10 +73,8 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   } catch (const Error& error) {
     reply.status = error.status();
     reply.body["error"] = error.what();
-  } catch (const std::exception& error) {
-    internal(error.what());
   } catch (...) {
-    internal("an exception of a type not derived from std::exception");
+    internal(words_of(thrown));
   }
   return reply;
 }

@@ -54,9 +54,11 @@ KETTLINGAR_INLINE void Connection::find_method() {
     ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
     if (server_->router) routed_ = server_->router(request);
     if (routed_) route_.method = routed_->method;
-  } catch (const std::exception& error) {
-    server_->log.write(LogLevel::error, std::string("internal: authenticator or router: ") + log_escaped(error.what()));
+  } catch (...) {
+    server_->log.write(LogLevel::error,
+                       "internal: authenticator or router: " + log_escaped(words_of(std::current_exception())));
     route_ = Route{};
+    routed_.reset();
   }
 }
 

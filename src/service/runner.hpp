@@ -46,6 +46,8 @@ class Runner : public std::enable_shared_from_this<Runner> {
   Server& server() const noexcept { return *server_; }
   const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
   bool serving() const noexcept { return serving_; }
+  /// Expires when the service has ended for good.
+  std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
   bool in_service_thread() const;
 
@@ -88,6 +90,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   std::unique_ptr<asio::io_context> own_loop_;  ///< first, for the server's timers belong to it
   std::shared_ptr<Server> server_;
+  std::shared_ptr<void> alive_ = std::make_shared<char>();
   asio::steady_timer stopped_;  ///< cancelled when the files have gone
   asio::cancellation_signal cancel_hook_;
   bool stopping_ = false;
@@ -134,12 +137,9 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
   });
   while (!done) own_loop_->run_one();
   own_loop_->restart();  // without work it has stopped
-  try {
-    if (thrown) std::rethrow_exception(thrown);
-  } catch (const std::exception& error) {
-    server_->abandon();
-    throw StartError(std::string("on_start: ") + error.what());
-  }
+  if (!thrown) return;
+  server_->abandon();
+  throw StartError("on_start: " + words_of(thrown));
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
@@ -148,8 +148,8 @@ KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self)
     co_await self->start_hook();
     self->server_->announce();
     co_return;
-  } catch (const std::exception& error) {
-    self->server_->log.write(LogLevel::error, std::string("on_start: ") + log_escaped(error.what()));
+  } catch (...) {
+    self->server_->log.write(LogLevel::error, "on_start: " + log_escaped(words_of(std::current_exception())));
   }
   self->server_->abandon();
   self->ended();
@@ -160,9 +160,9 @@ KETTLINGAR_INLINE void Runner::serve() {
     try {
       own_loop_->run();
       break;
-    } catch (const std::exception& error) {
+    } catch (...) {
       // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, std::string("internal: ") + error.what());
+      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
     }
   }
 }
@@ -250,6 +250,7 @@ KETTLINGAR_INLINE void Runner::end() {
     server_->kill();
     ended();
   }
+  alive_.reset();
   start_hook = shutdown_hook = nullptr;
 }
 
@@ -287,11 +288,7 @@ KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self)
     WhenEnded ended = [limit, done, owner = self->server_](const std::exception_ptr& thrown) {
       *done = true;
       limit->cancel();
-      try {
-        if (thrown) std::rethrow_exception(thrown);
-      } catch (const std::exception& error) {
-        owner->log.write(LogLevel::error, std::string("on_shutdown: ") + log_escaped(error.what()));
-      }
+      if (thrown) owner->log.write(LogLevel::error, "on_shutdown: " + log_escaped(words_of(thrown)));
     };
     spawn(server.executor, self->shutdown_hook(), ended, self->cancel_hook_.slot());
     if (!*done) co_await expiry(*limit);
