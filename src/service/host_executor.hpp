@@ -34,6 +34,31 @@ namespace detail {
 /// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
 /// complete on the host's thread.
 class HostExecutor {
+  /// A function on its way. When the service has ended, the frames in it belong to a loop that is gone, and are left
+  /// alone: neither resumed nor destroyed.
+  template <class Function>
+  class Held {
+   public:
+    template <class F>
+    Held(F&& function, std::weak_ptr<void> alive)
+        : function_(new Function(std::forward<F>(function))), alive_(std::move(alive)) {}
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    ~Held() {
+      if (alive_.expired()) static_cast<void>(function_.release());
+    }
+    void run() {
+      const auto kept = alive_.lock();
+      if (!kept || !function_) return;
+      const std::unique_ptr<Function> once = std::move(function_);
+      std::move (*once)();
+    }
+
+   private:
+    std::unique_ptr<Function> function_;
+    std::weak_ptr<void> alive_;
+  };
+
  public:
   /// `alive` ends with the service: what the host has not run by then is never run.
   HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
@@ -41,15 +66,8 @@ class HostExecutor {
 
   template <class F>
   void execute(F&& function) const {
-    using Function = std::decay_t<F>;
-    // Not owned: when the service has ended, its frames belong to a loop that is gone, and are best left alone.
-    auto* const work = new Function(std::forward<F>(function));
-    (*post_)([work, alive = alive_] {
-      const auto kept = alive.lock();
-      if (!kept) return;
-      const std::unique_ptr<Function> owned(work);
-      std::move (*owned)();
-    });
+    auto held = std::make_shared<Held<std::decay_t<F>>>(std::forward<F>(function), alive_);
+    (*post_)([held] { held->run(); });
   }
   asio::execution_context& query(asio::execution::context_t) const noexcept {
     return asio::query(loop_, asio::execution::context);
