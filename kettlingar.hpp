@@ -7601,6 +7601,7 @@ KETTLINGAR_INLINE std::string StreamWriter::fail(const std::exception_ptr& throw
 // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
+#include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
 #include <chrono>
@@ -7661,6 +7662,14 @@ class Server : public std::enable_shared_from_this<Server> {
 
   /// Serves a connection that was accepted elsewhere.
   void adopt(Fd descriptor);
+
+  /// False on a thread that is certainly not the one of this service. Strands of a host cannot be asked.
+  bool may_run_here() const {
+#if !defined(ASIO_NO_TYPEID)
+    if (const auto* loop = executor.target<asio::io_context::executor_type>()) return loop->running_in_this_thread();
+#endif
+    return true;
+  }
 
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
@@ -8186,6 +8195,7 @@ KETTLINGAR_INLINE void Connection::close() {
 
 #include <sys/socket.h>
 
+#include <cassert>
 #include <cerrno>
 #include <cstdint>
 #include <string>
@@ -8309,6 +8319,7 @@ KETTLINGAR_INLINE bool Connection::answer_elsewhere(json& arguments) {
 
 KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
+  assert(server_->may_run_here());
   if (target_ && !target_is_socket_) return false;
   char byte = 0;
   const int fd = target_ ? target_.get() : socket_.native_handle();
@@ -8324,6 +8335,7 @@ KETTLINGAR_INLINE Fd Connection::duplicate_of_connection() {
 
 KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
+  assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
@@ -8333,6 +8345,7 @@ KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
 
 KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
+  assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
   if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
@@ -9187,6 +9200,9 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
   bool in_service_thread() const;
+  /// True where what belongs to the service may be used: on its thread, between two polls on the one that polls, and
+  /// anywhere while it does not run. Where only the host can know, too.
+  bool may_be_used_here();
 
   void start();
   void run();
@@ -9244,6 +9260,12 @@ class Runner : public std::enable_shared_from_this<Runner> {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE bool Runner::in_service_thread() const {
   return own_loop_ && own_loop_->get_executor().running_in_this_thread();
+}
+
+KETTLINGAR_INLINE bool Runner::may_be_used_here() {
+  if (!serving_ || !own_loop_ || in_service_thread()) return true;
+  const std::lock_guard lock(mutex_);
+  return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
 }
 
 /// Opens and, unless the loop is the host's, announces the service.
@@ -9940,6 +9962,7 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 
 #include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
+#include <cassert>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -10075,6 +10098,7 @@ class Kitten {
   /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
+    assert(runner_->may_be_used_here());
     std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
     if (changed) {
       hooks_[key] = [key, changed = std::move(changed)] {
@@ -10104,6 +10128,7 @@ class Kitten {
   /// to bool, in which `authenticated()` tells whether the caller knew the token. Arguments are not there yet. To throw
   /// is to refuse.
   Kitten& authenticator(std::function<bool(const Request&)> function) {
+    assert(runner_->may_be_used_here());
     server_->authenticator = std::move(function);
     return *this;
   }
@@ -10111,6 +10136,7 @@ class Kitten {
   /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
   /// the method is decided as always.
   Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
+    assert(runner_->may_be_used_here());
     server_->router = std::move(function);
     return *this;
   }
@@ -10120,6 +10146,7 @@ class Kitten {
   /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken. A stop() does not
   /// wait for handlers that the host has begun; destroy the service when none of them runs.
   Kitten& run_handlers_on(PostToHost post) {
+    assert(!runner_->serving());
     server_->host =
         detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor, runner_->alive());
     return *this;
@@ -10127,7 +10154,10 @@ class Kitten {
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
   /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
   /// connected stream socket, Error (503) when there are too many.
-  void serve_connection(Socket connection) { server_->adopt(std::move(connection)); }
+  void serve_connection(Socket connection) {
+    assert(runner_->may_be_used_here());
+    server_->adopt(std::move(connection));
+  }
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
   /// does the library print, handle signals, or start processes.
@@ -10193,6 +10223,7 @@ class Kitten {
   Limits& limits() noexcept { return server_->limits; }
   /// Where log lines go; nowhere by default, to standard error or a file under main().
   Kitten& log_to(LogSink sink) {
+    assert(runner_->may_be_used_here());
     server_->log.set_sink(std::move(sink));
     return *this;
   }
@@ -11312,6 +11343,7 @@ class HttpAnswer final : public Answer {
   CallMessage message_;
   bool with_descriptors_;
   Stage stage_ = Stage::start;
+  bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;      ///< the connection has had requests before
   bool fresh_only_ = false;  ///< a kept connection has failed already
   bool json_instead_ = false;
@@ -11353,11 +11385,11 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   head.target = target;
   head.content_type = msgpack ? "application/x-msgpack" : "application/json";
   head.content_length = body.size();
-  if (place_->ours) {
-    head.host = "localhost";
-  } else {
+  if (one_request_) {
     head.connection = ConnectionHeader::close;
     head.bare_lf = true;  // Python services cut the bodies of others too early
+  } else {
+    head.host = "localhost";
   }
   std::string bytes;
   if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))
@@ -11369,9 +11401,10 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
 KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   constexpr std::size_t most_with_descriptors = 30'000;
   if (with_descriptors_ && !channel.over_unix_socket) throw InvalidArgument("file descriptors cannot be sent over TCP");
+  one_request_ = !place_->ours;
   std::string bytes = request(wants_msgpack());
   // Python services only look at the first part that the kernel delivers.
-  if (with_descriptors_ && !place_->ours && bytes.size() >= most_with_descriptors)
+  if (with_descriptors_ && one_request_ && bytes.size() >= most_with_descriptors)
     throw InvalidArgument("a call with file descriptors must be shorter than " + std::to_string(most_with_descriptors) +
                           " bytes");
   exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors), endpoint_->options().limits,
@@ -11407,7 +11440,7 @@ KETTLINGAR_INLINE bool HttpAnswer::again_as_json() {
 KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
   // Calls with descriptors open connections of their own, which would pile up.
-  if (with_descriptors_) return;
+  if (with_descriptors_ || one_request_) return;
   if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
 }
 

@@ -6881,7 +6881,7 @@ TEST_SUITE("client") {
     Scripted service([&](Scripted::Talk& talk) {
       talk.request();
       talk.answer("1");
-      if (talk.number == 1) talk.request();
+      talk.request();  // in vain on the first connection: its request asked the service to close it
     });
     const kt::Client client = service.client();
     CHECK(client.call("x") == 1);

@@ -122,6 +122,7 @@ class HttpAnswer final : public Answer {
   CallMessage message_;
   bool with_descriptors_;
   Stage stage_ = Stage::start;
+  bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;      ///< the connection has had requests before
   bool fresh_only_ = false;  ///< a kept connection has failed already
   bool json_instead_ = false;
@@ -163,11 +164,11 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   head.target = target;
   head.content_type = msgpack ? "application/x-msgpack" : "application/json";
   head.content_length = body.size();
-  if (place_->ours) {
-    head.host = "localhost";
-  } else {
+  if (one_request_) {
     head.connection = ConnectionHeader::close;
     head.bare_lf = true;  // Python services cut the bodies of others too early
+  } else {
+    head.host = "localhost";
   }
   std::string bytes;
   if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))
@@ -179,9 +180,10 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
 KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   constexpr std::size_t most_with_descriptors = 30'000;
   if (with_descriptors_ && !channel.over_unix_socket) throw InvalidArgument("file descriptors cannot be sent over TCP");
+  one_request_ = !place_->ours;
   std::string bytes = request(wants_msgpack());
   // Python services only look at the first part that the kernel delivers.
-  if (with_descriptors_ && !place_->ours && bytes.size() >= most_with_descriptors)
+  if (with_descriptors_ && one_request_ && bytes.size() >= most_with_descriptors)
     throw InvalidArgument("a call with file descriptors must be shorter than " + std::to_string(most_with_descriptors) +
                           " bytes");
   exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors), endpoint_->options().limits,
@@ -217,7 +219,7 @@ KETTLINGAR_INLINE bool HttpAnswer::again_as_json() {
 KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
   // Calls with descriptors open connections of their own, which would pile up.
-  if (with_descriptors_) return;
+  if (with_descriptors_ || one_request_) return;
   if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
 }
 

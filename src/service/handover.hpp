@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 
+#include <cassert>
 #include <cerrno>
 #include <cstdint>
 #include <string>
@@ -131,6 +132,7 @@ KETTLINGAR_INLINE bool Connection::answer_elsewhere(json& arguments) {
 
 KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
+  assert(server_->may_run_here());
   if (target_ && !target_is_socket_) return false;
   char byte = 0;
   const int fd = target_ ? target_.get() : socket_.native_handle();
@@ -146,6 +148,7 @@ KETTLINGAR_INLINE Fd Connection::duplicate_of_connection() {
 
 KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
+  assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
@@ -155,6 +158,7 @@ KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
 
 KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
+  assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
   if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");

@@ -6,6 +6,7 @@
 
 #include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
+#include <cassert>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -149,6 +150,7 @@ class Kitten {
   /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
+    assert(runner_->may_be_used_here());
     std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
     if (changed) {
       hooks_[key] = [key, changed = std::move(changed)] {
@@ -178,6 +180,7 @@ class Kitten {
   /// to bool, in which `authenticated()` tells whether the caller knew the token. Arguments are not there yet. To throw
   /// is to refuse.
   Kitten& authenticator(std::function<bool(const Request&)> function) {
+    assert(runner_->may_be_used_here());
     server_->authenticator = std::move(function);
     return *this;
   }
@@ -185,6 +188,7 @@ class Kitten {
   /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
   /// the method is decided as always.
   Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
+    assert(runner_->may_be_used_here());
     server_->router = std::move(function);
     return *this;
   }
@@ -194,6 +198,7 @@ class Kitten {
   /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken. A stop() does not
   /// wait for handlers that the host has begun; destroy the service when none of them runs.
   Kitten& run_handlers_on(PostToHost post) {
+    assert(!runner_->serving());
     server_->host =
         detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor, runner_->alive());
     return *this;
@@ -201,7 +206,10 @@ class Kitten {
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
   /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
   /// connected stream socket, Error (503) when there are too many.
-  void serve_connection(Socket connection) { server_->adopt(std::move(connection)); }
+  void serve_connection(Socket connection) {
+    assert(runner_->may_be_used_here());
+    server_->adopt(std::move(connection));
+  }
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
   /// does the library print, handle signals, or start processes.
@@ -267,6 +275,7 @@ class Kitten {
   Limits& limits() noexcept { return server_->limits; }
   /// Where log lines go; nowhere by default, to standard error or a file under main().
   Kitten& log_to(LogSink sink) {
+    assert(runner_->may_be_used_here());
     server_->log.set_sink(std::move(sink));
     return *this;
   }

@@ -50,6 +50,9 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
   bool in_service_thread() const;
+  /// True where what belongs to the service may be used: on its thread, between two polls on the one that polls, and
+  /// anywhere while it does not run. Where only the host can know, too.
+  bool may_be_used_here();
 
   void start();
   void run();
@@ -107,6 +110,12 @@ class Runner : public std::enable_shared_from_this<Runner> {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE bool Runner::in_service_thread() const {
   return own_loop_ && own_loop_->get_executor().running_in_this_thread();
+}
+
+KETTLINGAR_INLINE bool Runner::may_be_used_here() {
+  if (!serving_ || !own_loop_ || in_service_thread()) return true;
+  const std::lock_guard lock(mutex_);
+  return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
 }
 
 /// Opens and, unless the loop is the host's, announces the service.

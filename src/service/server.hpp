@@ -5,6 +5,7 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
+#include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
 #include <chrono>
@@ -73,6 +74,14 @@ class Server : public std::enable_shared_from_this<Server> {
 
   /// Serves a connection that was accepted elsewhere.
   void adopt(Fd descriptor);
+
+  /// False on a thread that is certainly not the one of this service. Strands of a host cannot be asked.
+  bool may_run_here() const {
+#if !defined(ASIO_NO_TYPEID)
+    if (const auto* loop = executor.target<asio::io_context::executor_type>()) return loop->running_in_this_thread();
+#endif
+    return true;
+  }
 
   // For connections.
   void enter(Connection& connection) { connections_.insert(&connection); }
