@@ -1728,6 +1728,7 @@ class CodecRandom {
     state_ = state_ * 6364136223846793005u + 1442695040888963407u;
     return (state_ >> 33) % below;
   }
+  std::size_t index(std::size_t size) { return static_cast<std::size_t>(number(size)); }
   std::string text() {
     constexpr std::string_view parts[] = {"a",  "meow", "\xC3\xA9", "\xF0\x9F\x90\xB1", "\"",
                                           "\n", "\\",   "\0"sv,     "0123456789"};
@@ -2563,10 +2564,10 @@ TEST_SUITE("wire/msgpack") {
       REQUIRE(!kt::decode_msgpack(Block(bytes).text(), back));
       CHECK(back == value);
       CHECK(codec_packed(back) == bytes);
-      const std::size_t cut = random.number(bytes.size());
+      const std::size_t cut = random.index(bytes.size());
       CHECK(codec_unpacked(bytes.substr(0, cut)) == "bad-body");
       std::string damaged = bytes;
-      damaged[random.number(bytes.size())] = static_cast<char>(random.number(256));
+      damaged[random.index(bytes.size())] = static_cast<char>(random.number(256));
       if (!kt::decode_msgpack(Block(damaged).text(), back)) {
         const std::string again = codec_packed(back);
         CHECK(codec_unpacked(again) == codec_shown(back));
@@ -2957,7 +2958,7 @@ TEST_SUITE("wire/json_text") {
         CHECK(codec_text(back, style) == text);
         if (text.find("__ext__") == std::string::npos) CHECK(back == value);
         std::string damaged = text;
-        damaged[random.number(text.size())] = static_cast<char>(random.number(256));
+        damaged[random.index(text.size())] = static_cast<char>(random.number(256));
         if (!kt::decode_json(Block(damaged).text(), back)) CHECK(codec_text(back).size() > 0);
       }
     }
