@@ -7255,7 +7255,9 @@ KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work
 // service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
 // answers.
 
+#include <array>
 #include <exception>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -7326,6 +7328,11 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   }
   return reply;
 }
+
+/// What browsers are told about documents and events: not to keep them, not to guess what they are, and not to name
+/// their address, which may have the token, to other sites. Not `no-referrer`: forms would come with `Origin: null`.
+inline constexpr std::array<HeaderField, 3> document_headers{
+    {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}}};
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
 /// head.
@@ -7454,9 +7461,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
   head.bare_lf = style_.bare_lf;
-  // Proxies and browsers must pass events on as they come.
-  const HeaderField no_store{"Cache-Control", "no-store"};
-  if (kind_ == Kind::events) head.extra = {&no_store, 1};
+  if (kind_ != Kind::values) head.extra = document_headers;
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }
@@ -8558,7 +8563,7 @@ KETTLINGAR_INLINE void Connection::answer_call() {
   if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {
     const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data)) {
+    if (!append_reply(out_, style_, document.status, document.mime_type, document.data, document_headers)) {
       throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
     }
     return log_request(document.status, "ok", out_.size() - before);

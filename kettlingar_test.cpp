@@ -3801,7 +3801,9 @@ TEST_SUITE("service/serving") {
     for (const bool over_tcp : {true, false}) {
       Wire wire = over_tcp ? Wire::tcp(home.kitten) : Wire::local(home.kitten);
       wire.send("GET /ping HTTP/1.1\n\nGET /ping HTTP/1.1\n\n");
-      CHECK(wire.rest() == "HTTP/1.1 200 OK\nContent-Type: text/plain\nContent-Length: 5\nConnection: close\n\nPong\n");
+      CHECK(wire.rest() ==
+            "HTTP/1.1 200 OK\nContent-Type: text/plain\nContent-Length: 5\nConnection: close\n"
+            "Cache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n\nPong\n");
     }
   }
 
@@ -4245,6 +4247,27 @@ TEST_SUITE("service/streaming") {
     CHECK(asked.fields.at("Content-Type") == "text/event-stream");
     REQUIRE(asked.chunks.size() == 1);
     CHECK(asked.chunks[0].starts_with("data: {"));
+  }
+
+  TEST_CASE("documents and events are not kept, guessed at or named to others (78)") {
+    Home home;
+    home.kitten.api("page", [] { return kt::html("<p>"); });
+    home.kitten.api("lines", []() -> kt::Generator<kt::Result> {
+      const kt::Result line{"text/csv", "a,b\n"};
+      co_yield line;
+    });
+    home.kitten.api("events", []() -> kt::Generator<kt::Event> {
+      const kt::Event event;
+      co_yield event;
+    });
+    home.start();
+    for (const char* method : {"page", "lines", "events"}) {
+      CAPTURE(method);
+      const Answer answer = home.call(method);
+      CHECK(answer.fields.at("Cache-Control") == "no-store");
+      CHECK(answer.fields.at("X-Content-Type-Options") == "nosniff");
+      CHECK(answer.fields.at("Referrer-Policy") == "same-origin");
+    }
   }
 
   TEST_CASE("documents and events keep their type when the first one takes long") {
@@ -7573,6 +7596,11 @@ std::string python_answer(const std::string& status, const std::string& type, co
   return "HTTP/1.1 " + status + "\nContent-Type: " + type + "\nContent-Length: " + std::to_string(body.size()) +
          "\nConnection: close\n\n" + body;
 }
+std::string python_document(const std::string& body) {
+  std::string answer = python_answer("200 OK", "text/plain", body);
+  return answer.insert(answer.find("\n\n") + 1,
+                       "Cache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n");
+}
 
 std::string python_stream(const std::string& type, const std::vector<std::string>& items) {
   std::string stream = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: " + type + "\nConnection: close\n\n";
@@ -7777,7 +7805,7 @@ json big(const std::string& hex) { return json::binary(kt::Bytes(hex.begin(), he
 
 TEST_SUITE("interop") {
   TEST_CASE_FIXTURE(Recorded, "calls of Python clients: values, documents and streams as these can read them") {
-    const std::string meow = python_answer("200 OK", "text/plain", "Meow world, meow!\n");
+    const std::string meow = python_document("Meow world, meow!\n");
     check("meow.request", meow);
     check("meow_json.request", meow);
     const std::string one = packed(json{{"purr", "PURR"}}), two = packed(json{{"purr", "PURRPURR"}});
@@ -7841,7 +7869,7 @@ TEST_SUITE("interop") {
           python_answer("200 OK", msgpack_type, bytes));
     CHECK(with_descriptor("cat_json.request", kt::File::open(state / "file", "rb").get()) ==
           python_answer("200 OK", json_type, "{\"__base64__\":\"d2hhdCBhIGNhdCByZWFkcw==\"}\n"));
-    const std::string meow = python_answer("200 OK", "text/plain", "Meow world, meow!\n");
+    const std::string meow = python_document("Meow world, meow!\n");
     for (const std::string suffix : {"", "_json"}) {
       CAPTURE(suffix);
       CHECK(with_descriptor("to_file" + suffix + ".request", kt::File::open(state / ("target" + suffix), "wb").get()) ==

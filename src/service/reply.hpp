@@ -3,7 +3,9 @@
 // answers.
 #pragma once
 
+#include <array>
 #include <exception>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -78,6 +80,11 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   }
   return reply;
 }
+
+/// What browsers are told about documents and events: not to keep them, not to guess what they are, and not to name
+/// their address, which may have the token, to other sites. Not `no-referrer`: forms would come with `Origin: null`.
+inline constexpr std::array<HeaderField, 3> document_headers{
+    {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}}};
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
 /// head.

@@ -78,9 +78,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
   head.bare_lf = style_.bare_lf;
-  // Proxies and browsers must pass events on as they come.
-  const HeaderField no_store{"Cache-Control", "no-store"};
-  if (kind_ == Kind::events) head.extra = {&no_store, 1};
+  if (kind_ != Kind::values) head.extra = document_headers;
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }
