@@ -3681,6 +3681,23 @@ struct SocketAddress {
   socklen_t size = 0;
 
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+
+  bool operator==(const SocketAddress& other) const noexcept {
+    return size == other.size && std::memcmp(&storage, &other.storage, size) == 0;
+  }
+  /// 0.0.0.0 or ::, which stand for all addresses of this machine.
+  bool is_any() const noexcept {
+    if (storage.ss_family == AF_INET) return v4().sin_addr.s_addr == htonl(INADDR_ANY);
+    return storage.ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6().sin6_addr);
+  }
+  bool is_loopback() const noexcept {
+    if (storage.ss_family == AF_INET) return ntohl(v4().sin_addr.s_addr) >> 24 == 127;
+    return storage.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6().sin6_addr);
+  }
+
+ private:
+  const sockaddr_in& v4() const noexcept { return reinterpret_cast<const sockaddr_in&>(storage); }
+  const sockaddr_in6& v6() const noexcept { return reinterpret_cast<const sockaddr_in6&>(storage); }
 };
 
 /// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the
@@ -8400,17 +8417,32 @@ inline bool is_msgpack_type(std::string_view type) {
   return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
+/// Whether a Host that names us by `name` can be meant for a service that listens on `listen_host`. Not 0.0.0.0, which
+/// browsers take to this machine without saying which site asks.
+inline bool own_name(std::string_view name, const std::string& listen_host) {
+  if (http::same_word(name, "localhost")) return true;
+  const auto address = tcp_address(std::string(name), 0);
+  const auto ours = tcp_address(listen_host, 0);
+  if (!address || !ours || address->is_any()) return false;
+  return address->is_loopback() || ours->is_any() || *address == *ours;
+}
+
 #if KETTLINGAR_DEFINITIONS
 /// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
 KETTLINGAR_INLINE bool Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
-  if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return true;
+  // `same-site` is another port of this machine: another program, perhaps another user's.
+  if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
+      !http::same_word(*head.sec_fetch_site, "none")) {
+    return true;
+  }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty()) {
     const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
-    if (!http::same_word(name, "localhost") && name != server_->settings.worker_listen_host &&
-        !tcp_address(std::string(name), 0)) {
-      return true;
+    if (!own_name(name, server_->settings.worker_listen_host)) {
+      // It may have been accepted by another process, which listens elsewhere.
+      const std::string here = socket_name(socket_.native_handle(), false);
+      if (!own_name(name, here.substr(0, here.rfind(':')))) return true;
     }
   }
   if (!head.origin) return false;

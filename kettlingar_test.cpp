@@ -3915,7 +3915,30 @@ TEST_SUITE("service/serving") {
     CHECK(status("Host: evil.example:80\r\n") == 403);
     CHECK(status("Host: " + host + "\r\nOrigin: http://evil.example\r\n") == 403);
     CHECK(status("Host: " + host + "\r\nOrigin: null\r\n") == 403);
-    CHECK(status("Host: " + host + "\r\nSec-Fetch-Site: cross-site\r\n") == 403);
+    for (const char* site : {"cross-site", "same-site", "", "something new"})
+      CHECK(status("Host: " + host + "\r\nSec-Fetch-Site: " + site + "\r\n") == 403);
+    for (const char* site : {"same-origin", "none"})
+      CHECK(status("Host: " + host + "\r\nSec-Fetch-Site: " + site + "\r\n") == 200);
+    // Browsers connect these to this machine, but do not always say who asks.
+    for (const char* address : {"0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "192.0.2.1"})
+      CHECK(status("Host: "s + address + ":80\r\n") == 403);
+  }
+
+  TEST_CASE("a Host is localhost, a loopback address or the address that is listened on (109)") {
+    using kt::detail::own_name;
+    for (const char* listening : {"127.0.0.1", "::1", "localhost", "192.0.2.1", "0.0.0.0", "::"}) {
+      CAPTURE(listening);
+      for (const char* name : {"localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]"})
+        CHECK(own_name(name, listening));
+      for (const char* name : {"", "evil.example", "localhost.evil.example", "0.0.0.0", "[::]", "127.1", "[::1", "["})
+        CHECK_FALSE(own_name(name, listening));
+    }
+    CHECK(own_name("192.0.2.1", "192.0.2.1"));
+    CHECK(own_name("[2001:db8::1]", "2001:db8:0::1"));
+    CHECK_FALSE(own_name("192.0.2.2", "192.0.2.1"));
+    CHECK_FALSE(own_name("192.0.2.1", "localhost"));
+    CHECK(own_name("192.0.2.1", "0.0.0.0"));
+    CHECK(own_name("[2001:db8::1]", "::"));
   }
 
   TEST_CASE("after a syntax error nothing that follows is taken for a request (I3)") {

@@ -41,6 +41,23 @@ struct SocketAddress {
   socklen_t size = 0;
 
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+
+  bool operator==(const SocketAddress& other) const noexcept {
+    return size == other.size && std::memcmp(&storage, &other.storage, size) == 0;
+  }
+  /// 0.0.0.0 or ::, which stand for all addresses of this machine.
+  bool is_any() const noexcept {
+    if (storage.ss_family == AF_INET) return v4().sin_addr.s_addr == htonl(INADDR_ANY);
+    return storage.ss_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&v6().sin6_addr);
+  }
+  bool is_loopback() const noexcept {
+    if (storage.ss_family == AF_INET) return ntohl(v4().sin_addr.s_addr) >> 24 == 127;
+    return storage.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6().sin6_addr);
+  }
+
+ private:
+  const sockaddr_in& v4() const noexcept { return reinterpret_cast<const sockaddr_in&>(storage); }
+  const sockaddr_in6& v6() const noexcept { return reinterpret_cast<const sockaddr_in6&>(storage); }
 };
 
 /// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the

@@ -23,17 +23,32 @@ inline bool is_msgpack_type(std::string_view type) {
   return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
+/// Whether a Host that names us by `name` can be meant for a service that listens on `listen_host`. Not 0.0.0.0, which
+/// browsers take to this machine without saying which site asks.
+inline bool own_name(std::string_view name, const std::string& listen_host) {
+  if (http::same_word(name, "localhost")) return true;
+  const auto address = tcp_address(std::string(name), 0);
+  const auto ours = tcp_address(listen_host, 0);
+  if (!address || !ours || address->is_any()) return false;
+  return address->is_loopback() || ours->is_any() || *address == *ours;
+}
+
 #if KETTLINGAR_DEFINITIONS
 /// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
 KETTLINGAR_INLINE bool Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
-  if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return true;
+  // `same-site` is another port of this machine: another program, perhaps another user's.
+  if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
+      !http::same_word(*head.sec_fetch_site, "none")) {
+    return true;
+  }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty()) {
     const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
-    if (!http::same_word(name, "localhost") && name != server_->settings.worker_listen_host &&
-        !tcp_address(std::string(name), 0)) {
-      return true;
+    if (!own_name(name, server_->settings.worker_listen_host)) {
+      // It may have been accepted by another process, which listens elsewhere.
+      const std::string here = socket_name(socket_.native_handle(), false);
+      if (!own_name(name, here.substr(0, here.rfind(':')))) return true;
     }
   }
   if (!head.origin) return false;
