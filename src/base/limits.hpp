@@ -8,8 +8,8 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Bounds on what a peer can make us hold. Every one is on by default; zero is refused, never "unlimited". Exceeding
-/// one is answered with 413, 414, 431 or 503 and ends the connection.
+/// Bounds on what a peer can make us hold. Every one is on by default; zero allows nothing, it never means "unlimited".
+/// What happens beyond each is in the README, chapter *Limits*. Those with an option are taken from it.
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;
   std::size_t head_bytes = 32 * 1024;                  ///< request or status line and all header lines
@@ -23,11 +23,11 @@ struct Limits {
   int depth = 64;                                      ///< nesting of JSON and msgpack, reading and writing
   std::size_t descriptors = 16;                        ///< open files and sockets that come, or go, with one message
   std::size_t unclaimed_descriptors = 64;              ///< those of all requests whose token is not known yet
-  std::size_t connections = 512;                       ///< open at once; the oldest idle one makes room
+  std::size_t connections = 2048;                      ///< open at once; `worker_max_connections`
   std::size_t drain_bytes = 64 * 1024;                 ///< body read and dropped to keep a connection after a refusal
   std::size_t linger_bytes = 1024 * 1024;              ///< read and dropped before a refused connection is closed
-  std::chrono::milliseconds head_timeout{10'000};      ///< whole head, from its first byte
-  std::chrono::milliseconds body_timeout{15'000};      ///< whole request, from its first byte
+  std::chrono::milliseconds head_timeout{10'000};      ///< head, from its first byte; `worker_http_request_timeout1`
+  std::chrono::milliseconds body_timeout{15'000};      ///< request, from its first byte; `worker_http_request_timeout2`
   std::chrono::milliseconds idle_timeout{15'000};      ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};     ///< a reader that takes nothing
   std::chrono::milliseconds linger_timeout{2'000};     ///< a refused or half-closed peer
