@@ -163,7 +163,7 @@ struct Limits {
   std::size_t trailer_bytes = 8 * 1024;                ///< all trailer lines of one message
   std::size_t trailer_count = 32;                      ///< trailer lines of one message
   std::size_t chunk_overhead_bytes = 16 * 1024;        ///< framing bytes allowed on top of 8 x the payload
-  int depth = 64;                                      ///< nesting of JSON and msgpack, reading and writing
+  int depth = 64;                                      ///< nesting of JSON and msgpack in requests
   std::size_t descriptors = 16;                        ///< open files and sockets that come, or go, with one message
   std::size_t unclaimed_descriptors = 64;              ///< those of all requests whose token is not known yet
   std::size_t connections = 2048;                      ///< open at once; `worker_max_connections`
