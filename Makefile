@@ -10,6 +10,7 @@
 #   make tsan       the tests under ThreadSanitizer
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it
+#   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
@@ -36,7 +37,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 
-.PHONY: all test demo header check asan tsan interop browser bench-compile format clean FORCE
+.PHONY: all test demo header check asan tsan interop browser check-arch bench-compile format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -96,6 +97,9 @@ build/browser_visit: tests/browser/visit.cpp build/deps.mk
 # BROWSER names one that is not found by itself.
 browser: build/browser_visit
 	@sh tests/browser/run || [ $$? = 77 ]
+
+check-arch: build/deps.mk
+	@sh tests/arch/run
 
 bench-compile: build/deps.mk
 	@sh bench/compile/run
