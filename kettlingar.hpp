@@ -13155,7 +13155,7 @@ class CommandLine {
   void name_positional(json& all) const;
   static void absolute_save(json& path);
   std::string unknown_command() const;
-  void print_addresses() const;
+  std::string addresses() const;
   ClientOptions client_options() const;
   /// Looks for nothing before it calls.
   Client client() const { return ClientAccess::make(server_.settings, client_options()); }
@@ -13453,13 +13453,18 @@ KETTLINGAR_INLINE bool CommandLine::answers() const {
   }
 }
 
-KETTLINGAR_INLINE void CommandLine::print_addresses() const {
+/// Empty if it has gone, or has not come so far.
+KETTLINGAR_INLINE std::string CommandLine::addresses() const try {
   const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
+  std::string lines;
   // Without the token: terminals are logged and shared. The url file has it.
   if (address.host != "unix-domain") {
-    say(full_name() + ": Running at http://" + address.host + ":" + std::to_string(address.port) + "\n");
+    lines = full_name() + ": Running at http://" + address.host + ":" + std::to_string(address.port) + "\n";
   }
-  if (::access(address.socket.c_str(), F_OK) == 0) say(full_name() + ": Running at " + address.socket + "\n");
+  if (::access(address.socket.c_str(), F_OK) == 0) lines += full_name() + ": Running at " + address.socket + "\n";
+  return lines;
+} catch (const NotRunning&) {
+  return {};
 }
 
 KETTLINGAR_INLINE void CommandLine::log_to_file_or(bool standard_error) const {
@@ -13492,7 +13497,8 @@ KETTLINGAR_INLINE ExitCode CommandLine::start() {
   require_no_words();
   if (report >= 0) return serve(Fd(report), true);
   if (foreground) return serve(Fd(), false);
-  if (!answers()) return start_in_background();
+  const std::string running_at = answers() ? addresses() : std::string();
+  if (running_at.empty()) return start_in_background();  // or it was on its way out
   for (const std::string& word : all_words_) {
     const bool names_it =
         word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
@@ -13501,7 +13507,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::start() {
                       full_name() + ": Already running: the options given were not applied; restart applies them\n");
     break;
   }
-  print_addresses();
+  say(running_at);
   return ExitCode::fine;
 }
 
@@ -13520,14 +13526,14 @@ KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
     running = outcome.report == detail::StartReport::ready;
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
     for (int tries = 0; !running && tries < 20 && std::chrono::steady_clock::now() < end; ++tries) {
-      running = answers();
+      running = answers() && !addresses().empty();
       if (!running) ::poll(nullptr, 0, 10);
     }
     if (!running && std::chrono::steady_clock::now() >= end) {
       throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
     }
   }
-  print_addresses();
+  say(addresses());
   return ExitCode::fine;
 }
 
@@ -13563,7 +13569,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::serve(Fd report, bool background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
     } else {
-      print_addresses();
+      say(addresses());
     }
     detail::report_start(std::move(report), detail::StartReport::ready, {});
     runner.serve();
@@ -13608,7 +13614,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::status() {
                              : ": Not running\n"));
     return ExitCode::not_running;
   }
-  print_addresses();
+  say(addresses());
   detail::FileInfo info{};
   const std::string url = detail::url_file(server_.settings);
   const pid_t pid = detail::service_process(server_.settings);

@@ -66,7 +66,7 @@ class CommandLine {
   void name_positional(json& all) const;
   static void absolute_save(json& path);
   std::string unknown_command() const;
-  void print_addresses() const;
+  std::string addresses() const;
   ClientOptions client_options() const;
   /// Looks for nothing before it calls.
   Client client() const { return ClientAccess::make(server_.settings, client_options()); }
