@@ -6948,9 +6948,8 @@ TEST_SUITE("client") {
     CHECK_FALSE(items.next());
     CHECK(stream_idle.call("fine") == 1);
     // The same for coroutines.
-    for (const auto& [client, method, name] : {std::tuple{&first_byte, "silent", "'first_byte'"},
-                                               {&idle, "half", "'idle'"},
-                                               {&total, "slow", "'total'"}}) {
+    for (const auto& [client, method, name] :
+         {std::tuple{&first_byte, "silent", "'first_byte'"}, {&idle, "half", "'idle'"}, {&total, "slow", "'total'"}}) {
       asio::io_context loop;
       auto result = asio::co_spawn(loop, client->async_call(method), asio::use_future);
       loop.run();

@@ -5,33 +5,45 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
-#include <asio/io_context.hpp>
 #include <cassert>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "../base/limits.hpp"
+#include "../base/log.hpp"
+#include "../os/passing.hpp"
 #include "builtins.hpp"
 #include "call_steps.hpp"
 #include "host_executor.hpp"
 #include "listen.hpp"
 #include "method.hpp"
+#include "options.hpp"
+#include "request.hpp"
 #include "runner.hpp"
 #include "server.hpp"
+#include "settings.hpp"
 #include "topic.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 
+/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
+/// called from the service's thread and from its own.
+using PostToHost = std::function<void(std::function<void()>)>;
+
 class Client;
 struct AutoStart;
 namespace detail {
 struct LoopbackAccess;
-}
+class Runner;
+class Server;
+}  // namespace detail
 
 namespace detail {
 
@@ -39,6 +51,11 @@ template <class A>
 concept IsArg = std::is_same_v<A, Arg>;
 template <class F>
 concept MemberFunction = std::is_member_function_pointer_v<F>;
+/// Such as asio::io_context.
+template <class Host>
+concept ExecutionContext = requires(Host& host) {
+  asio::any_io_executor(host.get_executor());
+};
 
 // The frames share the callable, with its captures.
 template <class F>
@@ -81,7 +98,8 @@ class Kitten {
   /// run): start() begins to serve, and the handlers run wherever the loop is run. It must outlive the service.
   Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name = "worker",
          std::string description = {});
-  Kitten(asio::io_context& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
+  template <detail::ExecutionContext Host>
+  Kitten(Host& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
       : Kitten(asio::any_io_executor(host.get_executor()), std::move(app_name), std::move(worker_name),
                std::move(description)) {}
   /// Stops the service if need be. One on a host's loop is ended at once: destroy it on that loop's thread, or when the
@@ -150,66 +168,40 @@ class Kitten {
   /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
-    assert(runner_->may_be_used_here());
-    std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
-    if (changed) {
-      hooks_[key] = [key, changed = std::move(changed)] {
-        changed();
-        return json(key);
-      };
-    }
-    return *this;
+    return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
   }
 
   /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
   /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
   template <class F>
   Kitten& on_start(F hook) {
-    runner_->start_hook = detail::as_task(std::move(hook));
-    return *this;
+    return set_start_hook(detail::as_task(std::move(hook)));
   }
   /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
   /// Task that takes longer than Limits::shutdown_timeout is cancelled.
   template <class F>
   Kitten& on_shutdown(F hook) {
-    runner_->shutdown_hook = detail::as_task(std::move(hook));
-    return *this;
+    return set_shutdown_hook(detail::as_task(std::move(hook)));
   }
 
   /// Decides who counts as authenticated, for each request once its head is there: a function from `const kt::Request&`
   /// to bool, in which `authenticated()` tells whether the caller knew the token. Arguments are not there yet. To throw
   /// is to refuse.
-  Kitten& authenticator(std::function<bool(const Request&)> function) {
-    assert(runner_->may_be_used_here());
-    server_->authenticator = std::move(function);
-    return *this;
-  }
+  Kitten& authenticator(std::function<bool(const Request&)> function);
   /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the
   /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
   /// the method is decided as always.
-  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
-    assert(runner_->may_be_used_here());
-    server_->router = std::move(function);
-    return *this;
-  }
+  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function);
   /// Handlers and generators run where the host wants them, on its GUI thread for example: `post` is
   /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
   /// the host does not begin within Limits::host_timeout is answered with 503. Before the start. What a handler awaits
   /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken. A stop() does not
   /// wait for handlers that the host has begun; destroy the service when none of them runs.
-  Kitten& run_handlers_on(PostToHost post) {
-    assert(!runner_->serving());
-    server_->host =
-        detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor, runner_->alive());
-    return *this;
-  }
+  Kitten& run_handlers_on(PostToHost post);
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
   /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
   /// connected stream socket, Error (503) when there are too many.
-  void serve_connection(Socket connection) {
-    assert(runner_->may_be_used_here());
-    server_->adopt(std::move(connection));
-  }
+  void serve_connection(Socket connection);
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
   /// does the library print, handle signals, or start processes.
@@ -217,44 +209,41 @@ class Kitten {
   /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
   /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
   /// again with them by `start` and connect(kt::auto_start).
-  Kitten& command_prefix(std::vector<std::string> words) {
-    server_->command_prefix = std::move(words);
-    return *this;
-  }
+  Kitten& command_prefix(std::vector<std::string> words);
 
   // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
   // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
 
   /// Serves on the calling thread until stop().
-  void run() { runner_->run(); }
+  void run();
   /// Serves on a thread of its own; returns when the service answers.
-  void start_thread() { runner_->start_thread(); }
+  void start_thread();
   /// Listens, and returns: handlers run when the host's loop does, or in poll(). On the thread that runs the loop, or
   /// before it runs. On a host's loop, an on_start hook runs after this has returned: what it throws is logged.
-  void start() { runner_->start(); }
+  void start();
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
   /// wait. Handlers run only here, on the calling thread.
-  std::size_t poll() { return runner_->poll(); }
+  std::size_t poll();
   /// The same, but no further thing is begun when `budget` is used up.
-  std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }
+  std::size_t poll_for(std::chrono::steady_clock::duration budget);
 
   /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
   /// on_shutdown hook. From any thread, any number of times. It does not wait on the service's own thread (in a
   /// handler), nor on a host's loop, which may be this thread's business: there, running() tells.
-  void stop() { runner_->stop(); }
+  void stop();
   /// True from a start until everything has ended. From any thread.
-  bool running() const noexcept { return runner_->serving(); }
+  bool running() const noexcept;
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
 
   /// `http://127.0.0.1:1234`; empty without TCP.
-  const std::string& url() const noexcept { return server_->tcp_url(); }
+  const std::string& url() const noexcept;
   /// Path of the unix socket; empty without.
-  const std::string& socket_path() const noexcept { return server_->socket_path(); }
+  const std::string& socket_path() const noexcept;
   /// What callers of private methods have to know.
-  const std::string& token() const noexcept { return server_->token.text(); }
+  const std::string& token() const noexcept;
 
   /// A client of the service that has these settings, in whatever process it runs; its functions can be called by their
   /// pointers, see Client. Throws NotRunning. Not during a start.
@@ -269,16 +258,12 @@ class Kitten {
   Client loopback();
 
   /// The built-in options, to be changed before the service starts.
-  Settings& settings() noexcept { return server_->settings; }
+  Settings& settings() noexcept;
   /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
   /// from it.
-  Limits& limits() noexcept { return server_->limits; }
+  Limits& limits() noexcept;
   /// Where log lines go; nowhere by default, to standard error or a file under main().
-  Kitten& log_to(LogSink sink) {
-    assert(runner_->may_be_used_here());
-    server_->log.set_sink(std::move(sink));
-    return *this;
-  }
+  Kitten& log_to(LogSink sink);
 
  private:
   friend class CommandLine;
@@ -297,6 +282,9 @@ class Kitten {
   }
   Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  Kitten& add(detail::Option option, std::function<void()> changed);
+  Kitten& set_start_hook(std::function<Task<void>()> hook);
+  Kitten& set_shutdown_hook(std::function<Task<void>()> hook);
   Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
          std::string description);
 
@@ -346,6 +334,89 @@ KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> m
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
+  assert(runner_->may_be_used_here());
+  server_->authenticator = std::move(function);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
+  assert(runner_->may_be_used_here());
+  server_->router = std::move(function);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::run_handlers_on(PostToHost post) {
+  assert(!runner_->serving());
+  server_->host = detail::HostExecutor(std::make_shared<const detail::HostPost>(std::move(post)), server_->executor,
+                                       runner_->alive());
+  return *this;
+}
+
+KETTLINGAR_INLINE void Kitten::serve_connection(Socket connection) {
+  assert(runner_->may_be_used_here());
+  server_->adopt(std::move(connection));
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::command_prefix(std::vector<std::string> words) {
+  server_->command_prefix = std::move(words);
+  return *this;
+}
+
+KETTLINGAR_INLINE void Kitten::run() { runner_->run(); }
+
+KETTLINGAR_INLINE void Kitten::start_thread() { runner_->start_thread(); }
+
+KETTLINGAR_INLINE void Kitten::start() { runner_->start(); }
+
+KETTLINGAR_INLINE std::size_t Kitten::poll() { return runner_->poll(); }
+
+KETTLINGAR_INLINE std::size_t Kitten::poll_for(std::chrono::steady_clock::duration budget) {
+  return runner_->poll_for(budget);
+}
+
+KETTLINGAR_INLINE void Kitten::stop() { runner_->stop(); }
+
+KETTLINGAR_INLINE bool Kitten::running() const noexcept { return runner_->serving(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::url() const noexcept { return server_->tcp_url(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::socket_path() const noexcept { return server_->socket_path(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::token() const noexcept { return server_->token.text(); }
+
+KETTLINGAR_INLINE Settings& Kitten::settings() noexcept { return server_->settings; }
+
+KETTLINGAR_INLINE Limits& Kitten::limits() noexcept { return server_->limits; }
+
+KETTLINGAR_INLINE Kitten& Kitten::log_to(LogSink sink) {
+  assert(runner_->may_be_used_here());
+  server_->log.set_sink(std::move(sink));
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
+  assert(runner_->may_be_used_here());
+  const std::string key = server_->options.add(std::move(option)).name;
+  if (changed) {
+    hooks_[key] = [key, changed = std::move(changed)] {
+      changed();
+      return json(key);
+    };
+  }
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
+  runner_->start_hook = std::move(hook);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
+  runner_->shutdown_hook = std::move(hook);
   return *this;
 }
 #endif

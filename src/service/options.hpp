@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +31,23 @@ struct Option {
   std::function<void()> changed;         ///< may be empty; called after a change at run time
 };
 
+/// Binds `variable`, whose present value is the default.
+template <class T>
+Option make_option(std::string name, T& variable, std::string help) {
+  Option option;
+  option.name = std::move(name);
+  option.type = type_name<T>();
+  option.help = std::move(help);
+  option.fallback = to_json_value(variable);
+  option.get = [&variable] { return to_json_value(variable); };
+  option.set = [&variable](const json& value) { variable = from_json<T>(value); };
+  return option;
+}
+
+/// Called with nothing when an option has been changed by `config`; its result goes to the caller. By option name.
+using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
+
+#if KETTLINGAR_INTERNALS
 /// `worker-use-tcp` as `worker_use_tcp`. Upper case is left alone, and so names no option.
 inline std::string option_name(std::string_view text) {
   std::string name(text);
@@ -54,15 +72,9 @@ class Options {
   /// Binds `variable`, whose present value is the default. It must outlive the service.
   template <class T>
   Option& add(std::string name, T& variable, std::string help) {
-    Option option;
-    option.name = std::move(name);
-    option.type = type_name<T>();
-    option.help = std::move(help);
-    option.fallback = to_json_value(variable);
-    option.get = [&variable] { return to_json_value(variable); };
-    option.set = [&variable](const json& value) { variable = from_json<T>(value); };
-    return insert(std::move(option));
+    return add(make_option(std::move(name), variable, std::move(help)));
   }
+  Option& add(Option option);
 
   const std::vector<Option>& all() const noexcept { return options_; }
   const Option* find(std::string_view name) const noexcept;
@@ -81,14 +93,13 @@ class Options {
   std::string lines(bool with_secret) const;
 
  private:
-  Option& insert(Option option);
   void read_line(std::string_view line) const;
 
   std::vector<Option> options_;
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Option& Options::insert(Option option) {
+KETTLINGAR_INLINE Option& Options::add(Option option) {
   const bool clean = !option.name.empty() &&
                      option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
@@ -174,6 +185,8 @@ KETTLINGAR_INLINE std::string Options::lines(bool with_secret) const {
   }
   return out;
 }
+#endif
+
 #endif
 
 }  // namespace detail

@@ -15,11 +15,12 @@
 
 #include "../base/json.hpp"
 #include "../os/passing.hpp"
-#include "../os/socket.hpp"
 #include "../wire/http_head.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+struct RequestHead;
 
 /// Who is at the other end of a connection.
 struct Peer {
@@ -69,11 +70,11 @@ class Request {
   /// The path without query, prefix and token: `/method/...`, not percent-decoded.
   std::string_view path() const noexcept { return path_; }
   /// What follows `?` in the target, not percent-decoded.
-  std::string_view query() const noexcept { return head_.query; }
+  std::string_view query() const noexcept;
   /// `GET`, `HEAD` or `POST`.
-  std::string_view http_method() const noexcept { return head_.method; }
+  std::string_view http_method() const noexcept;
   /// First header line of that name, in any case; nothing if there is none.
-  std::optional<std::string_view> header(std::string_view name) const { return head_.fields.find(name); }
+  std::optional<std::string_view> header(std::string_view name) const;
   const Peer& peer() const noexcept { return peer_; }
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
@@ -125,6 +126,14 @@ class ConnectionAccess {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::string_view Request::query() const noexcept { return head_.query; }
+
+KETTLINGAR_INLINE std::string_view Request::http_method() const noexcept { return head_.method; }
+
+KETTLINGAR_INLINE std::optional<std::string_view> Request::header(std::string_view name) const {
+  return head_.fields.find(name);
+}
+
 KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
 #endif
 

@@ -5,7 +5,6 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <algorithm>
-#include <asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -17,7 +16,6 @@
 
 #include "../base/errors.hpp"
 #include "coroutine.hpp"
-#include "loop.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -31,15 +29,15 @@ enum class Overflow {
 
 namespace detail {
 
-/// The queue of one stream. Its mutex is that of the topic; the timer is touched on the executor's thread only.
+/// The queue of one stream. Its mutex is that of the topic.
 template <class T>
 struct Subscriber {
-  explicit Subscriber(const asio::any_io_executor& executor) : timer(executor) {}
+  explicit Subscriber(const asio::any_io_executor& executor) : wakeup(executor) {}
 
   std::deque<T> items;
-  bool waiting = false;     ///< for a cancelled timer
+  bool waiting = false;     ///< for the wakeup
   bool overflowed = false;  ///< was to be disconnected
-  asio::steady_timer timer;
+  Wakeup wakeup;
 };
 
 template <class T>
@@ -58,7 +56,7 @@ struct TopicState {
   /// With the mutex held.
   void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
     if (!std::exchange(subscriber->waiting, false)) return;
-    post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
+    subscriber->wakeup.wake();
   }
 };
 
@@ -95,11 +93,10 @@ class Subscription {
     {
       const std::lock_guard lock(state->mutex);
       if (!subscriber->items.empty() || subscriber->overflowed || state->closed) co_return;
-      // Nothing can cancel the timer before it is waited for: that happens on this thread, too.
+      // Nothing can be woken before it waits: that happens on this thread, too.
       subscriber->waiting = true;
     }
-    subscriber->timer.expires_at(asio::steady_timer::time_point::max());
-    co_await expiry(subscriber->timer);
+    co_await subscriber->wakeup.wait();
   }
   Task<void> wait() { return wait(state_, subscriber_); }
 
