@@ -9232,11 +9232,12 @@ class Runner : public std::enable_shared_from_this<Runner> {
  private:
   enum class Mode { none, thread, run, polled, hosted };
 
+  void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
   static Task<void> stop_in_order(std::shared_ptr<Runner> self);
   void ended();
-  void wait_until_stopped();
+  void wait_until_stopped(std::unique_lock<std::mutex> lock);
   std::chrono::milliseconds longest_stop() const {
     return server_->limits.shutdown_timeout + 2 * server_->limits.drain_timeout + std::chrono::seconds(1);
   }
@@ -9334,9 +9335,15 @@ KETTLINGAR_INLINE void Runner::ended() {
   changed_.notify_all();
 }
 
+/// The thread of a service that was stopped by a caller may still be there.
+KETTLINGAR_INLINE void Runner::end_last_run() {
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();
+}
+
 KETTLINGAR_INLINE void Runner::start() {
   const std::lock_guard lock(mutex_);
-  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
+  end_last_run();
   open();
   mode_ = own_loop_ ? Mode::polled : Mode::hosted;
   poller_ = std::this_thread::get_id();
@@ -9346,7 +9353,7 @@ KETTLINGAR_INLINE void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
-    if (thread_.joinable()) thread_.join();
+    end_last_run();
     open();
     mode_ = Mode::run;
   }
@@ -9356,8 +9363,7 @@ KETTLINGAR_INLINE void Runner::run() {
 KETTLINGAR_INLINE void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();
+  end_last_run();
   open();
   mode_ = Mode::thread;
   thread_ = std::thread([this] { serve(); });
@@ -9390,6 +9396,9 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
 }
 
 KETTLINGAR_INLINE void Runner::stop() {
+  // A start that another thread is at goes first; on_start, which may call this, is within one.
+  std::unique_lock lock(mutex_, std::defer_lock);
+  if (!in_service_thread()) lock.lock();
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -9397,8 +9406,7 @@ KETTLINGAR_INLINE void Runner::stop() {
       if (self && run == self->runs_) self->shut_down();
     });
   }
-  if (in_service_thread()) return;
-  wait_until_stopped();
+  if (lock) wait_until_stopped(std::move(lock));
 }
 
 KETTLINGAR_INLINE void Runner::end() {
@@ -9413,8 +9421,7 @@ KETTLINGAR_INLINE void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-KETTLINGAR_INLINE void Runner::wait_until_stopped() {
-  std::unique_lock lock(mutex_);
+KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
     std::thread ending = std::exchange(thread_, {});

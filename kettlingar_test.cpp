@@ -5871,6 +5871,37 @@ TEST_SUITE("service/running") {
       CHECK(std::filesystem::is_empty(home.state.path()));
     }
   }
+
+  TEST_CASE("a service that runs cannot be started once more, whichever way") {
+    Home home;
+    home.kitten.start_thread();
+    CHECK(home.kitten.try_start() == "the service runs already");
+    CHECK_THROWS_WITH_AS(home.kitten.run(), "the service runs already", kt::StartError);
+    CHECK_THROWS_WITH_AS(home.kitten.start_thread(), "the service runs already", kt::StartError);
+    CHECK(home.result("ping").contains("pong"));
+  }
+
+  TEST_CASE("a stop that comes while another thread is starting the service ends it once it has started") {
+    Home home;
+    Happening starting, stopping, stopped;
+    home.kitten.on_start([&] {
+      starting.happen();
+      CHECK(stopping.happened());
+      std::this_thread::sleep_for(20ms);  // stop() has been entered by now, most likely
+    });
+    std::thread stopper([&] {
+      CHECK(starting.happened());
+      stopping.happen();
+      home.kitten.stop();
+      stopped.happen();
+    });
+    home.kitten.start_thread();
+    CHECK(stopped.happened());
+    CHECK(!home.kitten.running());
+    home.kitten.stop();  // frees the other one, should it wait for ever
+    stopper.join();
+    CHECK(std::filesystem::is_empty(home.state.path()));
+  }
 }
 
 TEST_SUITE("service/host_executor") {
