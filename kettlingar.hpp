@@ -9232,6 +9232,17 @@ class Runner : public std::enable_shared_from_this<Runner> {
  private:
   enum class Mode { none, thread, run, polled, hosted };
 
+  /// Runs the loop in some way. What is thrown there is logged, and the service goes on: nothing of ours throws this
+  /// far but for want of memory; what the program has posted to the loop may.
+  template <class Run>
+  void logged(Run run) {
+    try {
+      run();
+    } catch (...) {
+      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
+    }
+  }
+
   void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
@@ -9295,7 +9306,7 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
     thrown = error;
     done = true;
   });
-  while (!done) own_loop_->run_one();
+  while (!done) logged([this] { own_loop_->run_one(); });
   own_loop_->restart();  // without work it has stopped
   if (!thrown) return;
   server_->abandon();
@@ -9316,15 +9327,7 @@ KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self)
 }
 
 KETTLINGAR_INLINE void Runner::serve() {
-  for (;;) {
-    try {
-      own_loop_->run();
-      break;
-    } catch (...) {
-      // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
-    }
-  }
+  while (!own_loop_->stopped()) logged([this] { own_loop_->run(); });
 }
 
 /// The last connection has gone.
@@ -9432,7 +9435,8 @@ KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> l
   const auto end = std::chrono::steady_clock::now() + longest_stop();
   if (mode_ == Mode::polled && poller_ == std::this_thread::get_id()) {
     lock.unlock();
-    while (serving_ && std::chrono::steady_clock::now() < end) own_loop_->run_one_for(std::chrono::milliseconds(50));
+    while (serving_ && std::chrono::steady_clock::now() < end)
+      logged([this] { own_loop_->run_one_for(std::chrono::milliseconds(50)); });
     return;
   }
   // Another thread is at it.
@@ -10190,7 +10194,9 @@ class Kitten {
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
-  /// wait. Handlers run only here, on the calling thread.
+  /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
+  /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
+  /// poll() goes on; in run(), start_thread() and stop() it is logged.
   std::size_t poll() { return runner_->poll(); }
   /// The same, but no further thing is begun when `budget` is used up.
   std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }

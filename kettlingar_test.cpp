@@ -6530,6 +6530,39 @@ TEST_SUITE("service/side_effects") {
     CHECK_THROWS_AS(home.kitten.loopback().call("result"), kt::Error);
   }
 
+  TEST_CASE("what the program's own work in the service's loop throws comes out of poll(), and is logged elsewhere") {
+    Home home;
+    asio::any_io_executor loop;
+    const auto post_bad_work = [&] { asio::post(loop, [] { throw std::bad_alloc(); }); };
+    home.kitten.on_start([&]() -> kt::Task<> {
+      loop = co_await asio::this_coro::executor;
+      post_bad_work();
+      co_await kt::sleep_for(1ms);
+    });
+    const auto logged = [&] {
+      int count = 0;
+      std::istringstream lines(home.log());
+      for (std::string line; std::getline(lines, line);) count += line.ends_with("internal: std::bad_alloc") ? 1 : 0;
+      return count;
+    };
+    CHECK_NOTHROW(home.kitten.start());
+    CHECK(logged() == 1);
+    post_bad_work();
+    CHECK_THROWS_AS(home.kitten.poll(), std::bad_alloc);
+    post_bad_work();
+    CHECK_THROWS_AS(home.kitten.poll_for(patience), std::bad_alloc);
+    CHECK(logged() == 1);
+    post_bad_work();
+    CHECK_NOTHROW(home.kitten.stop());
+    CHECK(!home.kitten.running());
+    CHECK(logged() == 2);
+    home.start();
+    post_bad_work();
+    CHECK(home.result("ping").contains("pong"));
+    home.kitten.stop();
+    CHECK(logged() == 4);
+  }
+
   TEST_CASE("an on_start that throws is a start that fails, whatever it throws, and leaves nothing behind") {
     for (const std::string how : {"exception", "number"}) {
       CAPTURE(how);

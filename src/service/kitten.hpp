@@ -235,7 +235,9 @@ class Kitten {
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
-  /// wait. Handlers run only here, on the calling thread.
+  /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
+  /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
+  /// poll() goes on; in run(), start_thread() and stop() it is logged.
   std::size_t poll() { return runner_->poll(); }
   /// The same, but no further thing is begun when `budget` is used up.
   std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }

@@ -82,6 +82,17 @@ class Runner : public std::enable_shared_from_this<Runner> {
  private:
   enum class Mode { none, thread, run, polled, hosted };
 
+  /// Runs the loop in some way. What is thrown there is logged, and the service goes on: nothing of ours throws this
+  /// far but for want of memory; what the program has posted to the loop may.
+  template <class Run>
+  void logged(Run run) {
+    try {
+      run();
+    } catch (...) {
+      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
+    }
+  }
+
   void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
@@ -145,7 +156,7 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
     thrown = error;
     done = true;
   });
-  while (!done) own_loop_->run_one();
+  while (!done) logged([this] { own_loop_->run_one(); });
   own_loop_->restart();  // without work it has stopped
   if (!thrown) return;
   server_->abandon();
@@ -166,15 +177,7 @@ KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self)
 }
 
 KETTLINGAR_INLINE void Runner::serve() {
-  for (;;) {
-    try {
-      own_loop_->run();
-      break;
-    } catch (...) {
-      // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
-    }
-  }
+  while (!own_loop_->stopped()) logged([this] { own_loop_->run(); });
 }
 
 /// The last connection has gone.
@@ -282,7 +285,8 @@ KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> l
   const auto end = std::chrono::steady_clock::now() + longest_stop();
   if (mode_ == Mode::polled && poller_ == std::this_thread::get_id()) {
     lock.unlock();
-    while (serving_ && std::chrono::steady_clock::now() < end) own_loop_->run_one_for(std::chrono::milliseconds(50));
+    while (serving_ && std::chrono::steady_clock::now() < end)
+      logged([this] { own_loop_->run_one_for(std::chrono::milliseconds(50)); });
     return;
   }
   // Another thread is at it.
