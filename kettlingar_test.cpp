@@ -5709,6 +5709,37 @@ TEST_SUITE("service/topic") {
     }
   }
 
+  TEST_CASE("a topic that is closed takes nothing more, so that its streams end however much is published") {
+    Home home;
+    kt::Topic<int> ticks;
+    home.kitten.api("ticks", ticks);
+    const kt::Client client = home.kitten.loopback();
+    asio::io_context loop;
+    kt::Generator<int> stream = ticks.subscribe();
+    std::vector<int> got;
+    asio::co_spawn(
+        loop,
+        [&]() -> kt::Task<> {
+          while (auto item = co_await stream.next()) {
+            got.push_back(*item);
+            if (got.size() == 100) co_return;
+            ticks.publish(*item + 1);
+            if (*item == 2) ticks.close();
+          }
+        },
+        [](const std::exception_ptr& error) { CHECK(error == nullptr); });
+    loop.poll();
+    ticks.publish(1);
+    for (int i = 0; i < 100; ++i) loop.poll();
+    CHECK(got == std::vector<int>{1, 2, 3});
+    CHECK(ticks.subscribers() == 0);
+    ticks.close();
+    ticks.publish(5);
+    int late = 0;
+    for (const int item : client.stream<int>("ticks")) late += item;
+    CHECK(late == 0);
+  }
+
   TEST_CASE("browsers get the events of a topic as server-sent events, and leaving unsubscribes") {
     Home home;
     kt::Topic<std::string> news;
