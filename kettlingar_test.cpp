@@ -4629,6 +4629,21 @@ TEST_SUITE("service/options") {
     CHECK(settings.worker_name == "worker");
   }
 
+  TEST_CASE("an option may be a std::atomic, which the program's threads read while config changes it") {
+    Home home;
+    std::atomic<double> speed = 1.5;
+    std::atomic<int> lives = 9;
+    home.kitten.option("speed", speed, "Metres per second").option("lives", lives);
+    home.start();
+    std::thread reader([&] { CHECK(eventually([&] { return speed == 2.5; })); });
+    home.result("config", R"({"key": "speed", "val": "2.5"})");
+    reader.join();
+    CHECK(contains(home.error("config", R"({"key": "lives", "val": "many"})"), "option 'lives': expected int, got"));
+    CHECK(lives == 9);
+    home.result("config", R"({"reset": "speed"})");
+    CHECK(speed == 1.5);
+  }
+
   TEST_CASE("a file is read at its position on the line, and errors say where") {
     TempDir dir;
     write_file(dir / "good",
