@@ -5330,8 +5330,8 @@ class Caller {
 }  // namespace detail
 
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
-/// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
-/// thread only.
+/// handler's last item or result has been encoded; views and references out of it live as long. Use it where the
+/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on().
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
@@ -5353,7 +5353,7 @@ class Request {
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
-  /// result.
+  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
   /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
   /// are closed with the request.
@@ -5362,7 +5362,7 @@ class Request {
   /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
   /// Error if the answer has begun, or there is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
-  /// The executor that runs this service and its handlers.
+  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:
@@ -10051,6 +10051,9 @@ std::function<Task<void>()> as_task(F hook) {
 /// call has ended, so captures and parameters are safe to use in coroutines; a wrong number of args, reference
 /// parameters of coroutines and types that cannot be converted do not compile. Handlers run on the service's thread,
 /// one at a time between their awaits, and may throw: see kt::Error.
+///
+/// Threads: methods are added from any thread, also while the service runs. Everything else is set up by one thread,
+/// before the start; what may be called later, and from where, says so.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -10062,14 +10065,17 @@ class Kitten {
   Kitten(asio::io_context& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
       : Kitten(asio::any_io_executor(host.get_executor()), std::move(app_name), std::move(worker_name),
                std::move(description)) {}
-  /// Stops the service if need be. One on a host's loop is ended at once: destroy it on that loop's thread, or when the
-  /// loop does not run.
+  /// Stops the service if need be, so declare before it what handlers and hooks refer to. A class that derives from
+  /// Kitten calls stop() in a destructor of its own: its members are gone when this one runs. Not in a handler, nor
+  /// while another thread polls. A service on a host's loop is ended at once, without on_shutdown: destroy it on that
+  /// loop's thread, or when the loop does not run.
   virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
   /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
-  /// Throws std::invalid_argument if the name is not usable, or a default does not fit its parameter.
+  /// From any thread; a method of the same name is replaced. Throws std::invalid_argument if the name is not usable, or
+  /// a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
@@ -10094,8 +10100,8 @@ class Kitten {
         std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
-  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
-  /// machine.
+  /// Adds a method that needs no token, from any thread. Whatever it does can be done by every program, and every web
+  /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
@@ -10112,7 +10118,8 @@ class Kitten {
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
-  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
+  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too. From
+  /// any thread; there is one, the last.
   template <class F>
   Kitten& fallback(F handler) {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
@@ -10123,9 +10130,10 @@ class Kitten {
   }
 
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
-  /// the `config` method. Its present value is the default. `changed` is called on the service's thread after `config`
-  /// has changed it. A name of a built-in option gives that a new variable of yours; usually settings() is what you
-  /// want.
+  /// the `config` method. Its present value is the default. Before the start. The service's thread reads and writes the
+  /// variable, and calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use
+  /// meanwhile has to be a std::atomic. A name of a built-in option gives that a new variable of yours; usually
+  /// settings() is what you want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     assert(runner_->may_be_used_here());
@@ -10140,14 +10148,17 @@ class Kitten {
   }
 
   /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
-  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
+  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError. There is
+  /// one, the last that was set; it is kept, with its captures, as long as the Kitten.
   template <class F>
   Kitten& on_start(F hook) {
     runner_->start_hook = detail::as_task(std::move(hook));
     return *this;
   }
-  /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
-  /// Task that takes longer than Limits::shutdown_timeout is cancelled.
+  /// Called when the service is asked to stop, while its files still exist and calls still run; as on_start: there is
+  /// one, and what has to end in some order is ended by it in that order. Topics are closed here, for their streams
+  /// would keep the stop waiting. The destructor runs it, too, so it refers to nothing that has gone by then. What it
+  /// throws is logged; a Task that takes longer than Limits::shutdown_timeout is cancelled.
   template <class F>
   Kitten& on_shutdown(F hook) {
     runner_->shutdown_hook = detail::as_task(std::move(hook));
@@ -10164,7 +10175,7 @@ class Kitten {
   }
   /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the
   /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
-  /// the method is decided as always.
+  /// the method is decided as always. Like the authenticator, it is called on the service's thread.
   Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
     assert(runner_->may_be_used_here());
     server_->router = std::move(function);
@@ -10190,18 +10201,19 @@ class Kitten {
   }
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
-  /// does the library print, handle signals, or start processes.
+  /// does the library print, handle signals, or start processes. On the first thread, before there are others.
   int main(int argc, char** argv);
   /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
   /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
-  /// again with them by `start` and connect(kt::auto_start).
+  /// again with them by `start` and connect(kt::auto_start). Before main().
   Kitten& command_prefix(std::vector<std::string> words) {
     server_->command_prefix = std::move(words);
     return *this;
   }
 
   // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
-  // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
+  // not safe, or it runs already), InvalidArgument for bad settings, and leaves nothing behind then; the service can be
+  // started again. From any thread.
 
   /// Serves on the calling thread until stop().
   void run() { runner_->run(); }
@@ -10217,12 +10229,14 @@ class Kitten {
   /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
   /// poll() goes on; in run(), start_thread() and stop() it is logged.
   std::size_t poll() { return runner_->poll(); }
-  /// The same, but no further thing is begun when `budget` is used up.
+  /// The same, but no further thing is begun when `budget` is used up. One that has begun is not interrupted.
   std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }
 
   /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
-  /// on_shutdown hook. From any thread, any number of times. It does not wait on the service's own thread (in a
-  /// handler), nor on a host's loop, which may be this thread's business: there, running() tells.
+  /// on_shutdown hook. From any thread, any number of times; one that comes during a start waits for that and ends what
+  /// has started. It does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this
+  /// thread's business: there, running() tells. After start(), the thread that polls ends the service in here; another
+  /// one waits for that thread's polls, some seconds at the most.
   void stop() { runner_->stop(); }
   /// True from a start until everything has ended. From any thread.
   bool running() const noexcept { return runner_->serving(); }
@@ -10237,7 +10251,8 @@ class Kitten {
   const std::string& token() const noexcept { return server_->token.text(); }
 
   /// A client of the service that has these settings, in whatever process it runs; its functions can be called by their
-  /// pointers, see Client. Throws NotRunning. Not during a start.
+  /// pointers, see Client. Throws NotRunning. From any thread but the service's own, which would wait for itself, and
+  /// not during a start.
   Client connect();
   /// The same; a service that does not run is started as a process of its own, with the options that differ from their
   /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class, see
@@ -10245,7 +10260,7 @@ class Kitten {
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
   /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
-  /// one call at a time. If it runs, they run on its thread. Must not outlive the service.
+  /// one call at a time. If it runs, they run on its thread. From any thread. Must not outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts.
@@ -10253,7 +10268,8 @@ class Kitten {
   /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
   /// from it.
   Limits& limits() noexcept { return server_->limits; }
-  /// Where log lines go; nowhere by default, to standard error or a file under main().
+  /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
+  /// and on the one that starts it. Before the start.
   Kitten& log_to(LogSink sink) {
     assert(runner_->may_be_used_here());
     server_->log.set_sink(std::move(sink));
@@ -12306,7 +12322,7 @@ class Client {
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         ClientOptions options = {});
 
-  // By name, blocking.
+  // By name, blocking: not in handlers, whose service would wait with them.
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>
