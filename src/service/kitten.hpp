@@ -75,7 +75,7 @@ std::function<Task<void>()> as_task(F hook) {
 /// one at a time between their awaits, and may throw: see kt::Error.
 ///
 /// Threads: methods are added from any thread, also while the service runs. Everything else is set up by one thread,
-/// before the start; what may be called later, and from where, says so.
+/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -152,10 +152,10 @@ class Kitten {
   }
 
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
-  /// the `config` method. Its present value is the default. Before the start. The service's thread reads and writes the
-  /// variable, and calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use
-  /// meanwhile has to be a std::atomic. A name of a built-in option gives that a new variable of yours; usually
-  /// settings() is what you want.
+  /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
+  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has to
+  /// be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what you
+  /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     assert(runner_->may_be_used_here());
@@ -291,7 +291,7 @@ class Kitten {
   /// from it.
   Limits& limits() noexcept { return server_->limits; }
   /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
-  /// and on the one that starts it. Before the start.
+  /// and on the one that starts it.
   Kitten& log_to(LogSink sink) {
     assert(runner_->may_be_used_here());
     server_->log.set_sink(std::move(sink));
