@@ -10,6 +10,7 @@
 #   make tsan       the tests under ThreadSanitizer
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
+#   make bench-embed    what the library costs a program that has it inside: frames, bytes, memory, time to start
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
 #
@@ -35,7 +36,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 
-.PHONY: all test demo header check asan tsan interop bench-compile format clean FORCE
+.PHONY: all test demo header check asan tsan interop bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -91,6 +92,9 @@ interop: all build/interop_peer
 
 bench-compile: build/deps.mk
 	@sh bench/compile/run
+
+bench-embed: build/deps.mk
+	@sh bench/embed/run
 
 check:
 	@MAKEFLAGS= sh .ci/check $(CHECKS)

@@ -5504,8 +5504,8 @@ class Caller {
 }  // namespace detail
 
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
-/// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
-/// thread only.
+/// handler's last item or result has been encoded; views and references out of it live as long. Use it where the
+/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on().
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
@@ -5527,7 +5527,7 @@ class Request {
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
-  /// result.
+  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
   /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
   /// are closed with the request.
@@ -5536,7 +5536,7 @@ class Request {
   /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
   /// Error if the answer has begun, or there is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
-  /// The executor that runs this service and its handlers.
+  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:
@@ -6411,6 +6411,7 @@ KETTLINGAR_INLINE json Registry::table(bool docs) const {
 // SPDX-License-Identifier: MIT
 // service/options.hpp: variables that the command line, a file and the `config` method can set.
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <string>
@@ -6435,16 +6436,30 @@ struct Option {
   std::function<void()> changed;         ///< may be empty; called after a change at run time
 };
 
+/// What the variable of an option holds.
+template <class T>
+struct OptionValue {
+  using type = T;
+};
+template <class T>
+struct OptionValue<std::atomic<T>> {
+  using type = T;
+};
+
 /// Binds `variable`, whose present value is the default.
 template <class T>
 Option make_option(std::string name, T& variable, std::string help) {
+  using Value = typename OptionValue<T>::type;
   Option option;
   option.name = std::move(name);
-  option.type = type_name<T>();
+  option.type = type_name<Value>();
   option.help = std::move(help);
-  option.fallback = to_json_value(variable);
-  option.get = [&variable] { return to_json_value(variable); };
-  option.set = [&variable](const json& value) { variable = from_json<T>(value); };
+  option.get = [&variable] {
+    const Value& value = variable;
+    return to_json_value(value);
+  };
+  option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
+  option.fallback = option.get();
   return option;
 }
 
@@ -9419,11 +9434,23 @@ class Runner : public std::enable_shared_from_this<Runner> {
  private:
   enum class Mode { none, thread, run, polled, hosted };
 
+  /// Runs the loop in some way. What is thrown there is logged, and the service goes on: nothing of ours throws this
+  /// far but for want of memory; what the program has posted to the loop may.
+  template <class Run>
+  void logged(Run run) {
+    try {
+      run();
+    } catch (...) {
+      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
+    }
+  }
+
+  void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
   static Task<void> stop_in_order(std::shared_ptr<Runner> self);
   void ended();
-  void wait_until_stopped();
+  void wait_until_stopped(std::unique_lock<std::mutex> lock);
   std::chrono::milliseconds longest_stop() const {
     return server_->limits.shutdown_timeout + 2 * server_->limits.drain_timeout + std::chrono::seconds(1);
   }
@@ -9481,7 +9508,7 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
     thrown = error;
     done = true;
   });
-  while (!done) own_loop_->run_one();
+  while (!done) logged([this] { own_loop_->run_one(); });
   own_loop_->restart();  // without work it has stopped
   if (!thrown) return;
   server_->abandon();
@@ -9502,15 +9529,7 @@ KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self)
 }
 
 KETTLINGAR_INLINE void Runner::serve() {
-  for (;;) {
-    try {
-      own_loop_->run();
-      break;
-    } catch (...) {
-      // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
-    }
-  }
+  while (!own_loop_->stopped()) logged([this] { own_loop_->run(); });
 }
 
 /// The last connection has gone.
@@ -9521,9 +9540,15 @@ KETTLINGAR_INLINE void Runner::ended() {
   changed_.notify_all();
 }
 
+/// The thread of a service that was stopped by a caller may still be there.
+KETTLINGAR_INLINE void Runner::end_last_run() {
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();
+}
+
 KETTLINGAR_INLINE void Runner::start() {
   const std::lock_guard lock(mutex_);
-  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
+  end_last_run();
   open();
   mode_ = own_loop_ ? Mode::polled : Mode::hosted;
   poller_ = std::this_thread::get_id();
@@ -9533,7 +9558,7 @@ KETTLINGAR_INLINE void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
-    if (thread_.joinable()) thread_.join();
+    end_last_run();
     open();
     mode_ = Mode::run;
   }
@@ -9543,8 +9568,7 @@ KETTLINGAR_INLINE void Runner::run() {
 KETTLINGAR_INLINE void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();
+  end_last_run();
   open();
   mode_ = Mode::thread;
   thread_ = std::thread([this] { serve(); });
@@ -9577,6 +9601,9 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
 }
 
 KETTLINGAR_INLINE void Runner::stop() {
+  // A start that another thread is at goes first; on_start, which may call this, is within one.
+  std::unique_lock lock(mutex_, std::defer_lock);
+  if (!in_service_thread()) lock.lock();
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -9584,8 +9611,7 @@ KETTLINGAR_INLINE void Runner::stop() {
       if (self && run == self->runs_) self->shut_down();
     });
   }
-  if (in_service_thread()) return;
-  wait_until_stopped();
+  if (lock) wait_until_stopped(std::move(lock));
 }
 
 KETTLINGAR_INLINE void Runner::end() {
@@ -9600,8 +9626,7 @@ KETTLINGAR_INLINE void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-KETTLINGAR_INLINE void Runner::wait_until_stopped() {
-  std::unique_lock lock(mutex_);
+KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
     std::thread ending = std::exchange(thread_, {});
@@ -9612,7 +9637,8 @@ KETTLINGAR_INLINE void Runner::wait_until_stopped() {
   const auto end = std::chrono::steady_clock::now() + longest_stop();
   if (mode_ == Mode::polled && poller_ == std::this_thread::get_id()) {
     lock.unlock();
-    while (serving_ && std::chrono::steady_clock::now() < end) own_loop_->run_one_for(std::chrono::milliseconds(50));
+    while (serving_ && std::chrono::steady_clock::now() < end)
+      logged([this] { own_loop_->run_one_for(std::chrono::milliseconds(50)); });
     return;
   }
   // Another thread is at it.
@@ -9796,6 +9822,7 @@ class Topic {
   /// From any thread; does not wait. Costs a copy for each stream.
   void publish(const T& item) const {
     const std::lock_guard lock(state_->mutex);
+    if (state_->closed) return;
     for (const auto& subscriber : state_->subscribers) {
       if (subscriber->items.size() >= state_->capacity) {
         ++state_->dropped;
@@ -9809,7 +9836,9 @@ class Topic {
       state_->wake(subscriber);
     }
   }
-  /// Ends all streams, those to come included, once they have sent what they have. From any thread.
+  /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
+  /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
+  /// otherwise cuts the streams off after Limits::drain_timeout, without their end mark.
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
@@ -9827,7 +9856,8 @@ class Topic {
     return state_->dropped;
   }
 
-  /// The events from now on, for a handler of one's own that filters or changes them.
+  /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
+  /// the stream is for the coroutine that awaits it.
   Generator<T> subscribe() const { return detail::subscribe(state_); }
 
  private:
@@ -10217,6 +10247,9 @@ std::function<Task<void>()> as_task(F hook) {
 /// call has ended, so captures and parameters are safe to use in coroutines; a wrong number of args, reference
 /// parameters of coroutines and types that cannot be converted do not compile. Handlers run on the service's thread,
 /// one at a time between their awaits, and may throw: see kt::Error.
+///
+/// Threads: methods are added from any thread, also while the service runs. Everything else is set up by one thread,
+/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -10229,14 +10262,17 @@ class Kitten {
   Kitten(Host& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
       : Kitten(asio::any_io_executor(host.get_executor()), std::move(app_name), std::move(worker_name),
                std::move(description)) {}
-  /// Stops the service if need be. One on a host's loop is ended at once: destroy it on that loop's thread, or when the
-  /// loop does not run.
+  /// Stops the service if need be, so declare before it what handlers and hooks refer to. A class that derives from
+  /// Kitten calls stop() in a destructor of its own: its members are gone when this one runs. Not in a handler, nor
+  /// while another thread polls. A service on a host's loop is ended at once, without on_shutdown: destroy it on that
+  /// loop's thread, or when the loop does not run.
   virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
   /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
-  /// Throws std::invalid_argument if the name is not usable, or a default does not fit its parameter.
+  /// From any thread; a method of the same name is replaced. Throws std::invalid_argument if the name is not usable, or
+  /// a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
@@ -10261,8 +10297,8 @@ class Kitten {
         std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
-  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
-  /// machine.
+  /// Adds a method that needs no token, from any thread. Whatever it does can be done by every program, and every web
+  /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
@@ -10279,7 +10315,8 @@ class Kitten {
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
-  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
+  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too. From
+  /// any thread; there is one, the last.
   template <class F>
   Kitten& fallback(F handler) {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
@@ -10290,8 +10327,9 @@ class Kitten {
   }
 
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
-  /// the `config` method. Its present value is the default. `changed` is called on the service's thread after `config`
-  /// has changed it. A name of a built-in option gives that a new variable of yours; usually settings() is what you
+  /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
+  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has to
+  /// be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what you
   /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
@@ -10299,13 +10337,16 @@ class Kitten {
   }
 
   /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
-  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
+  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError. There is
+  /// one, the last that was set; it is kept, with its captures, as long as the Kitten.
   template <class F>
   Kitten& on_start(F hook) {
     return set_start_hook(detail::as_task(std::move(hook)));
   }
-  /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
-  /// Task that takes longer than Limits::shutdown_timeout is cancelled.
+  /// Called when the service is asked to stop, while its files still exist and calls still run; as on_start: there is
+  /// one, and what has to end in some order is ended by it in that order. Topics are closed here, for their streams
+  /// would keep the stop waiting. The destructor runs it, too, so it refers to nothing that has gone by then. What it
+  /// throws is logged; a Task that takes longer than Limits::shutdown_timeout is cancelled.
   template <class F>
   Kitten& on_shutdown(F hook) {
     return set_shutdown_hook(detail::as_task(std::move(hook)));
@@ -10317,7 +10358,7 @@ class Kitten {
   Kitten& authenticator(std::function<bool(const Request&)> function);
   /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the
   /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
-  /// the method is decided as always.
+  /// the method is decided as always. Like the authenticator, it is called on the service's thread.
   Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function);
   /// Handlers and generators run where the host wants them, on its GUI thread for example: `post` is
   /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
@@ -10331,15 +10372,16 @@ class Kitten {
   void serve_connection(Socket connection);
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
-  /// does the library print, handle signals, or start processes.
+  /// does the library print, handle signals, or start processes. On the first thread, before there are others.
   int main(int argc, char** argv);
   /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
   /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
-  /// again with them by `start` and connect(kt::auto_start).
+  /// again with them by `start` and connect(kt::auto_start). Before main().
   Kitten& command_prefix(std::vector<std::string> words);
 
   // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
-  // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
+  // not safe, or it runs already), InvalidArgument for bad settings, and leaves nothing behind then; the service can be
+  // started again. From any thread.
 
   /// Serves on the calling thread until stop().
   void run();
@@ -10351,14 +10393,18 @@ class Kitten {
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
-  /// wait. Handlers run only here, on the calling thread.
+  /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
+  /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
+  /// poll() goes on; in run(), start_thread() and stop() it is logged.
   std::size_t poll();
-  /// The same, but no further thing is begun when `budget` is used up.
+  /// The same, but no further thing is begun when `budget` is used up. One that has begun is not interrupted.
   std::size_t poll_for(std::chrono::steady_clock::duration budget);
 
   /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
-  /// on_shutdown hook. From any thread, any number of times. It does not wait on the service's own thread (in a
-  /// handler), nor on a host's loop, which may be this thread's business: there, running() tells.
+  /// on_shutdown hook. From any thread, any number of times; one that comes during a start waits for that and ends what
+  /// has started. It does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this
+  /// thread's business: there, running() tells. After start(), the thread that polls ends the service in here; another
+  /// one waits for that thread's polls, some seconds at the most.
   void stop();
   /// True from a start until everything has ended. From any thread.
   bool running() const noexcept;
@@ -10373,7 +10419,8 @@ class Kitten {
   const std::string& token() const noexcept;
 
   /// A client of the service that has these settings, in whatever process it runs; its functions can be called by their
-  /// pointers, see Client. Throws NotRunning. Not during a start.
+  /// pointers, see Client. Throws NotRunning. From any thread but the service's own, which would wait for itself, and
+  /// not during a start.
   Client connect();
   /// The same; a service that does not run is started as a process of its own, with the options that differ from their
   /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class, see
@@ -10381,7 +10428,7 @@ class Kitten {
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
   /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
-  /// one call at a time. If it runs, they run on its thread. Must not outlive the service.
+  /// one call at a time. If it runs, they run on its thread. From any thread. Must not outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts.
@@ -10389,7 +10436,8 @@ class Kitten {
   /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
   /// from it.
   Limits& limits() noexcept;
-  /// Where log lines go; nowhere by default, to standard error or a file under main().
+  /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
+  /// and on the one that starts it.
   Kitten& log_to(LogSink sink);
 
  private:
@@ -12562,7 +12610,7 @@ class Client {
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         ClientOptions options = {});
 
-  // By name, blocking.
+  // By name, blocking: not in handlers, whose service would wait with them.
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>

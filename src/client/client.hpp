@@ -54,7 +54,7 @@ class Client {
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         ClientOptions options = {});
 
-  // By name, blocking.
+  // By name, blocking: not in handlers, whose service would wait with them.
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>

@@ -2,6 +2,7 @@
 // service/options.hpp: variables that the command line, a file and the `config` method can set.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <string>
@@ -31,16 +32,30 @@ struct Option {
   std::function<void()> changed;         ///< may be empty; called after a change at run time
 };
 
+/// What the variable of an option holds.
+template <class T>
+struct OptionValue {
+  using type = T;
+};
+template <class T>
+struct OptionValue<std::atomic<T>> {
+  using type = T;
+};
+
 /// Binds `variable`, whose present value is the default.
 template <class T>
 Option make_option(std::string name, T& variable, std::string help) {
+  using Value = typename OptionValue<T>::type;
   Option option;
   option.name = std::move(name);
-  option.type = type_name<T>();
+  option.type = type_name<Value>();
   option.help = std::move(help);
-  option.fallback = to_json_value(variable);
-  option.get = [&variable] { return to_json_value(variable); };
-  option.set = [&variable](const json& value) { variable = from_json<T>(value); };
+  option.get = [&variable] {
+    const Value& value = variable;
+    return to_json_value(value);
+  };
+  option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
+  option.fallback = option.get();
   return option;
 }
 

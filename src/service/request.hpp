@@ -56,8 +56,8 @@ class Caller {
 }  // namespace detail
 
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
-/// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
-/// thread only.
+/// handler's last item or result has been encoded; views and references out of it live as long. Use it where the
+/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on().
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
@@ -79,7 +79,7 @@ class Request {
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
-  /// result.
+  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
   /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
   /// are closed with the request.
@@ -88,7 +88,7 @@ class Request {
   /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
   /// Error if the answer has begun, or there is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
-  /// The executor that runs this service and its handlers.
+  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:

@@ -137,6 +137,7 @@ class Topic {
   /// From any thread; does not wait. Costs a copy for each stream.
   void publish(const T& item) const {
     const std::lock_guard lock(state_->mutex);
+    if (state_->closed) return;
     for (const auto& subscriber : state_->subscribers) {
       if (subscriber->items.size() >= state_->capacity) {
         ++state_->dropped;
@@ -150,7 +151,9 @@ class Topic {
       state_->wake(subscriber);
     }
   }
-  /// Ends all streams, those to come included, once they have sent what they have. From any thread.
+  /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
+  /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
+  /// otherwise cuts the streams off after Limits::drain_timeout, without their end mark.
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
@@ -168,7 +171,8 @@ class Topic {
     return state_->dropped;
   }
 
-  /// The events from now on, for a handler of one's own that filters or changes them.
+  /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
+  /// the stream is for the coroutine that awaits it.
   Generator<T> subscribe() const { return detail::subscribe(state_); }
 
  private:
