@@ -12,6 +12,7 @@
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
+#   make bench-embed    what the library costs a program that has it inside: frames, bytes, memory, time to start
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
 #
@@ -37,7 +38,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 
-.PHONY: all test demo header check asan tsan interop browser check-arch bench-compile format clean FORCE
+.PHONY: all test demo header check asan tsan interop browser check-arch bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -103,6 +104,9 @@ check-arch: build/deps.mk
 
 bench-compile: build/deps.mk
 	@sh bench/compile/run
+
+bench-embed: build/deps.mk
+	@sh bench/embed/run
 
 check:
 	@MAKEFLAGS= sh .ci/check $(CHECKS)

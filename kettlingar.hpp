@@ -135,6 +135,13 @@
 #define KETTLINGAR_DEFINITIONS 0
 #endif
 
+// Whether what only the library itself needs is there, too; its tests ask for it in split mode.
+#if KETTLINGAR_DEFINITIONS || defined(KETTLINGAR_WITH_INTERNALS)
+#define KETTLINGAR_INTERNALS 1
+#else
+#define KETTLINGAR_INTERNALS 0
+#endif
+
 #define KETTLINGAR_VERSION_MAJOR 0
 #define KETTLINGAR_VERSION_MINOR 1
 #define KETTLINGAR_VERSION_PATCH 0
@@ -192,6 +199,7 @@ struct Limits {
 #include <string_view>
 #include <vector>
 
+
 namespace kettlingar {
 inline namespace v0_1 {
 
@@ -204,10 +212,14 @@ using json = nlohmann::ordered_json;
 using Bytes = std::vector<std::uint8_t>;
 
 /// The bytes of `text` as a value: `kt::bytes("data")`.
-inline json bytes(std::string_view text) { return json::binary(Bytes(text.begin(), text.end())); }
+json bytes(std::string_view text);
 
 /// The msgpack ext code of integers beyond 64 bit: hex digits, lower case, perhaps with a sign.
 inline constexpr std::uint8_t big_integer_ext = 1;
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE json bytes(std::string_view text) { return json::binary(Bytes(text.begin(), text.end())); }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -313,7 +325,10 @@ class StartError : public std::runtime_error {
 namespace detail {
 
 /// The text of an exception of any type.
-inline std::string words_of(const std::exception_ptr& thrown) {
+std::string words_of(const std::exception_ptr& thrown);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::string words_of(const std::exception_ptr& thrown) {
   try {
     std::rethrow_exception(thrown);
   } catch (const std::exception& error) {
@@ -322,6 +337,7 @@ inline std::string words_of(const std::exception_ptr& thrown) {
     return "an exception of a type not derived from std::exception";
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -388,24 +404,6 @@ class Log {
   std::map<std::string_view, Bucket> buckets_;
 };
 
-inline std::string log_escaped(std::string_view text) {
-  constexpr std::size_t longest = 200;
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string out;
-  for (const char c : text.substr(0, longest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f && c != '"' && c != '\'' && c != '\\') {
-      out += c;
-    } else {
-      out += "\\x";
-      out += digits[byte >> 4];
-      out += digits[byte & 15];
-    }
-  }
-  if (text.size() > longest) out += "...";
-  return out;
-}
-
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   if (!wants(level)) return;
@@ -448,10 +446,29 @@ KETTLINGAR_INLINE bool Log::admit(std::string_view slug, std::string& suffix) {
   }
   return true;
 }
+
+KETTLINGAR_INLINE std::string log_escaped(std::string_view text) {
+  constexpr std::size_t longest = 200;
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string out;
+  for (const char c : text.substr(0, longest)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f && c != '"' && c != '\'' && c != '\\') {
+      out += c;
+    } else {
+      out += "\\x";
+      out += digits[byte >> 4];
+      out += digits[byte & 15];
+    }
+  }
+  if (text.size() > longest) out += "...";
+  return out;
+}
 #endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== base/suggest.hpp ========
 // SPDX-License-Identifier: MIT
@@ -515,7 +532,193 @@ inline std::string suggestion(std::string_view word, const std::vector<std::stri
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
+
+// ======== wire/codec.hpp ========
+// SPDX-License-Identifier: MIT
+// wire/codec.hpp: values and text from and to bytes, as programs may use them, too.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Why bytes could not be read or a value not be written. All texts are static and never echo input, so they are safe
+/// to log and to send. False when all is well: `if (CodecError error = decode_msgpack(body, value)) ...`.
+struct CodecError {
+  std::string_view slug;   ///< "bad-body" or "depth"; empty when all is well
+  std::string_view why;    ///< for humans
+  std::size_t offset = 0;  ///< bytes of input before the fault, roughly; 0 when writing
+
+  explicit operator bool() const { return !slug.empty(); }
+};
+
+/// Is `text` well-formed UTF-8 (RFC 3629: no surrogates, nothing overlong, nothing beyond U+10FFFF)? Empty text is.
+[[nodiscard]] bool is_utf8(std::string_view text);
+
+/// Append `text`, every malformed part (as Unicode counts them, "maximal subparts") replaced by one U+FFFD.
+void append_utf8(std::string& out, std::string_view text);
+
+/// Alphabets of RFC 4648: `standard` with `+`, `/` and padding; `url` with `-`, `_` and no padding.
+enum class Base64 { standard, url };
+
+/// Append `bytes` as base64 text.
+void append_base64(std::string& out, std::string_view bytes, Base64 form = Base64::standard);
+
+/// The bytes of base64 `text`. Strict: nothing if a foreign character (white space as well), wrong padding, a wrong
+/// length or leftover bits occur, so that no two texts stand for the same bytes.
+[[nodiscard]] std::optional<Bytes> decode_base64(std::string_view text, Base64 form = Base64::standard);
+
+/// Read the one MessagePack value that `bytes` consist of into `out`; null remains there after an error.
+/// - `bin` becomes binary without subtype, `ext` binary with the code as subtype, 0 to 255, so that -1 is 255. That
+///   includes timestamps, valid or not, see `timestamp_of`.
+/// - Integers become unsigned unless negative. Both kinds of float become the double of the same value.
+/// - ext 1, big integers of Python peers: 1 to 1024 hex digits with optional `-` and `0x` become a native integer if 64
+///   bit are enough, else binary with subtype 1 and lower-case digits; anything else is an error.
+/// - Errors are also `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
+///   that is not UTF-8, map keys that are not strings (`bin` included) or occur twice.
+/// Takes less than 100 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
+[[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
+
+/// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
+/// unchanged after an error: more than `depth` maps and lists inside each other (the depth of recursion), a count or
+/// length above 2^32-1, a subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD; ext values as they
+/// are. Throws nothing but std::bad_alloc.
+template <class Json>
+[[nodiscard]] CodecError encode_msgpack(const Json& value, std::string& out, int depth = Limits{}.depth);
+
+/// A MessagePack timestamp (ext -1), counted from 1970-01-01T00:00Z.
+struct Timestamp {
+  std::int64_t seconds = 0;
+  std::uint32_t nanoseconds = 0;  ///< 0 to 999,999,999, on top of `seconds`
+};
+
+/// The timestamp in `value`; nothing if that is no binary with subtype 255, of 4, 8 or 12 bytes, and a valid time.
+[[nodiscard]] std::optional<Timestamp> timestamp_of(const json& value);
+
+/// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
+/// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
+///   but such a string in them is an error.
+/// - Maps with the one key of an ExtType become binary with its code as subtype.
+/// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
+/// - If a key occurs twice, the last value wins, at the place of the first.
+/// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
+///   order mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
+/// Takes less than 64 bytes of memory for each byte of text. Throws nothing but std::bad_alloc.
+[[nodiscard]] CodecError decode_json(std::string_view text, json& out, int depth = Limits{}.depth);
+
+/// How encode_json writes.
+enum class JsonStyle {
+  compact,   ///< no blanks, UTF-8
+  spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
+  terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
+};
+
+/// Append `value` (kt::json or nlohmann::json) as JSON. `out` is unchanged after an error: text with more than `depth`
+/// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
+/// but std::bad_alloc.
+/// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
+///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
+///   which readers leave as it is.
+/// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
+/// - Malformed UTF-8 becomes U+FFFD.
+template <class Json>
+[[nodiscard]] CodecError encode_json(const Json& value, std::string& out, JsonStyle style = JsonStyle::compact,
+                                     int depth = Limits{}.depth);
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== wire/ext.hpp ========
+// SPDX-License-Identifier: MIT
+// wire/ext.hpp: types of the program's own that have a MessagePack ext code, and a form in JSON.
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// A MessagePack ext value: what a type's to_json() assigns, and its from_json() finds, as binary with a subtype. Works
+/// with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
+template <class Json = json>
+Json ext(std::uint8_t code, std::string_view content) {
+  return Json::binary(Bytes(content.begin(), content.end()), code);
+}
+
+/// What an ext code looks like in JSON, where there are no ext values: `{json_key: to_json(content)}`. Without being
+/// registered, code 2 is `{"__ext__": [2, "base64"]}`.
+struct ExtType {
+  std::uint8_t code = 0;      ///< 0 or 2 to 127; 1 is taken by big integers
+  std::string json_key = {};  ///< such as `__intset__`; maps with this one key are read back
+  std::function<json(std::string_view content)> to_json = {};
+  std::function<std::string(const json&)> from_json = {};  ///< throws for what it does not know
+};
+
+namespace detail {
+
+std::vector<ExtType>& ext_types();
+
+/// Null if there is none.
+const ExtType* find_ext_type(std::uint64_t code);
+const ExtType* find_ext_type(std::string_view json_key);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::vector<ExtType>& ext_types() {
+  static std::vector<ExtType> types;
+  return types;
+}
+
+KETTLINGAR_INLINE const ExtType* find_ext_type(std::uint64_t code) {
+  for (const ExtType& type : ext_types()) {
+    if (type.code == code) return &type;
+  }
+  return nullptr;
+}
+
+KETTLINGAR_INLINE const ExtType* find_ext_type(std::string_view json_key) {
+  for (const ExtType& type : ext_types()) {
+    if (type.json_key == json_key) return &type;
+  }
+  return nullptr;
+}
+#endif
+
+}  // namespace detail
+
+/// Registers an ext type for the whole program, once, before the first service or client of it runs. Throws
+/// std::invalid_argument if code or key are taken or cannot be used.
+void register_ext_type(ExtType type);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void register_ext_type(ExtType type) {
+  const bool usable = type.code != big_integer_ext && type.code <= 127 && type.json_key.starts_with("__") &&
+                      type.json_key != "__ext__" && type.json_key != "__base64__" && type.json_key != "__bytes__" &&
+                      type.to_json && type.from_json;
+  if (!usable || detail::find_ext_type(type.code) || detail::find_ext_type(type.json_key)) {
+    throw std::invalid_argument("kettlingar: ext code " + std::to_string(type.code) + ", key '" + type.json_key +
+                                "': taken, or not usable");
+  }
+  detail::ext_types().push_back(std::move(type));
+}
+#endif
+
+}  // namespace v0_1
+}  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== wire/http_fields.hpp ========
 // SPDX-License-Identifier: MIT
@@ -1823,7 +2026,7 @@ KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
 
 // ======== wire/text.hpp ========
 // SPDX-License-Identifier: MIT
-// wire/text.hpp: what the codecs share: their error, UTF-8, base64, big integers, keys that occur twice, output.
+// wire/text.hpp: what the codecs share: UTF-8, base64, big integers, keys that occur twice, output.
 
 #include <algorithm>
 #include <array>
@@ -1842,32 +2045,6 @@ KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Why bytes could not be read or a value not be written. All texts are static and never echo input, so they are safe
-/// to log and to send. False when all is well: `if (CodecError error = decode_msgpack(body, value)) ...`.
-struct CodecError {
-  std::string_view slug;   ///< "bad-body" or "depth"; empty when all is well
-  std::string_view why;    ///< for humans
-  std::size_t offset = 0;  ///< bytes of input before the fault, roughly; 0 when writing
-
-  explicit operator bool() const { return !slug.empty(); }
-};
-
-/// Is `text` well-formed UTF-8 (RFC 3629: no surrogates, nothing overlong, nothing beyond U+10FFFF)? Empty text is.
-[[nodiscard]] bool is_utf8(std::string_view text);
-
-/// Append `text`, every malformed part (as Unicode counts them, "maximal subparts") replaced by one U+FFFD.
-void append_utf8(std::string& out, std::string_view text);
-
-/// Alphabets of RFC 4648: `standard` with `+`, `/` and padding; `url` with `-`, `_` and no padding.
-enum class Base64 { standard, url };
-
-/// Append `bytes` as base64 text.
-void append_base64(std::string& out, std::string_view bytes, Base64 form = Base64::standard);
-
-/// The bytes of base64 `text`. Strict: nothing if a foreign character (white space as well), wrong padding, a wrong
-/// length or leftover bits occur, so that no two texts stand for the same bytes.
-[[nodiscard]] std::optional<Bytes> decode_base64(std::string_view text, Base64 form = Base64::standard);
 
 namespace detail {
 
@@ -2160,7 +2337,8 @@ inline constexpr std::array base64_tables{base64_values(Base64::standard), base6
 
 }  // namespace detail
 
-inline bool is_utf8(std::string_view text) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool is_utf8(std::string_view text) {
   const char* const end = text.data() + text.size();
   for (const char* at = detail::skip_ascii(text.data(), end); at != end; at = detail::skip_ascii(at, end)) {
     const detail::Utf8Step step = detail::utf8_step(at, end);
@@ -2170,7 +2348,7 @@ inline bool is_utf8(std::string_view text) {
   return true;
 }
 
-inline void append_utf8(std::string& out, std::string_view text) {
+KETTLINGAR_INLINE void append_utf8(std::string& out, std::string_view text) {
   const char* const end = text.data() + text.size();
   const char* good = text.data();  // not yet appended, but valid
   for (const char* at = detail::skip_ascii(good, end); at != end; at = detail::skip_ascii(at, end)) {
@@ -2184,7 +2362,7 @@ inline void append_utf8(std::string& out, std::string_view text) {
   out.append(good, end);
 }
 
-inline void append_base64(std::string& out, std::string_view bytes, Base64 form) {
+KETTLINGAR_INLINE void append_base64(std::string& out, std::string_view bytes, Base64 form) {
   const std::string_view digits = detail::base64_digits(form);
   out.reserve(out.size() + (bytes.size() + 2) / 3 * 4);
   for (std::size_t at = 0; at < bytes.size(); at += 3) {
@@ -2196,7 +2374,7 @@ inline void append_base64(std::string& out, std::string_view bytes, Base64 form)
   }
 }
 
-inline std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
+KETTLINGAR_INLINE std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
   const bool padded = form == Base64::standard;
   const auto& values = detail::base64_tables[padded ? 0 : 1];
   if (padded && text.size() % 4 != 0) return std::nullopt;
@@ -2217,6 +2395,7 @@ inline std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
   if (held == 6 || (bits & ((1U << held) - 1)) != 0) return std::nullopt;
   return bytes;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -2239,33 +2418,6 @@ inline std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Read the one MessagePack value that `bytes` consist of into `out`; null remains there after an error.
-/// - `bin` becomes binary without subtype, `ext` binary with the code as subtype, 0 to 255, so that -1 is 255. That
-///   includes timestamps, valid or not, see `timestamp_of`.
-/// - Integers become unsigned unless negative. Both kinds of float become the double of the same value.
-/// - ext 1, big integers of Python peers: 1 to 1024 hex digits with optional `-` and `0x` become a native integer if 64
-///   bit are enough, else binary with subtype 1 and lower-case digits; anything else is an error.
-/// - Errors are also `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
-///   that is not UTF-8, map keys that are not strings (`bin` included) or occur twice.
-/// Takes less than 100 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
-[[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
-
-/// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
-/// unchanged after an error: more than `depth` maps and lists inside each other (the depth of recursion), a count or
-/// length above 2^32-1, a subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD; ext values as they
-/// are. Throws nothing but std::bad_alloc.
-template <class Json>
-[[nodiscard]] CodecError encode_msgpack(const Json& value, std::string& out, int depth = Limits{}.depth);
-
-/// A MessagePack timestamp (ext -1), counted from 1970-01-01T00:00Z.
-struct Timestamp {
-  std::int64_t seconds = 0;
-  std::uint32_t nanoseconds = 0;  ///< 0 to 999,999,999, on top of `seconds`
-};
-
-/// The timestamp in `value`; nothing if that is no binary with subtype 255, of 4, 8 or 12 bytes, and a valid time.
-[[nodiscard]] std::optional<Timestamp> timestamp_of(const json& value);
 
 namespace detail {
 
@@ -2590,9 +2742,11 @@ bool write_msgpack(Appender& out, const Json& value, int depth) {
 
 }  // namespace detail
 
-inline CodecError decode_msgpack(std::string_view bytes, json& out, int depth) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError decode_msgpack(std::string_view bytes, json& out, int depth) {
   return detail::MsgpackReader(bytes, depth).read(out);
 }
+#endif
 
 template <class Json>
 CodecError encode_msgpack(const Json& value, std::string& out, int depth) {
@@ -2601,7 +2755,8 @@ CodecError encode_msgpack(const Json& value, std::string& out, int depth) {
   return appender.finish();
 }
 
-inline std::optional<Timestamp> timestamp_of(const json& value) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::optional<Timestamp> timestamp_of(const json& value) {
   const auto* ext = value.get_ptr<const json::binary_t*>();
   if (ext == nullptr || !ext->has_subtype() || ext->subtype() != 0xFF) return std::nullopt;
   const std::string_view bytes = detail::chars(*ext);
@@ -2613,78 +2768,13 @@ inline std::optional<Timestamp> timestamp_of(const json& value) {
   if (nanoseconds > 999'999'999) return std::nullopt;
   return Timestamp{static_cast<std::int64_t>(seconds), static_cast<std::uint32_t>(nanoseconds)};
 }
+#endif
 
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== wire/ext.hpp ========
-// SPDX-License-Identifier: MIT
-// wire/ext.hpp: types of the program's own that have a MessagePack ext code, and a form in JSON.
-
-#include <algorithm>
-#include <cstdint>
-#include <functional>
-#include <stdexcept>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-/// A MessagePack ext value: what a type's to_json() assigns, and its from_json() finds, as binary with a subtype. Works
-/// with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
-template <class Json = json>
-Json ext(std::uint8_t code, std::string_view content) {
-  return Json::binary(Bytes(content.begin(), content.end()), code);
-}
-
-/// What an ext code looks like in JSON, where there are no ext values: `{json_key: to_json(content)}`. Without being
-/// registered, code 2 is `{"__ext__": [2, "base64"]}`.
-struct ExtType {
-  std::uint8_t code = 0;      ///< 0 or 2 to 127; 1 is taken by big integers
-  std::string json_key = {};  ///< such as `__intset__`; maps with this one key are read back
-  std::function<json(std::string_view content)> to_json = {};
-  std::function<std::string(const json&)> from_json = {};  ///< throws for what it does not know
-};
-
-namespace detail {
-
-inline std::vector<ExtType>& ext_types() {
-  static std::vector<ExtType> types;
-  return types;
-}
-
-/// Null if there is none.
-inline const ExtType* find_ext_type(std::uint64_t code) {
-  for (const ExtType& type : ext_types()) {
-    if (type.code == code) return &type;
-  }
-  return nullptr;
-}
-inline const ExtType* find_ext_type(std::string_view json_key) {
-  for (const ExtType& type : ext_types()) {
-    if (type.json_key == json_key) return &type;
-  }
-  return nullptr;
-}
-
-}  // namespace detail
-
-/// Registers an ext type for the whole program, once, before the first service or client of it runs. Throws
-/// std::invalid_argument if code or key are taken or cannot be used.
-inline void register_ext_type(ExtType type) {
-  const bool usable = type.code != big_integer_ext && type.code <= 127 && type.json_key.starts_with("__") &&
-                      type.json_key != "__ext__" && type.json_key != "__base64__" && type.json_key != "__bytes__" &&
-                      type.to_json && type.from_json;
-  if (!usable || detail::find_ext_type(type.code) || detail::find_ext_type(type.json_key)) {
-    throw std::invalid_argument("kettlingar: ext code " + std::to_string(type.code) + ", key '" + type.json_key +
-                                "': taken, or not usable");
-  }
-  detail::ext_types().push_back(std::move(type));
-}
+// For the files that have the declarations only.
+#if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
+template CodecError encode_msgpack(const json&, std::string&, int);
+template CodecError encode_msgpack(const nlohmann::json&, std::string&, int);
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -2709,36 +2799,6 @@ inline void register_ext_type(ExtType type) {
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
-/// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
-///   but such a string in them is an error.
-/// - Maps with the one key of an ExtType become binary with its code as subtype.
-/// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
-/// - If a key occurs twice, the last value wins, at the place of the first.
-/// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
-///   order mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
-/// Takes less than 64 bytes of memory for each byte of text. Throws nothing but std::bad_alloc.
-[[nodiscard]] CodecError decode_json(std::string_view text, json& out, int depth = Limits{}.depth);
-
-/// How encode_json writes.
-enum class JsonStyle {
-  compact,   ///< no blanks, UTF-8
-  spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
-  terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
-};
-
-/// Append `value` (kt::json or nlohmann::json) as JSON. `out` is unchanged after an error: text with more than `depth`
-/// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
-/// but std::bad_alloc.
-/// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
-///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
-///   which readers leave as it is.
-/// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
-/// - Malformed UTF-8 becomes U+FFFD.
-template <class Json>
-[[nodiscard]] CodecError encode_json(const Json& value, std::string& out, JsonStyle style = JsonStyle::compact,
-                                     int depth = Limits{}.depth);
 
 namespace detail {
 
@@ -3095,7 +3155,8 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
 
 }  // namespace detail
 
-inline CodecError decode_json(std::string_view text, json& out, int depth) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError decode_json(std::string_view text, json& out, int depth) {
   std::string cut;
   std::vector<std::string_view> integers;
   if (detail::has_long_integers(text)) text = cut = detail::cut_integers(text, integers);
@@ -3112,6 +3173,7 @@ inline CodecError decode_json(std::string_view text, json& out, int depth) {
   }
   return builder.finish(out);
 }
+#endif
 
 template <class Json>
 CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int depth) {
@@ -3119,6 +3181,12 @@ CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int
   detail::write_json(appender, value, style, depth);
   return appender.finish();
 }
+
+// For the files that have the declarations only.
+#if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
+template CodecError encode_json(const json&, std::string&, JsonStyle, int);
+template CodecError encode_json(const nlohmann::json&, std::string&, JsonStyle, int);
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -3275,6 +3343,7 @@ inline CodecError parse_event(std::string_view text, json& out) {
 
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 
 // ======== os/descriptor.hpp ========
@@ -3290,6 +3359,7 @@ inline CodecError parse_event(std::string_view text, json& out) {
 #include <string_view>
 #include <system_error>
 #include <utility>
+
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -3349,7 +3419,14 @@ auto retry_interrupted(Call call) {
 }
 
 /// Writes all of `bytes` to a file or blocking pipe; false with errno set if that fails.
-inline bool write_all(int fd, std::string_view bytes) {
+bool write_all(int fd, std::string_view bytes);
+
+/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
+/// limit).
+bool read_all(int fd, std::string& out, std::size_t limit);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
     if (n < 0) return false;
@@ -3358,9 +3435,7 @@ inline bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
-/// limit).
-inline bool read_all(int fd, std::string& out, std::size_t limit) {
+KETTLINGAR_INLINE bool read_all(int fd, std::string& out, std::size_t limit) {
   char block[4096];
   for (;;) {
     const ssize_t n = retry_interrupted([&] { return ::read(fd, block, sizeof block); });
@@ -3373,6 +3448,7 @@ inline bool read_all(int fd, std::string& out, std::size_t limit) {
     out.append(block, static_cast<std::size_t>(n));
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -3384,6 +3460,7 @@ inline bool read_all(int fd, std::string& out, std::size_t limit) {
 // them.
 
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -3400,6 +3477,13 @@ inline bool read_all(int fd, std::string& out, std::size_t limit) {
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+/// Who connected over a unix socket, at the time of connect().
+struct PeerCredentials {
+  uid_t uid;
+  gid_t gid;
+  pid_t pid;  ///< 0 where the system does not tell
+};
 
 /// An open file with the mode in which its receiver uses it, in the words of fopen() and Python: one of `r w a x`, then
 /// perhaps `+`, `b` or `t`. Python receivers get text from it unless there is a `b`.
@@ -3458,20 +3542,64 @@ struct Placeholder {
   }
 };
 
-inline bool is_placeholder(std::string_view text) {
+bool is_placeholder(std::string_view text);
+
+/// True for `r`, `wb+`, `a`, `xt` and so on.
+bool is_file_mode(std::string_view mode);
+
+/// Nothing if `text` is not a whole placeholder.
+std::optional<Placeholder> parse_placeholder(std::string_view text);
+
+/// What `fd` is called in a message; asks the kernel. Throws std::system_error for what is not open.
+Placeholder describe_descriptor(int fd);
+
+/// Most descriptors in one message whatever the configuration says; the kernel's own limit is 253.
+inline constexpr std::size_t most_descriptors = 253;
+
+/// Room for the control messages of as many descriptors.
+class ControlBuffer {
+ public:
+  explicit ControlBuffer(std::size_t descriptors)
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
+
+  void attach(msghdr& message) {
+    message.msg_control = bytes_;
+    message.msg_controllen = size_;
+  }
+
+ private:
+  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
+  std::size_t size_;
+};
+
+/// Like send_some(), with descriptors on the first byte; they have been sent if anything has. -1 with errno EINVAL for
+/// more than 253.
+ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors);
+
+/// What came besides the bytes.
+struct ReceivedDescriptors {
+  std::vector<Fd> owned = {};
+  bool truncated = false;  ///< there were more than fit, or this process could not have more open
+};
+
+/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
+/// errno set if nothing is there.
+ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
+                                 ReceivedDescriptors& descriptors);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool is_placeholder(std::string_view text) {
   return text.starts_with(file_placeholder) || text.starts_with(socket_placeholder);
 }
 
-/// True for `r`, `wb+`, `a`, `xt` and so on.
-inline bool is_file_mode(std::string_view mode) {
+KETTLINGAR_INLINE bool is_file_mode(std::string_view mode) {
   if (mode.empty() || std::string_view("rwax").find(mode.front()) == std::string_view::npos) return false;
   std::string rest(mode.substr(1));
   std::sort(rest.begin(), rest.end());
   return rest == "" || rest == "+" || rest == "b" || rest == "t" || rest == "+b" || rest == "+t";
 }
 
-/// Nothing if `text` is not a whole placeholder.
-inline std::optional<Placeholder> parse_placeholder(std::string_view text) {
+KETTLINGAR_INLINE std::optional<Placeholder> parse_placeholder(std::string_view text) {
   Placeholder found;
   if (text.starts_with(file_placeholder)) {
     found.mode = std::string(text.substr(file_placeholder.size()));
@@ -3492,8 +3620,7 @@ inline std::optional<Placeholder> parse_placeholder(std::string_view text) {
   return at == end ? std::optional(found) : std::nullopt;
 }
 
-/// What `fd` is called in a message; asks the kernel. Throws std::system_error for what is not open.
-inline Placeholder describe_descriptor(int fd) {
+KETTLINGAR_INLINE Placeholder describe_descriptor(int fd) {
   Placeholder found;
   FileInfo info{};
   if (::fstat(fd, &info) != 0) throw_errno("cannot pass a descriptor");
@@ -3517,28 +3644,7 @@ inline Placeholder describe_descriptor(int fd) {
   return found;
 }
 
-/// Most descriptors in one message whatever the configuration says; the kernel's own limit is 253.
-inline constexpr std::size_t most_descriptors = 253;
-
-/// Room for the control messages of as many descriptors.
-class ControlBuffer {
- public:
-  explicit ControlBuffer(std::size_t descriptors)
-      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
-
-  void attach(msghdr& message) {
-    message.msg_control = bytes_;
-    message.msg_controllen = size_;
-  }
-
- private:
-  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
-  std::size_t size_;
-};
-
-/// Like send_some(), with descriptors on the first byte; they have been sent if anything has. -1 with errno EINVAL for
-/// more than 253.
-inline ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors) {
+KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors) {
   if (descriptors.size() > most_descriptors) {
     errno = EINVAL;
     return -1;
@@ -3567,16 +3673,8 @@ inline ssize_t send_with_descriptors(int socket, std::string_view bytes, std::sp
   return retry_interrupted([&] { return ::sendmsg(socket, &message, flags); });
 }
 
-/// What came besides the bytes.
-struct ReceivedDescriptors {
-  std::vector<Fd> owned = {};
-  bool truncated = false;  ///< there were more than fit, or this process could not have more open
-};
-
-/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
-/// errno set if nothing is there.
-inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
-                                        ReceivedDescriptors& descriptors) {
+KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
+                                                   ReceivedDescriptors& descriptors) {
   // Beforehand: what has arrived must find room. Padding may let one more in.
   descriptors.owned.reserve(descriptors.owned.size() + most + 1);
   iovec part{data, size};
@@ -3607,6 +3705,7 @@ inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size
   }
   return n;
 }
+#endif
 
 }  // namespace detail
 
@@ -3639,6 +3738,7 @@ KETTLINGAR_INLINE Socket::Socket(Fd fd) : Fd(std::move(fd)) {
 
 }  // namespace v0_1
 }  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== os/socket.hpp ========
 // SPDX-License-Identifier: MIT
@@ -3665,13 +3765,6 @@ KETTLINGAR_INLINE Socket::Socket(Fd fd) : Fd(std::move(fd)) {
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Who connected over a unix socket, at the time of connect().
-struct PeerCredentials {
-  uid_t uid;
-  gid_t gid;
-  pid_t pid;  ///< 0 where the system does not tell
-};
 
 namespace detail {
 
@@ -4244,6 +4337,7 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 
 // ======== service/coroutine.hpp ========
@@ -4254,12 +4348,7 @@ inline StartOutcome start_in_background(const std::string& program, const std::v
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
-#include <asio/redirect_error.hpp>
-#include <asio/steady_timer.hpp>
-#include <asio/system_error.hpp>
 #include <asio/this_coro.hpp>
-#include <asio/use_awaitable.hpp>
-#include <chrono>
 #include <coroutine>
 #include <exception>
 #include <memory>
@@ -4274,18 +4363,6 @@ inline namespace v0_1 {
 /// A coroutine with one result. Any Asio operation can be awaited in it: `co_await op(..., asio::use_awaitable)`.
 template <class T = void>
 using Task = asio::awaitable<T>;
-
-/// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the
-/// reader of a stream has gone or the service stops.
-Task<void> sleep_for(std::chrono::steady_clock::duration time);
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time) {
-  asio::steady_timer timer(co_await asio::this_coro::executor, time);
-  asio::error_code error;
-  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
-  if (error) throw asio::system_error(error);
-}
-#endif
 
 template <class T>
 class Generator;
@@ -4344,6 +4421,22 @@ KETTLINGAR_INLINE Task<void> settle(Task<void> task, Settled<void>* settled) {
   }
 }
 #endif
+
+/// Lets one coroutine wait until another thread has something for it.
+class Wakeup {
+ public:
+  explicit Wakeup(const asio::any_io_executor& executor);
+  /// Ends with the next wake(), or by cancellation. On the executor's thread; this may go before it ends.
+  Task<void> wait() const { return wait(timer_); }
+  /// From any thread; without effect if nobody waits by the time that the executor gets to it.
+  void wake() const;
+
+ private:
+  struct Timer;
+  static Task<void> wait(std::shared_ptr<Timer> timer);
+
+  std::shared_ptr<Timer> timer_;
+};
 
 /// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
 /// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an
@@ -4492,6 +4585,38 @@ class [[nodiscard]] Generator {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/operations.hpp ========
+// SPDX-License-Identifier: MIT
+// service/operations.hpp: what coroutines can await here, beside the operations of Asio.
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the
+/// reader of a stream has gone or the service stops.
+Task<void> sleep_for(std::chrono::steady_clock::duration time);
+
+/// Reads up to `most` bytes from a file, pipe or socket, waiting until there are some; empty at its end. Other work
+/// goes on meanwhile: files are read on a helper thread of the io_context. The flags of the open file, which its sender
+/// shares, are not touched. `fd` must stay open until the result is there. Throws std::system_error.
+Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024);
+
+/// Reads to the end, at most `limit` bytes: more are InvalidArgument. Otherwise as async_read_some().
+Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024);
+
+/// Writes all of `bytes` to a file, pipe or socket, as async_read_some() reads. A pipe or socket whose reader has gone
+/// is std::system_error (EPIPE), never a signal.
+Task<void> async_write_all(const Fd& fd, std::string bytes);
+
+}  // namespace v0_1
+}  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
+
 // ======== service/loop.hpp ========
 // SPDX-License-Identifier: MIT
 // service/loop.hpp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
@@ -4508,9 +4633,13 @@ class [[nodiscard]] Generator {
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/system_error.hpp>
+#include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
+#include <chrono>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <utility>
 
 
@@ -4566,9 +4695,38 @@ KETTLINGAR_INLINE Task<bool> expiry(asio::steady_timer& timer) {
 }
 #endif
 
+#if KETTLINGAR_DEFINITIONS
+/// Touched on the executor's thread only.
+struct Wakeup::Timer : asio::steady_timer {
+  using asio::steady_timer::steady_timer;
+};
+
+KETTLINGAR_INLINE Wakeup::Wakeup(const asio::any_io_executor& executor) : timer_(std::make_shared<Timer>(executor)) {}
+
+KETTLINGAR_INLINE Task<void> Wakeup::wait(std::shared_ptr<Timer> timer) {
+  timer->expires_at(asio::steady_timer::time_point::max());
+  co_await expiry(*timer);
+}
+
+KETTLINGAR_INLINE void Wakeup::wake() const {
+  post(timer_->get_executor(), [timer = timer_] { timer->cancel(); });
+}
+#endif
+
 }  // namespace detail
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time) {
+  asio::steady_timer timer(co_await asio::this_coro::executor, time);
+  asio::error_code error;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (error) throw asio::system_error(error);
+}
+#endif
+
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 // ======== service/result.hpp ========
 // SPDX-License-Identifier: MIT
@@ -4819,6 +4977,7 @@ std::string type_name() {
 
 #include <charconv>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <optional>
 #include <string>
@@ -4840,17 +4999,9 @@ struct BadValue {
 };
 
 /// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
-inline std::string shown(const json& value) {
-  constexpr std::size_t longest = 60;
-  std::string out;
-  if (encode_json(value, out)) return "a value nested too deeply";
-  if (out.size() > longest) {
-    out.resize(longest);
-    while (!is_utf8(out)) out.pop_back();
-    out += "...";
-  }
-  return out;
-}
+std::string shown(const json& value);
+/// Text or bytes as text; nothing for other kinds.
+std::optional<std::string> text_of(const json& value);
 
 bool to_bool(const json& value);
 
@@ -4867,9 +5018,10 @@ Bytes to_bytes(const json& value);
 
 /// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
 /// would make 1 of 1.9.
-bool integers_kept(const nlohmann::json& input, const nlohmann::json& result);
+template <class PlainJson>
+bool integers_kept(const PlainJson& input, const PlainJson& result);
 /// The part of an exception's text that is about the value.
-std::string_view conversion_hint(const nlohmann::json::exception& error);
+std::string_view conversion_hint(const std::exception& error);
 
 /// Lists, maps and classes may come as JSON text, since a command line has nothing else.
 json parsed_if_text(const json& value, const char* expected);
@@ -4996,17 +5148,8 @@ json to_json_value(const T& value) {
   }
 }
 
-/// Text or bytes as text; nothing for other kinds.
-inline std::optional<std::string> text_of(const json& value) {
-  if (value.is_string()) return value.get_ref<const std::string&>();
-  if (value.is_binary() && !value.get_binary().has_subtype()) {
-    const auto& raw = value.get_binary();
-    return std::string(raw.begin(), raw.end());
-  }
-  return std::nullopt;
-}
-
-inline bool integers_kept(const nlohmann::json& input, const nlohmann::json& result) {
+template <class PlainJson>
+bool integers_kept(const PlainJson& input, const PlainJson& result) {
   if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
   if (result.is_array() && input.is_array()) {
     for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
@@ -5022,13 +5165,35 @@ inline bool integers_kept(const nlohmann::json& input, const nlohmann::json& res
   return true;
 }
 
-inline std::string_view conversion_hint(const nlohmann::json::exception& error) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::string shown(const json& value) {
+  constexpr std::size_t longest = 60;
+  std::string out;
+  if (encode_json(value, out)) return "a value nested too deeply";
+  if (out.size() > longest) {
+    out.resize(longest);
+    while (!is_utf8(out)) out.pop_back();
+    out += "...";
+  }
+  return out;
+}
+
+KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
+  if (value.is_string()) return value.get_ref<const std::string&>();
+  if (value.is_binary() && !value.get_binary().has_subtype()) {
+    const auto& raw = value.get_binary();
+    return std::string(raw.begin(), raw.end());
+  }
+  return std::nullopt;
+}
+
+KETTLINGAR_INLINE std::string_view conversion_hint(const std::exception& error) {
   const std::string_view text = error.what();
   const std::size_t bracket = text.find("] ");
   return bracket == std::string_view::npos ? text : text.substr(bracket + 2);
 }
 
-inline bool to_bool(const json& value) {
+KETTLINGAR_INLINE bool to_bool(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (const auto text = text_of(value)) {
     for (const char* yes : {"true", "t", "yes", "y", "on", "1"}) {
@@ -5045,7 +5210,7 @@ inline bool to_bool(const json& value) {
 
 /// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
 /// magnitude.
-inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
+KETTLINGAR_INLINE bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
   negative = !text.empty() && text.front() == '-';
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
   int base = 10;
@@ -5069,7 +5234,7 @@ inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& 
   return !digits.empty() && error != std::errc::invalid_argument && stop == end;
 }
 
-inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
+KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange& range) {
   bool negative = false;
   std::uint64_t magnitude = 0;
   if (value.is_number_unsigned()) {
@@ -5094,7 +5259,7 @@ inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
   return negative ? 0 - magnitude : magnitude;
 }
 
-inline double to_double(const json& value) {
+KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
   if (const auto text = text_of(value)) {
     std::string_view digits = *text;
@@ -5106,19 +5271,19 @@ inline double to_double(const json& value) {
   throw BadValue{"float", value};
 }
 
-inline std::string to_string(const json& value) {
+KETTLINGAR_INLINE std::string to_string(const json& value) {
   auto text = text_of(value);
   if (!text || !is_utf8(*text)) throw BadValue{"str", value};
   return *std::move(text);
 }
 
-inline Bytes to_bytes(const json& value) {
+KETTLINGAR_INLINE Bytes to_bytes(const json& value) {
   const auto text = text_of(value);
   if (!text) throw BadValue{"bytes", value};
   return Bytes(text->begin(), text->end());
 }
 
-inline json parsed_if_text(const json& value, const char* expected) {
+KETTLINGAR_INLINE json parsed_if_text(const json& value, const char* expected) {
   if (!value.is_string()) return value;
   const std::string& text = value.get_ref<const std::string&>();
   json parsed;
@@ -5128,6 +5293,7 @@ inline json parsed_if_text(const json& value, const char* expected) {
   }
   return parsed.is_null() ? value : parsed;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -5171,14 +5337,7 @@ class DescriptorQueue {
 };
 
 /// How many descriptors `value` stands for: placeholders in it, and in lists in it.
-inline std::size_t count_placeholders(const json& value) {
-  if (value.is_string()) return is_placeholder(value.get_ref<const std::string&>()) ? 1 : 0;
-  std::size_t count = 0;
-  if (value.is_array()) {
-    for (const json& item : value) count += count_placeholders(item);
-  }
-  return count;
-}
+std::size_t count_placeholders(const json& value);
 
 /// The descriptor that the placeholder `value` stands for. Throws BadValue if it is none, or none has come.
 template <class T>
@@ -5230,10 +5389,7 @@ T take_value(const json& value, DescriptorQueue& queue) {
   }
 }
 
-inline json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out) {
-  out.push_back(std::move(fd));
-  return placeholder.text();
-}
+json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out);
 
 /// The other way: `value` as json, its descriptors moved to `out`. Throws std::system_error for a descriptor that is
 /// not open.
@@ -5290,6 +5446,22 @@ T take_result(const json& value, DescriptorQueue& queue) {
   return take_value<T>(value, queue);
 }
 
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::size_t count_placeholders(const json& value) {
+  if (value.is_string()) return is_placeholder(value.get_ref<const std::string&>()) ? 1 : 0;
+  std::size_t count = 0;
+  if (value.is_array()) {
+    for (const json& item : value) count += count_placeholders(item);
+  }
+  return count;
+}
+
+KETTLINGAR_INLINE json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out) {
+  out.push_back(std::move(fd));
+  return placeholder.text();
+}
+#endif
+
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -5312,6 +5484,8 @@ T take_result(const json& value, DescriptorQueue& queue) {
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+struct RequestHead;
 
 /// Who is at the other end of a connection.
 struct Peer {
@@ -5347,8 +5521,8 @@ class Caller {
 }  // namespace detail
 
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
-/// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
-/// thread only.
+/// handler's last item or result has been encoded; views and references out of it live as long. Use it where the
+/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on().
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
@@ -5361,16 +5535,16 @@ class Request {
   /// The path without query, prefix and token: `/method/...`, not percent-decoded.
   std::string_view path() const noexcept { return path_; }
   /// What follows `?` in the target, not percent-decoded.
-  std::string_view query() const noexcept { return head_.query; }
+  std::string_view query() const noexcept;
   /// `GET`, `HEAD` or `POST`.
-  std::string_view http_method() const noexcept { return head_.method; }
+  std::string_view http_method() const noexcept;
   /// First header line of that name, in any case; nothing if there is none.
-  std::optional<std::string_view> header(std::string_view name) const { return head_.fields.find(name); }
+  std::optional<std::string_view> header(std::string_view name) const;
   const Peer& peer() const noexcept { return peer_; }
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
-  /// result.
+  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
   /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
   /// are closed with the request.
@@ -5379,7 +5553,7 @@ class Request {
   /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
   /// Error if the answer has begun, or there is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
-  /// The executor that runs this service and its handlers.
+  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:
@@ -5417,6 +5591,14 @@ class ConnectionAccess {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::string_view Request::query() const noexcept { return head_.query; }
+
+KETTLINGAR_INLINE std::string_view Request::http_method() const noexcept { return head_.method; }
+
+KETTLINGAR_INLINE std::optional<std::string_view> Request::header(std::string_view name) const {
+  return head_.fields.find(name);
+}
+
 KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
 #endif
 
@@ -5493,6 +5675,9 @@ class Arg {
 inline Arg arg(std::string name) { return Arg(std::move(name)); }
 
 namespace detail {
+
+/// The key that holds positional arguments in a request's map.
+inline constexpr std::string_view positional_key = "_args";
 
 /// How values travel in one call.
 enum class Format { json, msgpack };
@@ -5897,6 +6082,7 @@ KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== service/bind.hpp ========
 // SPDX-License-Identifier: MIT
@@ -5910,9 +6096,6 @@ KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
-/// The key that holds positional arguments in a request's map.
-inline constexpr std::string_view positional_key = "_args";
 
 inline std::vector<std::string> parameter_names(const Method& method) {
   std::vector<std::string> names;
@@ -6239,12 +6422,15 @@ KETTLINGAR_INLINE json Registry::table(bool docs) const {
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 // ======== service/options.hpp ========
 // SPDX-License-Identifier: MIT
 // service/options.hpp: variables that the command line, a file and the `config` method can set.
 
+#include <atomic>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -6267,6 +6453,37 @@ struct Option {
   std::function<void()> changed;         ///< may be empty; called after a change at run time
 };
 
+/// What the variable of an option holds.
+template <class T>
+struct OptionValue {
+  using type = T;
+};
+template <class T>
+struct OptionValue<std::atomic<T>> {
+  using type = T;
+};
+
+/// Binds `variable`, whose present value is the default.
+template <class T>
+Option make_option(std::string name, T& variable, std::string help) {
+  using Value = typename OptionValue<T>::type;
+  Option option;
+  option.name = std::move(name);
+  option.type = type_name<Value>();
+  option.help = std::move(help);
+  option.get = [&variable] {
+    const Value& value = variable;
+    return to_json_value(value);
+  };
+  option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
+  option.fallback = option.get();
+  return option;
+}
+
+/// Called with nothing when an option has been changed by `config`; its result goes to the caller. By option name.
+using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
+
+#if KETTLINGAR_INTERNALS
 /// `worker-use-tcp` as `worker_use_tcp`. Upper case is left alone, and so names no option.
 inline std::string option_name(std::string_view text) {
   std::string name(text);
@@ -6291,15 +6508,9 @@ class Options {
   /// Binds `variable`, whose present value is the default. It must outlive the service.
   template <class T>
   Option& add(std::string name, T& variable, std::string help) {
-    Option option;
-    option.name = std::move(name);
-    option.type = type_name<T>();
-    option.help = std::move(help);
-    option.fallback = to_json_value(variable);
-    option.get = [&variable] { return to_json_value(variable); };
-    option.set = [&variable](const json& value) { variable = from_json<T>(value); };
-    return insert(std::move(option));
+    return add(make_option(std::move(name), variable, std::move(help)));
   }
+  Option& add(Option option);
 
   const std::vector<Option>& all() const noexcept { return options_; }
   const Option* find(std::string_view name) const noexcept;
@@ -6318,14 +6529,13 @@ class Options {
   std::string lines(bool with_secret) const;
 
  private:
-  Option& insert(Option option);
   void read_line(std::string_view line) const;
 
   std::vector<Option> options_;
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Option& Options::insert(Option option) {
+KETTLINGAR_INLINE Option& Options::add(Option option) {
   const bool clean = !option.name.empty() &&
                      option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
@@ -6413,6 +6623,8 @@ KETTLINGAR_INLINE std::string Options::lines(bool with_secret) const {
 }
 #endif
 
+#endif
+
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -6455,6 +6667,7 @@ struct Settings {
   std::size_t worker_max_connections = 2048;
 };
 
+#if KETTLINGAR_INTERNALS
 namespace detail {
 
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
@@ -6581,8 +6794,10 @@ inline void configure(const Options& options, const Settings& settings, std::vec
 }
 
 }  // namespace detail
+#endif
 }  // namespace v0_1
 }  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== service/auth.hpp ========
 // SPDX-License-Identifier: MIT
@@ -6805,6 +7020,7 @@ inline CodecError decode_form(std::string_view body, json& out) {
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/system_error.hpp>
+#include <asio/use_awaitable.hpp>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -7052,10 +7268,6 @@ KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
 
 }  // namespace detail
 
-/// Reads up to `most` bytes from a file, pipe or socket, waiting until there are some; empty at its end. Other work
-/// goes on meanwhile: files are read on a helper thread of the io_context. The flags of the open file, which its sender
-/// shares, are not touched. `fd` must stay open until the result is there. Throws std::system_error.
-Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
@@ -7074,11 +7286,7 @@ KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t mo
   buffer->resize(static_cast<std::size_t>(outcome.count));
   co_return std::move(*buffer);
 }
-#endif
 
-/// Reads to the end, at most `limit` bytes: more are InvalidArgument. Otherwise as async_read_some().
-Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024);
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t limit) {
   std::string all;
   for (;;) {
@@ -7089,12 +7297,7 @@ KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t lim
     all += part;
   }
 }
-#endif
 
-/// Writes all of `bytes` to a file, pipe or socket, as async_read_some() reads. A pipe or socket whose reader has gone
-/// is std::system_error (EPIPE), never a signal.
-Task<void> async_write_all(const Fd& fd, std::string bytes);
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
   const auto shared = std::make_shared<const std::string>(std::move(bytes));
@@ -7144,11 +7347,10 @@ KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
-/// called from the service's thread and from its own.
-using PostToHost = std::function<void(std::function<void()>)>;
-
 namespace detail {
+
+/// See PostToHost.
+using HostPost = std::function<void(std::function<void()>)>;
 
 /// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
 /// complete on the host's thread.
@@ -7180,7 +7382,7 @@ class HostExecutor {
 
  public:
   /// `alive` ends with the service: what the host has not run by then is never run.
-  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
+  HostExecutor(std::shared_ptr<const HostPost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
       : post_(std::move(post)), loop_(std::move(loop)), alive_(std::move(alive)) {}
 
   template <class F>
@@ -7199,7 +7401,7 @@ class HostExecutor {
   friend bool operator!=(const HostExecutor& a, const HostExecutor& b) noexcept { return !(a == b); }
 
  private:
-  std::shared_ptr<const PostToHost> post_;
+  std::shared_ptr<const HostPost> post_;
   asio::any_io_executor loop_;
   std::weak_ptr<void> alive_;
 };
@@ -9269,11 +9471,23 @@ class Runner : public std::enable_shared_from_this<Runner> {
  private:
   enum class Mode { none, thread, run, polled, hosted };
 
+  /// Runs the loop in some way. What is thrown there is logged, and the service goes on: nothing of ours throws this
+  /// far but for want of memory; what the program has posted to the loop may.
+  template <class Run>
+  void logged(Run run) {
+    try {
+      run();
+    } catch (...) {
+      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
+    }
+  }
+
+  void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
   static Task<void> stop_in_order(std::shared_ptr<Runner> self);
   void ended();
-  void wait_until_stopped();
+  void wait_until_stopped(std::unique_lock<std::mutex> lock);
   std::chrono::milliseconds longest_stop() const {
     return server_->limits.shutdown_timeout + 2 * server_->limits.drain_timeout + std::chrono::seconds(1);
   }
@@ -9331,7 +9545,7 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
     thrown = error;
     done = true;
   });
-  while (!done) own_loop_->run_one();
+  while (!done) logged([this] { own_loop_->run_one(); });
   own_loop_->restart();  // without work it has stopped
   if (!thrown) return;
   server_->abandon();
@@ -9352,15 +9566,7 @@ KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self)
 }
 
 KETTLINGAR_INLINE void Runner::serve() {
-  for (;;) {
-    try {
-      own_loop_->run();
-      break;
-    } catch (...) {
-      // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
-    }
-  }
+  while (!own_loop_->stopped()) logged([this] { own_loop_->run(); });
 }
 
 /// The last connection has gone.
@@ -9371,9 +9577,15 @@ KETTLINGAR_INLINE void Runner::ended() {
   changed_.notify_all();
 }
 
+/// The thread of a service that was stopped by a caller may still be there.
+KETTLINGAR_INLINE void Runner::end_last_run() {
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();
+}
+
 KETTLINGAR_INLINE void Runner::start() {
   const std::lock_guard lock(mutex_);
-  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
+  end_last_run();
   open();
   mode_ = own_loop_ ? Mode::polled : Mode::hosted;
   poller_ = std::this_thread::get_id();
@@ -9383,7 +9595,7 @@ KETTLINGAR_INLINE void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
-    if (thread_.joinable()) thread_.join();
+    end_last_run();
     open();
     mode_ = Mode::run;
   }
@@ -9393,8 +9605,7 @@ KETTLINGAR_INLINE void Runner::run() {
 KETTLINGAR_INLINE void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();
+  end_last_run();
   open();
   mode_ = Mode::thread;
   thread_ = std::thread([this] { serve(); });
@@ -9427,6 +9638,9 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
 }
 
 KETTLINGAR_INLINE void Runner::stop() {
+  // A start that another thread is at goes first; on_start, which may call this, is within one.
+  std::unique_lock lock(mutex_, std::defer_lock);
+  if (!in_service_thread()) lock.lock();
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -9434,8 +9648,7 @@ KETTLINGAR_INLINE void Runner::stop() {
       if (self && run == self->runs_) self->shut_down();
     });
   }
-  if (in_service_thread()) return;
-  wait_until_stopped();
+  if (lock) wait_until_stopped(std::move(lock));
 }
 
 KETTLINGAR_INLINE void Runner::end() {
@@ -9450,8 +9663,7 @@ KETTLINGAR_INLINE void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-KETTLINGAR_INLINE void Runner::wait_until_stopped() {
-  std::unique_lock lock(mutex_);
+KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
     std::thread ending = std::exchange(thread_, {});
@@ -9462,7 +9674,8 @@ KETTLINGAR_INLINE void Runner::wait_until_stopped() {
   const auto end = std::chrono::steady_clock::now() + longest_stop();
   if (mode_ == Mode::polled && poller_ == std::this_thread::get_id()) {
     lock.unlock();
-    while (serving_ && std::chrono::steady_clock::now() < end) own_loop_->run_one_for(std::chrono::milliseconds(50));
+    while (serving_ && std::chrono::steady_clock::now() < end)
+      logged([this] { own_loop_->run_one_for(std::chrono::milliseconds(50)); });
     return;
   }
   // Another thread is at it.
@@ -9507,6 +9720,7 @@ KETTLINGAR_INLINE Task<void> Runner::until_stopped() {
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 // ======== service/topic.hpp ========
 // SPDX-License-Identifier: MIT
@@ -9515,7 +9729,6 @@ KETTLINGAR_INLINE Task<void> Runner::until_stopped() {
 // knows better than Asio, so it comes first
 
 #include <algorithm>
-#include <asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -9538,15 +9751,15 @@ enum class Overflow {
 
 namespace detail {
 
-/// The queue of one stream. Its mutex is that of the topic; the timer is touched on the executor's thread only.
+/// The queue of one stream. Its mutex is that of the topic.
 template <class T>
 struct Subscriber {
-  explicit Subscriber(const asio::any_io_executor& executor) : timer(executor) {}
+  explicit Subscriber(const asio::any_io_executor& executor) : wakeup(executor) {}
 
   std::deque<T> items;
-  bool waiting = false;     ///< for a cancelled timer
+  bool waiting = false;     ///< for the wakeup
   bool overflowed = false;  ///< was to be disconnected
-  asio::steady_timer timer;
+  Wakeup wakeup;
 };
 
 template <class T>
@@ -9565,7 +9778,7 @@ struct TopicState {
   /// With the mutex held.
   void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
     if (!std::exchange(subscriber->waiting, false)) return;
-    post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
+    subscriber->wakeup.wake();
   }
 };
 
@@ -9602,11 +9815,10 @@ class Subscription {
     {
       const std::lock_guard lock(state->mutex);
       if (!subscriber->items.empty() || subscriber->overflowed || state->closed) co_return;
-      // Nothing can cancel the timer before it is waited for: that happens on this thread, too.
+      // Nothing can be woken before it waits: that happens on this thread, too.
       subscriber->waiting = true;
     }
-    subscriber->timer.expires_at(asio::steady_timer::time_point::max());
-    co_await expiry(subscriber->timer);
+    co_await subscriber->wakeup.wait();
   }
   Task<void> wait() { return wait(state_, subscriber_); }
 
@@ -9647,6 +9859,7 @@ class Topic {
   /// From any thread; does not wait. Costs a copy for each stream.
   void publish(const T& item) const {
     const std::lock_guard lock(state_->mutex);
+    if (state_->closed) return;
     for (const auto& subscriber : state_->subscribers) {
       if (subscriber->items.size() >= state_->capacity) {
         ++state_->dropped;
@@ -9660,7 +9873,9 @@ class Topic {
       state_->wake(subscriber);
     }
   }
-  /// Ends all streams, those to come included, once they have sent what they have. From any thread.
+  /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
+  /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
+  /// otherwise cuts the streams off after Limits::drain_timeout, without their end mark.
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
@@ -9678,7 +9893,8 @@ class Topic {
     return state_->dropped;
   }
 
-  /// The events from now on, for a handler of one's own that filters or changes them.
+  /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
+  /// the stream is for the coroutine that awaits it.
   Generator<T> subscribe() const { return detail::subscribe(state_); }
 
  private:
@@ -9687,6 +9903,7 @@ class Topic {
 
 }  // namespace v0_1
 }  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== service/builtins.hpp ========
 // SPDX-License-Identifier: MIT
@@ -9703,9 +9920,6 @@ class Topic {
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
-/// Called with nothing when an option has been changed by `config`; its result goes to the caller. By option name.
-using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
 
 /// `ping`: strangers get a static text, others what the service can do.
 class Ping final : public Method {
@@ -9990,6 +10204,7 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 // ======== service/kitten.hpp ========
 // SPDX-License-Identifier: MIT
@@ -9998,11 +10213,11 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
-#include <asio/io_context.hpp>
 #include <cassert>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -10012,11 +10227,17 @@ inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const 
 namespace kettlingar {
 inline namespace v0_1 {
 
+/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
+/// called from the service's thread and from its own.
+using PostToHost = std::function<void(std::function<void()>)>;
+
 class Client;
 struct AutoStart;
 namespace detail {
 struct LoopbackAccess;
-}
+class Runner;
+class Server;
+}  // namespace detail
 
 namespace detail {
 
@@ -10024,6 +10245,11 @@ template <class A>
 concept IsArg = std::is_same_v<A, Arg>;
 template <class F>
 concept MemberFunction = std::is_member_function_pointer_v<F>;
+/// Such as asio::io_context.
+template <class Host>
+concept ExecutionContext = requires(Host& host) {
+  asio::any_io_executor(host.get_executor());
+};
 
 // The frames share the callable, with its captures.
 template <class F>
@@ -10058,6 +10284,9 @@ std::function<Task<void>()> as_task(F hook) {
 /// call has ended, so captures and parameters are safe to use in coroutines; a wrong number of args, reference
 /// parameters of coroutines and types that cannot be converted do not compile. Handlers run on the service's thread,
 /// one at a time between their awaits, and may throw: see kt::Error.
+///
+/// Threads: methods are added from any thread, also while the service runs. Everything else is set up by one thread,
+/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -10066,17 +10295,21 @@ class Kitten {
   /// run): start() begins to serve, and the handlers run wherever the loop is run. It must outlive the service.
   Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name = "worker",
          std::string description = {});
-  Kitten(asio::io_context& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
+  template <detail::ExecutionContext Host>
+  Kitten(Host& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
       : Kitten(asio::any_io_executor(host.get_executor()), std::move(app_name), std::move(worker_name),
                std::move(description)) {}
-  /// Stops the service if need be. One on a host's loop is ended at once: destroy it on that loop's thread, or when the
-  /// loop does not run.
+  /// Stops the service if need be, so declare before it what handlers and hooks refer to. A class that derives from
+  /// Kitten calls stop() in a destructor of its own: its members are gone when this one runs. Not in a handler, nor
+  /// while another thread polls. A service on a host's loop is ended at once, without on_shutdown: destroy it on that
+  /// loop's thread, or when the loop does not run.
   virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
   /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
-  /// Throws std::invalid_argument if the name is not usable, or a default does not fit its parameter.
+  /// From any thread; a method of the same name is replaced. Throws std::invalid_argument if the name is not usable, or
+  /// a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
@@ -10101,8 +10334,8 @@ class Kitten {
         std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
-  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
-  /// machine.
+  /// Adds a method that needs no token, from any thread. Whatever it does can be done by every program, and every web
+  /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
@@ -10119,7 +10352,8 @@ class Kitten {
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
-  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
+  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too. From
+  /// any thread; there is one, the last.
   template <class F>
   Kitten& fallback(F handler) {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
@@ -10130,119 +10364,100 @@ class Kitten {
   }
 
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
-  /// the `config` method. Its present value is the default. `changed` is called on the service's thread after `config`
-  /// has changed it. A name of a built-in option gives that a new variable of yours; usually settings() is what you
+  /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
+  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has to
+  /// be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what you
   /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
-    assert(runner_->may_be_used_here());
-    std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
-    if (changed) {
-      hooks_[key] = [key, changed = std::move(changed)] {
-        changed();
-        return json(key);
-      };
-    }
-    return *this;
+    return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
   }
 
   /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
-  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
+  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError. There is
+  /// one, the last that was set; it is kept, with its captures, as long as the Kitten.
   template <class F>
   Kitten& on_start(F hook) {
-    runner_->start_hook = detail::as_task(std::move(hook));
-    return *this;
+    return set_start_hook(detail::as_task(std::move(hook)));
   }
-  /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
-  /// Task that takes longer than Limits::shutdown_timeout is cancelled.
+  /// Called when the service is asked to stop, while its files still exist and calls still run; as on_start: there is
+  /// one, and what has to end in some order is ended by it in that order. Topics are closed here, for their streams
+  /// would keep the stop waiting. The destructor runs it, too, so it refers to nothing that has gone by then. What it
+  /// throws is logged; a Task that takes longer than Limits::shutdown_timeout is cancelled.
   template <class F>
   Kitten& on_shutdown(F hook) {
-    runner_->shutdown_hook = detail::as_task(std::move(hook));
-    return *this;
+    return set_shutdown_hook(detail::as_task(std::move(hook)));
   }
 
   /// Decides who counts as authenticated, for each request once its head is there: a function from `const kt::Request&`
   /// to bool, in which `authenticated()` tells whether the caller knew the token. Arguments are not there yet. To throw
   /// is to refuse.
-  Kitten& authenticator(std::function<bool(const Request&)> function) {
-    assert(runner_->may_be_used_here());
-    server_->authenticator = std::move(function);
-    return *this;
-  }
+  Kitten& authenticator(std::function<bool(const Request&)> function);
   /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the
   /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
-  /// the method is decided as always.
-  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
-    assert(runner_->may_be_used_here());
-    server_->router = std::move(function);
-    return *this;
-  }
+  /// the method is decided as always. Like the authenticator, it is called on the service's thread.
+  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function);
   /// Handlers and generators run where the host wants them, on its GUI thread for example: `post` is
   /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
   /// the host does not begin within Limits::host_timeout is answered with 503. Before the start. What a handler awaits
   /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken. A stop() does not
   /// wait for handlers that the host has begun; destroy the service when none of them runs.
-  Kitten& run_handlers_on(PostToHost post) {
-    assert(!runner_->serving());
-    server_->host =
-        detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor, runner_->alive());
-    return *this;
-  }
+  Kitten& run_handlers_on(PostToHost post);
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
   /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
   /// connected stream socket, Error (503) when there are too many.
-  void serve_connection(Socket connection) {
-    assert(runner_->may_be_used_here());
-    server_->adopt(std::move(connection));
-  }
+  void serve_connection(Socket connection);
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
-  /// does the library print, handle signals, or start processes.
+  /// does the library print, handle signals, or start processes. On the first thread, before there are others.
   int main(int argc, char** argv);
   /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
   /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
-  /// again with them by `start` and connect(kt::auto_start).
-  Kitten& command_prefix(std::vector<std::string> words) {
-    server_->command_prefix = std::move(words);
-    return *this;
-  }
+  /// again with them by `start` and connect(kt::auto_start). Before main().
+  Kitten& command_prefix(std::vector<std::string> words);
 
   // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
-  // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
+  // not safe, or it runs already), InvalidArgument for bad settings, and leaves nothing behind then; the service can be
+  // started again. From any thread.
 
   /// Serves on the calling thread until stop().
-  void run() { runner_->run(); }
+  void run();
   /// Serves on a thread of its own; returns when the service answers.
-  void start_thread() { runner_->start_thread(); }
+  void start_thread();
   /// Listens, and returns: handlers run when the host's loop does, or in poll(). On the thread that runs the loop, or
   /// before it runs. On a host's loop, an on_start hook runs after this has returned: what it throws is logged.
-  void start() { runner_->start(); }
+  void start();
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
-  /// wait. Handlers run only here, on the calling thread.
-  std::size_t poll() { return runner_->poll(); }
-  /// The same, but no further thing is begun when `budget` is used up.
-  std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }
+  /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
+  /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
+  /// poll() goes on; in run(), start_thread() and stop() it is logged.
+  std::size_t poll();
+  /// The same, but no further thing is begun when `budget` is used up. One that has begun is not interrupted.
+  std::size_t poll_for(std::chrono::steady_clock::duration budget);
 
   /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
-  /// on_shutdown hook. From any thread, any number of times. It does not wait on the service's own thread (in a
-  /// handler), nor on a host's loop, which may be this thread's business: there, running() tells.
-  void stop() { runner_->stop(); }
+  /// on_shutdown hook. From any thread, any number of times; one that comes during a start waits for that and ends what
+  /// has started. It does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this
+  /// thread's business: there, running() tells. After start(), the thread that polls ends the service in here; another
+  /// one waits for that thread's polls, some seconds at the most.
+  void stop();
   /// True from a start until everything has ended. From any thread.
-  bool running() const noexcept { return runner_->serving(); }
+  bool running() const noexcept;
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
 
   /// `http://127.0.0.1:1234`; empty without TCP.
-  const std::string& url() const noexcept { return server_->tcp_url(); }
+  const std::string& url() const noexcept;
   /// Path of the unix socket; empty without.
-  const std::string& socket_path() const noexcept { return server_->socket_path(); }
+  const std::string& socket_path() const noexcept;
   /// What callers of private methods have to know.
-  const std::string& token() const noexcept { return server_->token.text(); }
+  const std::string& token() const noexcept;
 
   /// A client of the service that has these settings, in whatever process it runs; its functions can be called by their
-  /// pointers, see Client. Throws NotRunning. Not during a start.
+  /// pointers, see Client. Throws NotRunning. From any thread but the service's own, which would wait for itself, and
+  /// not during a start.
   Client connect();
   /// The same; a service that does not run is started as a process of its own, with the options that differ from their
   /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class, see
@@ -10250,20 +10465,17 @@ class Kitten {
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
   /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
-  /// one call at a time. If it runs, they run on its thread. Must not outlive the service.
+  /// one call at a time. If it runs, they run on its thread. From any thread. Must not outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts.
-  Settings& settings() noexcept { return server_->settings; }
+  Settings& settings() noexcept;
   /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
   /// from it.
-  Limits& limits() noexcept { return server_->limits; }
-  /// Where log lines go; nowhere by default, to standard error or a file under main().
-  Kitten& log_to(LogSink sink) {
-    assert(runner_->may_be_used_here());
-    server_->log.set_sink(std::move(sink));
-    return *this;
-  }
+  Limits& limits() noexcept;
+  /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
+  /// and on the one that starts it.
+  Kitten& log_to(LogSink sink);
 
  private:
   friend class CommandLine;
@@ -10282,6 +10494,9 @@ class Kitten {
   }
   Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  Kitten& add(detail::Option option, std::function<void()> changed);
+  Kitten& set_start_hook(std::function<Task<void>()> hook);
+  Kitten& set_shutdown_hook(std::function<Task<void>()> hook);
   Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
          std::string description);
 
@@ -10333,11 +10548,129 @@ KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> m
   server_->methods.set_fallback(std::move(method));
   return *this;
 }
+
+KETTLINGAR_INLINE Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
+  assert(runner_->may_be_used_here());
+  server_->authenticator = std::move(function);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
+  assert(runner_->may_be_used_here());
+  server_->router = std::move(function);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::run_handlers_on(PostToHost post) {
+  assert(!runner_->serving());
+  server_->host = detail::HostExecutor(std::make_shared<const detail::HostPost>(std::move(post)), server_->executor,
+                                       runner_->alive());
+  return *this;
+}
+
+KETTLINGAR_INLINE void Kitten::serve_connection(Socket connection) {
+  assert(runner_->may_be_used_here());
+  server_->adopt(std::move(connection));
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::command_prefix(std::vector<std::string> words) {
+  server_->command_prefix = std::move(words);
+  return *this;
+}
+
+KETTLINGAR_INLINE void Kitten::run() { runner_->run(); }
+
+KETTLINGAR_INLINE void Kitten::start_thread() { runner_->start_thread(); }
+
+KETTLINGAR_INLINE void Kitten::start() { runner_->start(); }
+
+KETTLINGAR_INLINE std::size_t Kitten::poll() { return runner_->poll(); }
+
+KETTLINGAR_INLINE std::size_t Kitten::poll_for(std::chrono::steady_clock::duration budget) {
+  return runner_->poll_for(budget);
+}
+
+KETTLINGAR_INLINE void Kitten::stop() { runner_->stop(); }
+
+KETTLINGAR_INLINE bool Kitten::running() const noexcept { return runner_->serving(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::url() const noexcept { return server_->tcp_url(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::socket_path() const noexcept { return server_->socket_path(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::token() const noexcept { return server_->token.text(); }
+
+KETTLINGAR_INLINE Settings& Kitten::settings() noexcept { return server_->settings; }
+
+KETTLINGAR_INLINE Limits& Kitten::limits() noexcept { return server_->limits; }
+
+KETTLINGAR_INLINE Kitten& Kitten::log_to(LogSink sink) {
+  assert(runner_->may_be_used_here());
+  server_->log.set_sink(std::move(sink));
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
+  assert(runner_->may_be_used_here());
+  const std::string key = server_->options.add(std::move(option)).name;
+  if (changed) {
+    hooks_[key] = [key, changed = std::move(changed)] {
+      changed();
+      return json(key);
+    };
+  }
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
+  runner_->start_hook = std::move(hook);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
+  runner_->shutdown_hook = std::move(hook);
+  return *this;
+}
 #endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
 
+
+// ======== client/client_options.hpp ========
+// SPDX-License-Identifier: MIT
+// client/client_options.hpp: how a client finds its service, how long it waits, what it accepts.
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// How long a client waits, in milliseconds; zero waits for as long as it takes. What runs out is a ConnectionError
+/// that says which of these it was, and costs the connection.
+struct Timeouts {
+  std::chrono::milliseconds connect{5'000};      ///< for a connection
+  std::chrono::milliseconds first_byte{60'000};  ///< from the sent request to the whole head of the answer
+  std::chrono::milliseconds idle{60'000};        ///< between two bytes of a request, or of an answer that is no stream
+  std::chrono::milliseconds stream_idle{0};      ///< for the next item of a stream, from when it is asked for
+  std::chrono::milliseconds total{300'000};      ///< for request and answer together, unless that is a stream
+};
+
+/// How a client finds its service, and how it calls.
+struct ClientOptions {
+  std::string state_directory = {};  ///< where the service has its files; empty: `~/.local/state/APP`
+  bool use_unix_socket = true;       ///< the first choice; descriptors need it
+  bool use_tcp = true;
+  bool use_msgpack = true;  ///< otherwise JSON; so it is, too, with services that speak nothing else
+  Timeouts timeouts = {};
+  Limits limits = {.body_bytes = std::size_t{64} * 1024 * 1024};  ///< on answers: head, body, items, nesting
+};
+
+}  // namespace v0_1
+}  // namespace kettlingar
 
 // ======== client/transport.hpp ========
 // SPDX-License-Identifier: MIT
@@ -10352,6 +10685,9 @@ KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> m
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+/// What stands for a document among values.
+bool is_document(const json& value);
 
 /// One call as it is to be sent.
 struct CallMessage {
@@ -10397,9 +10733,16 @@ class Transport {
   virtual std::unique_ptr<Answer> start(CallMessage message) = 0;
 };
 
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool is_document(const json& value) {
+  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
+}
+#endif
+
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== client/response.hpp ========
 // SPDX-License-Identifier: MIT
@@ -10488,11 +10831,6 @@ class ResponseReader {
   std::optional<json> following_;  ///< comes behind `item_`
   std::optional<json> last_words_;
 };
-
-/// What stands for a document among values.
-inline bool is_document(const json& value) {
-  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
-}
 
 /// What a status and an error body stand for. Never returns.
 [[noreturn]] void throw_reply(int status, const json& body);
@@ -10709,26 +11047,6 @@ KETTLINGAR_INLINE json ResponseReader::decoded(std::string_view body) const {
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// How long a client waits, in milliseconds; zero waits for as long as it takes. What runs out is a ConnectionError
-/// that says which of these it was, and costs the connection.
-struct Timeouts {
-  std::chrono::milliseconds connect{5'000};      ///< for a connection
-  std::chrono::milliseconds first_byte{60'000};  ///< from the sent request to the whole head of the answer
-  std::chrono::milliseconds idle{60'000};        ///< between two bytes of a request, or of an answer that is no stream
-  std::chrono::milliseconds stream_idle{0};      ///< for the next item of a stream, from when it is asked for
-  std::chrono::milliseconds total{300'000};      ///< for request and answer together, unless that is a stream
-};
-
-/// How a client finds its service, and how it calls.
-struct ClientOptions {
-  std::string state_directory = {};  ///< where the service has its files; empty: `~/.local/state/APP`
-  bool use_unix_socket = true;       ///< the first choice; descriptors need it
-  bool use_tcp = true;
-  bool use_msgpack = true;  ///< otherwise JSON; so it is, too, with services that speak nothing else
-  Timeouts timeouts = {};
-  Limits limits = {.body_bytes = std::size_t{64} * 1024 * 1024};  ///< on answers: head, body, items, nesting
-};
 
 namespace detail {
 
@@ -11600,6 +11918,7 @@ KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 // ======== client/running_call.hpp ========
 // SPDX-License-Identifier: MIT
@@ -11833,16 +12152,7 @@ inline namespace v0_1 {
 namespace detail {
 
 /// A document, or a value as the text that it is in JSON.
-inline Result to_document(const json& value, const Answer& answer) {
-  const int status = answer.status() == 0 ? 200 : answer.status();
-  if (is_document(value)) {
-    return {to_string(value["mimetype"]), text_of(value["data"]).value_or(std::string()), status};
-  }
-  if (answer.streaming() && value.is_binary()) return {answer.content_type(), *text_of(value), status};
-  Result result{"application/json", {}, status};
-  if (const CodecError error = encode_json(value, result.data)) throw BadValue{"document", value};
-  return result;
-}
+Result to_document(const json& value, const Answer& answer);
 
 /// `value`, which `answer` gave, as a T. Throws ConnectionError: it is not what was asked for.
 template <class T>
@@ -11879,6 +12189,19 @@ Task<T> async_only_result(RunningCall call) {
   if constexpr (!std::is_void_v<T>)
     co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
 }
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Result to_document(const json& value, const Answer& answer) {
+  const int status = answer.status() == 0 ? 200 : answer.status();
+  if (is_document(value)) {
+    return {to_string(value["mimetype"]), text_of(value["data"]).value_or(std::string()), status};
+  }
+  if (answer.streaming() && value.is_binary()) return {answer.content_type(), *text_of(value), status};
+  Result result{"application/json", {}, status};
+  if (const CodecError error = encode_json(value, result.data)) throw BadValue{"document", value};
+  return result;
+}
+#endif
 
 }  // namespace detail
 
@@ -12080,24 +12403,11 @@ OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
 
 // ======== client/auto_start.hpp ========
 // SPDX-License-Identifier: MIT
-// client/auto_start.hpp: a client that starts its service when it does not run.
+// client/auto_start.hpp: asks a client to start its service when it does not run.
 
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <cstdlib>
-#include <cstring>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
-
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -12119,6 +12429,33 @@ struct AutoStartThis {
 };
 inline constexpr AutoStartThis auto_start{};
 
+}  // namespace v0_1
+}  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
+
+// ======== client/starter.hpp ========
+// SPDX-License-Identifier: MIT
+// client/starter.hpp: how a client starts a service.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
 namespace detail {
 
 /// Tells a program that a client started it as the service of that name, `APP/WORKER`: if all it does is to become a
@@ -12260,14 +12597,13 @@ inline void start_service(const AutoStart& how, const std::vector<std::string>& 
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 // ======== client/client.hpp ========
 // SPDX-License-Identifier: MIT
 // client/client.hpp: finds a service and calls it.
 
 // knows better than Asio, so it comes first
-
-#include <poll.h>
 
 #include <chrono>
 #include <exception>
@@ -12311,7 +12647,7 @@ class Client {
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         ClientOptions options = {});
 
-  // By name, blocking.
+  // By name, blocking: not in handlers, whose service would wait with them.
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>
@@ -12394,15 +12730,8 @@ class Client {
 class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
-  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {}) {
-    auto state = std::make_shared<Client::State>();
-    state->transport = std::move(transport);
-    state->methods = std::move(methods);
-    return Client(std::move(state));
-  }
-  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {}) {
-    return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
-  }
+  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
+  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {});
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
@@ -12425,6 +12754,17 @@ KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void
   throw std::invalid_argument(state_->methods.empty()
                                   ? "kettlingar: this client knows no functions: call by name, or use Kitten::connect()"
                                   : "kettlingar: this function is not a method of the service: add it with api()");
+}
+
+KETTLINGAR_INLINE Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
+  auto state = std::make_shared<Client::State>();
+  state->transport = std::move(transport);
+  state->methods = std::move(methods);
+  return Client(std::move(state));
+}
+
+KETTLINGAR_INLINE Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
+  return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
 }
 
 KETTLINGAR_INLINE const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
@@ -12465,7 +12805,6 @@ KETTLINGAR_INLINE void ClientAccess::check_pong(const json& pong, const std::exc
   }
   throw NotRunning(name + ": Not running: " + why);
 }
-#endif
 
 template <class Connect>
 Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
@@ -12525,7 +12864,6 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
@@ -12557,6 +12895,7 @@ KETTLINGAR_INLINE Client Kitten::connect(const AutoStart& start) {
 
 }  // namespace v0_1
 }  // namespace kettlingar
+#if KETTLINGAR_INTERNALS
 
 // ======== client/loopback.hpp ========
 // SPDX-License-Identifier: MIT
@@ -13841,6 +14180,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::call_once(json all) {
 
 }  // namespace v0_1
 }  // namespace kettlingar
+#endif
 
 #pragma pop_macro("small")
 #pragma pop_macro("near")

@@ -4676,6 +4676,21 @@ TEST_SUITE("service/options") {
     CHECK(settings.worker_name == "worker");
   }
 
+  TEST_CASE("an option may be a std::atomic, which the program's threads read while config changes it") {
+    Home home;
+    std::atomic<double> speed = 1.5;
+    std::atomic<int> lives = 9;
+    home.kitten.option("speed", speed, "Metres per second").option("lives", lives);
+    home.start();
+    std::thread reader([&] { CHECK(eventually([&] { return speed == 2.5; })); });
+    home.result("config", R"({"key": "speed", "val": "2.5"})");
+    reader.join();
+    CHECK(contains(home.error("config", R"({"key": "lives", "val": "many"})"), "option 'lives': expected int, got"));
+    CHECK(lives == 9);
+    home.result("config", R"({"reset": "speed"})");
+    CHECK(speed == 1.5);
+  }
+
   TEST_CASE("a file is read at its position on the line, and errors say where") {
     TempDir dir;
     write_file(dir / "good",
@@ -5756,6 +5771,37 @@ TEST_SUITE("service/topic") {
     }
   }
 
+  TEST_CASE("a topic that is closed takes nothing more, so that its streams end however much is published") {
+    Home home;
+    kt::Topic<int> ticks;
+    home.kitten.api("ticks", ticks);
+    const kt::Client client = home.kitten.loopback();
+    asio::io_context loop;
+    kt::Generator<int> stream = ticks.subscribe();
+    std::vector<int> got;
+    asio::co_spawn(
+        loop,
+        [&]() -> kt::Task<> {
+          while (auto item = co_await stream.next()) {
+            got.push_back(*item);
+            if (got.size() == 100) co_return;
+            ticks.publish(*item + 1);
+            if (*item == 2) ticks.close();
+          }
+        },
+        [](const std::exception_ptr& error) { CHECK(error == nullptr); });
+    loop.poll();
+    ticks.publish(1);
+    for (int i = 0; i < 100; ++i) loop.poll();
+    CHECK(got == std::vector<int>{1, 2, 3});
+    CHECK(ticks.subscribers() == 0);
+    ticks.close();
+    ticks.publish(5);
+    int late = 0;
+    for (const int item : client.stream<int>("ticks")) late += item;
+    CHECK(late == 0);
+  }
+
   TEST_CASE("browsers get the events of a topic as server-sent events, and leaving unsubscribes") {
     Home home;
     kt::Topic<std::string> news;
@@ -5917,6 +5963,37 @@ TEST_SUITE("service/running") {
       if (runner.joinable()) runner.join();
       CHECK(std::filesystem::is_empty(home.state.path()));
     }
+  }
+
+  TEST_CASE("a service that runs cannot be started once more, whichever way") {
+    Home home;
+    home.kitten.start_thread();
+    CHECK(home.kitten.try_start() == "the service runs already");
+    CHECK_THROWS_WITH_AS(home.kitten.run(), "the service runs already", kt::StartError);
+    CHECK_THROWS_WITH_AS(home.kitten.start_thread(), "the service runs already", kt::StartError);
+    CHECK(home.result("ping").contains("pong"));
+  }
+
+  TEST_CASE("a stop that comes while another thread is starting the service ends it once it has started") {
+    Home home;
+    Happening starting, stopping, stopped;
+    home.kitten.on_start([&] {
+      starting.happen();
+      CHECK(stopping.happened());
+      std::this_thread::sleep_for(20ms);  // stop() has been entered by now, most likely
+    });
+    std::thread stopper([&] {
+      CHECK(starting.happened());
+      stopping.happen();
+      home.kitten.stop();
+      stopped.happen();
+    });
+    home.kitten.start_thread();
+    CHECK(stopped.happened());
+    CHECK(!home.kitten.running());
+    home.kitten.stop();  // frees the other one, should it wait for ever
+    stopper.join();
+    CHECK(std::filesystem::is_empty(home.state.path()));
   }
 }
 
@@ -6546,6 +6623,39 @@ TEST_SUITE("service/side_effects") {
     CHECK_THROWS_AS(home.kitten.loopback().call("result"), kt::Error);
   }
 
+  TEST_CASE("what the program's own work in the service's loop throws comes out of poll(), and is logged elsewhere") {
+    Home home;
+    asio::any_io_executor loop;
+    const auto post_bad_work = [&] { asio::post(loop, [] { throw std::bad_alloc(); }); };
+    home.kitten.on_start([&]() -> kt::Task<> {
+      loop = co_await asio::this_coro::executor;
+      post_bad_work();
+      co_await kt::sleep_for(1ms);
+    });
+    const auto logged = [&] {
+      int count = 0;
+      std::istringstream lines(home.log());
+      for (std::string line; std::getline(lines, line);) count += line.ends_with("internal: std::bad_alloc") ? 1 : 0;
+      return count;
+    };
+    CHECK_NOTHROW(home.kitten.start());
+    CHECK(logged() == 1);
+    post_bad_work();
+    CHECK_THROWS_AS(home.kitten.poll(), std::bad_alloc);
+    post_bad_work();
+    CHECK_THROWS_AS(home.kitten.poll_for(patience), std::bad_alloc);
+    CHECK(logged() == 1);
+    post_bad_work();
+    CHECK_NOTHROW(home.kitten.stop());
+    CHECK(!home.kitten.running());
+    CHECK(logged() == 2);
+    home.start();
+    post_bad_work();
+    CHECK(home.result("ping").contains("pong"));
+    home.kitten.stop();
+    CHECK(logged() == 4);
+  }
+
   TEST_CASE("an on_start that throws is a start that fails, whatever it throws, and leaves nothing behind") {
     for (const std::string how : {"exception", "number"}) {
       CAPTURE(how);
@@ -6995,9 +7105,8 @@ TEST_SUITE("client") {
     CHECK_FALSE(items.next());
     CHECK(stream_idle.call("fine") == 1);
     // The same for coroutines.
-    for (const auto& [client, method, name] : {std::tuple{&first_byte, "silent", "'first_byte'"},
-                                               {&idle, "half", "'idle'"},
-                                               {&total, "slow", "'total'"}}) {
+    for (const auto& [client, method, name] :
+         {std::tuple{&first_byte, "silent", "'first_byte'"}, {&idle, "half", "'idle'"}, {&total, "slow", "'total'"}}) {
       asio::io_context loop;
       auto result = asio::co_spawn(loop, client->async_call(method), asio::use_future);
       loop.run();

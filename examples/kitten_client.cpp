@@ -2,6 +2,7 @@
 #include "kettlingar.hpp"
 
 #include <asio/co_spawn.hpp>
+#include <asio/io_context.hpp>
 #include <chrono>
 #include <cstdio>
 #include <stdexcept>

@@ -77,36 +77,49 @@
 #include "base/json.hpp"
 #include "base/errors.hpp"
 #include "base/log.hpp"
+#if KETTLINGAR_INTERNALS
 #include "base/suggest.hpp"
+#endif
 
+#include "wire/codec.hpp"
+#include "wire/ext.hpp"
+#if KETTLINGAR_INTERNALS
 #include "wire/http_fields.hpp"
 #include "wire/http_head.hpp"
 #include "wire/http_body.hpp"
 #include "wire/http_writer.hpp"
 #include "wire/text.hpp"
 #include "wire/msgpack.hpp"
-#include "wire/ext.hpp"
 #include "wire/json_text.hpp"
 #include "wire/events.hpp"
+#endif
 
 #include "os/descriptor.hpp"
 #include "os/passing.hpp"
+#if KETTLINGAR_INTERNALS
 #include "os/socket.hpp"
 #include "os/state.hpp"
 #include "os/process.hpp"
+#endif
 
 #include "service/coroutine.hpp"
+#include "service/operations.hpp"
+#if KETTLINGAR_INTERNALS
 #include "service/loop.hpp"
+#endif
 #include "service/result.hpp"
 #include "service/signature.hpp"
 #include "service/convert.hpp"
 #include "service/transfer.hpp"
 #include "service/request.hpp"
 #include "service/method.hpp"
+#if KETTLINGAR_INTERNALS
 #include "service/bind.hpp"
 #include "service/registry.hpp"
+#endif
 #include "service/options.hpp"
 #include "service/settings.hpp"
+#if KETTLINGAR_INTERNALS
 #include "service/auth.hpp"
 #include "service/form.hpp"
 #include "service/file_io.hpp"
@@ -120,21 +133,31 @@
 #include "service/call_steps.hpp"
 #include "service/listen.hpp"
 #include "service/runner.hpp"
+#endif
 #include "service/topic.hpp"
+#if KETTLINGAR_INTERNALS
 #include "service/builtins.hpp"
+#endif
 #include "service/kitten.hpp"
 
+#include "client/client_options.hpp"
 #include "client/transport.hpp"
+#if KETTLINGAR_INTERNALS
 #include "client/response.hpp"
 #include "client/connect.hpp"
 #include "client/exchange.hpp"
 #include "client/endpoint.hpp"
 #include "client/http_transport.hpp"
+#endif
 #include "client/running_call.hpp"
 #include "client/results.hpp"
 #include "client/typed_call.hpp"
 #include "client/auto_start.hpp"
+#if KETTLINGAR_INTERNALS
+#include "client/starter.hpp"
+#endif
 #include "client/client.hpp"
+#if KETTLINGAR_INTERNALS
 #include "client/loopback.hpp"
 
 #include "cli/output.hpp"
@@ -142,6 +165,7 @@
 #include "cli/command_line.hpp"
 #include "cli/service_commands.hpp"
 #include "cli/method_commands.hpp"
+#endif
 
 #pragma pop_macro("small")
 #pragma pop_macro("near")

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "json.hpp"
+#include "version.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -100,7 +101,10 @@ class StartError : public std::runtime_error {
 namespace detail {
 
 /// The text of an exception of any type.
-inline std::string words_of(const std::exception_ptr& thrown) {
+std::string words_of(const std::exception_ptr& thrown);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::string words_of(const std::exception_ptr& thrown) {
   try {
     std::rethrow_exception(thrown);
   } catch (const std::exception& error) {
@@ -109,6 +113,7 @@ inline std::string words_of(const std::exception_ptr& thrown) {
     return "an exception of a type not derived from std::exception";
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

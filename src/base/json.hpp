@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "version.hpp"
+
 namespace kettlingar {
 inline namespace v0_1 {
 
@@ -20,10 +22,14 @@ using json = nlohmann::ordered_json;
 using Bytes = std::vector<std::uint8_t>;
 
 /// The bytes of `text` as a value: `kt::bytes("data")`.
-inline json bytes(std::string_view text) { return json::binary(Bytes(text.begin(), text.end())); }
+json bytes(std::string_view text);
 
 /// The msgpack ext code of integers beyond 64 bit: hex digits, lower case, perhaps with a sign.
 inline constexpr std::uint8_t big_integer_ext = 1;
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE json bytes(std::string_view text) { return json::binary(Bytes(text.begin(), text.end())); }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

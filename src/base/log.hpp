@@ -60,24 +60,6 @@ class Log {
   std::map<std::string_view, Bucket> buckets_;
 };
 
-inline std::string log_escaped(std::string_view text) {
-  constexpr std::size_t longest = 200;
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string out;
-  for (const char c : text.substr(0, longest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f && c != '"' && c != '\'' && c != '\\') {
-      out += c;
-    } else {
-      out += "\\x";
-      out += digits[byte >> 4];
-      out += digits[byte & 15];
-    }
-  }
-  if (text.size() > longest) out += "...";
-  return out;
-}
-
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   if (!wants(level)) return;
@@ -119,6 +101,24 @@ KETTLINGAR_INLINE bool Log::admit(std::string_view slug, std::string& suffix) {
     bucket.suppressed = 0;
   }
   return true;
+}
+
+KETTLINGAR_INLINE std::string log_escaped(std::string_view text) {
+  constexpr std::size_t longest = 200;
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string out;
+  for (const char c : text.substr(0, longest)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f && c != '"' && c != '\'' && c != '\\') {
+      out += c;
+    } else {
+      out += "\\x";
+      out += digits[byte >> 4];
+      out += digits[byte & 15];
+    }
+  }
+  if (text.size() > longest) out += "...";
+  return out;
 }
 #endif
 

@@ -57,6 +57,13 @@
 #define KETTLINGAR_DEFINITIONS 0
 #endif
 
+// Whether what only the library itself needs is there, too; its tests ask for it in split mode.
+#if KETTLINGAR_DEFINITIONS || defined(KETTLINGAR_WITH_INTERNALS)
+#define KETTLINGAR_INTERNALS 1
+#else
+#define KETTLINGAR_INTERNALS 0
+#endif
+
 #define KETTLINGAR_VERSION_MAJOR 0
 #define KETTLINGAR_VERSION_MINOR 1
 #define KETTLINGAR_VERSION_PATCH 0

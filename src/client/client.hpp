@@ -4,8 +4,6 @@
 
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
-#include <poll.h>
-
 #include <chrono>
 #include <exception>
 #include <memory>
@@ -18,9 +16,11 @@
 
 #include "../service/kitten.hpp"
 #include "auto_start.hpp"
+#include "client_options.hpp"
 #include "http_transport.hpp"
 #include "results.hpp"
 #include "running_call.hpp"
+#include "starter.hpp"
 #include "typed_call.hpp"
 
 namespace kettlingar {
@@ -54,7 +54,7 @@ class Client {
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         ClientOptions options = {});
 
-  // By name, blocking.
+  // By name, blocking: not in handlers, whose service would wait with them.
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>
@@ -137,15 +137,8 @@ class Client {
 class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
-  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {}) {
-    auto state = std::make_shared<Client::State>();
-    state->transport = std::move(transport);
-    state->methods = std::move(methods);
-    return Client(std::move(state));
-  }
-  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {}) {
-    return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
-  }
+  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
+  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {});
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
@@ -168,6 +161,17 @@ KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void
   throw std::invalid_argument(state_->methods.empty()
                                   ? "kettlingar: this client knows no functions: call by name, or use Kitten::connect()"
                                   : "kettlingar: this function is not a method of the service: add it with api()");
+}
+
+KETTLINGAR_INLINE Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
+  auto state = std::make_shared<Client::State>();
+  state->transport = std::move(transport);
+  state->methods = std::move(methods);
+  return Client(std::move(state));
+}
+
+KETTLINGAR_INLINE Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
+  return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
 }
 
 KETTLINGAR_INLINE const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
@@ -208,7 +212,6 @@ KETTLINGAR_INLINE void ClientAccess::check_pong(const json& pong, const std::exc
   }
   throw NotRunning(name + ": Not running: " + why);
 }
-#endif
 
 template <class Connect>
 Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
@@ -268,7 +271,6 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);

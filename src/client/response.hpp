@@ -95,11 +95,6 @@ class ResponseReader {
   std::optional<json> last_words_;
 };
 
-/// What stands for a document among values.
-inline bool is_document(const json& value) {
-  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
-}
-
 /// What a status and an error body stand for. Never returns.
 [[noreturn]] void throw_reply(int status, const json& body);
 

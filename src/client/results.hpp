@@ -10,28 +10,21 @@
 #include <utility>
 
 #include "../base/errors.hpp"
+#include "../base/version.hpp"
 #include "../service/convert.hpp"
 #include "../service/coroutine.hpp"
 #include "../service/result.hpp"
 #include "../service/transfer.hpp"
-#include "response.hpp"
+#include "../wire/json_text.hpp"
 #include "running_call.hpp"
+#include "transport.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
 /// A document, or a value as the text that it is in JSON.
-inline Result to_document(const json& value, const Answer& answer) {
-  const int status = answer.status() == 0 ? 200 : answer.status();
-  if (is_document(value)) {
-    return {to_string(value["mimetype"]), text_of(value["data"]).value_or(std::string()), status};
-  }
-  if (answer.streaming() && value.is_binary()) return {answer.content_type(), *text_of(value), status};
-  Result result{"application/json", {}, status};
-  if (const CodecError error = encode_json(value, result.data)) throw BadValue{"document", value};
-  return result;
-}
+Result to_document(const json& value, const Answer& answer);
 
 /// `value`, which `answer` gave, as a T. Throws ConnectionError: it is not what was asked for.
 template <class T>
@@ -68,6 +61,19 @@ Task<T> async_only_result(RunningCall call) {
   if constexpr (!std::is_void_v<T>)
     co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
 }
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Result to_document(const json& value, const Answer& answer) {
+  const int status = answer.status() == 0 ? 200 : answer.status();
+  if (is_document(value)) {
+    return {to_string(value["mimetype"]), text_of(value["data"]).value_or(std::string()), status};
+  }
+  if (answer.streaming() && value.is_binary()) return {answer.content_type(), *text_of(value), status};
+  Result result{"application/json", {}, status};
+  if (const CodecError error = encode_json(value, result.data)) throw BadValue{"document", value};
+  return result;
+}
+#endif
 
 }  // namespace detail
 

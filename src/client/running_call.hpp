@@ -14,7 +14,6 @@
 
 #include "../base/errors.hpp"
 #include "../base/version.hpp"
-#include "../service/bind.hpp"
 #include "../service/method.hpp"
 #include "../service/request.hpp"
 #include "../service/transfer.hpp"

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../base/json.hpp"
+#include "../base/version.hpp"
 #include "../os/passing.hpp"
 #include "../service/coroutine.hpp"
 #include "../service/transfer.hpp"
@@ -15,6 +16,9 @@
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+/// What stands for a document among values.
+bool is_document(const json& value);
 
 /// One call as it is to be sent.
 struct CallMessage {
@@ -59,6 +63,12 @@ class Transport {
   /// Does nothing yet but check the message: see Answer::next(). The answer keeps alive what it needs of the transport.
   virtual std::unique_ptr<Answer> start(CallMessage message) = 0;
 };
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool is_document(const json& value) {
+  return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
+}
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

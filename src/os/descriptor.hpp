@@ -12,6 +12,8 @@
 #include <system_error>
 #include <utility>
 
+#include "../base/version.hpp"
+
 namespace kettlingar {
 inline namespace v0_1 {
 
@@ -70,7 +72,14 @@ auto retry_interrupted(Call call) {
 }
 
 /// Writes all of `bytes` to a file or blocking pipe; false with errno set if that fails.
-inline bool write_all(int fd, std::string_view bytes) {
+bool write_all(int fd, std::string_view bytes);
+
+/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
+/// limit).
+bool read_all(int fd, std::string& out, std::size_t limit);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
     if (n < 0) return false;
@@ -79,9 +88,7 @@ inline bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
-/// limit).
-inline bool read_all(int fd, std::string& out, std::size_t limit) {
+KETTLINGAR_INLINE bool read_all(int fd, std::string& out, std::size_t limit) {
   char block[4096];
   for (;;) {
     const ssize_t n = retry_interrupted([&] { return ::read(fd, block, sizeof block); });
@@ -94,6 +101,7 @@ inline bool read_all(int fd, std::string& out, std::size_t limit) {
     out.append(block, static_cast<std::size_t>(n));
   }
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

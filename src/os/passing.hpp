@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -22,6 +23,13 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+/// Who connected over a unix socket, at the time of connect().
+struct PeerCredentials {
+  uid_t uid;
+  gid_t gid;
+  pid_t pid;  ///< 0 where the system does not tell
+};
 
 /// An open file with the mode in which its receiver uses it, in the words of fopen() and Python: one of `r w a x`, then
 /// perhaps `+`, `b` or `t`. Python receivers get text from it unless there is a `b`.
@@ -80,20 +88,64 @@ struct Placeholder {
   }
 };
 
-inline bool is_placeholder(std::string_view text) {
+bool is_placeholder(std::string_view text);
+
+/// True for `r`, `wb+`, `a`, `xt` and so on.
+bool is_file_mode(std::string_view mode);
+
+/// Nothing if `text` is not a whole placeholder.
+std::optional<Placeholder> parse_placeholder(std::string_view text);
+
+/// What `fd` is called in a message; asks the kernel. Throws std::system_error for what is not open.
+Placeholder describe_descriptor(int fd);
+
+/// Most descriptors in one message whatever the configuration says; the kernel's own limit is 253.
+inline constexpr std::size_t most_descriptors = 253;
+
+/// Room for the control messages of as many descriptors.
+class ControlBuffer {
+ public:
+  explicit ControlBuffer(std::size_t descriptors)
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
+
+  void attach(msghdr& message) {
+    message.msg_control = bytes_;
+    message.msg_controllen = size_;
+  }
+
+ private:
+  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
+  std::size_t size_;
+};
+
+/// Like send_some(), with descriptors on the first byte; they have been sent if anything has. -1 with errno EINVAL for
+/// more than 253.
+ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors);
+
+/// What came besides the bytes.
+struct ReceivedDescriptors {
+  std::vector<Fd> owned = {};
+  bool truncated = false;  ///< there were more than fit, or this process could not have more open
+};
+
+/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
+/// errno set if nothing is there.
+ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
+                                 ReceivedDescriptors& descriptors);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool is_placeholder(std::string_view text) {
   return text.starts_with(file_placeholder) || text.starts_with(socket_placeholder);
 }
 
-/// True for `r`, `wb+`, `a`, `xt` and so on.
-inline bool is_file_mode(std::string_view mode) {
+KETTLINGAR_INLINE bool is_file_mode(std::string_view mode) {
   if (mode.empty() || std::string_view("rwax").find(mode.front()) == std::string_view::npos) return false;
   std::string rest(mode.substr(1));
   std::sort(rest.begin(), rest.end());
   return rest == "" || rest == "+" || rest == "b" || rest == "t" || rest == "+b" || rest == "+t";
 }
 
-/// Nothing if `text` is not a whole placeholder.
-inline std::optional<Placeholder> parse_placeholder(std::string_view text) {
+KETTLINGAR_INLINE std::optional<Placeholder> parse_placeholder(std::string_view text) {
   Placeholder found;
   if (text.starts_with(file_placeholder)) {
     found.mode = std::string(text.substr(file_placeholder.size()));
@@ -114,8 +166,7 @@ inline std::optional<Placeholder> parse_placeholder(std::string_view text) {
   return at == end ? std::optional(found) : std::nullopt;
 }
 
-/// What `fd` is called in a message; asks the kernel. Throws std::system_error for what is not open.
-inline Placeholder describe_descriptor(int fd) {
+KETTLINGAR_INLINE Placeholder describe_descriptor(int fd) {
   Placeholder found;
   FileInfo info{};
   if (::fstat(fd, &info) != 0) throw_errno("cannot pass a descriptor");
@@ -139,28 +190,7 @@ inline Placeholder describe_descriptor(int fd) {
   return found;
 }
 
-/// Most descriptors in one message whatever the configuration says; the kernel's own limit is 253.
-inline constexpr std::size_t most_descriptors = 253;
-
-/// Room for the control messages of as many descriptors.
-class ControlBuffer {
- public:
-  explicit ControlBuffer(std::size_t descriptors)
-      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
-
-  void attach(msghdr& message) {
-    message.msg_control = bytes_;
-    message.msg_controllen = size_;
-  }
-
- private:
-  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
-  std::size_t size_;
-};
-
-/// Like send_some(), with descriptors on the first byte; they have been sent if anything has. -1 with errno EINVAL for
-/// more than 253.
-inline ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors) {
+KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view bytes, std::span<const Fd> descriptors) {
   if (descriptors.size() > most_descriptors) {
     errno = EINVAL;
     return -1;
@@ -189,16 +219,8 @@ inline ssize_t send_with_descriptors(int socket, std::string_view bytes, std::sp
   return retry_interrupted([&] { return ::sendmsg(socket, &message, flags); });
 }
 
-/// What came besides the bytes.
-struct ReceivedDescriptors {
-  std::vector<Fd> owned = {};
-  bool truncated = false;  ///< there were more than fit, or this process could not have more open
-};
-
-/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
-/// errno set if nothing is there.
-inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
-                                        ReceivedDescriptors& descriptors) {
+KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
+                                                   ReceivedDescriptors& descriptors) {
   // Beforehand: what has arrived must find room. Padding may let one more in.
   descriptors.owned.reserve(descriptors.owned.size() + most + 1);
   iovec part{data, size};
@@ -229,6 +251,7 @@ inline ssize_t receive_with_descriptors(int socket, char* data, std::size_t size
   }
   return n;
 }
+#endif
 
 }  // namespace detail
 

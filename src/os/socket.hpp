@@ -22,16 +22,10 @@
 
 #include "../base/errors.hpp"
 #include "descriptor.hpp"
+#include "passing.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Who connected over a unix socket, at the time of connect().
-struct PeerCredentials {
-  uid_t uid;
-  gid_t gid;
-  pid_t pid;  ///< 0 where the system does not tell
-};
 
 namespace detail {
 

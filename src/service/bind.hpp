@@ -14,9 +14,6 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// The key that holds positional arguments in a request's map.
-inline constexpr std::string_view positional_key = "_args";
-
 inline std::vector<std::string> parameter_names(const Method& method) {
   std::vector<std::string> names;
   for (const Parameter& parameter : method.parameters()) names.push_back(parameter.name);

@@ -16,9 +16,6 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Called with nothing when an option has been changed by `config`; its result goes to the caller. By option name.
-using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
-
 /// `ping`: strangers get a static text, others what the service can do.
 class Ping final : public Method {
  public:

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <optional>
 #include <string>
@@ -15,9 +16,9 @@
 
 #include "../base/errors.hpp"
 #include "../base/json.hpp"
+#include "../base/version.hpp"
+#include "../wire/codec.hpp"
 #include "../wire/http_fields.hpp"
-#include "../wire/json_text.hpp"
-#include "../wire/text.hpp"
 #include "signature.hpp"
 
 namespace kettlingar {
@@ -31,17 +32,9 @@ struct BadValue {
 };
 
 /// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
-inline std::string shown(const json& value) {
-  constexpr std::size_t longest = 60;
-  std::string out;
-  if (encode_json(value, out)) return "a value nested too deeply";
-  if (out.size() > longest) {
-    out.resize(longest);
-    while (!is_utf8(out)) out.pop_back();
-    out += "...";
-  }
-  return out;
-}
+std::string shown(const json& value);
+/// Text or bytes as text; nothing for other kinds.
+std::optional<std::string> text_of(const json& value);
 
 bool to_bool(const json& value);
 
@@ -58,9 +51,10 @@ Bytes to_bytes(const json& value);
 
 /// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
 /// would make 1 of 1.9.
-bool integers_kept(const nlohmann::json& input, const nlohmann::json& result);
+template <class PlainJson>
+bool integers_kept(const PlainJson& input, const PlainJson& result);
 /// The part of an exception's text that is about the value.
-std::string_view conversion_hint(const nlohmann::json::exception& error);
+std::string_view conversion_hint(const std::exception& error);
 
 /// Lists, maps and classes may come as JSON text, since a command line has nothing else.
 json parsed_if_text(const json& value, const char* expected);
@@ -187,17 +181,8 @@ json to_json_value(const T& value) {
   }
 }
 
-/// Text or bytes as text; nothing for other kinds.
-inline std::optional<std::string> text_of(const json& value) {
-  if (value.is_string()) return value.get_ref<const std::string&>();
-  if (value.is_binary() && !value.get_binary().has_subtype()) {
-    const auto& raw = value.get_binary();
-    return std::string(raw.begin(), raw.end());
-  }
-  return std::nullopt;
-}
-
-inline bool integers_kept(const nlohmann::json& input, const nlohmann::json& result) {
+template <class PlainJson>
+bool integers_kept(const PlainJson& input, const PlainJson& result) {
   if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
   if (result.is_array() && input.is_array()) {
     for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
@@ -213,13 +198,35 @@ inline bool integers_kept(const nlohmann::json& input, const nlohmann::json& res
   return true;
 }
 
-inline std::string_view conversion_hint(const nlohmann::json::exception& error) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::string shown(const json& value) {
+  constexpr std::size_t longest = 60;
+  std::string out;
+  if (encode_json(value, out)) return "a value nested too deeply";
+  if (out.size() > longest) {
+    out.resize(longest);
+    while (!is_utf8(out)) out.pop_back();
+    out += "...";
+  }
+  return out;
+}
+
+KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
+  if (value.is_string()) return value.get_ref<const std::string&>();
+  if (value.is_binary() && !value.get_binary().has_subtype()) {
+    const auto& raw = value.get_binary();
+    return std::string(raw.begin(), raw.end());
+  }
+  return std::nullopt;
+}
+
+KETTLINGAR_INLINE std::string_view conversion_hint(const std::exception& error) {
   const std::string_view text = error.what();
   const std::size_t bracket = text.find("] ");
   return bracket == std::string_view::npos ? text : text.substr(bracket + 2);
 }
 
-inline bool to_bool(const json& value) {
+KETTLINGAR_INLINE bool to_bool(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (const auto text = text_of(value)) {
     for (const char* yes : {"true", "t", "yes", "y", "on", "1"}) {
@@ -236,7 +243,7 @@ inline bool to_bool(const json& value) {
 
 /// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
 /// magnitude.
-inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
+KETTLINGAR_INLINE bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
   negative = !text.empty() && text.front() == '-';
   if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
   int base = 10;
@@ -260,7 +267,7 @@ inline bool parse_integer(std::string_view text, bool& negative, std::uint64_t& 
   return !digits.empty() && error != std::errc::invalid_argument && stop == end;
 }
 
-inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
+KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange& range) {
   bool negative = false;
   std::uint64_t magnitude = 0;
   if (value.is_number_unsigned()) {
@@ -285,7 +292,7 @@ inline std::uint64_t to_integer(const json& value, const IntegerRange& range) {
   return negative ? 0 - magnitude : magnitude;
 }
 
-inline double to_double(const json& value) {
+KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
   if (const auto text = text_of(value)) {
     std::string_view digits = *text;
@@ -297,19 +304,19 @@ inline double to_double(const json& value) {
   throw BadValue{"float", value};
 }
 
-inline std::string to_string(const json& value) {
+KETTLINGAR_INLINE std::string to_string(const json& value) {
   auto text = text_of(value);
   if (!text || !is_utf8(*text)) throw BadValue{"str", value};
   return *std::move(text);
 }
 
-inline Bytes to_bytes(const json& value) {
+KETTLINGAR_INLINE Bytes to_bytes(const json& value) {
   const auto text = text_of(value);
   if (!text) throw BadValue{"bytes", value};
   return Bytes(text->begin(), text->end());
 }
 
-inline json parsed_if_text(const json& value, const char* expected) {
+KETTLINGAR_INLINE json parsed_if_text(const json& value, const char* expected) {
   if (!value.is_string()) return value;
   const std::string& text = value.get_ref<const std::string&>();
   json parsed;
@@ -319,6 +326,7 @@ inline json parsed_if_text(const json& value, const char* expected) {
   }
   return parsed.is_null() ? value : parsed;
 }
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

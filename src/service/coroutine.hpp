@@ -6,12 +6,7 @@
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
-#include <asio/redirect_error.hpp>
-#include <asio/steady_timer.hpp>
-#include <asio/system_error.hpp>
 #include <asio/this_coro.hpp>
-#include <asio/use_awaitable.hpp>
-#include <chrono>
 #include <coroutine>
 #include <exception>
 #include <memory>
@@ -26,18 +21,6 @@ inline namespace v0_1 {
 /// A coroutine with one result. Any Asio operation can be awaited in it: `co_await op(..., asio::use_awaitable)`.
 template <class T = void>
 using Task = asio::awaitable<T>;
-
-/// Suspends the calling Task or Generator; other requests are served meanwhile. Ends early, by cancellation, when the
-/// reader of a stream has gone or the service stops.
-Task<void> sleep_for(std::chrono::steady_clock::duration time);
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time) {
-  asio::steady_timer timer(co_await asio::this_coro::executor, time);
-  asio::error_code error;
-  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
-  if (error) throw asio::system_error(error);
-}
-#endif
 
 template <class T>
 class Generator;
@@ -96,6 +79,22 @@ KETTLINGAR_INLINE Task<void> settle(Task<void> task, Settled<void>* settled) {
   }
 }
 #endif
+
+/// Lets one coroutine wait until another thread has something for it.
+class Wakeup {
+ public:
+  explicit Wakeup(const asio::any_io_executor& executor);
+  /// Ends with the next wake(), or by cancellation. On the executor's thread; this may go before it ends.
+  Task<void> wait() const { return wait(timer_); }
+  /// From any thread; without effect if nobody waits by the time that the executor gets to it.
+  void wake() const;
+
+ private:
+  struct Timer;
+  static Task<void> wait(std::shared_ptr<Timer> timer);
+
+  std::shared_ptr<Timer> timer_;
+};
 
 /// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
 /// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an

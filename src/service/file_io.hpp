@@ -23,6 +23,7 @@
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/system_error.hpp>
+#include <asio/use_awaitable.hpp>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -37,6 +38,7 @@
 #include "../os/descriptor.hpp"
 #include "../os/socket.hpp"
 #include "coroutine.hpp"
+#include "operations.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -274,10 +276,6 @@ KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
 
 }  // namespace detail
 
-/// Reads up to `most` bytes from a file, pipe or socket, waiting until there are some; empty at its end. Other work
-/// goes on meanwhile: files are read on a helper thread of the io_context. The flags of the open file, which its sender
-/// shares, are not touched. `fd` must stay open until the result is there. Throws std::system_error.
-Task<std::string> async_read_some(const Fd& fd, std::size_t most = 64 * 1024);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
@@ -296,11 +294,7 @@ KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t mo
   buffer->resize(static_cast<std::size_t>(outcome.count));
   co_return std::move(*buffer);
 }
-#endif
 
-/// Reads to the end, at most `limit` bytes: more are InvalidArgument. Otherwise as async_read_some().
-Task<std::string> async_read_all(const Fd& fd, std::size_t limit = 1024 * 1024);
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t limit) {
   std::string all;
   for (;;) {
@@ -311,12 +305,7 @@ KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t lim
     all += part;
   }
 }
-#endif
 
-/// Writes all of `bytes` to a file, pipe or socket, as async_read_some() reads. A pipe or socket whose reader has gone
-/// is std::system_error (EPIPE), never a signal.
-Task<void> async_write_all(const Fd& fd, std::string bytes);
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
   const auto shared = std::make_shared<const std::string>(std::move(bytes));

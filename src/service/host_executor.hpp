@@ -25,11 +25,10 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
-/// called from the service's thread and from its own.
-using PostToHost = std::function<void(std::function<void()>)>;
-
 namespace detail {
+
+/// See PostToHost.
+using HostPost = std::function<void(std::function<void()>)>;
 
 /// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
 /// complete on the host's thread.
@@ -61,7 +60,7 @@ class HostExecutor {
 
  public:
   /// `alive` ends with the service: what the host has not run by then is never run.
-  HostExecutor(std::shared_ptr<const PostToHost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
+  HostExecutor(std::shared_ptr<const HostPost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
       : post_(std::move(post)), loop_(std::move(loop)), alive_(std::move(alive)) {}
 
   template <class F>
@@ -80,7 +79,7 @@ class HostExecutor {
   friend bool operator!=(const HostExecutor& a, const HostExecutor& b) noexcept { return !(a == b); }
 
  private:
-  std::shared_ptr<const PostToHost> post_;
+  std::shared_ptr<const HostPost> post_;
   asio::any_io_executor loop_;
   std::weak_ptr<void> alive_;
 };

@@ -5,33 +5,45 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <asio/any_io_executor.hpp>
-#include <asio/io_context.hpp>
 #include <cassert>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "../base/limits.hpp"
+#include "../base/log.hpp"
+#include "../os/passing.hpp"
 #include "builtins.hpp"
 #include "call_steps.hpp"
 #include "host_executor.hpp"
 #include "listen.hpp"
 #include "method.hpp"
+#include "options.hpp"
+#include "request.hpp"
 #include "runner.hpp"
 #include "server.hpp"
+#include "settings.hpp"
 #include "topic.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 
+/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
+/// called from the service's thread and from its own.
+using PostToHost = std::function<void(std::function<void()>)>;
+
 class Client;
 struct AutoStart;
 namespace detail {
 struct LoopbackAccess;
-}
+class Runner;
+class Server;
+}  // namespace detail
 
 namespace detail {
 
@@ -39,6 +51,11 @@ template <class A>
 concept IsArg = std::is_same_v<A, Arg>;
 template <class F>
 concept MemberFunction = std::is_member_function_pointer_v<F>;
+/// Such as asio::io_context.
+template <class Host>
+concept ExecutionContext = requires(Host& host) {
+  asio::any_io_executor(host.get_executor());
+};
 
 // The frames share the callable, with its captures.
 template <class F>
@@ -73,6 +90,9 @@ std::function<Task<void>()> as_task(F hook) {
 /// call has ended, so captures and parameters are safe to use in coroutines; a wrong number of args, reference
 /// parameters of coroutines and types that cannot be converted do not compile. Handlers run on the service's thread,
 /// one at a time between their awaits, and may throw: see kt::Error.
+///
+/// Threads: methods are added from any thread, also while the service runs. Everything else is set up by one thread,
+/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -81,17 +101,21 @@ class Kitten {
   /// run): start() begins to serve, and the handlers run wherever the loop is run. It must outlive the service.
   Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name = "worker",
          std::string description = {});
-  Kitten(asio::io_context& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
+  template <detail::ExecutionContext Host>
+  Kitten(Host& host, std::string app_name, std::string worker_name = "worker", std::string description = {})
       : Kitten(asio::any_io_executor(host.get_executor()), std::move(app_name), std::move(worker_name),
                std::move(description)) {}
-  /// Stops the service if need be. One on a host's loop is ended at once: destroy it on that loop's thread, or when the
-  /// loop does not run.
+  /// Stops the service if need be, so declare before it what handlers and hooks refer to. A class that derives from
+  /// Kitten calls stop() in a destructor of its own: its members are gone when this one runs. Not in a handler, nor
+  /// while another thread polls. A service on a host's loop is ended at once, without on_shutdown: destroy it on that
+  /// loop's thread, or when the loop does not run.
   virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
 
   /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
-  /// Throws std::invalid_argument if the name is not usable, or a default does not fit its parameter.
+  /// From any thread; a method of the same name is replaced. Throws std::invalid_argument if the name is not usable, or
+  /// a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
@@ -116,8 +140,8 @@ class Kitten {
         std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
-  /// Adds a method that needs no token. Whatever it does can be done by every program, and every web page, on this
-  /// machine.
+  /// Adds a method that needs no token, from any thread. Whatever it does can be done by every program, and every web
+  /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
@@ -134,7 +158,8 @@ class Kitten {
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
-  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too.
+  /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too. From
+  /// any thread; there is one, the last.
   template <class F>
   Kitten& fallback(F handler) {
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
@@ -145,119 +170,100 @@ class Kitten {
   }
 
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
-  /// the `config` method. Its present value is the default. `changed` is called on the service's thread after `config`
-  /// has changed it. A name of a built-in option gives that a new variable of yours; usually settings() is what you
+  /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
+  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has to
+  /// be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what you
   /// want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
-    assert(runner_->may_be_used_here());
-    std::string key = server_->options.add(std::move(name), variable, std::move(help)).name;
-    if (changed) {
-      hooks_[key] = [key, changed = std::move(changed)] {
-        changed();
-        return json(key);
-      };
-    }
-    return *this;
+    return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
   }
 
   /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
-  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError.
+  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError. There is
+  /// one, the last that was set; it is kept, with its captures, as long as the Kitten.
   template <class F>
   Kitten& on_start(F hook) {
-    runner_->start_hook = detail::as_task(std::move(hook));
-    return *this;
+    return set_start_hook(detail::as_task(std::move(hook)));
   }
-  /// Called when the service is asked to stop, while its files still exist; as on_start. What it throws is logged; a
-  /// Task that takes longer than Limits::shutdown_timeout is cancelled.
+  /// Called when the service is asked to stop, while its files still exist and calls still run; as on_start: there is
+  /// one, and what has to end in some order is ended by it in that order. Topics are closed here, for their streams
+  /// would keep the stop waiting. The destructor runs it, too, so it refers to nothing that has gone by then. What it
+  /// throws is logged; a Task that takes longer than Limits::shutdown_timeout is cancelled.
   template <class F>
   Kitten& on_shutdown(F hook) {
-    runner_->shutdown_hook = detail::as_task(std::move(hook));
-    return *this;
+    return set_shutdown_hook(detail::as_task(std::move(hook)));
   }
 
   /// Decides who counts as authenticated, for each request once its head is there: a function from `const kt::Request&`
   /// to bool, in which `authenticated()` tells whether the caller knew the token. Arguments are not there yet. To throw
   /// is to refuse.
-  Kitten& authenticator(std::function<bool(const Request&)> function) {
-    assert(runner_->may_be_used_here());
-    server_->authenticator = std::move(function);
-    return *this;
-  }
+  Kitten& authenticator(std::function<bool(const Request&)> function);
   /// Finds methods by other rules than their names: `path()` is without prefix and token. Nothing leaves it to the
   /// usual ones; the arguments that it adds go before those of the same name in the body. Whether the caller may call
-  /// the method is decided as always.
-  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function) {
-    assert(runner_->may_be_used_here());
-    server_->router = std::move(function);
-    return *this;
-  }
+  /// the method is decided as always. Like the authenticator, it is called on the service's thread.
+  Kitten& router(std::function<std::optional<RouteTo>(const Request&)> function);
   /// Handlers and generators run where the host wants them, on its GUI thread for example: `post` is
   /// called for each of their steps. The service itself runs as it is started, best on a thread of its own. A call that
   /// the host does not begin within Limits::host_timeout is answered with 503. Before the start. What a handler awaits
   /// goes on on the host's thread, too. With it, answers cannot be passed on, nor connections taken. A stop() does not
   /// wait for handlers that the host has begun; destroy the service when none of them runs.
-  Kitten& run_handlers_on(PostToHost post) {
-    assert(!runner_->serving());
-    server_->host =
-        detail::HostExecutor(std::make_shared<const PostToHost>(std::move(post)), server_->executor, runner_->alive());
-    return *this;
-  }
+  Kitten& run_handlers_on(PostToHost post);
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
   /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
   /// connected stream socket, Error (503) when there are too many.
-  void serve_connection(Socket connection) {
-    assert(runner_->may_be_used_here());
-    server_->adopt(std::move(connection));
-  }
+  void serve_connection(Socket connection);
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
-  /// does the library print, handle signals, or start processes.
+  /// does the library print, handle signals, or start processes. On the first thread, before there are others.
   int main(int argc, char** argv);
   /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
   /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
-  /// again with them by `start` and connect(kt::auto_start).
-  Kitten& command_prefix(std::vector<std::string> words) {
-    server_->command_prefix = std::move(words);
-    return *this;
-  }
+  /// again with them by `start` and connect(kt::auto_start). Before main().
+  Kitten& command_prefix(std::vector<std::string> words);
 
   // Four ways to run. Each throws StartError if the service cannot start (name or address taken, a directory that is
-  // not safe), InvalidArgument for bad settings, and leaves nothing behind then; the service can be started again.
+  // not safe, or it runs already), InvalidArgument for bad settings, and leaves nothing behind then; the service can be
+  // started again. From any thread.
 
   /// Serves on the calling thread until stop().
-  void run() { runner_->run(); }
+  void run();
   /// Serves on a thread of its own; returns when the service answers.
-  void start_thread() { runner_->start_thread(); }
+  void start_thread();
   /// Listens, and returns: handlers run when the host's loop does, or in poll(). On the thread that runs the loop, or
   /// before it runs. On a host's loop, an on_start hook runs after this has returned: what it throws is logged.
-  void start() { runner_->start(); }
+  void start();
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
-  /// wait. Handlers run only here, on the calling thread.
-  std::size_t poll() { return runner_->poll(); }
-  /// The same, but no further thing is begun when `budget` is used up.
-  std::size_t poll_for(std::chrono::steady_clock::duration budget) { return runner_->poll_for(budget); }
+  /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
+  /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
+  /// poll() goes on; in run(), start_thread() and stop() it is logged.
+  std::size_t poll();
+  /// The same, but no further thing is begun when `budget` is used up. One that has begun is not interrupted.
+  std::size_t poll_for(std::chrono::steady_clock::duration budget);
 
   /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
-  /// on_shutdown hook. From any thread, any number of times. It does not wait on the service's own thread (in a
-  /// handler), nor on a host's loop, which may be this thread's business: there, running() tells.
-  void stop() { runner_->stop(); }
+  /// on_shutdown hook. From any thread, any number of times; one that comes during a start waits for that and ends what
+  /// has started. It does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this
+  /// thread's business: there, running() tells. After start(), the thread that polls ends the service in here; another
+  /// one waits for that thread's polls, some seconds at the most.
+  void stop();
   /// True from a start until everything has ended. From any thread.
-  bool running() const noexcept { return runner_->serving(); }
+  bool running() const noexcept;
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
 
   /// `http://127.0.0.1:1234`; empty without TCP.
-  const std::string& url() const noexcept { return server_->tcp_url(); }
+  const std::string& url() const noexcept;
   /// Path of the unix socket; empty without.
-  const std::string& socket_path() const noexcept { return server_->socket_path(); }
+  const std::string& socket_path() const noexcept;
   /// What callers of private methods have to know.
-  const std::string& token() const noexcept { return server_->token.text(); }
+  const std::string& token() const noexcept;
 
   /// A client of the service that has these settings, in whatever process it runs; its functions can be called by their
-  /// pointers, see Client. Throws NotRunning. Not during a start.
+  /// pointers, see Client. Throws NotRunning. From any thread but the service's own, which would wait for itself, and
+  /// not during a start.
   Client connect();
   /// The same; a service that does not run is started as a process of its own, with the options that differ from their
   /// defaults: `kt::auto_start` runs this very program, whose main has to end in main() of this class, see
@@ -265,20 +271,17 @@ class Kitten {
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
   /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
-  /// one call at a time. If it runs, they run on its thread. Must not outlive the service.
+  /// one call at a time. If it runs, they run on its thread. From any thread. Must not outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts.
-  Settings& settings() noexcept { return server_->settings; }
+  Settings& settings() noexcept;
   /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
   /// from it.
-  Limits& limits() noexcept { return server_->limits; }
-  /// Where log lines go; nowhere by default, to standard error or a file under main().
-  Kitten& log_to(LogSink sink) {
-    assert(runner_->may_be_used_here());
-    server_->log.set_sink(std::move(sink));
-    return *this;
-  }
+  Limits& limits() noexcept;
+  /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
+  /// and on the one that starts it.
+  Kitten& log_to(LogSink sink);
 
  private:
   friend class CommandLine;
@@ -297,6 +300,9 @@ class Kitten {
   }
   Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  Kitten& add(detail::Option option, std::function<void()> changed);
+  Kitten& set_start_hook(std::function<Task<void>()> hook);
+  Kitten& set_shutdown_hook(std::function<Task<void>()> hook);
   Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
          std::string description);
 
@@ -346,6 +352,89 @@ KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> m
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
+  assert(runner_->may_be_used_here());
+  server_->authenticator = std::move(function);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
+  assert(runner_->may_be_used_here());
+  server_->router = std::move(function);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::run_handlers_on(PostToHost post) {
+  assert(!runner_->serving());
+  server_->host = detail::HostExecutor(std::make_shared<const detail::HostPost>(std::move(post)), server_->executor,
+                                       runner_->alive());
+  return *this;
+}
+
+KETTLINGAR_INLINE void Kitten::serve_connection(Socket connection) {
+  assert(runner_->may_be_used_here());
+  server_->adopt(std::move(connection));
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::command_prefix(std::vector<std::string> words) {
+  server_->command_prefix = std::move(words);
+  return *this;
+}
+
+KETTLINGAR_INLINE void Kitten::run() { runner_->run(); }
+
+KETTLINGAR_INLINE void Kitten::start_thread() { runner_->start_thread(); }
+
+KETTLINGAR_INLINE void Kitten::start() { runner_->start(); }
+
+KETTLINGAR_INLINE std::size_t Kitten::poll() { return runner_->poll(); }
+
+KETTLINGAR_INLINE std::size_t Kitten::poll_for(std::chrono::steady_clock::duration budget) {
+  return runner_->poll_for(budget);
+}
+
+KETTLINGAR_INLINE void Kitten::stop() { runner_->stop(); }
+
+KETTLINGAR_INLINE bool Kitten::running() const noexcept { return runner_->serving(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::url() const noexcept { return server_->tcp_url(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::socket_path() const noexcept { return server_->socket_path(); }
+
+KETTLINGAR_INLINE const std::string& Kitten::token() const noexcept { return server_->token.text(); }
+
+KETTLINGAR_INLINE Settings& Kitten::settings() noexcept { return server_->settings; }
+
+KETTLINGAR_INLINE Limits& Kitten::limits() noexcept { return server_->limits; }
+
+KETTLINGAR_INLINE Kitten& Kitten::log_to(LogSink sink) {
+  assert(runner_->may_be_used_here());
+  server_->log.set_sink(std::move(sink));
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
+  assert(runner_->may_be_used_here());
+  const std::string key = server_->options.add(std::move(option)).name;
+  if (changed) {
+    hooks_[key] = [key, changed = std::move(changed)] {
+      changed();
+      return json(key);
+    };
+  }
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
+  runner_->start_hook = std::move(hook);
+  return *this;
+}
+
+KETTLINGAR_INLINE Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
+  runner_->shutdown_hook = std::move(hook);
   return *this;
 }
 #endif

@@ -14,12 +14,17 @@
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/system_error.hpp>
+#include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
+#include <chrono>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <utility>
 
 #include "coroutine.hpp"
+#include "operations.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -73,6 +78,34 @@ KETTLINGAR_INLINE Task<bool> expiry(asio::steady_timer& timer) {
 }
 #endif
 
+#if KETTLINGAR_DEFINITIONS
+/// Touched on the executor's thread only.
+struct Wakeup::Timer : asio::steady_timer {
+  using asio::steady_timer::steady_timer;
+};
+
+KETTLINGAR_INLINE Wakeup::Wakeup(const asio::any_io_executor& executor) : timer_(std::make_shared<Timer>(executor)) {}
+
+KETTLINGAR_INLINE Task<void> Wakeup::wait(std::shared_ptr<Timer> timer) {
+  timer->expires_at(asio::steady_timer::time_point::max());
+  co_await expiry(*timer);
+}
+
+KETTLINGAR_INLINE void Wakeup::wake() const {
+  post(timer_->get_executor(), [timer = timer_] { timer->cancel(); });
+}
+#endif
+
 }  // namespace detail
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time) {
+  asio::steady_timer timer(co_await asio::this_coro::executor, time);
+  asio::error_code error;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (error) throw asio::system_error(error);
+}
+#endif
+
 }  // namespace v0_1
 }  // namespace kettlingar

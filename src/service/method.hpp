@@ -15,6 +15,7 @@
 #include "../base/errors.hpp"
 #include "../base/json.hpp"
 #include "../base/version.hpp"
+#include "../wire/codec.hpp"
 #include "../wire/json_text.hpp"
 #include "../wire/msgpack.hpp"
 #include "convert.hpp"
@@ -78,6 +79,9 @@ class Arg {
 inline Arg arg(std::string name) { return Arg(std::move(name)); }
 
 namespace detail {
+
+/// The key that holds positional arguments in a request's map.
+inline constexpr std::string_view positional_key = "_args";
 
 /// How values travel in one call.
 enum class Format { json, msgpack };

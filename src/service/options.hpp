@@ -2,7 +2,9 @@
 // service/options.hpp: variables that the command line, a file and the `config` method can set.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,6 +32,37 @@ struct Option {
   std::function<void()> changed;         ///< may be empty; called after a change at run time
 };
 
+/// What the variable of an option holds.
+template <class T>
+struct OptionValue {
+  using type = T;
+};
+template <class T>
+struct OptionValue<std::atomic<T>> {
+  using type = T;
+};
+
+/// Binds `variable`, whose present value is the default.
+template <class T>
+Option make_option(std::string name, T& variable, std::string help) {
+  using Value = typename OptionValue<T>::type;
+  Option option;
+  option.name = std::move(name);
+  option.type = type_name<Value>();
+  option.help = std::move(help);
+  option.get = [&variable] {
+    const Value& value = variable;
+    return to_json_value(value);
+  };
+  option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
+  option.fallback = option.get();
+  return option;
+}
+
+/// Called with nothing when an option has been changed by `config`; its result goes to the caller. By option name.
+using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
+
+#if KETTLINGAR_INTERNALS
 /// `worker-use-tcp` as `worker_use_tcp`. Upper case is left alone, and so names no option.
 inline std::string option_name(std::string_view text) {
   std::string name(text);
@@ -54,15 +87,9 @@ class Options {
   /// Binds `variable`, whose present value is the default. It must outlive the service.
   template <class T>
   Option& add(std::string name, T& variable, std::string help) {
-    Option option;
-    option.name = std::move(name);
-    option.type = type_name<T>();
-    option.help = std::move(help);
-    option.fallback = to_json_value(variable);
-    option.get = [&variable] { return to_json_value(variable); };
-    option.set = [&variable](const json& value) { variable = from_json<T>(value); };
-    return insert(std::move(option));
+    return add(make_option(std::move(name), variable, std::move(help)));
   }
+  Option& add(Option option);
 
   const std::vector<Option>& all() const noexcept { return options_; }
   const Option* find(std::string_view name) const noexcept;
@@ -81,14 +108,13 @@ class Options {
   std::string lines(bool with_secret) const;
 
  private:
-  Option& insert(Option option);
   void read_line(std::string_view line) const;
 
   std::vector<Option> options_;
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Option& Options::insert(Option option) {
+KETTLINGAR_INLINE Option& Options::add(Option option) {
   const bool clean = !option.name.empty() &&
                      option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
@@ -174,6 +200,8 @@ KETTLINGAR_INLINE std::string Options::lines(bool with_secret) const {
   }
   return out;
 }
+#endif
+
 #endif
 
 }  // namespace detail

@@ -15,11 +15,12 @@
 
 #include "../base/json.hpp"
 #include "../os/passing.hpp"
-#include "../os/socket.hpp"
 #include "../wire/http_head.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+struct RequestHead;
 
 /// Who is at the other end of a connection.
 struct Peer {
@@ -55,8 +56,8 @@ class Caller {
 }  // namespace detail
 
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
-/// handler's last item or result has been encoded; views and references out of it live as long. Use it on the service's
-/// thread only.
+/// handler's last item or result has been encoded; views and references out of it live as long. Use it where the
+/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on().
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
@@ -69,16 +70,16 @@ class Request {
   /// The path without query, prefix and token: `/method/...`, not percent-decoded.
   std::string_view path() const noexcept { return path_; }
   /// What follows `?` in the target, not percent-decoded.
-  std::string_view query() const noexcept { return head_.query; }
+  std::string_view query() const noexcept;
   /// `GET`, `HEAD` or `POST`.
-  std::string_view http_method() const noexcept { return head_.method; }
+  std::string_view http_method() const noexcept;
   /// First header line of that name, in any case; nothing if there is none.
-  std::optional<std::string_view> header(std::string_view name) const { return head_.fields.find(name); }
+  std::optional<std::string_view> header(std::string_view name) const;
   const Peer& peer() const noexcept { return peer_; }
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
   const json& arguments() const noexcept { return arguments_; }
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
-  /// result.
+  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
   /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
   /// are closed with the request.
@@ -87,7 +88,7 @@ class Request {
   /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
   /// Error if the answer has begun, or there is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
-  /// The executor that runs this service and its handlers.
+  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:
@@ -125,6 +126,14 @@ class ConnectionAccess {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::string_view Request::query() const noexcept { return head_.query; }
+
+KETTLINGAR_INLINE std::string_view Request::http_method() const noexcept { return head_.method; }
+
+KETTLINGAR_INLINE std::optional<std::string_view> Request::header(std::string_view name) const {
+  return head_.fields.find(name);
+}
+
 KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
 #endif
 

@@ -82,11 +82,23 @@ class Runner : public std::enable_shared_from_this<Runner> {
  private:
   enum class Mode { none, thread, run, polled, hosted };
 
+  /// Runs the loop in some way. What is thrown there is logged, and the service goes on: nothing of ours throws this
+  /// far but for want of memory; what the program has posted to the loop may.
+  template <class Run>
+  void logged(Run run) {
+    try {
+      run();
+    } catch (...) {
+      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
+    }
+  }
+
+  void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
   static Task<void> stop_in_order(std::shared_ptr<Runner> self);
   void ended();
-  void wait_until_stopped();
+  void wait_until_stopped(std::unique_lock<std::mutex> lock);
   std::chrono::milliseconds longest_stop() const {
     return server_->limits.shutdown_timeout + 2 * server_->limits.drain_timeout + std::chrono::seconds(1);
   }
@@ -144,7 +156,7 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
     thrown = error;
     done = true;
   });
-  while (!done) own_loop_->run_one();
+  while (!done) logged([this] { own_loop_->run_one(); });
   own_loop_->restart();  // without work it has stopped
   if (!thrown) return;
   server_->abandon();
@@ -165,15 +177,7 @@ KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self)
 }
 
 KETTLINGAR_INLINE void Runner::serve() {
-  for (;;) {
-    try {
-      own_loop_->run();
-      break;
-    } catch (...) {
-      // Nothing of ours throws this far but for want of memory; the service goes on.
-      server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
-    }
-  }
+  while (!own_loop_->stopped()) logged([this] { own_loop_->run(); });
 }
 
 /// The last connection has gone.
@@ -184,9 +188,15 @@ KETTLINGAR_INLINE void Runner::ended() {
   changed_.notify_all();
 }
 
+/// The thread of a service that was stopped by a caller may still be there.
+KETTLINGAR_INLINE void Runner::end_last_run() {
+  if (serving_) throw StartError("the service runs already");
+  if (thread_.joinable()) thread_.join();
+}
+
 KETTLINGAR_INLINE void Runner::start() {
   const std::lock_guard lock(mutex_);
-  if (thread_.joinable()) thread_.join();  // its service was stopped by a caller
+  end_last_run();
   open();
   mode_ = own_loop_ ? Mode::polled : Mode::hosted;
   poller_ = std::this_thread::get_id();
@@ -196,7 +206,7 @@ KETTLINGAR_INLINE void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
-    if (thread_.joinable()) thread_.join();
+    end_last_run();
     open();
     mode_ = Mode::run;
   }
@@ -206,8 +216,7 @@ KETTLINGAR_INLINE void Runner::run() {
 KETTLINGAR_INLINE void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();
+  end_last_run();
   open();
   mode_ = Mode::thread;
   thread_ = std::thread([this] { serve(); });
@@ -240,6 +249,9 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
 }
 
 KETTLINGAR_INLINE void Runner::stop() {
+  // A start that another thread is at goes first; on_start, which may call this, is within one.
+  std::unique_lock lock(mutex_, std::defer_lock);
+  if (!in_service_thread()) lock.lock();
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -247,8 +259,7 @@ KETTLINGAR_INLINE void Runner::stop() {
       if (self && run == self->runs_) self->shut_down();
     });
   }
-  if (in_service_thread()) return;
-  wait_until_stopped();
+  if (lock) wait_until_stopped(std::move(lock));
 }
 
 KETTLINGAR_INLINE void Runner::end() {
@@ -263,8 +274,7 @@ KETTLINGAR_INLINE void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-KETTLINGAR_INLINE void Runner::wait_until_stopped() {
-  std::unique_lock lock(mutex_);
+KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
     std::thread ending = std::exchange(thread_, {});
@@ -275,7 +285,8 @@ KETTLINGAR_INLINE void Runner::wait_until_stopped() {
   const auto end = std::chrono::steady_clock::now() + longest_stop();
   if (mode_ == Mode::polled && poller_ == std::this_thread::get_id()) {
     lock.unlock();
-    while (serving_ && std::chrono::steady_clock::now() < end) own_loop_->run_one_for(std::chrono::milliseconds(50));
+    while (serving_ && std::chrono::steady_clock::now() < end)
+      logged([this] { own_loop_->run_one_for(std::chrono::milliseconds(50)); });
     return;
   }
   // Another thread is at it.

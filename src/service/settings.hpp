@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../base/limits.hpp"
+#include "../base/version.hpp"
 #include "../os/state.hpp"
 #include "options.hpp"
 
@@ -39,6 +40,7 @@ struct Settings {
   std::size_t worker_max_connections = 2048;
 };
 
+#if KETTLINGAR_INTERNALS
 namespace detail {
 
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
@@ -165,5 +167,6 @@ inline void configure(const Options& options, const Settings& settings, std::vec
 }
 
 }  // namespace detail
+#endif
 }  // namespace v0_1
 }  // namespace kettlingar

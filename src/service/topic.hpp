@@ -5,7 +5,6 @@
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
 #include <algorithm>
-#include <asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -17,7 +16,6 @@
 
 #include "../base/errors.hpp"
 #include "coroutine.hpp"
-#include "loop.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -31,15 +29,15 @@ enum class Overflow {
 
 namespace detail {
 
-/// The queue of one stream. Its mutex is that of the topic; the timer is touched on the executor's thread only.
+/// The queue of one stream. Its mutex is that of the topic.
 template <class T>
 struct Subscriber {
-  explicit Subscriber(const asio::any_io_executor& executor) : timer(executor) {}
+  explicit Subscriber(const asio::any_io_executor& executor) : wakeup(executor) {}
 
   std::deque<T> items;
-  bool waiting = false;     ///< for a cancelled timer
+  bool waiting = false;     ///< for the wakeup
   bool overflowed = false;  ///< was to be disconnected
-  asio::steady_timer timer;
+  Wakeup wakeup;
 };
 
 template <class T>
@@ -58,7 +56,7 @@ struct TopicState {
   /// With the mutex held.
   void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
     if (!std::exchange(subscriber->waiting, false)) return;
-    post(subscriber->timer.get_executor(), [subscriber] { subscriber->timer.cancel(); });
+    subscriber->wakeup.wake();
   }
 };
 
@@ -95,11 +93,10 @@ class Subscription {
     {
       const std::lock_guard lock(state->mutex);
       if (!subscriber->items.empty() || subscriber->overflowed || state->closed) co_return;
-      // Nothing can cancel the timer before it is waited for: that happens on this thread, too.
+      // Nothing can be woken before it waits: that happens on this thread, too.
       subscriber->waiting = true;
     }
-    subscriber->timer.expires_at(asio::steady_timer::time_point::max());
-    co_await expiry(subscriber->timer);
+    co_await subscriber->wakeup.wait();
   }
   Task<void> wait() { return wait(state_, subscriber_); }
 
@@ -140,6 +137,7 @@ class Topic {
   /// From any thread; does not wait. Costs a copy for each stream.
   void publish(const T& item) const {
     const std::lock_guard lock(state_->mutex);
+    if (state_->closed) return;
     for (const auto& subscriber : state_->subscribers) {
       if (subscriber->items.size() >= state_->capacity) {
         ++state_->dropped;
@@ -153,7 +151,9 @@ class Topic {
       state_->wake(subscriber);
     }
   }
-  /// Ends all streams, those to come included, once they have sent what they have. From any thread.
+  /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
+  /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
+  /// otherwise cuts the streams off after Limits::drain_timeout, without their end mark.
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
@@ -171,7 +171,8 @@ class Topic {
     return state_->dropped;
   }
 
-  /// The events from now on, for a handler of one's own that filters or changes them.
+  /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
+  /// the stream is for the coroutine that awaits it.
   Generator<T> subscribe() const { return detail::subscribe(state_); }
 
  private:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../base/json.hpp"
+#include "../base/version.hpp"
 #include "../os/passing.hpp"
 #include "convert.hpp"
 #include "signature.hpp"
@@ -40,14 +41,7 @@ class DescriptorQueue {
 };
 
 /// How many descriptors `value` stands for: placeholders in it, and in lists in it.
-inline std::size_t count_placeholders(const json& value) {
-  if (value.is_string()) return is_placeholder(value.get_ref<const std::string&>()) ? 1 : 0;
-  std::size_t count = 0;
-  if (value.is_array()) {
-    for (const json& item : value) count += count_placeholders(item);
-  }
-  return count;
-}
+std::size_t count_placeholders(const json& value);
 
 /// The descriptor that the placeholder `value` stands for. Throws BadValue if it is none, or none has come.
 template <class T>
@@ -99,10 +93,7 @@ T take_value(const json& value, DescriptorQueue& queue) {
   }
 }
 
-inline json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out) {
-  out.push_back(std::move(fd));
-  return placeholder.text();
-}
+json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out);
 
 /// The other way: `value` as json, its descriptors moved to `out`. Throws std::system_error for a descriptor that is
 /// not open.
@@ -158,6 +149,22 @@ T take_result(const json& value, DescriptorQueue& queue) {
   }
   return take_value<T>(value, queue);
 }
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::size_t count_placeholders(const json& value) {
+  if (value.is_string()) return is_placeholder(value.get_ref<const std::string&>()) ? 1 : 0;
+  std::size_t count = 0;
+  if (value.is_array()) {
+    for (const json& item : value) count += count_placeholders(item);
+  }
+  return count;
+}
+
+KETTLINGAR_INLINE json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out) {
+  out.push_back(std::move(fd));
+  return placeholder.text();
+}
+#endif
 
 }  // namespace detail
 }  // namespace v0_1

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../base/json.hpp"
+#include "../base/version.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -34,30 +35,41 @@ struct ExtType {
 
 namespace detail {
 
-inline std::vector<ExtType>& ext_types() {
+std::vector<ExtType>& ext_types();
+
+/// Null if there is none.
+const ExtType* find_ext_type(std::uint64_t code);
+const ExtType* find_ext_type(std::string_view json_key);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::vector<ExtType>& ext_types() {
   static std::vector<ExtType> types;
   return types;
 }
 
-/// Null if there is none.
-inline const ExtType* find_ext_type(std::uint64_t code) {
+KETTLINGAR_INLINE const ExtType* find_ext_type(std::uint64_t code) {
   for (const ExtType& type : ext_types()) {
     if (type.code == code) return &type;
   }
   return nullptr;
 }
-inline const ExtType* find_ext_type(std::string_view json_key) {
+
+KETTLINGAR_INLINE const ExtType* find_ext_type(std::string_view json_key) {
   for (const ExtType& type : ext_types()) {
     if (type.json_key == json_key) return &type;
   }
   return nullptr;
 }
+#endif
 
 }  // namespace detail
 
 /// Registers an ext type for the whole program, once, before the first service or client of it runs. Throws
 /// std::invalid_argument if code or key are taken or cannot be used.
-inline void register_ext_type(ExtType type) {
+void register_ext_type(ExtType type);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void register_ext_type(ExtType type) {
   const bool usable = type.code != big_integer_ext && type.code <= 127 && type.json_key.starts_with("__") &&
                       type.json_key != "__ext__" && type.json_key != "__base64__" && type.json_key != "__bytes__" &&
                       type.to_json && type.from_json;
@@ -67,6 +79,7 @@ inline void register_ext_type(ExtType type) {
   }
   detail::ext_types().push_back(std::move(type));
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

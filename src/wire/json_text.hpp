@@ -16,43 +16,13 @@
 #include <vector>
 
 #include "../base/json.hpp"
-#include "../base/limits.hpp"
 #include "../base/version.hpp"
+#include "codec.hpp"
 #include "ext.hpp"
 #include "text.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
-/// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
-///   but such a string in them is an error.
-/// - Maps with the one key of an ExtType become binary with its code as subtype.
-/// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
-/// - If a key occurs twice, the last value wins, at the place of the first.
-/// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
-///   order mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
-/// Takes less than 64 bytes of memory for each byte of text. Throws nothing but std::bad_alloc.
-[[nodiscard]] CodecError decode_json(std::string_view text, json& out, int depth = Limits{}.depth);
-
-/// How encode_json writes.
-enum class JsonStyle {
-  compact,   ///< no blanks, UTF-8
-  spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
-  terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
-};
-
-/// Append `value` (kt::json or nlohmann::json) as JSON. `out` is unchanged after an error: text with more than `depth`
-/// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
-/// but std::bad_alloc.
-/// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
-///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
-///   which readers leave as it is.
-/// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
-/// - Malformed UTF-8 becomes U+FFFD.
-template <class Json>
-[[nodiscard]] CodecError encode_json(const Json& value, std::string& out, JsonStyle style = JsonStyle::compact,
-                                     int depth = Limits{}.depth);
 
 namespace detail {
 
@@ -409,7 +379,8 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
 
 }  // namespace detail
 
-inline CodecError decode_json(std::string_view text, json& out, int depth) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError decode_json(std::string_view text, json& out, int depth) {
   std::string cut;
   std::vector<std::string_view> integers;
   if (detail::has_long_integers(text)) text = cut = detail::cut_integers(text, integers);
@@ -426,6 +397,7 @@ inline CodecError decode_json(std::string_view text, json& out, int depth) {
   }
   return builder.finish(out);
 }
+#endif
 
 template <class Json>
 CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int depth) {
@@ -433,6 +405,12 @@ CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int
   detail::write_json(appender, value, style, depth);
   return appender.finish();
 }
+
+// For the files that have the declarations only.
+#if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
+template CodecError encode_json(const json&, std::string&, JsonStyle, int);
+template CodecError encode_json(const nlohmann::json&, std::string&, JsonStyle, int);
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

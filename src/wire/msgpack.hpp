@@ -14,39 +14,12 @@
 #include <vector>
 
 #include "../base/json.hpp"
-#include "../base/limits.hpp"
 #include "../base/version.hpp"
+#include "codec.hpp"
 #include "text.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Read the one MessagePack value that `bytes` consist of into `out`; null remains there after an error.
-/// - `bin` becomes binary without subtype, `ext` binary with the code as subtype, 0 to 255, so that -1 is 255. That
-///   includes timestamps, valid or not, see `timestamp_of`.
-/// - Integers become unsigned unless negative. Both kinds of float become the double of the same value.
-/// - ext 1, big integers of Python peers: 1 to 1024 hex digits with optional `-` and `0x` become a native integer if 64
-///   bit are enough, else binary with subtype 1 and lower-case digits; anything else is an error.
-/// - Errors are also `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
-///   that is not UTF-8, map keys that are not strings (`bin` included) or occur twice.
-/// Takes less than 100 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
-[[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
-
-/// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
-/// unchanged after an error: more than `depth` maps and lists inside each other (the depth of recursion), a count or
-/// length above 2^32-1, a subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD; ext values as they
-/// are. Throws nothing but std::bad_alloc.
-template <class Json>
-[[nodiscard]] CodecError encode_msgpack(const Json& value, std::string& out, int depth = Limits{}.depth);
-
-/// A MessagePack timestamp (ext -1), counted from 1970-01-01T00:00Z.
-struct Timestamp {
-  std::int64_t seconds = 0;
-  std::uint32_t nanoseconds = 0;  ///< 0 to 999,999,999, on top of `seconds`
-};
-
-/// The timestamp in `value`; nothing if that is no binary with subtype 255, of 4, 8 or 12 bytes, and a valid time.
-[[nodiscard]] std::optional<Timestamp> timestamp_of(const json& value);
 
 namespace detail {
 
@@ -371,9 +344,11 @@ bool write_msgpack(Appender& out, const Json& value, int depth) {
 
 }  // namespace detail
 
-inline CodecError decode_msgpack(std::string_view bytes, json& out, int depth) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError decode_msgpack(std::string_view bytes, json& out, int depth) {
   return detail::MsgpackReader(bytes, depth).read(out);
 }
+#endif
 
 template <class Json>
 CodecError encode_msgpack(const Json& value, std::string& out, int depth) {
@@ -382,7 +357,8 @@ CodecError encode_msgpack(const Json& value, std::string& out, int depth) {
   return appender.finish();
 }
 
-inline std::optional<Timestamp> timestamp_of(const json& value) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE std::optional<Timestamp> timestamp_of(const json& value) {
   const auto* ext = value.get_ptr<const json::binary_t*>();
   if (ext == nullptr || !ext->has_subtype() || ext->subtype() != 0xFF) return std::nullopt;
   const std::string_view bytes = detail::chars(*ext);
@@ -394,6 +370,13 @@ inline std::optional<Timestamp> timestamp_of(const json& value) {
   if (nanoseconds > 999'999'999) return std::nullopt;
   return Timestamp{static_cast<std::int64_t>(seconds), static_cast<std::uint32_t>(nanoseconds)};
 }
+#endif
+
+// For the files that have the declarations only.
+#if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
+template CodecError encode_msgpack(const json&, std::string&, int);
+template CodecError encode_msgpack(const nlohmann::json&, std::string&, int);
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

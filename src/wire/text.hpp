@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// wire/text.hpp: what the codecs share: their error, UTF-8, base64, big integers, keys that occur twice, output.
+// wire/text.hpp: what the codecs share: UTF-8, base64, big integers, keys that occur twice, output.
 #pragma once
 
 #include <algorithm>
@@ -17,35 +17,11 @@
 #include <vector>
 
 #include "../base/json.hpp"
+#include "../base/version.hpp"
+#include "codec.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
-
-/// Why bytes could not be read or a value not be written. All texts are static and never echo input, so they are safe
-/// to log and to send. False when all is well: `if (CodecError error = decode_msgpack(body, value)) ...`.
-struct CodecError {
-  std::string_view slug;   ///< "bad-body" or "depth"; empty when all is well
-  std::string_view why;    ///< for humans
-  std::size_t offset = 0;  ///< bytes of input before the fault, roughly; 0 when writing
-
-  explicit operator bool() const { return !slug.empty(); }
-};
-
-/// Is `text` well-formed UTF-8 (RFC 3629: no surrogates, nothing overlong, nothing beyond U+10FFFF)? Empty text is.
-[[nodiscard]] bool is_utf8(std::string_view text);
-
-/// Append `text`, every malformed part (as Unicode counts them, "maximal subparts") replaced by one U+FFFD.
-void append_utf8(std::string& out, std::string_view text);
-
-/// Alphabets of RFC 4648: `standard` with `+`, `/` and padding; `url` with `-`, `_` and no padding.
-enum class Base64 { standard, url };
-
-/// Append `bytes` as base64 text.
-void append_base64(std::string& out, std::string_view bytes, Base64 form = Base64::standard);
-
-/// The bytes of base64 `text`. Strict: nothing if a foreign character (white space as well), wrong padding, a wrong
-/// length or leftover bits occur, so that no two texts stand for the same bytes.
-[[nodiscard]] std::optional<Bytes> decode_base64(std::string_view text, Base64 form = Base64::standard);
 
 namespace detail {
 
@@ -338,7 +314,8 @@ inline constexpr std::array base64_tables{base64_values(Base64::standard), base6
 
 }  // namespace detail
 
-inline bool is_utf8(std::string_view text) {
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool is_utf8(std::string_view text) {
   const char* const end = text.data() + text.size();
   for (const char* at = detail::skip_ascii(text.data(), end); at != end; at = detail::skip_ascii(at, end)) {
     const detail::Utf8Step step = detail::utf8_step(at, end);
@@ -348,7 +325,7 @@ inline bool is_utf8(std::string_view text) {
   return true;
 }
 
-inline void append_utf8(std::string& out, std::string_view text) {
+KETTLINGAR_INLINE void append_utf8(std::string& out, std::string_view text) {
   const char* const end = text.data() + text.size();
   const char* good = text.data();  // not yet appended, but valid
   for (const char* at = detail::skip_ascii(good, end); at != end; at = detail::skip_ascii(at, end)) {
@@ -362,7 +339,7 @@ inline void append_utf8(std::string& out, std::string_view text) {
   out.append(good, end);
 }
 
-inline void append_base64(std::string& out, std::string_view bytes, Base64 form) {
+KETTLINGAR_INLINE void append_base64(std::string& out, std::string_view bytes, Base64 form) {
   const std::string_view digits = detail::base64_digits(form);
   out.reserve(out.size() + (bytes.size() + 2) / 3 * 4);
   for (std::size_t at = 0; at < bytes.size(); at += 3) {
@@ -374,7 +351,7 @@ inline void append_base64(std::string& out, std::string_view bytes, Base64 form)
   }
 }
 
-inline std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
+KETTLINGAR_INLINE std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
   const bool padded = form == Base64::standard;
   const auto& values = detail::base64_tables[padded ? 0 : 1];
   if (padded && text.size() % 4 != 0) return std::nullopt;
@@ -395,6 +372,7 @@ inline std::optional<Bytes> decode_base64(std::string_view text, Base64 form) {
   if (held == 6 || (bits & ((1U << held) - 1)) != 0) return std::nullopt;
   return bytes;
 }
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
