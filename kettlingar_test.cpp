@@ -7360,6 +7360,7 @@ TEST_SUITE("client/exchange") {
     CHECK(answered("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: "
                    "application/json\n\n2\r\n1\n\r\n0\r\n\r\n0\r\n\r\n2\r\n2\n\r\n0\r\n\r\n") == json::array({1, 2}));
     CHECK(answered("0\r\n\r\n") == json::array());
+    CHECK(answered("0\r\n\r\n0\r\n\r\n") == json::array());  // passed on by another service
     CHECK(contains(answered("")[0].get<std::string>(), "without an answer"));
   }
 
