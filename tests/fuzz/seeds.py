@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Writes the first inputs of the fuzz targets, by hand and named: seeds.py FOLDER. `run merge` makes corpora of them."""
+import pathlib
+import struct
+import sys
+
+FOLDER = pathlib.Path(sys.argv[1])
+
+
+def put(target, name, data):
+    folder = FOLDER / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def number(seeds):
+    return {f"{i:03}": seed for i, seed in enumerate(seeds)}.items()
+
+
+# ---- heads and bodies. Two bytes in front: options, a seed for the cuts.
+
+LF_CALL = (b"POST /token/fn HTTP/1.1\nConnection: close\nContent-Type: application/x-msgpack\n"
+           b"Content-Length: 1\n\n\x80")
+LINES = [
+    b"GET /ping HTTP/1.1", b"GET /ping?x=1 HTTP/1.1", b"GET /p%41th HTTP/1.0", b"HEAD / HTTP/1.1", b"OPTIONS * HTTP/1.1",
+    b"POST http://[::1]:80/a HTTP/1.1", b"GET http://host?q HTTP/1.1", b"GET /%00 HTTP/1.1", b"GET /%zz HTTP/1.1",
+    b"CONNECT a:1 HTTP/1.1", b"GET  / HTTP/1.1", b"GET /", b"GET / HTTP/1.2", b"GET / HTTP/2.0", b"PRI * HTTP/2.0",
+    b"G@T / HTTP/1.1", b"GET /\xff HTTP/1.1", b"GET * HTTP/1.1", b"GET ftp://x/ HTTP/1.1", b"GET http://u@h/ HTTP/1.1",
+    b"A" * 33 + b" / HTTP/1.1", b"\x16\x03\x01", b"GET / HTTP/1.1\rX", b"GET /" + b"a" * 60 + b" HTTP/1.1",
+]
+FIELDS = [
+    b"Host: localhost:1", b"Host: [::1]:1", b"Host: a b", b"Host: h:123456", b"Host:", b"Host: [::1", b"Host: [x]y",
+    b"Content-Length: 5", b"Content-Length: 5\r\nContent-Length: 5", b"Content-Length: +5", b"Content-Length: 5, 6",
+    b"Content-Length: 9223372036854775808", b"Content-Length: 99999999999999999999", b"Content-Length:",
+    b"Transfer-Encoding: chunked", b"Transfer-Encoding: Chunked ", b"Transfer-Encoding: gzip",
+    b"Transfer-Encoding: gzip, chunked", b"Content-Length: 1\r\nTransfer-Encoding: chunked",
+    b"Transfer-Encoding: chunked\r\nContent-Length: 1", b"Connection: foo, CLOSE", b"Connection: keep-alive",
+    b"Content-Type: application/json", b"Content-Type: a\r\nContent-Type: b", b"Authorization: Bearer token",
+    b"Origin: http://localhost", b"Sec-Fetch-Site: cross-site", b"Expect: 100-continue", b"Expect: x", b"X : y",
+    b"X: y\r\n folded", b": empty", b"no colon", b" space: first", b"X: \x00", b"X: a\rb", b"X: \xe9\t ok \t ",
+    b"A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5", b"X: " + b"y" * 150, b"X: y\nZ: mixed",
+]
+requests = [b"\r\n\r\nGET / HTTP/1.1\r\n\r\n", b"\r\n" * 5, b"\n\nGET / HTTP/1.1\n\n", LF_CALL,
+            LF_CALL.replace(b"Connection: close", b"Transfer-Encoding: chunked"), b"GET / HTTP/1.1\r\n\nX", b""]
+requests += [line + b"\r\n\r\n" for line in LINES]
+requests += [b"GET / HTTP/1.1\r\n" + field + b"\r\n\r\nrest" for field in FIELDS]
+requests += [b"POST / HTTP/1.0\r\n" + FIELDS[i] + b"\r\n\r\n" for i in (14, 20, 21, 27)]
+for name, request in number(requests):
+    put("req_parse", name, b"\0\1" + request)
+    put("req_parse", "small" + name, b"\1\2" + request)
+put("req_parse", "no_lf", b"\2\1" + LF_CALL)
+
+bodies = [
+    b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"000000000000005\r\nhello\r\n000\r\n\r\n", b"1\r\na\r\n2\r\nbc\r\n0;a\r\n\r\n",
+    b"1;a=b;c=\"q\\\"q\";d\r\nx\r\n0\r\nX: y\r\nContent-Length: 5\r\n\r\nrest", b"5;\r\n", b"5;a=\r\n", b"5;a=\"\x01\"\r\n",
+    b"5;a=\"b\"c\r\n", b"5;a=\"\\\x01\r\n", b"5 \r\n", b" 5\r\n", b"0x5\r\n", b"+5\r\n", b"-2\r\n", b"\r\n", b"g\r\n", b"5\n",
+    b"5\rX", b"80000000\r\n", b"FFFFFFFFFFFFFFFE\r\n", b"00000000000000001\r\n", b"1\r\naXX", b"1\r\na\r\rX", b"1\r\na\n",
+    b"0\n\n", b"0\r\nX:GET /ping HTTP/1.1\r\nHost: h\r\n\r\n", b"0\r\nX y\r\n\r\n", b"1;" + b"a" * 300 + b"\r\n",
+    b"1;aaaaaaaaaaaa\r\nx\r\n" * 20 + b"0\r\n\r\n", b"7fffffff\r\n", b"60\r\n" + b"x" * 96 + b"\r\n1\r\nx\r\n0\r\n\r\n",
+    b"0\r\na: 1\r\nb: 2\r\nc: 3\r\n\r\n", b"0\r\na: " + b"1" * 60 + b"\r\n\r\n", b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n",
+]
+for name, body in number(bodies):
+    put("chunked", name, b"\0\1" + body)
+    put("chunked", "small" + name, b"\1\2" + body)
+
+OK = b"HTTP/1.1 200 OK\r\n"
+answers = [
+    OK + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n7\n", OK + b"Content-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\nContent-Type: application/json\nConnection: close\n\n{\"a\": 1}",
+    OK + b"Content-Type: application/x-msgpack\r\nContent-Length: 1\r\n\r\n\x80",
+    OK + b"Transfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n2\r\n1\n\r\n2\r\n2\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: application/x-msgpack\n\n1\r\n\x01\r\n0\r\n\r\n1\r\n\x02\r\n0\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    b"2\r\n1\n\r\n11\r\n{\"error\": \"over\"}\r\n2\r\n3\n\r\n0\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n11\r\n{\"error\": \"over\"}\r\n",
+    OK + b"Transfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n11\r\n{\"error\": \"over\"}\r\n0\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n9\r\ndata: x\n\n\r\n0\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+    OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\nG", OK + b"Content-Type: application/json\r\n\r\n{\"error\": \"no\"}",
+    b"0\r\n\r\n", b"0\r\n\r\nX", b"0\r\n\r\n0\r\n\r\n", b"0\r", OK + b"Content-Type: text/plain; charset=utf-8\r\n\r\nhej \xc3\xa9",
+    OK + b"Content-Type: image/png\r\n\r\n\x89PNG", OK + b"Content-Type: application/json\r\n\r\n{",
+    b"HTTP/1.1 404 Not Found\r\nContent-Length: 16\r\nContent-Type: application/json\r\n\r\n{\"error\": \"gone\"",
+    b"HTTP/1.1 404\r\n\r\n", b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 500 Oh\r\n\r\n<html>",
+    b"HTTP/1.1 302 Found\r\nContent-Type: application/json\r\n\r\n{\"redirect\": \"/x\"}",
+    b"HTTP/1.1 423 Locked\r\nContent-Type: application/json\r\n\r\n{\"error\":\"e\",\"resource\":1,\"needed_vars\":"
+    b"[{\"name\":\"a\",\"type\":\"user\",\"comment\":\"c\",\"default\":1},{\"name\":5},3]}",
+    b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n", b"HTTP/1.1 100\r\n\r\n" * 12, b"HTTP/1.1 101\r\n\r\n",
+    b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 600 X\r\n\r\n", b"HTTP/1.1 20\r\n\r\n", b"HTTP/1.1 2000\r\n\r\n", b"HTTP/1.1 200X\r\n\r\n", b"HTTP/2.0 200 OK\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\nbehind", b"<html>", b"HTTP/1.1 200 " + b"x" * 60 + b"\r\n\r\n",
+    OK + b"Content-Length: 200\r\n\r\n", OK + b"\r\n" + b"x" * 120, OK + b"X: y\r\n" * 5 + b"\r\n", OK, b"",
+    b"HTTP/1.1 500 Oh\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+]
+for name, answer in number(answers):
+    put("resp_parse", name, b"\0\1" + answer)
+    put("resp_parse", "small" + name, b"\1\2" + answer)
+
+# ---- values
+
+values = [bytes([tag]) + tail for tag, tail in (
+    (0x00, b""), (0x7F, b""), (0x80, b""), (0x81, b"\xa1a\x01"), (0x82, b"\xa1a\x01\xa1a\x02"), (0x81, b"\x01\x01"),
+    (0x81, b"\xc4\x01a\x01"), (0x90, b""), (0x92, b"\x01\x02"), (0xA0, b""), (0xA2, b"\xc3\xa9"), (0xA1, b"\xff"), (0xC0, b""),
+    (0xC1, b""), (0xC2, b""), (0xC3, b""), (0xC4, b"\x02ab"), (0xC5, b"\x00\x01a"), (0xC6, b"\x00\x00\x00\x01a"),
+    (0xC6, b"\xff\xff\xff\xff"), (0xC7, b"\x03\x05abc"), (0xC8, b"\x00\x01\x05a"), (0xC9, b"\x00\x00\x00\x00\x05"),
+    (0xC7, b"\x11\x01" + b"1" + b"0" * 16), (0xC7, b"\x12\x01-8000000000000001x"), (0xC7, b"\x11\x01-8000000000000000"[:19]),
+    (0xC7, b"\x04\x010xFf"), (0xC7, b"\x02\x01-1"), (0xC7, b"\x01\x01-"), (0xC7, b"\x12\x01-8000000000000001"[:20]),
+    (0xC7, b"\x0c\xff" + struct.pack(">Iq", 999999999, -1)), (0xC7, b"\x0c\xff" + struct.pack(">Iq", 1000000000, 1)),
+    (0xCA, struct.pack(">f", 1.5)), (0xCA, b"\x7f\xc0\x00\x00"), (0xCB, struct.pack(">d", -0.0)), (0xCB, struct.pack(">d", 1e300)),
+    (0xCB, struct.pack(">d", 1e-5)), (0xCB, struct.pack(">d", float("inf"))), (0xCC, b"\xff"), (0xCD, b"\xff\xff"),
+    (0xCE, b"\xff" * 4), (0xCF, b"\x80" + b"\0" * 7), (0xD0, b"\x80"), (0xD0, b"\x05"), (0xD1, b"\x80\x00"), (0xD2, b"\x80" + b"\0" * 3),
+    (0xD3, b"\x80" + b"\0" * 7), (0xD4, b"\x05a"), (0xD5, b"\x05ab"), (0xD6, b"\xffabcd"), (0xD7, b"\xffabcdefgh"), (0xD8, b"\x05" + b"a" * 16),
+    (0xD9, b"\x01a"), (0xDA, b"\x00\x01a"), (0xDB, b"\x00\x00\x00\x01a"), (0xDB, b"\xff\xff\xff\xff"), (0xDC, b"\x00\x01\xc0"),
+    (0xDD, b"\x00\x00\x00\x01\xc0"), (0xDD, b"\xff\xff\xff\xff"), (0xDE, b"\x00\x01\xa1a\xc0"), (0xDF, b"\x00\x00\x00\x01\xd9\x01a\xc0"),
+    (0xDF, b"\xff\xff\xff\xff"), (0xE0, b""), (0xFF, b""), (0x90, b"\xc0"), (0x81, b"\xaa__base64__\xa4AP8="), (0x81, b"\xa9__bytes__\x01"),
+)]
+values += [b"\x91" * 63 + b"\x90", b"\x91" * 65 + b"\xc0", b"\x91" * 63 + b"\xc4\x01a", b"\x91" * 63 + b"\xc7\x01\x05a", b"\xdc\xff\xff" * 5,
+           b"\xde\x00\x12" + b"".join(b"\xa1%c\x01" % (97 + i) for i in range(18)), b"\xde\x00\x12" + b"\xa1a\x01" * 18,
+           b"\xd9\x21" + b"s" * 33, b"\xdc\x00\x11" + b"\x01" * 17, b"\xda\x01\x01" + b"s" * 257, b"\xc5\x01\x01" + b"b" * 257,
+           b"\xc8\x01\x01\x05" + b"e" * 257, b"\xde\x00\x11" + b"".join(b"\xa1%c\xc0" % (65 + i) for i in range(17)), b""]
+for name, value in number(values):
+    put("msgpack", name, value)
+    put("msgpack_diff", name, value)
+
+texts = [
+    b"null", b" [true, false] ", b'{"a": 1, "b": {"c": [1.5, -2e-7, 1e16, 123456789012345680.0]}}', b'{"a":1,"a":2,"b":3,"a":4}',
+    b'"\\u00e9\\ud83d\\ude00 \\n\\"\\\\\\/\x7f"', b'"\xc3\xa9\xf0\x9f\x98\x80"', b'"\\ud800"', b'"\xff"', b"1e999", b"-0", b"-0.0", b"01", b"NaN",
+    b"[1,]", b"{\"a\":", b"1 2", b"// c", b"\xef\xbb\xbf1", b"\x00", b'{"__base64__": "AP8="}', b'{"__base64__": "AP8"}', b'{"__base64__": 1}',
+    b'{"__bytes__": "hej"}', b'{"__bytes__": "hej", "x": 1}', b"18446744073709551615", b"18446744073709551616", b"-9223372036854775809",
+    b"1" + b"0" * 400, b"-" + b"9" * 301, b"[" + b"9" * 300 + b", " + b"1" * 310 + b"]", b"1" * 1300, b"1" + b"0" * 310 + b".5", b'"' + b"5" * 310 + b'\\""',
+    b"[" * 64 + b"]" * 64, b"[" * 65, b'{"__ext__": [5, "YQ=="]}', b"{" + b",".join(b'"%d": %d' % (i, i) for i in range(20)) + b"}",
+    b"{" + b",".join(b'"%d": %d' % (i % 9, i) for i in range(20)) + b"}", b"1e16", b"0.0001", b"0.00001", b"-1", b"", b"  ", b"[\"a\\", b"\"\\u12", b"\"\x01\"",
+    b"[" * 64 + b'{"__bytes__": "x"}' + b"]" * 64, b"[" * 63 + b'{"__bytes__": "x"}' + b"]" * 63,
+]
+for name, text in number(texts):
+    put("json", name, text)
+
+for name, text in number([
+        b"plain", b"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe0\x80\x80", b"\xf0\x80\x80\x80", b"abcdefgh\xff",
+        b"\xe2\x82", b"\xf0\x9f\x98", b"\xf0\x9f", b"AP8=", b"AP8", b"AP9=", b"A", b"_-8", b"+/8=", b"====", b"-0x1" + b"0" * 20, b"ffffffffffffffff",
+        b"-8000000000000000", b"-8000000000000001", b"0", b"-0", b"00012", b"g", b"F" * 1024, b"F" * 1025, b"9" * 299, b"9" * 300, b"9" * 301, b"a" * 299 + b"9" * 601,
+        b"a\nb\nc", b"a\nb\na", b"\n".join(b"%d" % i for i in range(40)), b"\n".join(b"%d" % (i % 39) for i in range(40)), b""]):
+    put("text", name, text)
+
+for name, event in number([
+        b"1\xffname\xffline\nnext\r\nlast\rend", b"\xff\xffends\n", b"a\nb\xff\xff", b"\xffa\x00\xff", b"id: 1\nevent: e\ndata: a\ndata: b\n\n", b"no colon", b"a: 1\n\nb: 2", b"a:",
+        b"\xc3\xa9: \xff\xfe", b"".join(b"%d: x\n" % i for i in range(17)), b"data: x\r\ndata: y\r", b"retry: 5\nother: z", b"\xff\xff\r\n", b""]):
+    put("sse", name, event)
