@@ -6227,6 +6227,7 @@ KETTLINGAR_INLINE json Registry::table(bool docs) const {
 // SPDX-License-Identifier: MIT
 // service/options.hpp: variables that the command line, a file and the `config` method can set.
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -6263,6 +6264,9 @@ inline std::string option_name(std::string_view text) {
 inline std::string option_text(const json& value) {
   if (value.is_null()) return {};
   if (value.is_string()) return value.get<std::string>();
+  if (const auto* real = value.get_ptr<const double*>(); real != nullptr && !std::isfinite(*real)) {
+    return std::isnan(*real) ? "nan" : *real > 0 ? "inf" : "-inf";  // JSON has none of them
+  }
   std::string out;
   if (encode_json(value, out, JsonStyle::spaced)) out.clear();
   return out;

@@ -4660,6 +4660,19 @@ TEST_SUITE("service/options") {
     CHECK_THROWS_AS(options.read_file(dir / "missing"), std::system_error);
   }
 
+  TEST_CASE("a number that JSON does not have is saved so that it can be read again") {
+    TempDir dir;
+    double variable = 0;
+    kt::detail::Options options;
+    options.add("x", variable, "");
+    for (const char* text : {"inf", "-inf", "nan"}) {
+      options.set("x", json(text));
+      CHECK(options.lines(true) == "--x="s + text);
+      write_file(dir / "saved", options.lines(true));
+      CHECK_NOTHROW(options.read_file(dir / "saved"));
+    }
+  }
+
   TEST_CASE("the default file is read when no option was given, and may be missing or empty") {
     TempDir dir;
     kt::Settings settings;

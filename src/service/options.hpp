@@ -2,6 +2,7 @@
 // service/options.hpp: variables that the command line, a file and the `config` method can set.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,9 @@ inline std::string option_name(std::string_view text) {
 inline std::string option_text(const json& value) {
   if (value.is_null()) return {};
   if (value.is_string()) return value.get<std::string>();
+  if (const auto* real = value.get_ptr<const double*>(); real != nullptr && !std::isfinite(*real)) {
+    return std::isnan(*real) ? "nan" : *real > 0 ? "inf" : "-inf";  // JSON has none of them
+  }
   std::string out;
   if (encode_json(value, out, JsonStyle::spaced)) out.clear();
   return out;
