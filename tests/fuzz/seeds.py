@@ -146,3 +146,39 @@ for name, event in number([
         b"1\xffname\xffline\nnext\r\nlast\rend", b"\xff\xffends\n", b"a\nb\xff\xff", b"\xffa\x00\xff", b"id: 1\nevent: e\ndata: a\ndata: b\n\n", b"no colon", b"a: 1\n\nb: 2", b"a:",
         b"\xc3\xa9: \xff\xfe", b"".join(b"%d: x\n" % i for i in range(17)), b"data: x\r\ndata: y\r", b"retry: 5\nother: z", b"\xff\xff\r\n", b""]):
     put("sse", name, event)
+
+# ---- arguments: which method, which encoding, the body
+
+METHODS = ["bool", "int", "int8", "uint64", "int64", "double", "float", "string", "bytes", "json", "plain", "optional", "vector",
+           "map", "tuple", "struct", "enum", "structs", "many"]
+VALUES = [b"null", b"true", b"1", b"-1", b"300", b"18446744073709551615", b"18446744073709551616", b"1.5", b"2.0", b"1e300", b"9007199254740993.0", b'""', b'"yes"', b'"off"',
+          b'"0x1F"', b'"-0b1"', b'"1_000"', b'"+7"', b'"1e400"', b'"inf"', b'" 1"', b'"-"', b'"0x"', b'{"__base64__": "AP8="}', b'{"__base64__": "MTI="}', b"[1,2]", b'"[1, \\"2\\"]"', b'"[1"',
+          b'[1,"a",true]', b'{"a":1,"b":"2.5"}', b'{"x":1,"y":[1,255],"name":"n"}', b'{"x":1.9}', b'{"x":"1"}', b'[{"x":1},{"y":[256]}]', b'"{\\"x\\": 2}"', b'"wild"', b'"tame"', b'[[1]]']
+for i, method in enumerate(METHODS):
+    for name, value in number(VALUES):
+        put("json_args", method + name, bytes([i, 0]) + b'{"a": ' + value + b"}")
+many = len(METHODS) - 1
+for name, text in number([b'{"_args": [1, "b", true]}', b'{"_args": [1], "b": "c"}', b'{"_args": [1], "a": 2}', b'{"a": 1, "_args": [2]}', b'{"_args": [1, 2, 3, 4]}', b'{"aa": 1}', b"{}",
+                          b'{"_args": 5}']):
+    put("json_args", "many_" + name, bytes([many, 0]) + text)
+for name, text in number([b"a=1&b=x+y&c=on", b"_args=1&_args=z", b"a=1&a=2&a=3", b"a=%c3%a9", b"a=%zz", b"a=%ff", b"a&b=&c=1\r\n", b"&&", b"a=%4"]):
+    put("json_args", "form" + name, bytes([many, 2]) + text)
+    put("json_args", "form_json" + name, bytes([9, 2]) + text)
+for i in range(len(METHODS)):
+    put("json_args", "msgpack%03d" % i, bytes([i, 1]) + b"\x81\xa1a" + (b"\xc4\x01\xff", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\xd4\x05x")[i % 3])
+
+for name, text in number([b"/", b"/t", b"/t/", b"/t/fn/more", b"/fn", b"//t", b"/p", b"/p/", b"/p/t/fn", b"/pt", b"/p/t", b"/T/x", b"/%74/x", b"a%20b%C3%A9", b"%00", b"%", b"%4", b"%zz", b"/tt/x",
+                          b"http://127.0.0.1:80/token\n", b"http://[::1]:1/p/t/", b"http://unix-domain:0/t", b"http://a/b", b"http://a:b/c", b"http://a:65536/c", b"http://a:1", b"https://a:1/b",
+                          b"http://a:/x", b"http://a: 1/x", b""]):
+    put("url", name, text)
+
+for name, text in number([b"worker_name = x # c\n# all\n--worker-use-tcp=no\n", b"app_name=a=b", b"worker_secret=\t x y \r\n", b"nothing\n", b"worker_nice=1.5", b"worker_http_request_timeout1=2.5",
+                          b"worker_config=yes\n\n", b"list=[1, 2]", b"list=\nflag=\n", b"flag=on", b"worker_umask=0o700", b"worker_url_path=/a//b", b"worker_listen_port=65536", b"x=1\n", b"\xff=1",
+                          b"worker_http_request_max_size=1", b"worker_secret=#a", b"worker_secret=a #b", b"app_data_dir=a\vb", b"worker_accept_timeout=nan", b"worker_accept_timeout=1e22"]):
+    put("config", name, text)
+
+DICT = b'\xff\xff{"a": 1, "b": "text", "c": 2.5, "d": [1], "e": {"__base64__": "/w=="}, "f": 18446744073709551615, "g": ""}'
+for name, text in number([b"%(a)d %(b)s%% %(c).2f %", b"%(a)5x|%(a)-5d|%(a)05i|%(a)+d|%(a) d", b"%(b)10s|%(b)-10s|%(b).2s", b"%(c)e %(c)g %(c)d %(d)s %(e)s %(f)d %(f)s %(g)s", b"%(a", b"%(a)", b"%(z)s",
+                          b"%(a)q", b"%(a)123456789d", b"%(c)1.999f", b"%(b)9999999s", b"%(c)9999999f", b"%(c).999999f", b"%(b)r", b"%(d)d", b"%(a)...d", b"%x", b"--worker-name=a\xffcall\xff--x=1", b"--worker-nice=x",
+                          b"--app-name=\xff--no", b"--worker_use_tcp=no"]):
+    put("cli", name, text + DICT)

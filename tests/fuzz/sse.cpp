@@ -57,11 +57,12 @@ void check_round_trip(std::string_view id, std::string_view name, std::string_vi
   int events = 0;
   const kt::json read = as_browsers_do(stream, events);
   FUZZ_CHECK(events == 1);
-  std::string mended;
   for (const auto& [key, value] : {std::pair("id", id), std::pair("event", name), std::pair("data", data)}) {
-    mended.clear();
+    std::string mended;
     kt::append_utf8(mended, value);
-    if (!mended.empty() || key != std::string_view("data")) FUZZ_CHECK(read.at(key) == one_kind_of_line_ends(mended));
+    if (mended.empty() && key == std::string_view("data")) continue;
+    if (mended.ends_with('\r')) mended.pop_back();  // a final CR alone is lost, as with the Python peers
+    FUZZ_CHECK(read.at(key) == one_kind_of_line_ends(mended));
   }
   kt::json ours;
   FUZZ_CHECK(!kt::parse_event(stream, ours));
