@@ -3696,6 +3696,15 @@ TEST_SUITE("service/serving") {
     CHECK(status("/" + token + "//secret") == 404);
   }
 
+  TEST_CASE("an answer to HEAD has no body, not even when what follows the head is refused (86)") {
+    Home home;
+    home.start();
+    const std::string request = "HEAD /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+    const std::string all = Wire::tcp(home.kitten).send(request).rest();
+    CHECK(all.starts_with("HTTP/1.1 400 "));
+    CHECK(all.ends_with("\r\nConnection: close\r\n\r\n"));
+  }
+
   TEST_CASE("strangers get the same answer for private, unknown and mistyped methods") {
     Home home;
     home.kitten.api("secret", [] { return 1; });
