@@ -8017,7 +8017,6 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   }
   if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
     // Descriptors come with the first byte of what was sent with them, which may be in either.
-    drop_descriptors();
     refuse_and_close(400, "fd-stray", "descriptors came between two requests");
     return Next::close;
   }
@@ -8224,15 +8223,12 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::si
   const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
   if (received_.owned.size() == before && !received_.truncated) return n;
   if (received_.truncated || received_.owned.size() > limits.descriptors) {
-    drop_descriptors();
     refuse_and_close(400, "fd-trunc",
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
   } else if (head_size_ == 0) {
     hold_descriptors(received_.owned.size());
-    if (server_->held_descriptors > limits.unclaimed_descriptors) {
-      drop_descriptors();
+    if (server_->held_descriptors > limits.unclaimed_descriptors)
       refuse_and_close(503, "limit", "too many descriptors are waiting");
-    }
   } else if (!route_.authenticated) {
     drop_descriptors();
     if (refused_.status == 0) refused_ = {403, "fd-stray"};
@@ -8640,6 +8636,7 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
 KETTLINGAR_INLINE void Connection::end_request() {
   if (!style_.keep_alive) close_after_ = true;
   timed_out_ = false;  // it came just in time
+  drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
   refused_ = {};

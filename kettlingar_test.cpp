@@ -5065,6 +5065,22 @@ TEST_SUITE("service/descriptors") {
     CHECK(eventually([&] { return open_descriptors() == before; }));
   }
 
+  TEST_CASE_FIXTURE(Taking, "descriptors of a refused call are closed at once, and no later call gets them") {
+    const kt::File file = file_with(state / "one", "first");
+    const int before = open_descriptors();
+    Wire wire = Wire::local(kitten);
+    send_with(wire, post(path("nothing"), "{}"), {file.get()});
+    CHECK(wire.answer().status == 404);
+    CHECK(open_descriptors() == before + 2);  // both ends of the connection
+    send_with(wire, post(path("rest"), "{}"), {});
+    CHECK(wire.answer().body == "0\n");
+    // One that keeps its own connection open must not be waited for.
+    Wire other = Wire::local(kitten);
+    send_with(other, "nonsense\r\n\r\n", {file.get()});
+    CHECK(other.answer().status == 400);
+    CHECK(open_descriptors() == before + 4);
+  }
+
   TEST_CASE_FIXTURE(Taking, "strangers' descriptors are closed, and too many are the end of a connection") {
     const kt::File file = file_with(state / "one", "first");
     const std::vector<int> sixteen(16, file.get()), seventeen(17, file.get());

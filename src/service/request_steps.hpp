@@ -277,6 +277,7 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
 KETTLINGAR_INLINE void Connection::end_request() {
   if (!style_.keep_alive) close_after_ = true;
   timed_out_ = false;  // it came just in time
+  drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
   refused_ = {};
