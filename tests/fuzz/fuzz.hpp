@@ -15,18 +15,18 @@
 #include <vector>
 
 #if defined(FUZZ_REPLAY)
-#define FUZZ_TARGET(name)                                                                       \
-  static void fuzz_##name(std::string_view bytes);                                              \
-  static const bool fuzz_##name##_known = fuzz::targets().emplace(#name, &fuzz_##name).second;  \
-  static void fuzz_##name([[maybe_unused]] std::string_view bytes)
+#define FUZZ_TARGET(name)                                                                                    \
+  static void fuzz_target_##name(std::string_view bytes);                                                    \
+  static const bool fuzz_target_##name##_known = fuzz::targets().emplace(#name, &fuzz_target_##name).second; \
+  static void fuzz_target_##name([[maybe_unused]] std::string_view bytes)
 #else
-#define FUZZ_TARGET(name)                                                               \
-  static void fuzz_##name(std::string_view bytes);                                      \
-  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {   \
-    fuzz_##name({reinterpret_cast<const char*>(data), size});                           \
-    return 0;                                                                           \
-  }                                                                                     \
-  static void fuzz_##name(std::string_view bytes)
+#define FUZZ_TARGET(name)                                                             \
+  static void fuzz_target_##name(std::string_view bytes);                             \
+  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) { \
+    fuzz_target_##name({reinterpret_cast<const char*>(data), size});                  \
+    return 0;                                                                         \
+  }                                                                                   \
+  static void fuzz_target_##name(std::string_view bytes)
 #endif
 
 /// What has to hold in every build.

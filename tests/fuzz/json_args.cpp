@@ -34,7 +34,9 @@ using Methods = std::vector<std::shared_ptr<kt::detail::Method>>;
 
 template <class... T>
 void add_echoes(Methods& methods) {
-  (methods.push_back(kt::detail::make_method("echo", [](T value) { return value; }, "", kt::arg("a"))), ...);
+  (methods.push_back(kt::detail::make_method(
+       "echo", [](T value) { return value; }, "", kt::arg("a"))),
+   ...);
 }
 
 const Methods& methods() {
@@ -44,8 +46,11 @@ const Methods& methods() {
                nlohmann::json, std::optional<int>, std::vector<int>, std::map<std::string, double>,
                std::tuple<int, std::string, bool>, Point, Mood, std::vector<Point>>(made);
     made.push_back(kt::detail::make_method(
-        "many", [](int a, const std::string& b, bool c) { return json::array({a, b, c}); }, "", kt::arg("a"),
-        kt::arg("b") = "x", kt::arg("c") = false));
+        "many",
+        [](int a, const std::string& b, bool c) {
+          return json::array({a, b, c});
+        },
+        "", kt::arg("a"), kt::arg("b") = "x", kt::arg("c") = false));
     return made;
   }();
   return all;

@@ -36,11 +36,12 @@ inline void allocated(std::size_t size) {
 template <class Work>
 std::size_t peak_memory(Work work) {
 #if defined(FUZZ_WITH_ASAN)
-  static const int installed = __sanitizer_install_malloc_and_free_hooks(
-      [](const volatile void*, std::size_t size) { allocated(size); },
-      [](const volatile void* block) {
-        if (block != nullptr) live_bytes -= __sanitizer_get_allocated_size(block);
-      });
+  static const int installed =
+      __sanitizer_install_malloc_and_free_hooks([](const volatile void*, std::size_t size) { allocated(size); },
+                                                [](const volatile void* block) {
+                                                  if (block != nullptr)
+                                                    live_bytes -= __sanitizer_get_allocated_size(block);
+                                                });
   if (installed == 0) std::abort();
 #endif
   const std::size_t before = live_bytes;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // MessagePack: what is read can be written, and is the same when it is read again; no part of it is a value; memory is
 // bounded by the input. Input: MessagePack.
+#include "wire/msgpack.hpp"
 #include "fuzz.hpp"
 #include "memory.hpp"
 #include "wire/json_text.hpp"
-#include "wire/msgpack.hpp"
 
 namespace kt = kettlingar;
 

@@ -9,9 +9,9 @@ namespace kt = kettlingar;
 namespace {
 
 void describe_request(std::string& out, const kt::RequestHead& head) {
-  for (const std::string_view text : {head.method, head.target, head.path, head.query, head.authority,
-                                      head.authorization, head.host.value_or("-"), head.origin.value_or("-"),
-                                      head.sec_fetch_site.value_or("-")})
+  for (const std::string_view text :
+       {head.method, head.target, head.path, head.query, head.authority, head.authorization, head.host.value_or("-"),
+        head.origin.value_or("-"), head.sec_fetch_site.value_or("-")})
     fuzz::describe(out, text);
   fuzz::describe(out, head.expect_continue ? "100" : "");
   fuzz::describe(out, static_cast<const kt::MessageHead&>(head));

@@ -182,3 +182,58 @@ for name, text in number([b"%(a)d %(b)s%% %(c).2f %", b"%(a)5x|%(a)-5d|%(a)05i|%
                           b"%(a)q", b"%(a)123456789d", b"%(c)1.999f", b"%(b)9999999s", b"%(c)9999999f", b"%(c).999999f", b"%(b)r", b"%(d)d", b"%(a)...d", b"%x", b"--worker-name=a\xffcall\xff--x=1", b"--worker-nice=x",
                           b"--app-name=\xff--no", b"--worker_use_tcp=no"]):
     put("cli", name, text + DICT)
+
+# ---- connections: a seed for the cuts, then the bytes
+
+
+def post(path, body=b"", lines=b"", kind=b"application/json", version=b"1.1", eol=b"\r\n"):
+    head = [b"POST " + path + b" HTTP/" + version, b"Content-Type: " + kind, b"Content-Length: %d" % len(body)]
+    return eol.join(head + ([lines] if lines else []) + [b"", b""]) + body
+
+
+def get(path, lines=b"", method=b"GET"):
+    return method + b" " + path + b" HTTP/1.1\r\n" + lines + b"\r\n"
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+conversations = [
+    get(b"/ping") * 5, get(b"/sesame/ping") + get(b"/sesame/help"), post(b"/echo", b'{"value": [1, "x"]}') * 3, get(b"/secret") + get(b"/sesame/secret") + get(b"/wrong/secret"),
+    post(b"/echo", b"\x81\xa5value\xc4\x02\xff\x00", kind=b"application/x-msgpack"), post(b"/echo", b"value=a+b", kind=b"application/x-www-form-urlencoded"),
+    post(b"/echo", b"x", kind=b"text/plain") + get(b"/ping"), post(b"/echo", b"{") + get(b"/ping"), CHUNKED + b"5\r\n{\"val\r\n8\r\nue\": 12}\r\n0\r\nX: y\r\n\r\n" + get(b"/ping"),
+    CHUNKED + b"5\r\nXXXXXX", get(b"/count?x=1") + get(b"/ping"), post(b"/count", b'{"n": 3, "fails": true}') + get(b"/ping"), get(b"/count", b"Accept: text/event-stream\r\n"),
+    get(b"/sesame/events") + get(b"/sesame/later") + get(b"/ping"), get(b"/echo", method=b"HEAD") + get(b"/count", method=b"HEAD") + get(b"/ping"), get(b"*", method=b"OPTIONS") + get(b"/x", method=b"PUT"),
+    get(b"/x", method=b"TRACE") + get(b"/x", method=b"FOO"), post(b"/fail", b'{"status": 418, "text": "\\u00e9"}') + post(b"/fail", b'{"status": 99}'), get(b"/sesame/crash") + get(b"/sesame/nothing"),
+    post(b"/sesame/redirect", b'{"to": "/a\\r\\nX: y"}') + post(b"/sesame/redirect", b'{"to": "/b"}'), post(b"/document", b'{"type": "a\\nb"}') + post(b"/document", b'{"type": "image/png", "data": "x"}'),
+    post(b"/echo", b'{"value": 1}', eol=b"\n"), post(b"/echo", b'{"value": 1}', lines=b"Connection: close", eol=b"\n") + get(b"/ping"), post(b"/echo", b'{"value": 1}', version=b"1.0"),
+    post(b"/echo", b'{"value": 1}', lines=b"Connection: keep-alive", version=b"1.0") + get(b"/ping"), post(b"/count", b"", version=b"1.0"), get(b"/ping", b"Host: evil.example\r\n"), get(b"/ping", b"Origin: null\r\n"),
+    get(b"/ping", b"Origin: http://localhost\r\nHost: localhost\r\n"), get(b"/ping", b"Sec-Fetch-Site: cross-site\r\n"), get(b"/secret", b"Authorization: Bearer sesame\r\n"),
+    b"POST /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 12\r\n\r\n" + b'{"value": 1}', b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 12\r\n\r\n", post(b"/wrong/x", get(b"/ping")) + get(b"/ping"),
+    b"POST /echo HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n", b"POST /echo HTTP/1.1\r\nContent-Length: 100000\r\n\r\n", post(b"/sesame/add", b'{"_args": [1, 200]}') + post(b"/sesame/add", b'{"_args": ["0x10"], "b": "3"}'),
+    post(b"/sesame/take", b'{"_args": ["_FD_BRE_MAGIC_-rb"]}'), get(b"/sesame/give"), get(b"/"), get(b"//"), b"\r\n" + get(b"/ping") + b"GET", b"nonsense\r\n\r\n" + get(b"/ping"), get(b"http://localhost/ping"),
+    post(b"/echo", b'{"value": 1}').replace(b"Content-Length", b"Transfer-Encoding: chunked\r\nContent-Length"), b"",
+]
+for name, conversation in number(conversations):
+    put("conn", name, b"\0" + conversation)
+    put("conn", "cut" + name, b"\7" + conversation)
+
+# ---- descriptors: operations, see fds.cpp
+
+CALL = post(b"/sesame/take_two", b'{"_args": ["_SO_BRE_MAGIC_-1-1-0", "_FD_BRE_MAGIC_-rb"]}')
+for name, operations in number([
+        bytes([5, 4]), bytes([5 + 8, 4, 5 + 16, 4, 5 + 24, 4]), bytes([6 + 16]) + CALL + bytes([0xFF, 4]), bytes([6 + 8]) + CALL + bytes([0xFF, 4]), bytes([6 + 24]) + CALL + bytes([0xFF, 4]),
+        bytes([6 + 16]) + CALL[:20] + b"\xff" + bytes([4, 6]) + CALL[20:] + bytes([0xFF, 4]), bytes([6 + 32]) + b"GET /ping HTTP/1.1\r\n\r\n\xff\x04", bytes([6 + 40]) + b"x\xff\x04",
+        bytes([6 + 8]) + b"G\xff\x04\x00" + bytes([6 + 24]) + b"G\xff\x04\x00" + bytes([6 + 24]) + b"G\xff\x04\x01\x04", bytes([6 + 16]) + get(b"/ping") * 2 + b"\xff\x04", bytes([6 + 16]) + get(b"/sesame/all") + b"\xff\x04",
+        bytes([6 + 16]) + get(b"/sesame/nothing") + b"\xff\x03\x04", bytes([6 + 8]) + b"GET /\xff\x02\x04", bytes([6 + 8]) + b"GET /\xff\x03\x04", bytes([6]) + get(b"/sesame/give") + b"\xff\x04",
+        bytes([6 + 8]) + post(b"/sesame/hand_back", b'{"file": "_FD_BRE_MAGIC_-rb"}') + b"\xff\x04",
+        bytes([6 + 64 * 2 + 8]) + post(b"/sesame/count", b'{"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", 3]}') + b"\xff\x04", b""]):
+    put("fds", name, operations)
+
+# ---- conversations: a seed for the cuts, two bytes for each call, see conversation.cpp
+
+for kind in range(16):
+    for style in (0x00, 0x31, 0x22, 0x83, 0x34, 0x38, 0x05, 0xF9):
+        value = bytes([0x16, 0x00, 0x85, 0x2C]) + b"text" + bytes([0x17, 0x0D, 0xFF, 0x02, 0x0B])
+        put("conversation", "call%x_%02x" % (kind, style), bytes([style, kind, style]) + value * (kind > 13))
+for seed in range(0, 40, 5):
+    calls = bytes(byte for i in range(12) for byte in ((seed + 7 * i) % 13, (seed * 31 + i * 48) % 256 & 0xF3))
+    put("conversation", "several%02d" % seed, bytes([seed]) + calls)
