@@ -247,7 +247,6 @@ void check_answers(fuzz::Peer& peer, std::vector<Exchange>& calls) {
       continue;
     }
     FUZZ_CHECK(answers[i].status == 202 && answers[i].body == "{\"replied_to_first_fd\": true}\n");
-    calls[i].with.clear();
     FUZZ_CHECK(!calls[i].target->read());
     const std::vector<fuzz::Answer> there = fuzz::answers(calls[i].target->seen, {false});
     FUZZ_CHECK(there.size() == 1 && there[0].bare_lf);
@@ -268,7 +267,7 @@ FUZZ_TARGET(conversation) {
   fuzz::Peer peer = service.connect();
   std::vector<Exchange> waiting;
   std::string pipeline;
-  const auto deliver = [&](std::span<const kt::Fd> with) {
+  const auto deliver = [&](std::vector<kt::Fd> with) {
     // Descriptors go with a piece of their own call, any.
     const std::vector<std::size_t> sizes = fuzz::cuts(fuzz::Cut::pieces, pipeline.size(), seed);
     std::size_t sent = 0;
@@ -276,7 +275,8 @@ FUZZ_TARGET(conversation) {
     for (std::size_t i = 0; i < sizes.size(); ++i) {
       const bool here = i == seed % sizes.size();
       FUZZ_CHECK(open && peer.send(std::string_view(pipeline).substr(sent, sizes[i] - sent),
-                                   here ? with : std::span<const kt::Fd>{}));
+                                   here ? std::span<const kt::Fd>(with) : std::span<const kt::Fd>{}));
+      if (here) with.clear();
       sent = sizes[i];
       open = service.settle(peer);
     }
@@ -292,7 +292,7 @@ FUZZ_TARGET(conversation) {
     std::vector<kt::Fd> with = std::move(call.with);
     const bool alone = call.closes() || !with.empty() || (seed + static_cast<unsigned>(left)) % 4 == 0;
     waiting.push_back(std::move(call));
-    if (alone) deliver(with);
+    if (alone) deliver(std::move(with));
   }
   if (!pipeline.empty()) deliver({});
 }
