@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // JSON text, ours beside nlohmann_json's reader: the same is accepted, bar what decode_json() says it refuses; what is
 // read can be written, and is the same when it is read again; memory is bounded by the input. Input: JSON.
+#include "ext_type.hpp"
 #include "fuzz.hpp"
 #include "memory.hpp"
 #include "wire/json_text.hpp"
@@ -23,7 +24,8 @@ void check_beside_theirs(std::string_view text, const kt::json& ours, const kt::
   const kt::json theirs = kt::json::parse(text, nullptr, false);
   if (error) {
     const bool known = error.slug == "depth" || error.why == "an integer has too many digits" ||
-                       error.why == "bytes in JSON are not a string" || error.why == "bytes in JSON are not base64" ||
+                       error.why == "bytes in JSON are not a string" ||
+                       error.why == "not the JSON form of an ext type" || error.why == "bytes in JSON are not base64" ||
                        text.find('\0') != std::string_view::npos || text.starts_with("\xEF\xBB\xBF");
     FUZZ_CHECK(theirs.is_discarded() || known);
     return;
@@ -40,6 +42,7 @@ void check_beside_theirs(std::string_view text, const kt::json& ours, const kt::
 }  // namespace
 
 FUZZ_TARGET(json) {
+  fuzz::know_ext_type();
   kt::json value;
   kt::CodecError error;
   const std::size_t peak = fuzz::peak_memory([&] { error = kt::decode_json(bytes, value); });

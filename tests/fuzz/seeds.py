@@ -237,3 +237,15 @@ for kind in range(16):
 for seed in range(0, 40, 5):
     calls = bytes(byte for i in range(12) for byte in ((seed + 7 * i) % 13, (seed * 31 + i * 48) % 256 & 0xF3))
     put("conversation", "several%02d" % seed, bytes([seed]) + calls)
+
+# ---- ext types with a JSON form, items of all kinds
+
+for name, text in number([b'{"__fuzz__": "YQ=="}', b'{"__fuzz__": "IQ=="}', b'{"__fuzz__": 1}', b'[{"__fuzz__": "YQ"}]']):
+    put("json", "ext" + name, text)
+for name, value in number([b"\xd4\x07a", b"\xd4\x07!", b"\x92\xd5\x07ab\xc0"]):
+    put("msgpack", "ext" + name, value)
+for name, item in number([b'{"id": 1, "retry": 2.5, "event": "e", "data": [1, "x"]}', b'{"a": 1, "b": {"c": "\\n"}}', b'{"id": []}', b'{"id": "a\\nb"}', b'{"id": null, "data": null}', b'{"data": 0}',
+                          b'{"data": 0.0}', b'{"data": false}', b'{"data": []}', b'{"data": {"__base64__": "YQpi"}}', b'{"data": {"__bytes__": ""}}', b'{"data": {"__ext__": [5, ""]}}', b'{"data": true}',
+                          b'{"id": 18446744073709551615, "data": -1}', b"[1]", b'{"id": 1}', b'{"a": {"__fuzz__": "IQ=="}}', b'{"data": ""}', b'{"data": ' + b"[" * 63 + b"]" * 63 + b"}",
+                          b'{"a": ' + b"[" * 63 + b"]" * 63 + b"}"]):
+    put("sse", "item" + name, item)

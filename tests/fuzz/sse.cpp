@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Server-sent events: what is written is one event, in which a browser finds what was put in; reading takes any bytes.
-// Input: id, event, data, each but the last ended by 0xFF; and, all of it, an event to read.
+// Input: id, event, data, each but the last ended by 0xFF; and, all of it, an event to read; and an item as JSON.
 #include "fuzz.hpp"
 #include "wire/events.hpp"
 
@@ -76,6 +76,13 @@ FUZZ_TARGET(sse) {
     FUZZ_CHECK(event.is_null());
   } else {
     FUZZ_CHECK(event.is_object() && event.size() <= 16);
+    std::string out;
+    static_cast<void>(kt::append_event(event, out));
+    int events = 0;
+    as_browsers_do(out, events);
+    FUZZ_CHECK(events <= 1);
+  }
+  if (!kt::decode_json(bytes, event)) {
     std::string out;
     static_cast<void>(kt::append_event(event, out));
     int events = 0;
