@@ -8,6 +8,7 @@
 #   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
+#   make fuzz       random inputs for what reads strangers' bytes   TARGETS='msgpack conn' SECONDS_EACH=600 JOBS=2
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
@@ -37,8 +38,9 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
+export TARGETS SECONDS_EACH JOBS
 
-.PHONY: all test demo header check asan tsan interop browser check-arch bench-compile bench-embed format clean FORCE
+.PHONY: all test demo header check asan tsan fuzz interop browser check-arch bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -72,7 +74,12 @@ build/asan_test build/tsan_test: kettlingar_test.cpp build/deps.mk
 build/asan_test: SANITIZE := $(ASAN)
 build/tsan_test: SANITIZE := $(TSAN)
 
-test: all build/kettlingar_test
+# All targets in one program, at -O0: what fuzzing has found stays found, without clang as well.
+build/fuzz_replay: tests/fuzz/replay.cpp build/deps.mk
+	$(COMPILE) -Isrc $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+test: all build/kettlingar_test build/fuzz_replay
+	build/fuzz_replay tests/fuzz/corpus
 	build/kettlingar_test $(TEST_ARGS)
 
 demo: all
@@ -84,6 +91,9 @@ asan: all build/asan_test
 # Not the suites of wire/, which know no threads and would take minutes. Address randomisation wider than g++ 12's ThreadSanitizer expects would stop it; setarch -R turns it off.
 tsan: all build/tsan_test
 	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan_test -tse='wire/*' $(TEST_ARGS)
+
+fuzz: build/deps.mk
+	@sh tests/fuzz/run fuzz || [ $$? = 77 ]
 
 build/interop_peer: tests/interop/peer.cpp build/deps.mk
 	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)

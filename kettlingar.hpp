@@ -6429,6 +6429,7 @@ KETTLINGAR_INLINE json Registry::table(bool docs) const {
 // service/options.hpp: variables that the command line, a file and the `config` method can set.
 
 #include <atomic>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <string>
@@ -6497,6 +6498,9 @@ inline std::string option_name(std::string_view text) {
 inline std::string option_text(const json& value) {
   if (value.is_null()) return {};
   if (value.is_string()) return value.get<std::string>();
+  if (const auto* real = value.get_ptr<const double*>(); real != nullptr && !std::isfinite(*real)) {
+    return std::isnan(*real) ? "nan" : *real > 0 ? "inf" : "-inf";  // JSON has none of them
+  }
   std::string out;
   if (encode_json(value, out, JsonStyle::spaced)) out.clear();
   return out;
@@ -8246,7 +8250,6 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   }
   if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
     // Descriptors come with the first byte of what was sent with them, which may be in either.
-    drop_descriptors();
     refuse_and_close(400, "fd-stray", "descriptors came between two requests");
     return Next::close;
   }
@@ -8454,15 +8457,12 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::si
   const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
   if (received_.owned.size() == before && !received_.truncated) return n;
   if (received_.truncated || received_.owned.size() > limits.descriptors) {
-    drop_descriptors();
     refuse_and_close(400, "fd-trunc",
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
   } else if (head_size_ == 0) {
     hold_descriptors(received_.owned.size());
-    if (server_->held_descriptors > limits.unclaimed_descriptors) {
-      drop_descriptors();
+    if (server_->held_descriptors > limits.unclaimed_descriptors)
       refuse_and_close(503, "limit", "too many descriptors are waiting");
-    }
   } else if (!route_.authenticated) {
     drop_descriptors();
     if (refused_.status == 0) refused_ = {403, "fd-stray"};
@@ -8855,6 +8855,7 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
+  style_.without_body = head_size_ != 0 && head_parser_.head().method == "HEAD";
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);
@@ -8887,6 +8888,7 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
 KETTLINGAR_INLINE void Connection::end_request() {
   if (!style_.keep_alive) close_after_ = true;
   timed_out_ = false;  // it came just in time
+  drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
   refused_ = {};
@@ -10899,13 +10901,13 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
   constexpr int most_interim = 10;
   constexpr std::string_view bare_end_mark = "0\r\n\r\n";
   for (;;) {
-    if (!input().empty() && bare_end_mark.starts_with(input()) && (input() == bare_end_mark || !ended_)) {
-      if (input() != bare_end_mark) return false;
+    if (input().starts_with(bare_end_mark)) {
       begin_ = end_;
       streaming_ = true;
       phase_ = Phase::done;
       return true;
     }
+    if (!input().empty() && bare_end_mark.starts_with(input()) && !ended_) return false;
     const ParseResult result = head_parser_.parse(input());
     if (result.status == Parse::bad) throw ConnectionError("the answer is not HTTP: " + std::string(result.why));
     if (result.status == Parse::need_more) {

@@ -3697,6 +3697,15 @@ TEST_SUITE("service/serving") {
     CHECK(status("/" + token + "//secret") == 404);
   }
 
+  TEST_CASE("an answer to HEAD has no body, not even when what follows the head is refused (86)") {
+    Home home;
+    home.start();
+    const std::string request = "HEAD /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n";
+    const std::string all = Wire::tcp(home.kitten).send(request).rest();
+    CHECK(all.starts_with("HTTP/1.1 400 "));
+    CHECK(all.ends_with("\r\nConnection: close\r\n\r\n"));
+  }
+
   TEST_CASE("strangers get the same answer for private, unknown and mistyped methods") {
     Home home;
     home.kitten.api("secret", [] { return 1; });
@@ -4722,6 +4731,19 @@ TEST_SUITE("service/options") {
     CHECK_THROWS_AS(options.read_file(dir / "missing"), std::system_error);
   }
 
+  TEST_CASE("a number that JSON does not have is saved so that it can be read again") {
+    TempDir dir;
+    double variable = 0;
+    kt::detail::Options options;
+    options.add("x", variable, "");
+    for (const char* text : {"inf", "-inf", "nan"}) {
+      options.set("x", json(text));
+      CHECK(options.lines(true) == "--x="s + text);
+      write_file(dir / "saved", options.lines(true));
+      CHECK_NOTHROW(options.read_file(dir / "saved"));
+    }
+  }
+
   TEST_CASE("the default file is read when no option was given, and may be missing or empty") {
     TempDir dir;
     kt::Settings settings;
@@ -5103,6 +5125,22 @@ TEST_SUITE("service/descriptors") {
     CHECK(refused("text", "{", {fd, fd}) == "JSON ends early");
     CHECK(result("text", R"({"_args": ["_FD_BRE_MAGIC_-r"]})") == "_FD_BRE_MAGIC_-r");
     CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Taking, "descriptors of a refused call are closed at once, and no later call gets them") {
+    const kt::File file = file_with(state / "one", "first");
+    const int before = open_descriptors();
+    Wire wire = Wire::local(kitten);
+    send_with(wire, post(path("nothing"), "{}"), {file.get()});
+    CHECK(wire.answer().status == 404);
+    CHECK(open_descriptors() == before + 2);  // both ends of the connection
+    send_with(wire, post(path("rest"), "{}"), {});
+    CHECK(wire.answer().body == "0\n");
+    // One that keeps its own connection open must not be waited for.
+    Wire other = Wire::local(kitten);
+    send_with(other, "nonsense\r\n\r\n", {file.get()});
+    CHECK(other.answer().status == 400);
+    CHECK(open_descriptors() == before + 4);
   }
 
   TEST_CASE_FIXTURE(Taking, "strangers' descriptors are closed, and too many are the end of a connection") {
@@ -7518,6 +7556,7 @@ TEST_SUITE("client/exchange") {
     CHECK(answered("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: "
                    "application/json\n\n2\r\n1\n\r\n0\r\n\r\n0\r\n\r\n2\r\n2\n\r\n0\r\n\r\n") == json::array({1, 2}));
     CHECK(answered("0\r\n\r\n") == json::array());
+    CHECK(answered("0\r\n\r\n0\r\n\r\n") == json::array());  // passed on by another service
     CHECK(contains(answered("")[0].get<std::string>(), "without an answer"));
   }
 

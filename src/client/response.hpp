@@ -162,13 +162,13 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
   constexpr int most_interim = 10;
   constexpr std::string_view bare_end_mark = "0\r\n\r\n";
   for (;;) {
-    if (!input().empty() && bare_end_mark.starts_with(input()) && (input() == bare_end_mark || !ended_)) {
-      if (input() != bare_end_mark) return false;
+    if (input().starts_with(bare_end_mark)) {
       begin_ = end_;
       streaming_ = true;
       phase_ = Phase::done;
       return true;
     }
+    if (!input().empty() && bare_end_mark.starts_with(input()) && !ended_) return false;
     const ParseResult result = head_parser_.parse(input());
     if (result.status == Parse::bad) throw ConnectionError("the answer is not HTTP: " + std::string(result.why));
     if (result.status == Parse::need_more) {

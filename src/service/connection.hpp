@@ -293,7 +293,6 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   }
   if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
     // Descriptors come with the first byte of what was sent with them, which may be in either.
-    drop_descriptors();
     refuse_and_close(400, "fd-stray", "descriptors came between two requests");
     return Next::close;
   }

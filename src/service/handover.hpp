@@ -43,15 +43,12 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::si
   const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
   if (received_.owned.size() == before && !received_.truncated) return n;
   if (received_.truncated || received_.owned.size() > limits.descriptors) {
-    drop_descriptors();
     refuse_and_close(400, "fd-trunc",
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
   } else if (head_size_ == 0) {
     hold_descriptors(received_.owned.size());
-    if (server_->held_descriptors > limits.unclaimed_descriptors) {
-      drop_descriptors();
+    if (server_->held_descriptors > limits.unclaimed_descriptors)
       refuse_and_close(503, "limit", "too many descriptors are waiting");
-    }
   } else if (!route_.authenticated) {
     drop_descriptors();
     if (refused_.status == 0) refused_ = {403, "fd-stray"};

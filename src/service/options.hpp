@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <string>
@@ -76,6 +77,9 @@ inline std::string option_name(std::string_view text) {
 inline std::string option_text(const json& value) {
   if (value.is_null()) return {};
   if (value.is_string()) return value.get<std::string>();
+  if (const auto* real = value.get_ptr<const double*>(); real != nullptr && !std::isfinite(*real)) {
+    return std::isnan(*real) ? "nan" : *real > 0 ? "inf" : "-inf";  // JSON has none of them
+  }
   std::string out;
   if (encode_json(value, out, JsonStyle::spaced)) out.clear();
   return out;

@@ -259,6 +259,7 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
+  style_.without_body = head_size_ != 0 && head_parser_.head().method == "HEAD";
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);
@@ -291,6 +292,7 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
 KETTLINGAR_INLINE void Connection::end_request() {
   if (!style_.keep_alive) close_after_ = true;
   timed_out_ = false;  // it came just in time
+  drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
   refused_ = {};

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// Addresses: escapes there and back; a path leads behind the token only if the token stands in it, whole and in front;
+// url files. Input: a request target, or the text of a url file; `t` is the token, `p` the prefix.
+#include "client/connect.hpp"
+#include "fuzz.hpp"
+#include "service/auth.hpp"
+
+namespace kt = kettlingar;
+
+namespace {
+
+void check_escapes(std::string_view text) {
+  std::string decoded;
+  const bool valid = kt::percent_decode(text, decoded);
+  FUZZ_CHECK(decoded.size() <= text.size());
+  if (valid && text.find('%') == std::string_view::npos) FUZZ_CHECK(decoded == text);
+  std::string escaped;
+  bool control = false;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    control |= byte < 0x20 || byte == 0x7f;
+    escaped += {'%', "0123456789abcdef"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
+  }
+  FUZZ_CHECK(kt::percent_decode(escaped, decoded) != control);
+  if (!control) FUZZ_CHECK(decoded == text);
+}
+
+void check_route(std::string_view path, std::string_view prefix) {
+  kt::RequestHead head;
+  head.path = path;
+  const kt::detail::Route route = kt::detail::find_route(head, kt::detail::Token("t"), prefix);
+  const std::string front = prefix.empty() ? "/t" : "/" + std::string(prefix) + "/t";
+  FUZZ_CHECK(route.authenticated == (path == front || path.starts_with(front + "/")));
+  FUZZ_CHECK(path.ends_with(route.path) || route.path == "/");
+  FUZZ_CHECK(route.method.find('/') == std::string_view::npos);
+  if (!route.method.empty() && route.path.size() > 1) FUZZ_CHECK(route.path.substr(1).starts_with(route.method));
+}
+
+}  // namespace
+
+FUZZ_TARGET(url) {
+  check_escapes(bytes);
+  check_route(bytes, "");
+  check_route(bytes, "p");
+  if (const auto address = kt::detail::parse_service_url(bytes)) {
+    const std::string again = "http://" + address->host + ":" + std::to_string(address->port) + address->path;
+    const auto same = kt::detail::parse_service_url(again);
+    FUZZ_CHECK(same && same->host == address->host && same->port == address->port && same->path == address->path);
+    FUZZ_CHECK(!address->path.ends_with('/'));
+  }
+}
