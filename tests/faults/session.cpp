@@ -43,6 +43,11 @@
 #endif
 #endif
 
+#if defined(FAULTS_HAS_LEAKS)
+// Its constructor from a list in braces loses the map or list when what belongs into it cannot be copied.
+extern "C" const char* __lsan_default_suppressions() { return "leak:basic_json(std::initializer_list\n"; }
+#endif
+
 namespace kt = kettlingar;
 using kt::json;
 using namespace std::chrono_literals;
@@ -50,20 +55,22 @@ using namespace std::chrono_literals;
 // ---- memory that can run out
 
 namespace {
-// nlohmann_json allocates in the destructors of its lists and maps, where nobody can be told that it has failed.
-bool in_destructor_of_json() {
+// Where nobody can be told that there is no memory: nlohmann_json allocates in the destructors of its lists and maps,
+// and Asio calls what a coroutine awaits from a function that must not throw.
+bool must_not_fail() {
   std::array<void*, 64> frames{};
   const int count = ::backtrace(frames.data(), static_cast<int>(frames.size()));
   for (int i = 0; i < count; ++i) {
     Dl_info info{};
     if (::dladdr(frames[static_cast<std::size_t>(i)], &info) == 0 || info.dli_sname == nullptr) continue;
     if (std::strstr(info.dli_sname, "10json_value7destroy") != nullptr) return true;
+    if (std::strstr(info.dli_sname, "13await_suspend") != nullptr) return true;
   }
   return false;
 }
 
 void* allocate(std::size_t size, std::size_t alignment = 0) {
-  if (faults::fails("memory") && !in_destructor_of_json()) return nullptr;
+  if (faults::fails("memory") && !must_not_fail()) return nullptr;
   if (alignment == 0) return std::malloc(size == 0 ? 1 : size);
   return std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 }
@@ -133,6 +140,8 @@ class Session {
   std::vector<std::string> wrong;
 
  private:
+  int late_ = 0;  ///< steps that failed after what was to fail
+
   template <class F>
   void step(const char* name, F action);
   kt::ClientOptions options(bool unix_socket, bool msgpack) const;
@@ -173,6 +182,8 @@ void Session::step(const char* name, F action) {
   } catch (const std::exception& error) {
     what = error.what();
   }
+  // A service that has failed to accept turns away whoever comes next; what comes then is served.
+  if (before && late_++ == 0 && what.find("closed the connection") != std::string::npos) return;
   if (before || !faults::fired()) wrong.push_back(std::string(name) + " failed by itself: " + what);
   if (what.find("timeout") != std::string::npos) wrong.push_back(std::string(name) + ": " + what);
 }

@@ -349,7 +349,8 @@ int epoll_create1(int flags) noexcept {
 }
 
 int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
-  if (operation != EPOLL_CTL_DEL && fails_with("epoll_ctl", ENOSPC)) return -1;
+  // There are only so many a user can watch. Asio does not ask whether it may watch what wakes it and its timers.
+  if (operation == EPOLL_CTL_ADD && is_stream_socket(fd) && fails_with("epoll_ctl", ENOSPC)) return -1;
   const int result = real_epoll_ctl(epoll, operation, fd, event);
   if (is_short() && result == 0 && static_cast<std::size_t>(fd) < watches.size()) {
     const std::lock_guard lock(watches_lock);
