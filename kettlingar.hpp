@@ -7444,6 +7444,7 @@ class StreamWriter {
 
   void write_head();
   bool open(std::string_view content_type);
+  bool append_item(const ItemStream& stream);
   void first_item(const ItemStream& stream);
   bool answered_instead(const ItemStream& stream);
   CodecError append_payload(const ItemStream& stream);
@@ -7533,6 +7534,19 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
 }
 
 KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
+  const std::size_t before = out_.size();
+  const bool had_head = head_written_;
+  try {
+    return append_item(stream);
+  } catch (...) {
+    // Half an item would garble what follows.
+    out_.resize(before);
+    head_written_ = had_head;
+    throw;
+  }
+}
+
+KETTLINGAR_INLINE bool StreamWriter::append_item(const ItemStream& stream) {
   if (kind_ == Kind::raw) {
     out_ += stream.raw()->bytes;
     head_written_ = true;
@@ -7545,15 +7559,7 @@ KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
     first_item(stream);
   }
   if (!style_.http_1_0) chunk_.begin(out_);
-  const std::size_t before = out_.size();
-  if (const CodecError error = append_payload(stream)) {
-    if (!style_.http_1_0) {
-      chunk_.cancel(out_);
-    } else {
-      out_.resize(before);
-    }
-    throw std::runtime_error(std::string(error.why));
-  }
+  if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
   if (!style_.http_1_0) chunk_.end(out_);
   ++items_;
   return true;
@@ -7844,6 +7850,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void dispatch();
   bool decode_arguments(json& arguments, ErrorReply& reply) const;
   void answer_call();
+  void append_answer();
   void answer_error(const std::exception_ptr& thrown);
   void refuse(const Refusal& refusal);
   void refuse_and_close(int status, std::string_view slug, std::string_view why);
@@ -8584,6 +8591,18 @@ KETTLINGAR_INLINE void Connection::dispatch() {
 }
 
 KETTLINGAR_INLINE void Connection::answer_call() {
+  const std::size_t before = out_.size();
+  try {
+    append_answer();
+  } catch (...) {
+    // Half an answer would garble the one that tells what went wrong.
+    out_.resize(before);
+    out_descriptors_.clear();
+    throw;
+  }
+}
+
+KETTLINGAR_INLINE void Connection::append_answer() {
   const std::size_t before = out_.size();
   // The handler may have stopped the service, or the service have been stopped while it worked.
   if (server_->stopping()) style_.keep_alive = false;
