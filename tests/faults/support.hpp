@@ -211,7 +211,7 @@ class Service {
   /// Starts it and waits until it serves. Throws with what it said if it does not.
   void start() {
     process = launch();
-    if (!eventually([&] { return process.ended() || read_url(); })) throw std::runtime_error("it does not start");
+    if (!eventually([&] { return process.ended() || serves(); })) throw std::runtime_error("it does not start");
     if (process.ended()) throw std::runtime_error("it has ended: " + log());
   }
   Process launch() const { return Process(words({"start", "--foreground"}), log_path(), prepare_); }
@@ -235,6 +235,8 @@ class Service {
     port = static_cast<std::uint16_t>(std::atoi(url.c_str() + colon + 1));
     return true;
   }
+  /// True if it can be called; what a killed one has left behind knows another token.
+  bool serves();
   std::string state() const { return directory / "state"; }
   std::string socket_path() const { return state() + "/service.sock"; }
   std::string log_path() const { return directory / "log"; }
@@ -437,6 +439,14 @@ inline Answer call(const Service& service, const std::string& method, const std:
   require(wire.open(), "no connection");
   wire.send(post(service, method, arguments));
   return wire.answer();
+}
+
+inline bool Service::serves() {
+  try {
+    return read_url() && call(*this, "alive").status == 200;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 /// I1: a fresh connection is served, over either socket, with a token and without.
