@@ -127,7 +127,7 @@ void stand_still(Tally& tally, const std::string& program, const std::string& sh
   tally.test("(153) SIGSTOP for " + std::to_string(pause.count()) + " s, SIGCONT", [&] {
     Service service(program, {"--patience=1"});
     service.start();
-    const int descriptors = service.process.descriptors();
+    const int descriptors = base_descriptors(service);
     std::vector<Wire> late;
     for (int i = 0; i < 10; ++i) {
       late.emplace_back(service, i % 2 == 0 ? Wire::Over::tcp : Wire::Over::unix_socket);
@@ -208,7 +208,7 @@ void run_out(Tally& tally, const std::string& program) {
   tally.test("(148, 64) no descriptors: 100 clients, and room for 32", [&] {
     Service service(program, {}, [] { limit(RLIMIT_NOFILE, 32); });
     service.start();
-    const int descriptors = service.process.descriptors();
+    const int descriptors = base_descriptors(service);
     std::vector<Wire> crowd;
     for (int i = 0; i < 100; ++i) {
       crowd.emplace_back(service, i % 2 == 0 ? Wire::Over::tcp : Wire::Over::unix_socket);
@@ -232,7 +232,7 @@ void run_out(Tally& tally, const std::string& program) {
   tally.test("(148) no memory: requests and answers that are larger than what is left", [&] {
     Service service(program, {"--worker-http-request-max-size=100000000"});
     service.start();
-    const int descriptors = service.process.descriptors();
+    const int descriptors = base_descriptors(service);
     const rlim_t size = static_cast<rlim_t>(service.process.memory("VmSize") + 48 * 1024) * 1024;
     const rlimit less{size, RLIM_INFINITY};
     require(::prlimit(service.process.pid(), RLIMIT_AS, &less, nullptr) == 0, "prlimit");
@@ -271,7 +271,7 @@ void run_out(Tally& tally, const std::string& program) {
                       ::chmod(service.directory.path().c_str(), 0755) == 0),
             "chown");
     service.start();
-    const int descriptors = service.process.descriptors();
+    const int descriptors = base_descriptors(service);
     // A file is read on a thread.
     Wire wire(service, Wire::Over::unix_socket);
     require(wire.open(), "no connection");

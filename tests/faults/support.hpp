@@ -164,12 +164,17 @@ class Process {
     return code.value_or(-1);
   }
 
-  int descriptors() const {
+  /// How many are open, sockets or others.
+  int descriptors(bool sockets) const {
     int count = 0;
     std::error_code ignored;
-    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(proc("fd"), ignored)) ++count;
+    for (const auto& entry : std::filesystem::directory_iterator(proc("fd"), ignored)) {
+      const std::string target = std::filesystem::read_symlink(entry.path(), ignored).string();
+      count += target.starts_with("socket:") == sockets;
+    }
     return count;
   }
+  int descriptors() const { return descriptors(true) + descriptors(false); }
   /// Kilobytes: VmRSS, VmSize and the like.
   long memory(const std::string& kind) const {
     std::istringstream lines(contents(proc("status")));
@@ -461,11 +466,14 @@ inline void require_alive(const Service& service) {
   }
 }
 
+/// What is open when nobody is connected: two sockets listen.
+inline int base_descriptors(const Service& service) { return service.process.descriptors(false) + 2; }
+
 /// I6: what the connections had is given back.
 inline void require_descriptors(const Service& service, int expected) {
-  require(eventually([&] { return service.process.descriptors() == expected; }),
-          "I6: " + std::to_string(expected) + " descriptors before, " + std::to_string(service.process.descriptors()) +
-              " after");
+  if (eventually([&] { return service.process.descriptors() == expected; })) return;
+  throw std::runtime_error("I6: " + std::to_string(service.process.descriptors()) + " descriptors are open, not " +
+                           std::to_string(expected));
 }
 
 }  // namespace faults

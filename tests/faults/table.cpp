@@ -235,7 +235,7 @@ void table(Tally& tally, const std::string& program) {
           // Over TCP an end looks like a half-close: only time tells.
           const bool limits = event == Event::silence || event == Event::fin;
           Service& service = limits ? hasty : patient;
-          const int descriptors = service.process.descriptors();
+          const int descriptors = base_descriptors(service);
           const bool gone = event == Event::reset || event == Event::fin;
           for (int tries = 1;; ++tries) {
             const auto begin = Clock::now();
@@ -268,7 +268,7 @@ void table(Tally& tally, const std::string& program) {
 void handlers(Tally& tally, const std::string& program, bool full) {
   Service service(program);
   service.start();
-  const int descriptors = service.process.descriptors();
+  const int descriptors = base_descriptors(service);
   const auto test = [&](const std::string& name, const std::function<void()>& action) {
     tally.test("(154) a handler " + name, [&] {
       action();
