@@ -9,6 +9,8 @@
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
 #   make interop    our clients and services with those of the Python package, where that can be imported
+#   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
+#   make soak       mixed load for half an hour                       DURATION=600 is ten minutes
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make format     clang-format on what is written by hand
 #   make clean      removes build/ (rm -r .deps as well to look for the libraries afresh)
@@ -21,6 +23,7 @@ WARNINGS  ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wn
 WERROR    ?=
 TEST_ARGS ?=
 CHECKS    ?=
+DURATION  ?= 1800
 
 EXAMPLES  := $(patsubst examples/%.cpp,build/%,$(wildcard examples/*.cpp))
 OWN_FLAGS := -DJSON_USE_IMPLICIT_CONVERSIONS=0
@@ -35,7 +38,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 
-.PHONY: all test demo header check asan tsan interop bench-compile format clean FORCE
+.PHONY: all test demo header check asan tsan interop faults soak bench-compile format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -89,6 +92,33 @@ build/interop_peer: tests/interop/peer.cpp build/deps.mk
 interop: all build/interop_peer
 	sh tests/interop/run || [ $$? = 77 ]
 
+# The first two know the library, the others only the wire.
+FAULTS := $(addprefix build/faults/,service session table processes crowd shim.so)
+
+build/faults:
+	mkdir -p $@
+
+build/faults/service build/faults/service_asan: tests/faults/service.cpp build/deps.mk | build/faults
+	$(COMPILE) $(SANITIZE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/faults/session: tests/faults/session.cpp tests/faults/shim.cpp tests/faults/shim.hpp kettlingar.hpp build/deps.mk | build/faults
+	$(COMPILE) $(SANITIZE) tests/faults/session.cpp tests/faults/shim.cpp -o $@ -rdynamic $(LDFLAGS) $(LDLIBS) -ldl
+
+build/faults/service_asan build/faults/session: SANITIZE := $(ASAN)
+
+build/faults/table build/faults/processes build/faults/crowd: build/faults/%: tests/faults/%.cpp tests/faults/support.hpp \
+  build/deps.mk | build/faults
+	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/faults/shim.so: tests/faults/shim.cpp tests/faults/shim.hpp build/deps.mk | build/faults
+	$(COMPILE) -shared -fPIC $< -o $@ -ldl
+
+faults: all $(FAULTS) build/faults/service_asan build/kettlingar_test
+	sh tests/faults/run
+
+soak: build/faults/service build/faults/crowd
+	build/faults/crowd soak build/faults/service $(DURATION)
+
 bench-compile: build/deps.mk
 	@sh bench/compile/run
 
@@ -109,4 +139,4 @@ format:
 clean:
 	rm -rf build
 
--include $(wildcard build/*.d)
+-include $(wildcard build/*.d build/faults/*.d)

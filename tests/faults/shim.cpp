@@ -6,11 +6,12 @@
 //
 // From the environment:
 //
-//   FAULTS_SHORT=SEED    reads and writes of stream sockets, blocking pipes and files move one byte. Calls are
+//   FAULTS_SHORT=SEED    reads and writes of stream sockets, blocking pipes and files move a byte, or a few. Calls are
 //   interrupted
 //                        (EINTR) at random, and what must not wait has sometimes nothing to do (EAGAIN).
-//   FAULTS_FAIL=NAME:N   the N-th call of NAME fails, once: FAULTS_FAIL=accept4:3
-//   FAULTS_CLOCK=S       the wall clock is S seconds ahead and S seconds behind by turns
+//   FAULTS_GENTLE=1      with it, what waits is not interrupted: for programs with calls of their own that do not
+//   expect it FAULTS_FAIL=NAME:N   the N-th call of NAME fails, once: FAULTS_FAIL=accept4:3 FAULTS_CLOCK=S       the
+//   wall clock is S seconds ahead and S seconds behind by turns
 //
 // For Linux with glibc.
 #include "shim.hpp"
@@ -57,22 +58,35 @@ bool is_short() {
   return seed != nullptr;
 }
 
-// One in `n`, the same ones for the same seed as far as threads take turns.
-bool now_and_then(unsigned n) {
+// The same numbers for the same seed as far as threads take turns.
+std::uint64_t next_random() {
   static const std::uint64_t seed = std::strtoull(from_environment("FAULTS_SHORT"), nullptr, 10);
   std::uint64_t x = (randomness.fetch_add(1) + seed * 0x10001) * 0x9E3779B97F4A7C15u;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
   x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return (x ^ (x >> 31)) % n == 0;
+  return x ^ (x >> 31);
 }
 
-bool interrupted() {
-  if (!is_short() || !now_and_then(8)) return false;
+bool now_and_then(unsigned n) { return next_random() % n == 0; }
+
+// Mostly a byte; if it were always, a megabyte would take minutes.
+std::size_t little(std::size_t size) {
+  if (size <= 1 || !now_and_then(4)) return size == 0 ? 0 : 1;
+  const std::size_t most = 1 + next_random() % 4096;
+  return most < size ? most : size;
+}
+
+bool interrupted(bool waits = false) {
+  static const bool gentle = from_environment("FAULTS_GENTLE") != nullptr;
+  if (!is_short() || (waits && gentle) || !now_and_then(8)) return false;
   errno = EINTR;
   return true;
 }
 
-// The loop that watches a descriptor edge by edge has to hear of it again after an EAGAIN that was not true.
+bool waits(int fd, int flags) { return (flags & MSG_DONTWAIT) == 0 && (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0; }
+
+// A loop that watches a descriptor edge by edge takes EAGAIN, and less than it has asked for, as the end of what there
+// is. Where that was not true it has to hear of the rest.
 struct Watch {
   int epoll = -1;
   epoll_event event{};
@@ -90,14 +104,17 @@ int real_epoll_ctl(int epoll, int operation, int fd, epoll_event* event) {
   return real(epoll, operation, fd, event);
 }
 
+void look_again(int fd) {
+  if (fd < 0 || static_cast<std::size_t>(fd) >= watches.size()) return;
+  const std::lock_guard lock(watches_lock);
+  Watch& watch = watches[static_cast<std::size_t>(fd)];
+  if (watch.epoll >= 0) real_epoll_ctl(watch.epoll, EPOLL_CTL_MOD, fd, &watch.event);
+}
+
 bool would_block(int fd, int flags) {
   if (!is_short() || !now_and_then(8)) return false;
-  if ((flags & MSG_DONTWAIT) == 0 && (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0) return false;
-  if (fd >= 0 && static_cast<std::size_t>(fd) < watches.size()) {
-    const std::lock_guard lock(watches_lock);
-    Watch& watch = watches[static_cast<std::size_t>(fd)];
-    if (watch.epoll >= 0) real_epoll_ctl(watch.epoll, EPOLL_CTL_MOD, fd, &watch.event);
-  }
+  if (waits(fd, flags)) return false;
+  look_again(fd);
   errno = EAGAIN;
   return true;
 }
@@ -115,14 +132,14 @@ std::size_t shortened(int fd, std::size_t size) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return size;
   const bool blocking_pipe = S_ISFIFO(info.st_mode) && (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0;
-  return S_ISREG(info.st_mode) || blocking_pipe || is_stream_socket(fd) ? 1 : size;
+  return S_ISREG(info.st_mode) || blocking_pipe || is_stream_socket(fd) ? little(size) : size;
 }
 
 msghdr shortened(int fd, const msghdr& message, iovec& part) {
   msghdr shorter = message;
   if (message.msg_iovlen == 0 || !is_short() || !is_stream_socket(fd)) return shorter;
   part = message.msg_iov[0];
-  if (part.iov_len > 1) part.iov_len = 1;
+  part.iov_len = little(part.iov_len);
   shorter.msg_iov = &part;
   shorter.msg_iovlen = 1;
   return shorter;
@@ -234,47 +251,56 @@ int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
 
 ssize_t recvmsg(int fd, msghdr* message, int flags) {
   static const auto real = next<ssize_t (*)(int, msghdr*, int)>("recvmsg");
-  if (fails_with("recvmsg", ENOMEM) || interrupted() || would_block(fd, flags)) return -1;
+  if (fails_with("recvmsg", ENOMEM) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
   iovec part{};
   msghdr shorter = shortened(fd, *message, part);
   const ssize_t n = real(fd, &shorter, flags);
   message->msg_controllen = shorter.msg_controllen;
   message->msg_namelen = shorter.msg_namelen;
   message->msg_flags = shorter.msg_flags;
+  if (shorter.msg_iov == &part) look_again(fd);
   return n;
 }
 
 ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   static const auto real = next<ssize_t (*)(int, const msghdr*, int)>("sendmsg");
-  if (fails_with("sendmsg", ENOBUFS) || interrupted() || would_block(fd, flags)) return -1;
+  if (fails_with("sendmsg", ENOBUFS) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
   iovec part{};
   const msghdr shorter = shortened(fd, *message, part);
-  return real(fd, &shorter, flags);
+  const ssize_t n = real(fd, &shorter, flags);
+  if (shorter.msg_iov == &part) look_again(fd);
+  return n;
 }
 
 ssize_t recv(int fd, void* data, size_t size, int flags) {
   static const auto real = next<ssize_t (*)(int, void*, size_t, int)>("recv");
-  if (fails_with("recv", ENOMEM) || interrupted() || would_block(fd, flags)) return -1;
-  return real(fd, data, shortened(fd, size), flags);
+  if (fails_with("recv", ENOMEM) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
+  const std::size_t less = shortened(fd, size);
+  const ssize_t n = real(fd, data, less, flags);
+  if (less != size) look_again(fd);
+  return n;
 }
 
 ssize_t send(int fd, const void* data, size_t size, int flags) {
   static const auto real = next<ssize_t (*)(int, const void*, size_t, int)>("send");
-  if (fails_with("send", ENOBUFS) || interrupted() || would_block(fd, flags)) return -1;
-  return real(fd, data, shortened(fd, size), flags);
+  if (fails_with("send", ENOBUFS) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
+  const std::size_t less = shortened(fd, size);
+  const ssize_t n = real(fd, data, less, flags);
+  if (less != size) look_again(fd);
+  return n;
 }
 
 ssize_t read(int fd, void* data, size_t size) {
   static const auto real = next<ssize_t (*)(int, void*, size_t)>("read");
   const std::size_t less = shortened(fd, size);
-  if (fails_with("read", EIO) || (less != size && interrupted())) return -1;
+  if (fails_with("read", EIO) || (less != size && interrupted(true))) return -1;
   return real(fd, data, less);
 }
 
 ssize_t write(int fd, const void* data, size_t size) {
   static const auto real = next<ssize_t (*)(int, const void*, size_t)>("write");
   const std::size_t less = shortened(fd, size);
-  if (fails_with("write", ENOSPC) || (less != size && interrupted())) return -1;
+  if (fails_with("write", ENOSPC) || (less != size && interrupted(true))) return -1;
   return real(fd, data, less);
 }
 
@@ -335,12 +361,12 @@ int pipe(int* ends) noexcept {
 
 int poll(pollfd* entries, nfds_t count, int timeout) {
   static const auto real = next<int (*)(pollfd*, nfds_t, int)>("poll");
-  return fails_with("poll", ENOMEM) || interrupted() ? -1 : real(entries, count, timeout);
+  return fails_with("poll", ENOMEM) || interrupted(timeout != 0) ? -1 : real(entries, count, timeout);
 }
 
 pid_t waitpid(pid_t process, int* status, int options) {
   static const auto real = next<pid_t (*)(pid_t, int*, int)>("waitpid");
-  return interrupted() ? -1 : real(process, status, options);
+  return interrupted(true) ? -1 : real(process, status, options);
 }
 
 int epoll_create1(int flags) noexcept {

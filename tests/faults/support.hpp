@@ -51,9 +51,15 @@ bool eventually(Condition condition, Clock::duration limit = patience) {
   return true;
 }
 
+/// Empty if it cannot be read, as files of processes that have just ended.
 inline std::string contents(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::string text;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  char block[4096];
+  for (ssize_t n; fd >= 0 && (n = ::read(fd, block, sizeof block)) > 0;)
+    text.append(block, static_cast<std::size_t>(n));
+  if (fd >= 0) ::close(fd);
+  return text;
 }
 
 /// Counts, and prints one line for each case.
