@@ -76,9 +76,13 @@ std::size_t little(std::size_t size) {
   return most < size ? most : size;
 }
 
-bool interrupted(bool waits = false) {
+bool is_gentle() {
   static const bool gentle = from_environment("FAULTS_GENTLE") != nullptr;
-  if (!is_short() || (waits && gentle) || !now_and_then(8)) return false;
+  return gentle;
+}
+
+bool interrupted(bool waits = false) {
+  if (!is_short() || (waits && is_gentle()) || !now_and_then(8)) return false;
   errno = EINTR;
   return true;
 }
@@ -264,6 +268,7 @@ ssize_t recvmsg(int fd, msghdr* message, int flags) {
 
 ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   static const auto real = next<ssize_t (*)(int, const msghdr*, int)>("sendmsg");
+  if (is_gentle() && message->msg_controllen != 0) return real(fd, message, flags);
   if (fails_with("sendmsg", ENOBUFS) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
   iovec part{};
   const msghdr shorter = shortened(fd, *message, part);
