@@ -12,6 +12,8 @@
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
+#   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
+#   make soak       mixed load for half an hour                       DURATION=600 is ten minutes
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make bench-embed    what the library costs a program that has it inside: frames, bytes, memory, time to start
 #   make format     clang-format on what is written by hand
@@ -25,6 +27,7 @@ WARNINGS  ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wn
 WERROR    ?=
 TEST_ARGS ?=
 CHECKS    ?=
+DURATION  ?= 1800
 
 EXAMPLES  := $(patsubst examples/%.cpp,build/%,$(wildcard examples/*.cpp))
 OWN_FLAGS := -DJSON_USE_IMPLICIT_CONVERSIONS=0
@@ -40,7 +43,8 @@ GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 export TARGETS SECONDS_EACH JOBS
 
-.PHONY: all test demo header check asan tsan fuzz interop browser check-arch bench-compile bench-embed format clean FORCE
+.PHONY: all test demo header check asan tsan fuzz interop browser faults soak check-arch bench-compile bench-embed \
+  format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -112,6 +116,33 @@ browser: build/browser_visit
 check-arch: build/deps.mk
 	@sh tests/arch/run
 
+# The first two know the library, the others only the wire.
+FAULTS := $(addprefix build/faults/,service session table processes crowd shim.so)
+
+build/faults:
+	mkdir -p $@
+
+build/faults/service build/faults/service_asan: tests/faults/service.cpp build/deps.mk | build/faults
+	$(COMPILE) $(SANITIZE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/faults/session: tests/faults/session.cpp tests/faults/shim.cpp tests/faults/shim.hpp kettlingar.hpp build/deps.mk | build/faults
+	$(COMPILE) $(SANITIZE) tests/faults/session.cpp tests/faults/shim.cpp -o $@ -rdynamic $(LDFLAGS) $(LDLIBS) -ldl
+
+build/faults/service_asan build/faults/session: SANITIZE := $(ASAN)
+
+build/faults/table build/faults/processes build/faults/crowd: build/faults/%: tests/faults/%.cpp tests/faults/support.hpp \
+  build/deps.mk | build/faults
+	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/faults/shim.so: tests/faults/shim.cpp tests/faults/shim.hpp build/deps.mk | build/faults
+	$(COMPILE) -shared -fPIC $< -o $@ -ldl
+
+faults: all $(FAULTS) build/faults/service_asan build/kettlingar_test
+	sh tests/faults/run
+
+soak: build/faults/service build/faults/crowd
+	build/faults/crowd soak build/faults/service $(DURATION)
+
 bench-compile: build/deps.mk
 	@sh bench/compile/run
 
@@ -135,4 +166,4 @@ format:
 clean:
 	rm -rf build
 
--include $(wildcard build/*.d)
+-include $(wildcard build/*.d build/faults/*.d)

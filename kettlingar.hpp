@@ -7030,6 +7030,7 @@ inline CodecError decode_form(std::string_view body, json& out) {
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -7086,12 +7087,16 @@ class FileWork : public asio::execution_context::service {
   explicit FileWork(asio::execution_context& context) : service(context) {}
   ~FileWork() override { stop(); }
 
-  /// Runs `work` on the thread. From any thread.
+  /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
+  void start() {
+    const std::lock_guard lock(mutex_);
+    if (!stopped_ && !thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  }
+  /// Runs `work` on the thread. From any thread, after start().
   void run(std::function<void()> work) {
     const std::lock_guard lock(mutex_);
     if (stopped_) return;
     queue_.push_back(std::move(work));
-    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
     wake_.notify_one();
   }
 
@@ -7153,7 +7158,13 @@ struct StartOnFileThread {
     auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
     work.run([shared, guard, call = std::move(call)] {
       const IoOutcome outcome = call();
-      asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
+      for (;;) {
+        try {
+          return asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
+        } catch (const std::bad_alloc&) {
+          ::poll(nullptr, 0, 10);  // whoever awaits it would wait forever
+        }
+      }
     });
   }
 };
@@ -7164,6 +7175,8 @@ Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  // What is initiated must not throw.
+  asio::use_service<FileWork>(asio::query(executor, asio::execution::context)).start();
   StartOnFileThread initiate{executor, std::move(call)};
   const auto& token = asio::use_awaitable;
   co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
@@ -7661,6 +7674,7 @@ class StreamWriter {
 
   void write_head();
   bool open(std::string_view content_type);
+  bool append_item(const ItemStream& stream);
   void first_item(const ItemStream& stream);
   bool answered_instead(const ItemStream& stream);
   CodecError append_payload(const ItemStream& stream);
@@ -7748,6 +7762,19 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
 }
 
 KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
+  const std::size_t before = out_.size();
+  const bool had_head = head_written_;
+  try {
+    return append_item(stream);
+  } catch (...) {
+    // Half an item would garble what follows.
+    out_.resize(before);
+    head_written_ = had_head;
+    throw;
+  }
+}
+
+KETTLINGAR_INLINE bool StreamWriter::append_item(const ItemStream& stream) {
   if (kind_ == Kind::raw) {
     out_ += stream.raw()->bytes;
     head_written_ = true;
@@ -7760,15 +7787,7 @@ KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
     first_item(stream);
   }
   if (!style_.http_1_0) chunk_.begin(out_);
-  const std::size_t before = out_.size();
-  if (const CodecError error = append_payload(stream)) {
-    if (!style_.http_1_0) {
-      chunk_.cancel(out_);
-    } else {
-      out_.resize(before);
-    }
-    throw std::runtime_error(std::string(error.why));
-  }
+  if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
   if (!style_.http_1_0) chunk_.end(out_);
   ++items_;
   return true;
@@ -7828,6 +7847,7 @@ KETTLINGAR_INLINE std::string StreamWriter::fail(const std::exception_ptr& throw
 
 // knows better than Asio, so it comes first
 
+#include <array>
 #include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
@@ -7835,6 +7855,7 @@ KETTLINGAR_INLINE std::string StreamWriter::fail(const std::exception_ptr& throw
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -7937,15 +7958,31 @@ class Server : public std::enable_shared_from_this<Server> {
   void open_files_and_listeners();
   void listen_on(Fd descriptor, bool over_unix_socket);
   void accept_later(const std::shared_ptr<Listener>& listener);
+  void accept_after_pause(const std::shared_ptr<Listener>& listener);
   void accept_batch(const std::shared_ptr<Listener>& listener);
   void close_listeners();
   bool make_room();
   bool admit(Fd descriptor, bool over_unix_socket);
-  void out_of_descriptors(int listener);
+  void out_of_descriptors(int listener, int error);
   void sweep();
   void finish_if_empty();
 
+  /// For what keeps the service alive: when there is no memory for it, it gets the reserve.
+  template <class F>
+  void with_reserve(F action) {
+    try {
+      action();
+    } catch (const std::bad_alloc&) {
+      reserve_.reset();
+      action();
+    }
+    if (!reserve_) reserve_.reset(new (std::nothrow) Reserve);
+  }
+
+  using Reserve = std::array<char, 4096>;
+
   State state_ = State::fresh;
+  std::unique_ptr<Reserve> reserve_;
   InstanceLock lock_;
   OwnedFile socket_;
   OwnedFile url_;
@@ -8041,6 +8078,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void dispatch();
   bool decode_arguments(json& arguments, ErrorReply& reply) const;
   void answer_call();
+  void append_answer();
   void answer_error(const std::exception_ptr& thrown);
   void refuse(const Refusal& refusal);
   void refuse_and_close(int status, std::string_view slug, std::string_view why);
@@ -8793,6 +8831,18 @@ KETTLINGAR_INLINE void Connection::dispatch() {
 
 KETTLINGAR_INLINE void Connection::answer_call() {
   const std::size_t before = out_.size();
+  try {
+    append_answer();
+  } catch (...) {
+    // Half an answer would garble the one that tells what went wrong.
+    out_.resize(before);
+    out_descriptors_.clear();
+    throw;
+  }
+}
+
+KETTLINGAR_INLINE void Connection::append_answer() {
+  const std::size_t before = out_.size();
   // The handler may have stopped the service, or the service have been stopped while it worked.
   if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {
@@ -9162,6 +9212,7 @@ KETTLINGAR_INLINE void Server::open_files_and_listeners() {
   if (settings.worker_use_tcp) {
     tcp = listen_tcp(settings.worker_listen_host, settings.worker_listen_port, settings.worker_listen_queue);
     const std::string name = socket_name(tcp.get(), false);
+    if (name.empty()) throw StartError(std::string("cannot tell the address of a socket: ") + std::strerror(errno));
     if (!name.starts_with("127.") && !name.starts_with("[::1]")) {
       log.write(LogLevel::warning, "listening on " + name + ": reachable from other machines, and not encrypted");
     }
@@ -9227,10 +9278,23 @@ KETTLINGAR_INLINE void Server::listen_on(Fd descriptor, bool over_unix_socket) {
 }
 
 KETTLINGAR_INLINE void Server::accept_later(const std::shared_ptr<Listener>& listener) {
-  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
-                              WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
-                                if (!error && self->state_ == State::running) self->accept_batch(listener);
-                              }));
+  with_reserve([&] {
+    listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                                WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
+                                  if (error == asio::error::operation_aborted || self->state_ != State::running) return;
+                                  error ? self->accept_after_pause(listener) : self->accept_batch(listener);
+                                }));
+  });
+}
+
+/// When there is nothing to accept with, readiness would return at once, again and again.
+KETTLINGAR_INLINE void Server::accept_after_pause(const std::shared_ptr<Listener>& listener) {
+  with_reserve([&] {
+    listener->pause.expires_after(std::chrono::milliseconds(100));
+    when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
+      if (!error && self->state_ == State::running) self->accept_batch(listener);
+    });
+  });
 }
 
 KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
@@ -9240,20 +9304,17 @@ KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& lis
     if (descriptor) {
       try {
         admit(std::move(descriptor), listener->over_unix_socket);
-        continue;
       } catch (const std::exception&) {
-        errno = ENOMEM;  // the connection is gone, the service is not
+        // The connection is gone for want of memory, the service is not.
       }
+      continue;
     }
     if (errno == ECONNABORTED || errno == EPROTO) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM: waiting for readiness would return at once, again and again.
-    out_of_descriptors(listener->socket.native_handle());
-    listener->pause.expires_after(std::chrono::milliseconds(100));
-    when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
-      if (!error && self->state_ == State::running) self->accept_batch(listener);
-    });
-    return;
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM
+    const int error = errno;
+    accept_after_pause(listener);
+    return out_of_descriptors(listener->socket.native_handle(), error);
   }
   accept_later(listener);
 }
@@ -9266,10 +9327,10 @@ KETTLINGAR_INLINE void Server::close_listeners() {
   listeners_.clear();
 }
 
-KETTLINGAR_INLINE void Server::out_of_descriptors(int listener) {
+KETTLINGAR_INLINE void Server::out_of_descriptors(int listener, int error) {
   std::string suffix;
   if (log.admit("limit", suffix))
-    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
+    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(error) + suffix);
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
@@ -9335,11 +9396,14 @@ KETTLINGAR_INLINE void Server::adopt(Fd descriptor) {
 
 KETTLINGAR_INLINE void Server::look_at(Clock::time_point when) {
   if (next_sweep_ && *next_sweep_ <= when) return;
-  next_sweep_ = when;
-  sweep_timer_.expires_at(when);
-  when_expired(sweep_timer_, [self = shared_from_this()](const asio::error_code& error) {
-    if (!error) self->sweep();
+  next_sweep_.reset();
+  with_reserve([&] {
+    sweep_timer_.expires_at(when);
+    when_expired(sweep_timer_, [self = shared_from_this()](const asio::error_code& error) {
+      if (!error) self->sweep();
+    });
   });
+  next_sweep_ = when;
 }
 
 KETTLINGAR_INLINE void Server::sweep() {
@@ -9348,7 +9412,11 @@ KETTLINGAR_INLINE void Server::sweep() {
   std::optional<Clock::time_point> next;
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) {
-    if (connection->deadline() <= now) connection->expire(now);
+    try {
+      if (connection->deadline() <= now) connection->expire(now);
+    } catch (const std::bad_alloc&) {
+      connection->close();  // the others have deadlines, too
+    }
     const Clock::time_point deadline = connection->deadline();
     if (deadline != Clock::time_point::max() && (!next || deadline < *next)) next = deadline;
   }
@@ -9609,8 +9677,14 @@ KETTLINGAR_INLINE void Runner::start_thread() {
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
+  try {
+    thread_ = std::thread([this] { serve(); });
+  } catch (const std::exception& error) {
+    server_->kill();
+    serving_ = false;
+    throw StartError(std::string("cannot start a thread: ") + error.what());
+  }
   mode_ = Mode::thread;
-  thread_ = std::thread([this] { serve(); });
 }
 
 KETTLINGAR_INLINE std::size_t Runner::poll() {
@@ -11374,8 +11448,9 @@ KETTLINGAR_INLINE bool Exchange::send() {
       progress_ = std::chrono::steady_clock::now();
     } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       return false;
-    } else if (first && errno != EPIPE && errno != ECONNRESET) {
-      throw ConnectionError(std::string("cannot send the descriptors: ") + std::strerror(errno));
+    } else if (errno != EPIPE && errno != ECONNRESET) {
+      throw ConnectionError((first ? "cannot send the descriptors: " : "cannot send: ") +
+                            std::string(std::strerror(errno)));
     } else {
       refused_ = true;  // an early answer may be waiting to be read
     }
@@ -13007,6 +13082,7 @@ KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thro
   if (writer_) {
     writer_->fail(thrown);
   } else {
+    out_.clear();  // half an answer, perhaps
     append_error(out_, style_, error_reply(thrown, true));
   }
   answered_ = true;
@@ -13037,7 +13113,7 @@ KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> se
     thrown = std::current_exception();
   }
   if (thrown) c.answer_error(thrown);
-  if (c.answered_) c.call_->stream.reset();
+  if (c.answered_ && c.call_) c.call_->stream.reset();
 }
 
 KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
@@ -13074,7 +13150,11 @@ class LoopbackAnswer final : public Answer {
       : kitten_(kitten), call_(std::make_shared<LoopbackCall>(LoopbackAccess::server(kitten), std::move(message))) {}
   ~LoopbackAnswer() override {
     // What the handler holds goes where it runs.
-    if (kitten_.running()) post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
+    try {
+      if (kitten_.running()) post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
+    } catch (const std::bad_alloc&) {
+      // Then it goes here and now.
+    }
   }
 
   std::optional<json> next() override {

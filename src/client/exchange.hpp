@@ -134,8 +134,9 @@ KETTLINGAR_INLINE bool Exchange::send() {
       progress_ = std::chrono::steady_clock::now();
     } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       return false;
-    } else if (first && errno != EPIPE && errno != ECONNRESET) {
-      throw ConnectionError(std::string("cannot send the descriptors: ") + std::strerror(errno));
+    } else if (errno != EPIPE && errno != ECONNRESET) {
+      throw ConnectionError((first ? "cannot send the descriptors: " : "cannot send: ") +
+                            std::string(std::strerror(errno)));
     } else {
       refused_ = true;  // an early answer may be waiting to be read
     }

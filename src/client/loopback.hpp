@@ -111,6 +111,7 @@ KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thro
   if (writer_) {
     writer_->fail(thrown);
   } else {
+    out_.clear();  // half an answer, perhaps
     append_error(out_, style_, error_reply(thrown, true));
   }
   answered_ = true;
@@ -141,7 +142,7 @@ KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> se
     thrown = std::current_exception();
   }
   if (thrown) c.answer_error(thrown);
-  if (c.answered_) c.call_->stream.reset();
+  if (c.answered_ && c.call_) c.call_->stream.reset();
 }
 
 KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
@@ -178,7 +179,11 @@ class LoopbackAnswer final : public Answer {
       : kitten_(kitten), call_(std::make_shared<LoopbackCall>(LoopbackAccess::server(kitten), std::move(message))) {}
   ~LoopbackAnswer() override {
     // What the handler holds goes where it runs.
-    if (kitten_.running()) post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
+    try {
+      if (kitten_.running()) post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
+    } catch (const std::bad_alloc&) {
+      // Then it goes here and now.
+    }
   }
 
   std::optional<json> next() override {

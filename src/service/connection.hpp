@@ -84,6 +84,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void dispatch();
   bool decode_arguments(json& arguments, ErrorReply& reply) const;
   void answer_call();
+  void append_answer();
   void answer_error(const std::exception_ptr& thrown);
   void refuse(const Refusal& refusal);
   void refuse_and_close(int status, std::string_view slug, std::string_view why);

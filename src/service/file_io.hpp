@@ -29,6 +29,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -90,12 +91,16 @@ class FileWork : public asio::execution_context::service {
   explicit FileWork(asio::execution_context& context) : service(context) {}
   ~FileWork() override { stop(); }
 
-  /// Runs `work` on the thread. From any thread.
+  /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
+  void start() {
+    const std::lock_guard lock(mutex_);
+    if (!stopped_ && !thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  }
+  /// Runs `work` on the thread. From any thread, after start().
   void run(std::function<void()> work) {
     const std::lock_guard lock(mutex_);
     if (stopped_) return;
     queue_.push_back(std::move(work));
-    if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
     wake_.notify_one();
   }
 
@@ -157,7 +162,13 @@ struct StartOnFileThread {
     auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
     work.run([shared, guard, call = std::move(call)] {
       const IoOutcome outcome = call();
-      asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
+      for (;;) {
+        try {
+          return asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
+        } catch (const std::bad_alloc&) {
+          ::poll(nullptr, 0, 10);  // whoever awaits it would wait forever
+        }
+      }
     });
   }
 };
@@ -168,6 +179,8 @@ Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  // What is initiated must not throw.
+  asio::use_service<FileWork>(asio::query(executor, asio::execution::context)).start();
   StartOnFileThread initiate{executor, std::move(call)};
   const auto& token = asio::use_awaitable;
   co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);

@@ -58,6 +58,7 @@ KETTLINGAR_INLINE void Server::open_files_and_listeners() {
   if (settings.worker_use_tcp) {
     tcp = listen_tcp(settings.worker_listen_host, settings.worker_listen_port, settings.worker_listen_queue);
     const std::string name = socket_name(tcp.get(), false);
+    if (name.empty()) throw StartError(std::string("cannot tell the address of a socket: ") + std::strerror(errno));
     if (!name.starts_with("127.") && !name.starts_with("[::1]")) {
       log.write(LogLevel::warning, "listening on " + name + ": reachable from other machines, and not encrypted");
     }
@@ -123,10 +124,23 @@ KETTLINGAR_INLINE void Server::listen_on(Fd descriptor, bool over_unix_socket) {
 }
 
 KETTLINGAR_INLINE void Server::accept_later(const std::shared_ptr<Listener>& listener) {
-  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
-                              WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
-                                if (!error && self->state_ == State::running) self->accept_batch(listener);
-                              }));
+  with_reserve([&] {
+    listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
+                                WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
+                                  if (error == asio::error::operation_aborted || self->state_ != State::running) return;
+                                  error ? self->accept_after_pause(listener) : self->accept_batch(listener);
+                                }));
+  });
+}
+
+/// When there is nothing to accept with, readiness would return at once, again and again.
+KETTLINGAR_INLINE void Server::accept_after_pause(const std::shared_ptr<Listener>& listener) {
+  with_reserve([&] {
+    listener->pause.expires_after(std::chrono::milliseconds(100));
+    when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
+      if (!error && self->state_ == State::running) self->accept_batch(listener);
+    });
+  });
 }
 
 KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
@@ -136,20 +150,17 @@ KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& lis
     if (descriptor) {
       try {
         admit(std::move(descriptor), listener->over_unix_socket);
-        continue;
       } catch (const std::exception&) {
-        errno = ENOMEM;  // the connection is gone, the service is not
+        // The connection is gone for want of memory, the service is not.
       }
+      continue;
     }
     if (errno == ECONNABORTED || errno == EPROTO) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) break;
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM: waiting for readiness would return at once, again and again.
-    out_of_descriptors(listener->socket.native_handle());
-    listener->pause.expires_after(std::chrono::milliseconds(100));
-    when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
-      if (!error && self->state_ == State::running) self->accept_batch(listener);
-    });
-    return;
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM
+    const int error = errno;
+    accept_after_pause(listener);
+    return out_of_descriptors(listener->socket.native_handle(), error);
   }
   accept_later(listener);
 }
@@ -162,10 +173,10 @@ KETTLINGAR_INLINE void Server::close_listeners() {
   listeners_.clear();
 }
 
-KETTLINGAR_INLINE void Server::out_of_descriptors(int listener) {
+KETTLINGAR_INLINE void Server::out_of_descriptors(int listener, int error) {
   std::string suffix;
   if (log.admit("limit", suffix))
-    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(errno) + suffix);
+    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(error) + suffix);
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
@@ -231,11 +242,14 @@ KETTLINGAR_INLINE void Server::adopt(Fd descriptor) {
 
 KETTLINGAR_INLINE void Server::look_at(Clock::time_point when) {
   if (next_sweep_ && *next_sweep_ <= when) return;
-  next_sweep_ = when;
-  sweep_timer_.expires_at(when);
-  when_expired(sweep_timer_, [self = shared_from_this()](const asio::error_code& error) {
-    if (!error) self->sweep();
+  next_sweep_.reset();
+  with_reserve([&] {
+    sweep_timer_.expires_at(when);
+    when_expired(sweep_timer_, [self = shared_from_this()](const asio::error_code& error) {
+      if (!error) self->sweep();
+    });
   });
+  next_sweep_ = when;
 }
 
 KETTLINGAR_INLINE void Server::sweep() {
@@ -244,7 +258,11 @@ KETTLINGAR_INLINE void Server::sweep() {
   std::optional<Clock::time_point> next;
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) {
-    if (connection->deadline() <= now) connection->expire(now);
+    try {
+      if (connection->deadline() <= now) connection->expire(now);
+    } catch (const std::bad_alloc&) {
+      connection->close();  // the others have deadlines, too
+    }
     const Clock::time_point deadline = connection->deadline();
     if (deadline != Clock::time_point::max() && (!next || deadline < *next)) next = deadline;
   }

@@ -197,6 +197,18 @@ KETTLINGAR_INLINE void Connection::dispatch() {
 
 KETTLINGAR_INLINE void Connection::answer_call() {
   const std::size_t before = out_.size();
+  try {
+    append_answer();
+  } catch (...) {
+    // Half an answer would garble the one that tells what went wrong.
+    out_.resize(before);
+    out_descriptors_.clear();
+    throw;
+  }
+}
+
+KETTLINGAR_INLINE void Connection::append_answer() {
+  const std::size_t before = out_.size();
   // The handler may have stopped the service, or the service have been stopped while it worked.
   if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {

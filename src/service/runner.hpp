@@ -218,8 +218,14 @@ KETTLINGAR_INLINE void Runner::start_thread() {
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
+  try {
+    thread_ = std::thread([this] { serve(); });
+  } catch (const std::exception& error) {
+    server_->kill();
+    serving_ = false;
+    throw StartError(std::string("cannot start a thread: ") + error.what());
+  }
   mode_ = Mode::thread;
-  thread_ = std::thread([this] { serve(); });
 }
 
 KETTLINGAR_INLINE std::size_t Runner::poll() {

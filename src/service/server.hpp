@@ -4,6 +4,7 @@
 
 #include "../base/version.hpp"  // knows better than Asio, so it comes first
 
+#include <array>
 #include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
 #include <asio/posix/stream_descriptor.hpp>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <set>
 #include <string>
@@ -121,15 +123,31 @@ class Server : public std::enable_shared_from_this<Server> {
   void open_files_and_listeners();
   void listen_on(Fd descriptor, bool over_unix_socket);
   void accept_later(const std::shared_ptr<Listener>& listener);
+  void accept_after_pause(const std::shared_ptr<Listener>& listener);
   void accept_batch(const std::shared_ptr<Listener>& listener);
   void close_listeners();
   bool make_room();
   bool admit(Fd descriptor, bool over_unix_socket);
-  void out_of_descriptors(int listener);
+  void out_of_descriptors(int listener, int error);
   void sweep();
   void finish_if_empty();
 
+  /// For what keeps the service alive: when there is no memory for it, it gets the reserve.
+  template <class F>
+  void with_reserve(F action) {
+    try {
+      action();
+    } catch (const std::bad_alloc&) {
+      reserve_.reset();
+      action();
+    }
+    if (!reserve_) reserve_.reset(new (std::nothrow) Reserve);
+  }
+
+  using Reserve = std::array<char, 4096>;
+
   State state_ = State::fresh;
+  std::unique_ptr<Reserve> reserve_;
   InstanceLock lock_;
   OwnedFile socket_;
   OwnedFile url_;

@@ -55,6 +55,7 @@ class StreamWriter {
 
   void write_head();
   bool open(std::string_view content_type);
+  bool append_item(const ItemStream& stream);
   void first_item(const ItemStream& stream);
   bool answered_instead(const ItemStream& stream);
   CodecError append_payload(const ItemStream& stream);
@@ -142,6 +143,19 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
 }
 
 KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
+  const std::size_t before = out_.size();
+  const bool had_head = head_written_;
+  try {
+    return append_item(stream);
+  } catch (...) {
+    // Half an item would garble what follows.
+    out_.resize(before);
+    head_written_ = had_head;
+    throw;
+  }
+}
+
+KETTLINGAR_INLINE bool StreamWriter::append_item(const ItemStream& stream) {
   if (kind_ == Kind::raw) {
     out_ += stream.raw()->bytes;
     head_written_ = true;
@@ -154,15 +168,7 @@ KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
     first_item(stream);
   }
   if (!style_.http_1_0) chunk_.begin(out_);
-  const std::size_t before = out_.size();
-  if (const CodecError error = append_payload(stream)) {
-    if (!style_.http_1_0) {
-      chunk_.cancel(out_);
-    } else {
-      out_.resize(before);
-    }
-    throw std::runtime_error(std::string(error.why));
-  }
+  if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
   if (!style_.http_1_0) chunk_.end(out_);
   ++items_;
   return true;
