@@ -278,6 +278,7 @@ KETTLINGAR_INLINE void Connection::end_request() {
   timed_out_ = false;  // it came just in time
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
+  drop_descriptors();  // those of a refused request must not come with the next one
   refused_ = {};
   head_parser_.reset();
   body_ = BodyReader(server_->limits);
