@@ -82,7 +82,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool foreign_browser() const;
   void begin_body();
   void dispatch();
-  bool decode_arguments(json& arguments, ErrorReply& reply) const;
+  std::string_view decode_arguments(json& arguments, ErrorReply& reply) const;
   void answer_call();
   void answer_error(const std::exception_ptr& thrown);
   void refuse(const Refusal& refusal);

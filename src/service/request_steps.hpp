@@ -117,15 +117,15 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   body_.start(head);
 }
 
-/// Decodes the body into a map of arguments; false with the refusal in `reply`.
-KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+/// Decodes the body into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
+KETTLINGAR_INLINE std::string_view Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
   const RequestHead& head = head_parser_.head();
   const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
   const std::string_view type = media_type(head.content_type);
-  if (head.method != "POST" || body.empty()) return true;
-  const auto refuse_with = [&](int status, std::string_view why) {
+  if (head.method != "POST" || body.empty()) return {};
+  const auto refuse_with = [&](int status, std::string_view why, std::string_view slug = "bad-body") {
     reply = plain_error(status, why);
-    return false;
+    return slug;
   };
   CodecError error;
   if (is_msgpack_type(type)) {
@@ -138,11 +138,11 @@ KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply&
   } else {
     return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");
   }
-  if (error) return refuse_with(400, error.why);
+  if (error) return refuse_with(400, error.why, error.slug);
   if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
   const auto positional = arguments.find(positional_key);
   if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
-  return true;
+  return {};
 }
 
 KETTLINGAR_INLINE void Connection::dispatch() {
@@ -155,10 +155,10 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   received_ = {};
   json& arguments = ConnectionAccess::arguments(*request_);
   ErrorReply reply;
-  if (!decode_arguments(arguments, reply)) {
+  if (const std::string_view slug = decode_arguments(arguments, reply); !slug.empty()) {
     const std::size_t before = out_.size();
     const int status = append_error(out_, style_, reply);
-    log_request(status, "bad-body", out_.size() - before);
+    log_request(status, slug, out_.size() - before);
     return end_request();
   }
   if (routed_) arguments.update(routed_->arguments);
