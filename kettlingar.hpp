@@ -7802,7 +7802,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
-  bool foreign_browser() const;
+  std::string_view foreign_browser() const;
   void begin_body();
   void dispatch();
   std::string_view decode_arguments(json& arguments, ErrorReply& reply) const;
@@ -8386,22 +8386,23 @@ inline bool is_msgpack_type(std::string_view type) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-/// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
-KETTLINGAR_INLINE bool Connection::foreign_browser() const {
+/// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
+/// rebinding): the slug of the log line, or nothing.
+KETTLINGAR_INLINE std::string_view Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
-  if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return true;
+  if (head.sec_fetch_site && http::same_word(*head.sec_fetch_site, "cross-site")) return "origin";
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty()) {
     const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
     if (!http::same_word(name, "localhost") && name != server_->settings.worker_listen_host &&
         !tcp_address(std::string(name), 0)) {
-      return true;
+      return "host";
     }
   }
-  if (!head.origin) return false;
-  std::string_view origin = *head.origin;
-  if (!origin.starts_with("http://")) return true;
-  return !http::same_word(origin.substr(7), std::string(host));
+  if (!head.origin) return {};
+  const std::string_view origin = *head.origin;
+  const bool ours = origin.starts_with("http://") && http::same_word(origin.substr(7), host);
+  return ours ? std::string_view{} : "origin";
 }
 
 /// Who calls what, by the usual rules and those of the program.
@@ -8427,7 +8428,7 @@ KETTLINGAR_INLINE void Connection::find_method() {
 /// Whether this request is refused whatever its body says. Finds route and method.
 KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
-  if (foreign_browser()) return {403, "origin"};
+  if (const std::string_view slug = foreign_browser(); !slug.empty()) return {403, slug};
   for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
     if (head.method == other) return {405, "bad-line"};
   }

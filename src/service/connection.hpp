@@ -79,7 +79,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
-  bool foreign_browser() const;
+  std::string_view foreign_browser() const;
   void begin_body();
   void dispatch();
   std::string_view decode_arguments(json& arguments, ErrorReply& reply) const;
