@@ -8,6 +8,7 @@
 #   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
+#   make hostile    what nobody should send to a service, over raw sockets   HOSTILE_ARGS=--only=chunk runs some
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make format     clang-format on what is written by hand
@@ -20,6 +21,7 @@ CXXFLAGS  ?= -O0
 WARNINGS  ?= -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor
 WERROR    ?=
 TEST_ARGS ?=
+HOSTILE_ARGS ?=
 CHECKS    ?=
 
 EXAMPLES  := $(patsubst examples/%.cpp,build/%,$(wildcard examples/*.cpp))
@@ -35,7 +37,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 
-.PHONY: all test demo header check asan tsan interop bench-compile format clean FORCE
+.PHONY: all test demo header check asan tsan hostile interop bench-compile format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -81,6 +83,17 @@ asan: all build/asan_test
 # Not the suites of wire/, which know no threads and would take minutes. Address randomisation wider than g++ 12's ThreadSanitizer expects would stop it; setarch -R turns it off.
 tsan: all build/tsan_test
 	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan_test -tse='wire/*' $(TEST_ARGS)
+
+# Needs nothing but the system's headers. Optimised, for it looks at every byte of some 5000 conversations.
+build/hostile: tests/hostile/hostile.cpp
+	@mkdir -p build
+	$(CXX) -std=c++20 $(CPPFLAGS) $(WARNINGS) $(WERROR) $(CXXFLAGS) -O1 $< -o $@ $(LDFLAGS)
+
+build/asan_kitten: examples/kitten.cpp build/deps.mk
+	$(COMPILE) $(ASAN) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+hostile: build/hostile build/kitten
+	build/hostile $(HOSTILE_ARGS) build/kitten tests/hostile/*.txt
 
 build/interop_peer: tests/interop/peer.cpp build/deps.mk
 	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
