@@ -7259,6 +7259,7 @@ KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work
 // answers.
 
 #include <exception>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -7285,6 +7286,14 @@ struct ReplyStyle {
     return format == Format::msgpack ? "application/x-msgpack" : "application/json";
   }
 };
+
+/// Header lines for pages: their address has the token, so neither other sites nor caches are to learn it from them.
+inline constexpr HeaderField page_fields[] = {
+    {"Cache-Control", "no-store"}, {"Referrer-Policy", "no-referrer"}, {"X-Content-Type-Options", "nosniff"}};
+
+inline std::span<const HeaderField> fields_for(std::string_view mime_type) noexcept {
+  return http::same_word(mime_type.substr(0, 9), "text/html") ? std::span(page_fields) : std::span<const HeaderField>();
+}
 
 /// An answer that is no result.
 struct ErrorReply {
@@ -7459,7 +7468,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.bare_lf = style_.bare_lf;
   // Proxies and browsers must pass events on as they come.
   const HeaderField no_store{"Cache-Control", "no-store"};
-  if (kind_ == Kind::events) head.extra = {&no_store, 1};
+  head.extra = kind_ == Kind::events ? std::span(&no_store, 1) : fields_for(content_type);
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }
@@ -8549,7 +8558,8 @@ KETTLINGAR_INLINE void Connection::answer_call() {
   if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {
     const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data)) {
+    if (!append_reply(out_, style_, document.status, document.mime_type, document.data,
+                      fields_for(document.mime_type))) {
       throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
     }
     return log_request(document.status, "ok", out_.size() - before);

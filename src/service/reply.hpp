@@ -4,6 +4,7 @@
 #pragma once
 
 #include <exception>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -34,6 +35,14 @@ struct ReplyStyle {
     return format == Format::msgpack ? "application/x-msgpack" : "application/json";
   }
 };
+
+/// Header lines for pages: their address has the token, so neither other sites nor caches are to learn it from them.
+inline constexpr HeaderField page_fields[] = {
+    {"Cache-Control", "no-store"}, {"Referrer-Policy", "no-referrer"}, {"X-Content-Type-Options", "nosniff"}};
+
+inline std::span<const HeaderField> fields_for(std::string_view mime_type) noexcept {
+  return http::same_word(mime_type.substr(0, 9), "text/html") ? std::span(page_fields) : std::span<const HeaderField>();
+}
 
 /// An answer that is no result.
 struct ErrorReply {

@@ -187,7 +187,8 @@ KETTLINGAR_INLINE void Connection::answer_call() {
   if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {
     const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data)) {
+    if (!append_reply(out_, style_, document.status, document.mime_type, document.data,
+                      fields_for(document.mime_type))) {
       throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
     }
     return log_request(document.status, "ok", out_.size() - before);

@@ -80,7 +80,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.bare_lf = style_.bare_lf;
   // Proxies and browsers must pass events on as they come.
   const HeaderField no_store{"Cache-Control", "no-store"};
-  if (kind_ == Kind::events) head.extra = {&no_store, 1};
+  head.extra = kind_ == Kind::events ? std::span(&no_store, 1) : fields_for(content_type);
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }
