@@ -17,15 +17,15 @@
 //   each ...      the case is run once for each of these lines, which stands in for <each>
 //   ! ...         besides bytes: `answers N` waits for the first N answers, `fds N` sends N descriptors along with what
 //                 follows, `eof` closes our sending side, `drip TEXT` sends it again and again until the connection
-//                 ends, `idle N` opens N more connections, `again` a new one instead of this, `stop N` stops and
-//                 continues the process N times, `reset` breaks the connection (nothing is expected then)
+//                 ends, `idle N` opens N more connections, `again` a new one instead of this, `user N` one of another
+//                 user (for root only), `stop N` stops and continues the process N times, `reset` breaks the connection
+//                 (nothing is expected then)
 //   only ...      `tcp`, `unix`, `whole` (one piece), `quiet` (see below)
-//   has ...       the answers must contain this
-//   < ...         what must come back: `200*3 403:auth close`: the answers, those that refuse with the slug of their
-//   log
-//                 line, then whether the connection is `open`, `close`d, or `over` because our side of it is; `none` is
-//                 no answer, head:200 one without body, lf:200 one in bare LF, tail:200 one that ends with the
-//                 connection
+//   has ...       the answers must contain this; `log ...` the log
+//   < ...         what must come back, such as `200*3 403:auth close`: the answers, those that refuse with the slug of
+//                 their log line, then whether the connection is `open`, `close`d, or `over` because our side of it is.
+//                 `none` is no answer, head:200 one without body, lf:200 one in bare LF, tail:200 one that lasts until
+//                 the connection ends
 // In texts, \r \n \t \s (a blank) \\ \xNN are bytes, <token> is the token, <N*text> a repetition, and <length> counts
 // the bytes of the `|` lines that follow. Unless `quiet`, connections that must close are sent two more whole requests,
 // which must not be answered.
@@ -38,6 +38,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -128,7 +129,7 @@ std::string printable(std::string_view bytes) {
 // ---- cases
 
 struct Step {
-  enum class Kind { bytes, answers, descriptors, end_of_input, drip, idle, again, stop, reset };
+  enum class Kind { bytes, answers, descriptors, end_of_input, drip, idle, again, user, stop, reset };
   Kind kind = Kind::bytes;
   std::string text = {};
   std::size_t count = 0;
@@ -142,8 +143,8 @@ struct Expected {
 
 struct Case {
   std::string title, each;
-  std::vector<std::string> lines;  ///< those that send
-  std::vector<std::string> has;
+  std::vector<std::string> lines;     ///< those that send
+  std::vector<std::string> has, log;  ///< what the answers, and the log, must contain
   std::vector<Expected> expected;
   bool kept = false, ended_by_us = false, tcp = true, local = true, in_pieces = true, quiet = false;
 };
@@ -220,6 +221,8 @@ CaseFile read_cases(const std::string& path) {
       each.push_back(rest);
     } else if (starts_with_word(line, "has", rest)) {
       present->has.push_back(rest);
+    } else if (starts_with_word(line, "log", rest)) {
+      present->log.push_back(rest);
     } else if (starts_with_word(line, "<", rest)) {
       parse_expectation(*present, rest);
     } else if (starts_with_word(line, "only", rest)) {
@@ -319,6 +322,7 @@ std::vector<Step> steps_of(const Case& c, const std::string& token) {
                   : verb == "drip"  ? Step::Kind::drip
                   : verb == "idle"  ? Step::Kind::idle
                   : verb == "again" ? Step::Kind::again
+                  : verb == "user"  ? Step::Kind::user
                   : verb == "stop"  ? Step::Kind::stop
                   : verb == "reset" ? Step::Kind::reset
                                     : throw Failure("no such step: " + line);
@@ -522,6 +526,26 @@ class Service {
     return fd;
   }
 
+  /// As another user, to whom the file modes that keep him out are opened for a moment.
+  Fd connect_as(uid_t user) const {
+    const std::vector<std::string> folders{directory_, directory_ + "/state"};
+    for (const std::string& folder : folders) ::chmod(folder.c_str(), 0711);
+    ::chmod(socket_.c_str(), 0666);
+    require(::seteuid(user) == 0, "only root can be another user");
+    Fd fd;
+    std::string problem;
+    try {
+      fd = connect(true);
+    } catch (const Failure& failure) {
+      problem = failure.what();
+    }
+    require(::seteuid(0) == 0, "not root any more");
+    for (const std::string& folder : folders) ::chmod(folder.c_str(), 0700);
+    ::chmod(socket_.c_str(), 0600);
+    require(problem.empty(), problem);
+    return fd;
+  }
+
   std::size_t descriptors() const {
     DIR* all = ::opendir(("/proc/" + std::to_string(pid_) + "/fd").c_str());
     std::size_t count = 0;
@@ -562,11 +586,14 @@ class Service {
     argv.push_back(nullptr);
     const std::string log_path = directory_ + "/log";
     const pid_t parent = ::getpid();
+    rlimit few{};
+    ::getrlimit(RLIMIT_NOFILE, &few);
+    few.rlim_cur = 128;  // the service has to raise it itself
     pid_ = ::fork();
     require(pid_ >= 0, "cannot fork");
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // no service outlives this program, however that ends
-      if (::getppid() != parent) ::_exit(127);
+      if (::getppid() != parent || ::setrlimit(RLIMIT_NOFILE, &few) != 0) ::_exit(127);
       ::dup2(::open("/dev/null", O_RDWR), 0);
       ::dup2(::open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600), 2);
       ::dup2(2, 1);
@@ -687,6 +714,9 @@ class Exchange {
         return;
       case Step::Kind::again:
         socket_ = service_.connect(local_);
+        return;
+      case Step::Kind::user:
+        socket_ = service_.connect_as(static_cast<uid_t>(step.count));
         return;
       case Step::Kind::stop:
         for (std::size_t i = 0; i < step.count; ++i) {
@@ -971,6 +1001,11 @@ class Suite {
     for (const Case& c : file.cases) {
       ++seed;
       if ((c.title + " " + c.each).find(only_) == std::string::npos) continue;
+      const auto needs_root = [](const std::string& line) { return line.starts_with("! user"); };
+      if (::geteuid() != 0 && std::any_of(c.lines.begin(), c.lines.end(), needs_root)) {
+        std::cout << "skipped: " << c.title << ": only root can be another user" << std::endl;
+        continue;
+      }
       if (!run_case(service, c, seed, path, log) && ::waitpid(service.pid(), nullptr, WNOHANG) != 0) {
         return fail(path, "the service has ended: " + service.tail());
       }
@@ -999,6 +1034,8 @@ class Suite {
         try {
           Exchange(service, c, local, cut, seed).run();
           log.expect(c);
+          for (const std::string& text : c.log)
+            require(service.log().find(text) != std::string::npos, "no '" + text + "' in the log");
           Exchange(service, health_, local, Cut::whole, 0).run();
           for (const Deadline deadline; service.descriptors() > base_;)
             deadline.wait(nullptr, 1, "descriptors to be closed");
