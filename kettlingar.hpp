@@ -8617,6 +8617,7 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
+  style_.without_body = head_size_ != 0 && head_parser_.head().method == "HEAD";
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);
