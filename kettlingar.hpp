@@ -7839,6 +7839,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
   ssize_t receive_on_unix_socket(char* data, std::size_t size);
   void drop_descriptors();
+  void refuse_descriptors();
   void hold_descriptors(std::size_t count);
   ssize_t send_part(std::string_view bytes);
   bool answer_elsewhere(json& arguments);
@@ -7875,9 +7876,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::uint64_t total_sent_ = 0;    ///< bytes of all answers
   std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
 
-  ReceivedDescriptors received_;     ///< with the present request
-  std::size_t held_ = 0;             ///< of them, how many count for the server's limit
-  std::vector<Fd> out_descriptors_;  ///< go with the byte of `out_` at `out_descriptors_at_`
+  ReceivedDescriptors received_;      ///< with the present request
+  std::size_t held_ = 0;              ///< of them, how many count for the server's limit
+  bool dropped_descriptors_ = false;  ///< some have come that a stranger may not send
+  std::vector<Fd> out_descriptors_;   ///< go with the byte of `out_` at `out_descriptors_at_`
   std::size_t out_descriptors_at_ = 0;
   Fd target_;  ///< where the answer goes, if not to the caller
   bool target_is_socket_ = false;
@@ -8023,7 +8025,7 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   if (result.status == Parse::need_more) {
     return incomplete("body incomplete");
   }
-  if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
+  if ((!received_.owned.empty() || dropped_descriptors_) && end_ != begin_ + head_size_ + body_.raw_size()) {
     // Descriptors come with the first byte of what was sent with them, which may be in either.
     drop_descriptors();
     refuse_and_close(400, "fd-stray", "descriptors came between two requests");
@@ -8225,6 +8227,13 @@ KETTLINGAR_INLINE void Connection::drop_descriptors() {
   hold_descriptors(0);
 }
 
+/// Strangers may not send any.
+KETTLINGAR_INLINE void Connection::refuse_descriptors() {
+  drop_descriptors();
+  dropped_descriptors_ = true;
+  if (refused_.status == 0) refused_ = {403, "fd-stray"};
+}
+
 /// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
 KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
   const Limits& limits = server_->limits;
@@ -8242,8 +8251,7 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::si
       refuse_and_close(503, "limit", "too many descriptors are waiting");
     }
   } else if (!route_.authenticated) {
-    drop_descriptors();
-    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+    refuse_descriptors();
   }
   return n;
 }
@@ -8469,8 +8477,7 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   if (route_.authenticated) {
     hold_descriptors(0);
   } else if (!received_.owned.empty()) {
-    drop_descriptors();
-    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+    refuse_descriptors();
   }
   const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
@@ -8653,6 +8660,7 @@ KETTLINGAR_INLINE void Connection::end_request() {
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
   drop_descriptors();  // those of a refused request must not come with the next one
+  dropped_descriptors_ = false;
   refused_ = {};
   head_parser_.reset();
   body_ = BodyReader(server_->limits);

@@ -98,8 +98,7 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   if (route_.authenticated) {
     hold_descriptors(0);
   } else if (!received_.owned.empty()) {
-    drop_descriptors();
-    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+    refuse_descriptors();
   }
   const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
@@ -282,6 +281,7 @@ KETTLINGAR_INLINE void Connection::end_request() {
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
   drop_descriptors();  // those of a refused request must not come with the next one
+  dropped_descriptors_ = false;
   refused_ = {};
   head_parser_.reset();
   body_ = BodyReader(server_->limits);

@@ -18,8 +18,8 @@
 //   ! ...         besides bytes: `answers N` waits for the first N answers, `fds N` sends N descriptors along with what
 //                 follows, `eof` closes our sending side, `drip TEXT` sends it again and again until the connection
 //                 ends, `idle N` opens N more connections, `again` a new one instead of this, `user N` one of another
-//                 user (for root only), `stop N` stops and continues the process N times, `reset` breaks the connection
-//                 (nothing is expected then)
+//                 user (for root only), `stop N` stops and continues the process N times, `halt` and `resume` do so
+//                 in turn, `reset` breaks the connection (nothing is expected then)
 //   only ...      `tcp`, `unix`, `whole` (one piece), `quiet` (see below)
 //   has ...       the answers must contain this; `log ...` the log
 //   < ...         what must come back, such as `200*3 403:auth close`: the answers, those that refuse with the slug of
@@ -129,7 +129,7 @@ std::string printable(std::string_view bytes) {
 // ---- cases
 
 struct Step {
-  enum class Kind { bytes, answers, descriptors, end_of_input, drip, idle, again, user, stop, reset };
+  enum class Kind { bytes, answers, descriptors, end_of_input, drip, idle, again, user, stop, halt, resume, reset };
   Kind kind = Kind::bytes;
   std::string text = {};
   std::size_t count = 0;
@@ -316,16 +316,18 @@ std::vector<Step> steps_of(const Case& c, const std::string& token) {
       std::string verb;
       Step step;
       words >> verb;
-      step.kind = verb == "answers" ? Step::Kind::answers
-                  : verb == "fds"   ? Step::Kind::descriptors
-                  : verb == "eof"   ? Step::Kind::end_of_input
-                  : verb == "drip"  ? Step::Kind::drip
-                  : verb == "idle"  ? Step::Kind::idle
-                  : verb == "again" ? Step::Kind::again
-                  : verb == "user"  ? Step::Kind::user
-                  : verb == "stop"  ? Step::Kind::stop
-                  : verb == "reset" ? Step::Kind::reset
-                                    : throw Failure("no such step: " + line);
+      step.kind = verb == "answers"  ? Step::Kind::answers
+                  : verb == "fds"    ? Step::Kind::descriptors
+                  : verb == "eof"    ? Step::Kind::end_of_input
+                  : verb == "drip"   ? Step::Kind::drip
+                  : verb == "idle"   ? Step::Kind::idle
+                  : verb == "again"  ? Step::Kind::again
+                  : verb == "user"   ? Step::Kind::user
+                  : verb == "halt"   ? Step::Kind::halt
+                  : verb == "resume" ? Step::Kind::resume
+                  : verb == "stop"   ? Step::Kind::stop
+                  : verb == "reset"  ? Step::Kind::reset
+                                     : throw Failure("no such step: " + line);
       if (step.kind == Step::Kind::drip)
         step.text = texts.expand(line.substr(7));
       else
@@ -546,6 +548,14 @@ class Service {
     return fd;
   }
 
+  /// Returns when it has stopped: what is sent from then on it will find all at once.
+  void halt() const {
+    ::kill(pid_, SIGSTOP);
+    const std::string stat = "/proc/" + std::to_string(pid_) + "/stat";
+    for (const Deadline deadline; read_file(stat).find(") T ") == std::string::npos;)
+      deadline.wait(nullptr, 1, "the process to stop");
+  }
+
   std::size_t descriptors() const {
     DIR* all = ::opendir(("/proc/" + std::to_string(pid_) + "/fd").c_str());
     std::size_t count = 0;
@@ -663,6 +673,7 @@ class Exchange {
     try {
       talk();
     } catch (const Failure& failure) {
+      ::kill(service_.pid(), SIGCONT);
       throw Failure(failure.what() + ("; received: " + (in_.empty() ? "nothing" : printable(in_))));
     }
   }
@@ -724,6 +735,11 @@ class Exchange {
           ::kill(service_.pid(), SIGCONT);
           take();
         }
+        return;
+      case Step::Kind::halt:
+        return service_.halt();
+      case Step::Kind::resume:
+        ::kill(service_.pid(), SIGCONT);
         return;
       case Step::Kind::reset: {
         const linger now{1, 0};
