@@ -84,7 +84,7 @@ asan: all build/asan_test
 tsan: all build/tsan_test
 	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan_test -tse='wire/*' $(TEST_ARGS)
 
-# Needs nothing but the system's headers. Optimised, for it looks at every byte of some 5000 conversations.
+# Needs nothing but the system's headers. Optimised, for it looks at every byte of some 6000 conversations.
 build/hostile: tests/hostile/hostile.cpp
 	@mkdir -p build
 	$(CXX) -std=c++20 $(CPPFLAGS) $(WARNINGS) $(WERROR) $(CXXFLAGS) -O1 $< -o $@ $(LDFLAGS)
