@@ -6918,7 +6918,10 @@ inline Route find_route(const RequestHead& head, const Token& token, std::string
   } else {
     route.authenticated = token.in_headers(head);
   }
-  route.path = path;
+  // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
+  const bool once_more = route.authenticated && path.find(token.text()) != std::string_view::npos;
+  route.path = once_more ? std::string_view("/") : path;
+  if (once_more) return route;
   const std::string_view name = path.substr(1, path.find('/', 1) - 1);
   if (path.size() == 1) {
     route.method = "web_root";
@@ -8073,10 +8076,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
-  bool foreign_browser() const;
+  std::string_view foreign_browser() const;
   void begin_body();
   void dispatch();
-  bool decode_arguments(json& arguments, ErrorReply& reply) const;
+  std::string_view decode_arguments(json& arguments, ErrorReply& reply) const;
   void answer_call();
   void append_answer();
   void answer_error(const std::exception_ptr& thrown);
@@ -8102,6 +8105,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
   ssize_t receive_on_unix_socket(char* data, std::size_t size);
   void drop_descriptors();
+  void refuse_descriptors();
   void hold_descriptors(std::size_t count);
   ssize_t send_part(std::string_view bytes);
   bool answer_elsewhere(json& arguments);
@@ -8138,9 +8142,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::uint64_t total_sent_ = 0;    ///< bytes of all answers
   std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
 
-  ReceivedDescriptors received_;     ///< with the present request
-  std::size_t held_ = 0;             ///< of them, how many count for the server's limit
-  std::vector<Fd> out_descriptors_;  ///< go with the byte of `out_` at `out_descriptors_at_`
+  ReceivedDescriptors received_;      ///< with the present request
+  std::size_t held_ = 0;              ///< of them, how many count for the server's limit
+  bool dropped_descriptors_ = false;  ///< some have come that a stranger may not send
+  std::vector<Fd> out_descriptors_;   ///< go with the byte of `out_` at `out_descriptors_at_`
   std::size_t out_descriptors_at_ = 0;
   Fd target_;  ///< where the answer goes, if not to the caller
   bool target_is_socket_ = false;
@@ -8286,7 +8291,7 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   if (result.status == Parse::need_more) {
     return incomplete("body incomplete");
   }
-  if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
+  if ((!received_.owned.empty() || dropped_descriptors_) && end_ != begin_ + head_size_ + body_.raw_size()) {
     // Descriptors come with the first byte of what was sent with them, which may be in either.
     refuse_and_close(400, "fd-stray", "descriptors came between two requests");
     return Next::close;
@@ -8488,6 +8493,13 @@ KETTLINGAR_INLINE void Connection::drop_descriptors() {
   hold_descriptors(0);
 }
 
+/// Strangers may not send any.
+KETTLINGAR_INLINE void Connection::refuse_descriptors() {
+  drop_descriptors();
+  dropped_descriptors_ = true;
+  if (refused_.status == 0) refused_ = {403, "fd-stray"};
+}
+
 /// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
 KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
   const Limits& limits = server_->limits;
@@ -8502,8 +8514,7 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::si
     if (server_->held_descriptors > limits.unclaimed_descriptors)
       refuse_and_close(503, "limit", "too many descriptors are waiting");
   } else if (!route_.authenticated) {
-    drop_descriptors();
-    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+    refuse_descriptors();
   }
   return n;
 }
@@ -8668,13 +8679,14 @@ inline bool own_name(std::string_view name, const std::string& listen_host) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-/// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
-KETTLINGAR_INLINE bool Connection::foreign_browser() const {
+/// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
+/// rebinding): the slug of the log line, or nothing.
+KETTLINGAR_INLINE std::string_view Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
   // `same-site` is another port of this machine: another program, perhaps another user's.
   if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
       !http::same_word(*head.sec_fetch_site, "none")) {
-    return true;
+    return "origin";
   }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty()) {
@@ -8682,13 +8694,13 @@ KETTLINGAR_INLINE bool Connection::foreign_browser() const {
     if (!own_name(name, server_->settings.worker_listen_host)) {
       // It may have been accepted by another process, which listens elsewhere.
       const std::string here = socket_name(socket_.native_handle(), false);
-      if (!own_name(name, here.substr(0, here.rfind(':')))) return true;
+      if (!own_name(name, here.substr(0, here.rfind(':')))) return "host";
     }
   }
-  if (!head.origin) return false;
-  std::string_view origin = *head.origin;
-  if (!origin.starts_with("http://")) return true;
-  return !http::same_word(origin.substr(7), std::string(host));
+  if (!head.origin) return {};
+  const std::string_view origin = *head.origin;
+  const bool ours = origin.starts_with("http://") && http::same_word(origin.substr(7), host);
+  return ours ? std::string_view{} : "origin";
 }
 
 /// Who calls what, by the usual rules and those of the program.
@@ -8714,7 +8726,7 @@ KETTLINGAR_INLINE void Connection::find_method() {
 /// Whether this request is refused whatever its body says. Finds route and method.
 KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
-  if (foreign_browser()) return {403, "origin"};
+  if (const std::string_view slug = foreign_browser(); !slug.empty()) return {403, slug};
   for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
     if (head.method == other) return {405, "bad-line"};
   }
@@ -8746,8 +8758,7 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   if (route_.authenticated) {
     hold_descriptors(0);
   } else if (!received_.owned.empty()) {
-    drop_descriptors();
-    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+    refuse_descriptors();
   }
   const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
@@ -8766,15 +8777,15 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   body_.start(head);
 }
 
-/// Decodes the body into a map of arguments; false with the refusal in `reply`.
-KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+/// Decodes the body into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
+KETTLINGAR_INLINE std::string_view Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
   const RequestHead& head = head_parser_.head();
   const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
   const std::string_view type = media_type(head.content_type);
-  if (head.method != "POST" || body.empty()) return true;
-  const auto refuse_with = [&](int status, std::string_view why) {
+  if (head.method != "POST" || body.empty()) return {};
+  const auto refuse_with = [&](int status, std::string_view why, std::string_view slug = "bad-body") {
     reply = plain_error(status, why);
-    return false;
+    return slug;
   };
   CodecError error;
   if (is_msgpack_type(type)) {
@@ -8787,11 +8798,11 @@ KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply&
   } else {
     return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");
   }
-  if (error) return refuse_with(400, error.why);
+  if (error) return refuse_with(400, error.why, error.slug);
   if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
   const auto positional = arguments.find(positional_key);
   if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
-  return true;
+  return {};
 }
 
 KETTLINGAR_INLINE void Connection::dispatch() {
@@ -8804,10 +8815,10 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   received_ = {};
   json& arguments = ConnectionAccess::arguments(*request_);
   ErrorReply reply;
-  if (!decode_arguments(arguments, reply)) {
+  if (const std::string_view slug = decode_arguments(arguments, reply); !slug.empty()) {
     const std::size_t before = out_.size();
     const int status = append_error(out_, style_, reply);
-    log_request(status, "bad-body", out_.size() - before);
+    log_request(status, slug, out_.size() - before);
     return end_request();
   }
   if (routed_) arguments.update(routed_->arguments);
@@ -8941,6 +8952,8 @@ KETTLINGAR_INLINE void Connection::end_request() {
   drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
+  drop_descriptors();  // those of a refused request must not come with the next one
+  dropped_descriptors_ = false;
   refused_ = {};
   head_parser_.reset();
   body_ = BodyReader(server_->limits);
@@ -9371,6 +9384,7 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
     }
   } else {
     peer.address = socket_name(descriptor.get(), true);
+    if (peer.address.empty()) return true;  // gone before it was accepted: nobody to serve, nobody to name in the log
     const int on = 1;
     ::setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }

@@ -7584,6 +7584,39 @@ TEST_SUITE("client/exchange") {
     }
   }
 
+  TEST_CASE("an item is a chunk: half of one, two in one and empty ones end the stream (144)") {
+    const auto stream = [](const std::string& type, const std::vector<std::string>& chunks) {
+      std::ostringstream bytes;
+      bytes << "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: " << type << "\r\n\r\n" << std::hex;
+      for (const std::string& chunk : chunks) bytes << chunk.size() << "\r\n" << chunk << "\r\n";
+      return answered(bytes.str());
+    };
+    const std::string text = "application/json", packed = "application/x-msgpack", events = "text/event-stream";
+    CHECK(stream(text, {"1\n", "", "2\n", ""}) == json::array({1}));
+    for (const json& items : {stream(text, {"[1", "]\n", ""}), stream(text, {"1\n2\n", ""}), stream(text, {"\n", ""}),
+                              stream(packed, {"\x92\x01", "\x02", ""}), stream(packed, {"\x01\x02", ""}),
+                              stream(events, {"data: 1\ndata", "", ""})}) {
+      CAPTURE(items);
+      REQUIRE(items.size() == 1);
+      CHECK(contains(items[0].get<std::string>(), "!"));
+    }
+  }
+
+  TEST_CASE("answers that nest too deeply, or are no text, are errors (145)") {
+    const auto document = [](const std::string& type, const std::string& body) {
+      return answered("HTTP/1.1 200 OK\r\nContent-Type: " + type +
+                      "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    };
+    for (const json& items : {document("application/json", std::string(100'000, '[')),
+                              document("application/json", std::string(100'000, '[') + std::string(100'000, ']')),
+                              document("application/x-msgpack", std::string(100'000, '\x91')),
+                              document("application/x-msgpack", "\xa1\xff"), document("application/json", "\"\xff\""),
+                              document("application/x-msgpack", "\xdd\xff\xff\xff\xff")}) {
+      REQUIRE(items.size() == 1);
+      CHECK(contains(items[0].get<std::string>(), "!"));
+    }
+  }
+
   TEST_CASE("statuses become exceptions, and a 2xx map with an error is one, too") {
     const auto error = [](const std::string& status, const std::string& body) {
       return answered("HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\nContent-Length: " +

@@ -117,7 +117,10 @@ inline Route find_route(const RequestHead& head, const Token& token, std::string
   } else {
     route.authenticated = token.in_headers(head);
   }
-  route.path = path;
+  // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
+  const bool once_more = route.authenticated && path.find(token.text()) != std::string_view::npos;
+  route.path = once_more ? std::string_view("/") : path;
+  if (once_more) return route;
   const std::string_view name = path.substr(1, path.find('/', 1) - 1);
   if (path.size() == 1) {
     route.method = "web_root";

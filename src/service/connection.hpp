@@ -79,10 +79,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
-  bool foreign_browser() const;
+  std::string_view foreign_browser() const;
   void begin_body();
   void dispatch();
-  bool decode_arguments(json& arguments, ErrorReply& reply) const;
+  std::string_view decode_arguments(json& arguments, ErrorReply& reply) const;
   void answer_call();
   void append_answer();
   void answer_error(const std::exception_ptr& thrown);
@@ -108,6 +108,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
   ssize_t receive_on_unix_socket(char* data, std::size_t size);
   void drop_descriptors();
+  void refuse_descriptors();
   void hold_descriptors(std::size_t count);
   ssize_t send_part(std::string_view bytes);
   bool answer_elsewhere(json& arguments);
@@ -144,9 +145,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::uint64_t total_sent_ = 0;    ///< bytes of all answers
   std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
 
-  ReceivedDescriptors received_;     ///< with the present request
-  std::size_t held_ = 0;             ///< of them, how many count for the server's limit
-  std::vector<Fd> out_descriptors_;  ///< go with the byte of `out_` at `out_descriptors_at_`
+  ReceivedDescriptors received_;      ///< with the present request
+  std::size_t held_ = 0;              ///< of them, how many count for the server's limit
+  bool dropped_descriptors_ = false;  ///< some have come that a stranger may not send
+  std::vector<Fd> out_descriptors_;   ///< go with the byte of `out_` at `out_descriptors_at_`
   std::size_t out_descriptors_at_ = 0;
   Fd target_;  ///< where the answer goes, if not to the caller
   bool target_is_socket_ = false;
@@ -292,7 +294,7 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
   if (result.status == Parse::need_more) {
     return incomplete("body incomplete");
   }
-  if (!received_.owned.empty() && end_ != begin_ + head_size_ + body_.raw_size()) {
+  if ((!received_.owned.empty() || dropped_descriptors_) && end_ != begin_ + head_size_ + body_.raw_size()) {
     // Descriptors come with the first byte of what was sent with them, which may be in either.
     refuse_and_close(400, "fd-stray", "descriptors came between two requests");
     return Next::close;

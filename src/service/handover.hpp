@@ -36,6 +36,13 @@ KETTLINGAR_INLINE void Connection::drop_descriptors() {
   hold_descriptors(0);
 }
 
+/// Strangers may not send any.
+KETTLINGAR_INLINE void Connection::refuse_descriptors() {
+  drop_descriptors();
+  dropped_descriptors_ = true;
+  if (refused_.status == 0) refused_ = {403, "fd-stray"};
+}
+
 /// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
 KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
   const Limits& limits = server_->limits;
@@ -50,8 +57,7 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::si
     if (server_->held_descriptors > limits.unclaimed_descriptors)
       refuse_and_close(503, "limit", "too many descriptors are waiting");
   } else if (!route_.authenticated) {
-    drop_descriptors();
-    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+    refuse_descriptors();
   }
   return n;
 }

@@ -217,6 +217,7 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
     }
   } else {
     peer.address = socket_name(descriptor.get(), true);
+    if (peer.address.empty()) return true;  // gone before it was accepted: nobody to serve, nobody to name in the log
     const int on = 1;
     ::setsockopt(descriptor.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }

@@ -34,13 +34,14 @@ inline bool own_name(std::string_view name, const std::string& listen_host) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-/// True if the request comes from a web page that is not ours, or was led here under a foreign name (DNS rebinding).
-KETTLINGAR_INLINE bool Connection::foreign_browser() const {
+/// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
+/// rebinding): the slug of the log line, or nothing.
+KETTLINGAR_INLINE std::string_view Connection::foreign_browser() const {
   const RequestHead& head = head_parser_.head();
   // `same-site` is another port of this machine: another program, perhaps another user's.
   if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
       !http::same_word(*head.sec_fetch_site, "none")) {
-    return true;
+    return "origin";
   }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty()) {
@@ -48,13 +49,13 @@ KETTLINGAR_INLINE bool Connection::foreign_browser() const {
     if (!own_name(name, server_->settings.worker_listen_host)) {
       // It may have been accepted by another process, which listens elsewhere.
       const std::string here = socket_name(socket_.native_handle(), false);
-      if (!own_name(name, here.substr(0, here.rfind(':')))) return true;
+      if (!own_name(name, here.substr(0, here.rfind(':')))) return "host";
     }
   }
-  if (!head.origin) return false;
-  std::string_view origin = *head.origin;
-  if (!origin.starts_with("http://")) return true;
-  return !http::same_word(origin.substr(7), std::string(host));
+  if (!head.origin) return {};
+  const std::string_view origin = *head.origin;
+  const bool ours = origin.starts_with("http://") && http::same_word(origin.substr(7), host);
+  return ours ? std::string_view{} : "origin";
 }
 
 /// Who calls what, by the usual rules and those of the program.
@@ -80,7 +81,7 @@ KETTLINGAR_INLINE void Connection::find_method() {
 /// Whether this request is refused whatever its body says. Finds route and method.
 KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
-  if (foreign_browser()) return {403, "origin"};
+  if (const std::string_view slug = foreign_browser(); !slug.empty()) return {403, slug};
   for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
     if (head.method == other) return {405, "bad-line"};
   }
@@ -112,8 +113,7 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   if (route_.authenticated) {
     hold_descriptors(0);
   } else if (!received_.owned.empty()) {
-    drop_descriptors();
-    if (refused_.status == 0) refused_ = {403, "fd-stray"};
+    refuse_descriptors();
   }
   const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
@@ -132,15 +132,15 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   body_.start(head);
 }
 
-/// Decodes the body into a map of arguments; false with the refusal in `reply`.
-KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+/// Decodes the body into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
+KETTLINGAR_INLINE std::string_view Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
   const RequestHead& head = head_parser_.head();
   const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
   const std::string_view type = media_type(head.content_type);
-  if (head.method != "POST" || body.empty()) return true;
-  const auto refuse_with = [&](int status, std::string_view why) {
+  if (head.method != "POST" || body.empty()) return {};
+  const auto refuse_with = [&](int status, std::string_view why, std::string_view slug = "bad-body") {
     reply = plain_error(status, why);
-    return false;
+    return slug;
   };
   CodecError error;
   if (is_msgpack_type(type)) {
@@ -153,11 +153,11 @@ KETTLINGAR_INLINE bool Connection::decode_arguments(json& arguments, ErrorReply&
   } else {
     return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");
   }
-  if (error) return refuse_with(400, error.why);
+  if (error) return refuse_with(400, error.why, error.slug);
   if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
   const auto positional = arguments.find(positional_key);
   if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
-  return true;
+  return {};
 }
 
 KETTLINGAR_INLINE void Connection::dispatch() {
@@ -170,10 +170,10 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   received_ = {};
   json& arguments = ConnectionAccess::arguments(*request_);
   ErrorReply reply;
-  if (!decode_arguments(arguments, reply)) {
+  if (const std::string_view slug = decode_arguments(arguments, reply); !slug.empty()) {
     const std::size_t before = out_.size();
     const int status = append_error(out_, style_, reply);
-    log_request(status, "bad-body", out_.size() - before);
+    log_request(status, slug, out_.size() - before);
     return end_request();
   }
   if (routed_) arguments.update(routed_->arguments);
@@ -307,6 +307,8 @@ KETTLINGAR_INLINE void Connection::end_request() {
   drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
+  drop_descriptors();  // those of a refused request must not come with the next one
+  dropped_descriptors_ = false;
   refused_ = {};
   head_parser_.reset();
   body_ = BodyReader(server_->limits);
