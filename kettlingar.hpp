@@ -8952,7 +8952,6 @@ KETTLINGAR_INLINE void Connection::end_request() {
   drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
   begin_ += head_size_ + body_.raw_size();
   head_size_ = 0;
-  drop_descriptors();  // those of a refused request must not come with the next one
   dropped_descriptors_ = false;
   refused_ = {};
   head_parser_.reset();
