@@ -8,7 +8,7 @@
 #   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
-#   make fuzz       random inputs for what reads strangers' bytes   TARGETS='msgpack conn' SECONDS_EACH=600 JOBS=2
+#   make fuzz       random inputs for what reads bytes of strangers   TARGETS='msgpack conn' SECONDS_EACH=600 JOBS=2
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make format     clang-format on what is written by hand
