@@ -8,7 +8,7 @@
 #   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
-#   make fuzz       random inputs for what reads strangers' bytes   TARGETS='msgpack conn' SECONDS_EACH=600 JOBS=2
+#   make fuzz       random inputs for what reads bytes of strangers   TARGETS='msgpack conn' SECONDS_EACH=600 JOBS=2
 #   make hostile    what nobody should send to a service, over raw sockets   HOSTILE_ARGS=--only=chunk runs some
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it

@@ -54,7 +54,7 @@ json value_from(fuzz::Input& input, int depth = 0) {
     case 0:
       return static_cast<int>(input.byte()) - 128;
     case 1:
-      return std::uint64_t{kind} << (input.byte() % 64);
+      return (std::uint64_t{1} << (input.byte() % 64)) - 1;
     case 2:
       return kind * 0.1;
     case 3:
