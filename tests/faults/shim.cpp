@@ -264,7 +264,7 @@ ssize_t recvmsg(int fd, msghdr* message, int flags) {
   message->msg_controllen = shorter.msg_controllen;
   message->msg_namelen = shorter.msg_namelen;
   message->msg_flags = shorter.msg_flags;
-  if (shorter.msg_iov == &part) look_again(fd);
+  if (n > 0 && shorter.msg_iov == &part) look_again(fd);
   return n;
 }
 
@@ -275,7 +275,7 @@ ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   iovec part{};
   const msghdr shorter = shortened(fd, *message, part);
   const ssize_t n = real(fd, &shorter, flags);
-  if (shorter.msg_iov == &part) look_again(fd);
+  if (n > 0 && shorter.msg_iov == &part) look_again(fd);
   return n;
 }
 
@@ -284,7 +284,7 @@ ssize_t recv(int fd, void* data, size_t size, int flags) {
   if (fails_with("recv", ENOMEM) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
   const std::size_t less = shortened(fd, size);
   const ssize_t n = real(fd, data, less, flags);
-  if (less != size) look_again(fd);
+  if (n > 0 && less != size) look_again(fd);
   return n;
 }
 
@@ -293,7 +293,7 @@ ssize_t send(int fd, const void* data, size_t size, int flags) {
   if (fails_with("send", ENOBUFS) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
   const std::size_t less = shortened(fd, size);
   const ssize_t n = real(fd, data, less, flags);
-  if (less != size) look_again(fd);
+  if (n > 0 && less != size) look_again(fd);
   return n;
 }
 
