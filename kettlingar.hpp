@@ -8414,9 +8414,10 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
     }
     case Phase::streaming:
     case Phase::handling:
-      if (writer_ != nullptr && !writer_->head_written() && !handing_over_) {
-        writer_->write_head_early();
-        send_now();
+      if (writer_ != nullptr && !handing_over_) {
+        if (!writer_->head_written()) writer_->write_head_early();
+        // Who takes nothing now may take it a little later.
+        if (!send_now()) enter(phase_, Clock::now() + server_->limits.linger_timeout);
       }
       if (!half_closed_) return look_at_peer();
       break;

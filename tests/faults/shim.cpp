@@ -129,14 +129,16 @@ bool is_stream_socket(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
-// Not of datagrams, eventfds and the like, which come whole or not at all, nor of non-blocking pipes: Asio's own carry
-// whole numbers, which the kernel would not tear apart.
-std::size_t shortened(int fd, std::size_t size) {
-  if (!is_short() || size <= 1) return size;
+// Not eventfds, timers and non-blocking pipes: what wakes Asio carries whole numbers, which come whole or not at all.
+bool carries_data(int fd) {
   struct stat info {};
-  if (::fstat(fd, &info) != 0) return size;
-  const bool blocking_pipe = S_ISFIFO(info.st_mode) && (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0;
-  return S_ISREG(info.st_mode) || blocking_pipe || is_stream_socket(fd) ? little(size) : size;
+  if (::fstat(fd, &info) != 0) return false;
+  if (S_ISFIFO(info.st_mode)) return (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0;
+  return S_ISREG(info.st_mode) || S_ISCHR(info.st_mode) || is_stream_socket(fd);
+}
+
+std::size_t shortened(int fd, std::size_t size) {
+  return is_short() && size > 1 && carries_data(fd) ? little(size) : size;
 }
 
 msghdr shortened(int fd, const msghdr& message, iovec& part) {
@@ -262,7 +264,7 @@ ssize_t recvmsg(int fd, msghdr* message, int flags) {
   message->msg_controllen = shorter.msg_controllen;
   message->msg_namelen = shorter.msg_namelen;
   message->msg_flags = shorter.msg_flags;
-  if (shorter.msg_iov == &part) look_again(fd);
+  if (n > 0 && shorter.msg_iov == &part) look_again(fd);
   return n;
 }
 
@@ -273,7 +275,7 @@ ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   iovec part{};
   const msghdr shorter = shortened(fd, *message, part);
   const ssize_t n = real(fd, &shorter, flags);
-  if (shorter.msg_iov == &part) look_again(fd);
+  if (n > 0 && shorter.msg_iov == &part) look_again(fd);
   return n;
 }
 
@@ -282,7 +284,7 @@ ssize_t recv(int fd, void* data, size_t size, int flags) {
   if (fails_with("recv", ENOMEM) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
   const std::size_t less = shortened(fd, size);
   const ssize_t n = real(fd, data, less, flags);
-  if (less != size) look_again(fd);
+  if (n > 0 && less != size) look_again(fd);
   return n;
 }
 
@@ -291,21 +293,21 @@ ssize_t send(int fd, const void* data, size_t size, int flags) {
   if (fails_with("send", ENOBUFS) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
   const std::size_t less = shortened(fd, size);
   const ssize_t n = real(fd, data, less, flags);
-  if (less != size) look_again(fd);
+  if (n > 0 && less != size) look_again(fd);
   return n;
 }
 
 ssize_t read(int fd, void* data, size_t size) {
   static const auto real = next<ssize_t (*)(int, void*, size_t)>("read");
   const std::size_t less = shortened(fd, size);
-  if (fails_with("read", EIO) || (less != size && interrupted(true))) return -1;
+  if ((carries_data(fd) && fails_with("read", EIO)) || (less != size && interrupted(true))) return -1;
   return real(fd, data, less);
 }
 
 ssize_t write(int fd, const void* data, size_t size) {
   static const auto real = next<ssize_t (*)(int, const void*, size_t)>("write");
   const std::size_t less = shortened(fd, size);
-  if (fails_with("write", ENOSPC) || (less != size && interrupted(true))) return -1;
+  if ((carries_data(fd) && fails_with("write", ENOSPC)) || (less != size && interrupted(true))) return -1;
   return real(fd, data, less);
 }
 
