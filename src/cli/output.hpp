@@ -14,6 +14,7 @@
 #include "../base/errors.hpp"
 #include "../base/version.hpp"
 #include "../client/response.hpp"
+#include "../client/transport.hpp"
 #include "../os/descriptor.hpp"
 #include "../wire/json_text.hpp"
 #include "../wire/text.hpp"
