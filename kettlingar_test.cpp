@@ -4518,9 +4518,10 @@ TEST_SUITE("service/builtins") {
     Home home;
     double sleep_time = 1;
     std::vector<std::string> names{"a"};
+    std::string motto;
     int changes = 0;
     home.kitten.option("sleep_time", sleep_time, "Seconds", [&] { ++changes; });
-    home.kitten.option("names", names);
+    home.kitten.option("names", names).option("motto", motto);
     home.start();
     const json shown = home.result("config");
     CHECK(shown["config"]["sleep_time"] == 1.0);
@@ -4548,6 +4549,14 @@ TEST_SUITE("service/builtins") {
     CHECK(contains(home.error("config", R"({"save": "relative.cfg"})"), "absolute path"));
     std::filesystem::create_symlink("/nonexistent", home.state / "link");
     CHECK(contains(home.error("config", json{{"save", home.state / "link"}}.dump()), "not a regular file"));
+    // What a line of a file cannot hold is not saved as something else.
+    for (const char* text : {"a\nworker_umask=511", "a #b", " a", "a "}) {
+      home.result("config", json{{"key", "motto"}, {"val", text}}.dump());
+      CHECK(motto == text);
+      CHECK(contains(home.error("config", R"({"save": "yes"})"), "option 'motto': a file cannot hold "));
+    }
+    CHECK_FALSE(std::filesystem::exists(home.state / "Kitty.cfg"));
+    home.result("config", R"({"key": "motto", "val": "#=a#b = c"})");
     CHECK(contains(home.error("config", R"({"key": "worker_max_connections", "val": 0})"), "must be positive"));
     CHECK(home.kitten.settings().worker_max_connections == 2048);
     CHECK(sleep_time == 0.5);
@@ -4558,6 +4567,7 @@ TEST_SUITE("service/builtins") {
     REQUIRE(::stat(file.c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0600);
     CHECK(contains(contents(file), "--sleep_time=0.5\n"));
+    CHECK(contains(contents(file), "--motto=#=a#b = c\n"));
     sleep_time = 3;
     kt::detail::Options options;
     options.add("sleep_time", sleep_time, "");
@@ -4728,6 +4738,8 @@ TEST_SUITE("service/options") {
                          kt::InvalidArgument);
     write_file(dir / "binary", "a=\xff\n");
     CHECK_THROWS_AS(options.read_file(dir / "binary"), kt::InvalidArgument);
+    write_file(dir / "nameless", "= 1\n");
+    CHECK_THROWS_AS(options.read_file(dir / "nameless"), kt::InvalidArgument);
     CHECK_THROWS_AS(options.read_file(dir / "missing"), std::system_error);
   }
 
@@ -4738,8 +4750,8 @@ TEST_SUITE("service/options") {
     options.add("x", variable, "");
     for (const char* text : {"inf", "-inf", "nan"}) {
       options.set("x", json(text));
-      CHECK(options.lines(true) == "--x="s + text);
-      write_file(dir / "saved", options.lines(true));
+      CHECK(options.file_lines() == "--x="s + text + "\n");
+      write_file(dir / "saved", options.file_lines());
       CHECK_NOTHROW(options.read_file(dir / "saved"));
     }
   }

@@ -141,7 +141,7 @@ inline json config_shown(const Options& options) {
     if (!option.secret) reply["config"][option.name] = option.get();
   }
   std::string format;
-  for (const char c : options.lines(false)) {
+  for (const char c : options.lines()) {
     format += c;
     if (c == '%') format += c;
   }
@@ -173,8 +173,9 @@ inline void save_config(const Server& server, const std::string& where) {
   FileInfo info{};
   if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     throw InvalidArgument("config: " + path + " is not a regular file");
+  const std::string lines = server.options.file_lines();
   try {
-    write_private_file(path, server.options.lines(true) + "\n");
+    write_private_file(path, lines);
   } catch (const StartError& error) {
     throw Error(500, error.what());
   }

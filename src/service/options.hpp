@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -108,10 +109,17 @@ class Options {
   /// std::system_error if it cannot be read.
   void read_file(const std::string& path) const;
 
-  /// One `--name=value` line for each option that has a value. The secret is left out unless `with_secret`.
-  std::string lines(bool with_secret) const;
+  /// One `--name=value` line for each option, for people. Without the secret.
+  std::string lines() const;
+  /// The same for read_file(), with the secret. Throws InvalidArgument if it would read a value back as another one.
+  std::string file_lines() const;
 
  private:
+  struct Line {
+    std::string_view name;
+    std::string_view value;
+  };
+  static std::optional<Line> parse_line(std::string_view line);
   void read_line(std::string_view line) const;
 
   std::vector<Option> options_;
@@ -157,7 +165,7 @@ KETTLINGAR_INLINE void Options::set(std::string_view name, const json& value) co
   }
 }
 
-KETTLINGAR_INLINE void Options::read_line(std::string_view line) const {
+KETTLINGAR_INLINE std::optional<Options::Line> Options::parse_line(std::string_view line) {
   constexpr std::string_view blanks = " \t\r";
   const auto trimmed = [&](std::string_view text) {
     const std::size_t first = text.find_first_not_of(blanks);
@@ -168,13 +176,18 @@ KETTLINGAR_INLINE void Options::read_line(std::string_view line) const {
     if (line[i] == '#' && (i == 0 || blanks.find(line[i - 1]) != std::string_view::npos)) line = line.substr(0, i);
   }
   line = trimmed(line);
-  if (line.empty()) return;
+  if (line.empty()) return std::nullopt;
   if (line.starts_with("--")) line.remove_prefix(2);
   const std::size_t equals = line.find('=');
   if (equals == std::string_view::npos) throw InvalidArgument("expected 'name = value'");
-  const std::string name = option_name(trimmed(line.substr(0, equals)));
-  if (name == "worker_config") return;
-  set(name, json(std::string(trimmed(line.substr(equals + 1)))));
+  return Line{trimmed(line.substr(0, equals)), trimmed(line.substr(equals + 1))};
+}
+
+KETTLINGAR_INLINE void Options::read_line(std::string_view line) const {
+  const std::optional<Line> found = parse_line(line);
+  if (!found) return;
+  const std::string name = option_name(found->name);
+  if (name != "worker_config") set(name, json(std::string(found->value)));
 }
 
 KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
@@ -195,12 +208,24 @@ KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
   }
 }
 
-KETTLINGAR_INLINE std::string Options::lines(bool with_secret) const {
+KETTLINGAR_INLINE std::string Options::lines() const {
   std::string out;
   for (const Option& option : options_) {
-    if (option.secret && !with_secret) continue;
+    if (option.secret) continue;
     if (!out.empty()) out += '\n';
     out += "--" + option.name + "=" + option_text(option.get());
+  }
+  return out;
+}
+
+KETTLINGAR_INLINE std::string Options::file_lines() const {
+  std::string out;
+  for (const Option& option : options_) {
+    const std::string text = option_text(option.get());
+    const std::string line = "--" + option.name + "=" + text;
+    if (line.find('\n') != std::string::npos || parse_line(line)->value != text)
+      throw InvalidArgument("option '" + option.name + "': a file cannot hold " + shown(json(text)));
+    out += line + "\n";
   }
   return out;
 }

@@ -29,7 +29,7 @@ std::optional<std::string> configured(std::string_view text) {
     refused = true;
   }
   std::fclose(file);
-  return refused ? std::nullopt : std::optional(options.lines(true));
+  return refused ? std::nullopt : std::optional(options.file_lines());
 }
 
 }  // namespace
