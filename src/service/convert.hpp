@@ -19,6 +19,8 @@
 #include "../base/version.hpp"
 #include "../wire/codec.hpp"
 #include "../wire/http_fields.hpp"
+#include "../wire/json_text.hpp"
+#include "../wire/text.hpp"
 #include "signature.hpp"
 
 namespace kettlingar {
