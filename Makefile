@@ -159,6 +159,7 @@ soak: build/faults/service build/faults/crowd
 
 bench: build/deps.mk
 	@sh bench/http/run
+	@sh bench/codec/run
 
 bench-compile: build/deps.mk
 	@sh bench/compile/run
