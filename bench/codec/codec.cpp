@@ -127,16 +127,16 @@ void values(int round) {
   msgpack::pack(again, object.get());
   // Not the same bytes: it makes integers of floats that have no fraction.
   require(!kt::decode_msgpack({again.data(), again.size()}, read) && read == value, "msgpack-cxx packs something else");
-  reading.push_back({"msgpack-cxx, to its own object", [&] { keep(msgpack::unpack(packed.data(), packed.size())); }});
-  writing.push_back({"msgpack-cxx, from its own object", [&] {
+  reading.push_back({"msgpack-cxx, own object", [&] { keep(msgpack::unpack(packed.data(), packed.size())); }});
+  writing.push_back({"msgpack-cxx, own object", [&] {
                        msgpack::sbuffer out;
                        msgpack::pack(out, object.get());
                        keep(out);
                      }});
 #else
   constexpr const char* missing = "it is not here (libmsgpack-cxx-dev)";
-  reading.push_back({"msgpack-cxx, to its own object", {}, missing});
-  writing.push_back({"msgpack-cxx, from its own object", {}, missing});
+  reading.push_back({"msgpack-cxx, own object", {}, missing});
+  writing.push_back({"msgpack-cxx, own object", {}, missing});
 #endif
   writing.push_back({"kettlingar", [&] {
                        std::string out;
