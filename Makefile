@@ -15,6 +15,7 @@
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
 #   make soak       mixed load for half an hour                       DURATION=600 is ten minutes
+#   make bench      what requests, heads and codecs cost, beside others   ROUNDS=1 is quick, RESULTS=1 keeps the tables
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make bench-embed    what the library costs a program that has it inside: frames, bytes, memory, time to start
 #   make format     clang-format on what is written by hand
@@ -45,8 +46,8 @@ GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 export TARGETS SECONDS_EACH JOBS
 
-.PHONY: all test demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench-compile bench-embed \
-  format clean FORCE
+.PHONY: all test demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench \
+  bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -155,6 +156,10 @@ faults: all $(FAULTS) build/faults/service_asan build/kettlingar_test
 
 soak: build/faults/service build/faults/crowd
 	build/faults/crowd soak build/faults/service $(DURATION)
+
+bench: build/deps.mk
+	@sh bench/http/run
+	@sh bench/codec/run
 
 bench-compile: build/deps.mk
 	@sh bench/compile/run

@@ -15,6 +15,7 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 
 asio::awaitable<void> serve(asio::ip::tcp::socket socket) {
+  socket.set_option(asio::ip::tcp::no_delay(true));
   beast::tcp_stream stream(std::move(socket));
   beast::flat_buffer buffer;
   for (;;) {

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+// codec.cpp: what it costs to read and write values and request heads, beside other libraries.
+//
+//   codec ROUND   prints lines of `group|row|ROUND|nanoseconds|` for bench/report
+//
+// Those of a group do the same work and take turns, the fastest of TURNS turns counts: all else is what the machine
+// did meanwhile.
+#include "kettlingar.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#if __has_include(<msgpack.hpp>)
+#define MSGPACK_NO_BOOST
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wall"
+#include <msgpack.hpp>
+#pragma GCC diagnostic pop
+#define WITH_MSGPACK_CXX 1
+#else
+#define WITH_MSGPACK_CXX 0
+#endif
+
+#ifdef WITH_HTTP_PARSER
+#include <http_parser.h>
+#endif
+
+namespace kt = kettlingar;
+using Clock = std::chrono::steady_clock;
+
+/// Makes the compiler believe that somebody looks at `value`.
+template <class T>
+void keep(const T& value) {
+  asm volatile("" : : "r"(&value) : "memory");
+}
+
+void require(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "codec: %s\n", what);
+  std::exit(1);
+}
+
+struct Row {
+  const char* name;
+  std::function<void()> work;  ///< empty: skipped, and why
+  const char* why = "";
+};
+
+double nanoseconds(const std::function<void()>& work, long times) {
+  const auto begun = Clock::now();
+  for (long i = 0; i < times; ++i) work();
+  return std::chrono::duration<double, std::nano>(Clock::now() - begun).count() / static_cast<double>(times);
+}
+
+void measure(const char* group, int round, const std::vector<Row>& rows) {
+  constexpr int turns = 5;
+  constexpr double turn = 4e7;
+  std::vector<long> times;
+  for (const Row& row : rows) {
+    const double once = row.work ? nanoseconds(row.work, 3) : turn;  // which also warms it up
+    times.push_back(std::max(1L, static_cast<long>(turn / once)));
+  }
+  std::vector<double> fastest(rows.size(), std::numeric_limits<double>::max());
+  for (int i = 0; i < turns; ++i) {
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      if (rows[r].work) fastest[r] = std::min(fastest[r], nanoseconds(rows[r].work, times[r]));
+  }
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    if (rows[r].work) {
+      std::printf("%s|%s|%d|%.2f|\n", group, rows[r].name, round, fastest[r]);
+    } else {
+      std::printf("%s|%s|skipped: %s\n", group, rows[r].name, rows[r].why);
+    }
+  }
+}
+
+/// A list of small maps, `bytes` long or a little longer as MessagePack.
+kt::json small_maps(std::size_t bytes) {
+  constexpr const char* moods[] = {"sleepy", "hungry", "playful", "wants to be let out"};
+  kt::json list = kt::json::array();
+  for (std::size_t size = 0, i = 0; size < bytes; ++i) {
+    const kt::json map = {{"id", i},
+                          {"name", "kitten " + std::to_string(i % 977)},
+                          {"weight", 0.25 * static_cast<double>(i % 31)},
+                          {"mood", moods[i % 4]},
+                          {"awake", i % 3 == 0},
+                          {"born", 1700000000 + 86400 * static_cast<int>(i % 365)},
+                          {"owner", nullptr}};
+    std::string packed;
+    require(!kt::encode_msgpack(map, packed), "a map cannot be packed");
+    size += packed.size();
+    list.push_back(map);
+  }
+  return list;
+}
+
+void values(int round) {
+  const kt::json value = small_maps(656 * 1024);
+  std::string packed;
+  require(!kt::encode_msgpack(value, packed), "the value cannot be packed");
+  const nlohmann::json plain = nlohmann::json::from_msgpack(packed);
+  kt::json read;
+  require(!kt::decode_msgpack(packed, read) && read == value, "what was packed is not what is read");
+
+  std::vector<Row> reading = {
+      {"a deep copy of the value", [&] { keep(kt::json(value)); }},
+      {"kettlingar",
+       [&] {
+         kt::json out;
+         keep(kt::decode_msgpack(packed, out));
+         keep(out);
+       }},
+      {"nlohmann", [&] { keep(nlohmann::json::from_msgpack(packed)); }},
+      {"nlohmann, keys in order", [&] { keep(kt::json::from_msgpack(packed)); }},
+  };
+  std::vector<Row> writing;
+#if WITH_MSGPACK_CXX
+  const msgpack::object_handle object = msgpack::unpack(packed.data(), packed.size());
+  msgpack::sbuffer again;
+  msgpack::pack(again, object.get());
+  // Not the same bytes: it makes integers of floats that have no fraction.
+  require(!kt::decode_msgpack({again.data(), again.size()}, read) && read == value, "msgpack-cxx packs something else");
+  reading.push_back({"msgpack-cxx, own object", [&] { keep(msgpack::unpack(packed.data(), packed.size())); }});
+  writing.push_back({"msgpack-cxx, own object", [&] {
+                       msgpack::sbuffer out;
+                       msgpack::pack(out, object.get());
+                       keep(out);
+                     }});
+#else
+  constexpr const char* missing = "it is not here (libmsgpack-cxx-dev)";
+  reading.push_back({"msgpack-cxx, own object", {}, missing});
+  writing.push_back({"msgpack-cxx, own object", {}, missing});
+#endif
+  writing.push_back({"kettlingar", [&] {
+                       std::string out;
+                       keep(kt::encode_msgpack(value, out));
+                       keep(out);
+                     }});
+  writing.push_back({"nlohmann", [&] { keep(nlohmann::json::to_msgpack(plain)); }});
+  measure("656 KB of small maps from msgpack to a json value", round, reading);
+  measure("the same from a json value to msgpack", round, writing);
+}
+
+void arguments(int round) {
+  const std::string body = std::string("\x83\xA5") + "count\x03\xA5sound\xA9purr purr\xA4" + "caps\xC2";
+  require(body.size() == 30, "the body has another size");
+  const auto typed = [&] {
+    kt::json map;
+    require(!kt::decode_msgpack(body, map), "the body cannot be read");
+    return std::tuple{kt::detail::from_json<int>(map.at("count")), kt::detail::from_json<std::string>(map.at("sound")),
+                      kt::detail::from_json<bool>(map.at("caps"))};
+  };
+  require(typed() == std::tuple{3, std::string("purr purr"), false}, "the arguments are others");
+  std::vector<Row> rows = {
+      {"nlohmann",
+       [&] {
+         const nlohmann::json map = nlohmann::json::from_msgpack(body);
+         keep(std::tuple{map.at("count").get<int>(), map.at("sound").get<std::string>(), map.at("caps").get<bool>()});
+       }},
+      {"kettlingar", [&] { keep(typed()); }},
+  };
+#if WITH_MSGPACK_CXX
+  rows.push_back({"msgpack-cxx", [&] {
+                    const msgpack::object_handle map = msgpack::unpack(body.data(), body.size());
+                    const auto* at = map.get().via.map.ptr;  // in the order they came: it has no look-up by name
+                    keep(std::tuple{at[0].val.as<int>(), at[1].val.as<std::string>(), at[2].val.as<bool>()});
+                  }});
+#else
+  rows.push_back({"msgpack-cxx", {}, "it is not here (libmsgpack-cxx-dev)"});
+#endif
+  measure("a call's body of 30 bytes to three typed arguments", round, rows);
+}
+
+constexpr std::string_view small_head =
+    "GET /meow HTTP/1.1\r\n"
+    "Host: localhost\r\n"
+    "User-Agent: bench/1.0 (load)\r\n"
+    "Accept: text/plain, */*;q=0.5\r\n"
+    "Accept-Language: en\r\n"
+    "Cache-Control: no-cache\r\n\r\n";
+
+constexpr std::string_view browser_head =
+    "GET /purr?count=3&sound=rrrrrrrrrrrrrrrr HTTP/1.1\r\n"
+    "Host: 127.0.0.1:35543\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+    "Accept-Language: en-GB,en;q=0.5\r\n"
+    "Accept-Encoding: gzip, deflate, br\r\n"
+    "Connection: keep-alive\r\n"
+    "Upgrade-Insecure-Requests: 1\r\n"
+    "Sec-Fetch-Dest: document\r\n"
+    "Sec-Fetch-Mode: navigate\r\n"
+    "Sec-Fetch-Site: none\r\n\r\n";
+
+void head(const char* group, int round, std::string_view bytes) {
+  const kt::Limits limits;
+  const auto ours = [&] {
+    kt::RequestHeadParser parser(limits);
+    const kt::ParseResult result = parser.parse(bytes);
+    keep(parser.head());
+    return result.status == kt::Parse::complete && result.consumed == bytes.size();
+  };
+  require(ours(), "the head is refused");
+  std::vector<Row> rows;
+#ifdef WITH_HTTP_PARSER
+  // Told of every part, as any program that makes use of a head has to be.
+  http_parser_settings settings;
+  http_parser_settings_init(&settings);
+  settings.on_url = settings.on_header_field =
+      settings.on_header_value = [](http_parser*, const char* at, size_t size) {
+        keep(at);
+        keep(size);
+        return 0;
+      };
+  const auto theirs = [&] {
+    http_parser parser;
+    http_parser_init(&parser, HTTP_REQUEST);
+    const std::size_t parsed = http_parser_execute(&parser, &settings, bytes.data(), bytes.size());
+    keep(parser);
+    return parsed == bytes.size() && parser.http_errno == HPE_OK;
+  };
+  require(theirs(), "http-parser refuses the head");
+  rows.push_back({"http-parser", [&] { keep(theirs()); }});
+#else
+  rows.push_back({"http-parser", {}, "it is not here (libhttp-parser-dev)"});
+#endif
+  rows.push_back({"kettlingar", [&] { keep(ours()); }});
+  measure(group, round, rows);
+}
+
+int main(int argc, char** argv) {
+  if (argc != 2) return 2;
+  const int round = std::atoi(argv[1]);
+  static_assert(small_head.size() == 146 && browser_head.size() == 430);
+  values(round);
+  arguments(round);
+  head("a request head of 146 bytes", round, small_head);
+  head("a browser's request head, 430 bytes", round, browser_head);
+  return 0;
+}
