@@ -155,7 +155,8 @@ class Service : public kt::Kitten {
       : Kitten("visited", "Kitty", "Pages of its own"), story_(story) {
     settings().app_state_dir = state;
     log_to([this](kt::LogLevel, std::string_view line) {
-      if (line.find(" origin ") != std::string_view::npos) story_.refuse();
+      if (line.find(" origin ") != std::string_view::npos || line.find(" host ") != std::string_view::npos)
+        story_.refuse();
     });
     public_api("touch", &Service::touch, "Changes something.", kt::arg("x") = "");
     api("touch_private", &Service::touch, "Changes something.", kt::arg("x") = "");
