@@ -28,9 +28,10 @@ inline bool is_msgpack_type(std::string_view type) {
 inline bool own_name(std::string_view name, const std::string& listen_host) {
   if (http::same_word(name, "localhost")) return true;
   const auto address = tcp_address(std::string(name), 0);
+  if (!address || address->is_any()) return false;
+  if (address->is_loopback()) return true;
   const auto ours = tcp_address(listen_host, 0);
-  if (!address || !ours || address->is_any()) return false;
-  return address->is_loopback() || ours->is_any() || *address == *ours;
+  return ours && (ours->is_any() || *address == *ours);
 }
 
 #if KETTLINGAR_DEFINITIONS

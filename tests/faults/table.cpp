@@ -100,6 +100,13 @@ void peer_goes(State state, Event event, Wire& wire) {
   static_cast<void>(state);
 }
 
+void require_items(Wire& wire, int count) {
+  for (int i = 0; i < count; ++i) {
+    wire.forget();
+    require(wire.receive(), "the stream ends while it is read");
+  }
+}
+
 void half_close(State state, Wire& wire) {
   wire.half_close();
   switch (state) {
@@ -109,10 +116,7 @@ void half_close(State state, Wire& wire) {
       break;
     case State::streaming:
       // One that reads on gets on.
-      for (int i = 0; i < 5; ++i) {
-        wire.forget();
-        require(wire.receive(), "the stream ends while it is read");
-      }
+      require_items(wire, 5);
       wire.close();
       return;
     default:
@@ -145,10 +149,7 @@ void stay_silent(State state, Wire& wire) {
       break;
     }
     case State::streaming:
-      for (int i = 0; i < 20; ++i) {
-        wire.forget();
-        require(wire.receive(), "the stream ends");
-      }
+      require_items(wire, 20);
       break;
   }
 }
@@ -163,10 +164,7 @@ void send_garbage(State state, Wire& wire) {
       require_served(wire, state);
       break;
     case State::streaming:
-      for (int i = 0; i < 5; ++i) {
-        wire.forget();
-        require(wire.receive(), "the stream ends");
-      }
+      require_items(wire, 5);
       wire.close();
       return;
     case State::in_body: {
