@@ -135,6 +135,9 @@
 #define KETTLINGAR_DEFINITIONS 0
 #endif
 
+// The same for what runs once in a while, to start or to ask for help: compilers make it small rather than fast.
+#define KETTLINGAR_COLD [[gnu::cold]] KETTLINGAR_INLINE
+
 // Whether what only the library itself needs is there, too; its tests ask for it in split mode.
 #if KETTLINGAR_DEFINITIONS || defined(KETTLINGAR_WITH_INTERNALS)
 #define KETTLINGAR_INTERNALS 1
@@ -485,7 +488,7 @@ inline namespace v0_1 {
 namespace detail {
 
 /// Number of single-character changes, swaps of neighbours included, that lead from one word to the other.
-inline std::size_t edit_distance(std::string_view a, std::string_view b) {
+[[gnu::cold]] inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before(b.size() + 1);
   std::vector<std::size_t> previous(b.size() + 1);
   std::vector<std::size_t> current(b.size() + 1);
@@ -507,7 +510,7 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 /// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
 /// compared.
-inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
+[[gnu::cold]] inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;
   if (word.size() > longest) return best;
@@ -524,7 +527,7 @@ inline std::string closest(std::string_view word, const std::vector<std::string>
 }
 
 /// " (did you mean 'x'?)", or nothing.
-inline std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
+[[gnu::cold]] inline std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
   const std::string best = closest(word, known);
   return best.empty() ? std::string() : " (did you mean '" + best + "'?)";
 }
@@ -704,7 +707,7 @@ KETTLINGAR_INLINE const ExtType* find_ext_type(std::string_view json_key) {
 void register_ext_type(ExtType type);
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void register_ext_type(ExtType type) {
+KETTLINGAR_COLD void register_ext_type(ExtType type) {
   const bool usable = type.code != big_integer_ext && type.code <= 127 && type.json_key.starts_with("__") &&
                       type.json_key != "__ext__" && type.json_key != "__base64__" && type.json_key != "__bytes__" &&
                       type.to_json && type.from_json;
@@ -2914,7 +2917,7 @@ KETTLINGAR_INLINE bool JsonBuilder::end_object() {
   return true;
 }
 
-KETTLINGAR_INLINE bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
+KETTLINGAR_COLD bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
   const auto* text = value.get_ptr<const std::string*>();
   if (text == nullptr) return fail("bytes in JSON are not a string");
   std::optional<Bytes> bytes = key == "__bytes__" ? Bytes(text->begin(), text->end()) : decode_base64(*text);
@@ -2923,7 +2926,7 @@ KETTLINGAR_INLINE bool JsonBuilder::unwrap(std::string_view key, const json& val
   return true;
 }
 
-KETTLINGAR_INLINE bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
+KETTLINGAR_COLD bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
   try {
     slot = ext(type.code, type.from_json(value));
     return true;
@@ -2935,7 +2938,7 @@ KETTLINGAR_INLINE bool JsonBuilder::unwrap(const ExtType& type, const json& valu
 }
 
 /// Among the last `count` keys and values, leave one per key: the last value at the place of the first.
-KETTLINGAR_INLINE void JsonBuilder::drop_duplicates(std::size_t count) {
+KETTLINGAR_COLD void JsonBuilder::drop_duplicates(std::size_t count) {
   const std::size_t first_key = keys_.size() - count;
   const std::size_t first = values_.size() - count;
   const std::vector<std::size_t> order =
@@ -2959,8 +2962,8 @@ KETTLINGAR_INLINE void JsonBuilder::drop_duplicates(std::size_t count) {
   for (; kept < count; ++kept, keys_.pop_back()) values_.pop_back();
 }
 
-KETTLINGAR_INLINE bool JsonBuilder::parse_error(std::size_t position, const std::string&,
-                                                const nlohmann::detail::exception& error) {
+KETTLINGAR_COLD bool JsonBuilder::parse_error(std::size_t position, const std::string&,
+                                              const nlohmann::detail::exception& error) {
   constexpr int out_of_range = 406;
   const bool complete = !values_.empty() && starts_.empty();
   fail(complete ? "text after the JSON value" : position > size_ ? "JSON ends early" : "not JSON");
@@ -3795,7 +3798,7 @@ struct SocketAddress {
 
 /// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the
 /// network.
-inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t port) {
+[[gnu::cold]] inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t port) {
   if (host == "localhost") host = "127.0.0.1";
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   SocketAddress address;
@@ -3821,7 +3824,7 @@ inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t 
 inline constexpr std::size_t longest_unix_path = sizeof(sockaddr_un{}.sun_path) - 1;
 
 /// Nothing if the path is too long for a unix socket.
-inline std::optional<SocketAddress> unix_address(const std::string& path) {
+[[gnu::cold]] inline std::optional<SocketAddress> unix_address(const std::string& path) {
   if (path.size() > longest_unix_path) return std::nullopt;
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
@@ -3861,7 +3864,7 @@ inline Fd accept_connection(int listener) {
 }
 
 /// Listens on a TCP address; port 0 takes a free one. Throws StartError naming address and reason.
-inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
+[[gnu::cold]] inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
   const std::string where = host + ":" + std::to_string(port);
   const auto address = tcp_address(host, port);
   if (!address) throw StartError("cannot listen on " + where + ": not an IPv4 or IPv6 address, nor localhost");
@@ -3875,7 +3878,7 @@ inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
 }
 
 /// Listens on a unix socket that only its owner can connect to. Throws StartError naming path and reason.
-inline Fd listen_unix(const std::string& path, int backlog) {
+[[gnu::cold]] inline Fd listen_unix(const std::string& path, int backlog) {
   const auto address = unix_address(path);
   if (!address) {
     throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) +
@@ -4010,7 +4013,7 @@ inline bool safe_file_name(std::string_view text) {
 }
 
 /// `path` made absolute against the working directory; nothing else is resolved. Empty stays empty.
-inline std::string absolute_path(const std::string& path) {
+[[gnu::cold]] inline std::string absolute_path(const std::string& path) {
   if (path.empty() || path.front() == '/') return path;
   char* here = ::getcwd(nullptr, 0);
   if (here == nullptr) throw_errno("cannot tell the working directory");
@@ -4027,14 +4030,14 @@ inline std::string home_directory() {
 }
 
 /// `$XDG_STATE_HOME/<app>` or `~/.local/state/<app>`: url files and sockets live there.
-inline std::string default_state_directory(const std::string& app) {
+[[gnu::cold]] inline std::string default_state_directory(const std::string& app) {
   if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/state/" + app;
 }
 
 /// `$XDG_DATA_HOME/<app>` or `~/.local/share/<app>`: configuration files live there.
-inline std::string default_data_directory(const std::string& app) {
+[[gnu::cold]] inline std::string default_data_directory(const std::string& app) {
   if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/share/" + app;
@@ -4042,7 +4045,7 @@ inline std::string default_data_directory(const std::string& app) {
 
 /// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it
 /// is.
-inline void create_directories(const std::string& path, mode_t mode = 0700) {
+[[gnu::cold]] inline void create_directories(const std::string& path, mode_t mode = 0700) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
@@ -4055,7 +4058,7 @@ inline void create_directories(const std::string& path, mode_t mode = 0700) {
 
 /// Throws StartError unless `path` is a directory of our own that nobody else can write to: others could replace the
 /// address and token in it.
-inline void require_private_directory(std::string path) {
+[[gnu::cold]] inline void require_private_directory(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) throw StartError("cannot use " + path + ": " + std::strerror(errno));
@@ -4069,7 +4072,7 @@ inline void require_private_directory(std::string path) {
 
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns
 /// its inode number. One writer at a time. Throws StartError.
-inline ino_t write_private_file(const std::string& path, std::string_view content) {
+[[gnu::cold]] inline ino_t write_private_file(const std::string& path, std::string_view content) {
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -4135,7 +4138,7 @@ class InstanceLock {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE InstanceLock::InstanceLock(const std::string& path) {
+KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
     Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
@@ -4172,7 +4175,7 @@ inline bool lock_is_stale(const std::string& path) {
 
 /// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the
 /// name is taken by something that is not a socket of ours, which is left alone.
-inline void remove_stale_socket(const std::string& path) {
+[[gnu::cold]] inline void remove_stale_socket(const std::string& path) {
   FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) return;
   if (!S_ISSOCK(info.st_mode))
@@ -4208,7 +4211,7 @@ inline namespace v0_1 {
 namespace detail {
 
 /// The running program's file, for starting it again; `argv0` where the system does not tell.
-inline std::string executable_path(const std::string& argv0) {
+[[gnu::cold]] inline std::string executable_path(const std::string& argv0) {
   char path[4096];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
   if (n <= 0 || static_cast<std::size_t>(n) == sizeof path) return argv0;
@@ -4300,8 +4303,9 @@ inline std::string describe_end(int status) {
   return "exit code " + std::to_string(WEXITSTATUS(status));
 }
 
-inline StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
-                                        std::chrono::seconds patience) {
+[[gnu::cold]] inline StartOutcome start_in_background(const std::string& program,
+                                                      const std::vector<std::string>& arguments,
+                                                      std::chrono::seconds patience) {
   int ends[2];
   if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
   Fd reader(ends[0]);
@@ -5166,7 +5170,7 @@ bool integers_kept(const PlainJson& input, const PlainJson& result) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE std::string shown(const json& value) {
+KETTLINGAR_COLD std::string shown(const json& value) {
   constexpr std::size_t longest = 60;
   std::string out;
   if (encode_json(value, out)) return "a value nested too deeply";
@@ -5187,7 +5191,7 @@ KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
   return std::nullopt;
 }
 
-KETTLINGAR_INLINE std::string_view conversion_hint(const std::exception& error) {
+KETTLINGAR_COLD std::string_view conversion_hint(const std::exception& error) {
   const std::string_view text = error.what();
   const std::size_t bracket = text.find("] ");
   return bracket == std::string_view::npos ? text : text.substr(bracket + 2);
@@ -6063,8 +6067,8 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
-                                           bool takes_request) {
+KETTLINGAR_COLD void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+                                         bool takes_request) {
   takes_request_ = takes_request;
   parameters_ = std::move(parameters);
   returns_ = std::move(returns);
@@ -6168,7 +6172,7 @@ KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
   received = queue.take_all();
 }
 
-KETTLINGAR_INLINE std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
+KETTLINGAR_COLD std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
   return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
 }
 
@@ -6185,7 +6189,7 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
 }
 
 /// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-KETTLINGAR_INLINE void Method::validate() const {
+KETTLINGAR_COLD void Method::validate() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     if (name.empty() || name.front() == '_' || index_of(name) != i) {
@@ -6256,7 +6260,7 @@ class Registry {
 };
 
 /// `/purr [--count=1] [--sound=purr]`: how to call a method.
-inline std::string usage(const Method& method) {
+[[gnu::cold]] inline std::string usage(const Method& method) {
   std::string line = "/" + (method.name() == "web_root" ? "" : method.name());
   for (const Parameter& parameter : method.parameters()) {
     if (parameter.required()) {
@@ -6277,7 +6281,7 @@ inline std::string usage(const Method& method) {
 }
 
 /// The help of one method: usage, description, arguments with types and defaults.
-inline std::string method_help(const Method& method) {
+[[gnu::cold]] inline std::string method_help(const Method& method) {
   std::string out = usage(method) + "\n";
   if (!method.doc().empty()) out += "\n" + method.doc() + "\n";
   std::size_t width = 0;
@@ -6351,7 +6355,7 @@ inline bool hidden_from_clients(std::string_view name) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Registry::add(std::shared_ptr<Method> method) {
+KETTLINGAR_COLD void Registry::add(std::shared_ptr<Method> method) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
   if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
@@ -6382,7 +6386,7 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view
   return found == methods_.end() ? nullptr : found->second;
 }
 
-KETTLINGAR_INLINE std::vector<std::string> Registry::names(bool listed_only) const {
+KETTLINGAR_COLD std::vector<std::string> Registry::names(bool listed_only) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
@@ -6391,14 +6395,14 @@ KETTLINGAR_INLINE std::vector<std::string> Registry::names(bool listed_only) con
   return names;
 }
 
-KETTLINGAR_INLINE std::vector<std::shared_ptr<const Method>> Registry::all() const {
+KETTLINGAR_COLD std::vector<std::shared_ptr<const Method>> Registry::all() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<const Method>> all;
   for (const auto& [name, method] : methods_) all.push_back(method);
   return all;
 }
 
-KETTLINGAR_INLINE json Registry::table(bool docs) const {
+KETTLINGAR_COLD json Registry::table(bool docs) const {
   const std::lock_guard lock(mutex_);
   json table = json::object();
   for (const auto& [name, method] : methods_) {
@@ -6547,7 +6551,7 @@ class Options {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Option& Options::add(Option option) {
+KETTLINGAR_COLD Option& Options::add(Option option) {
   const bool clean = !option.name.empty() &&
                      option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
@@ -6573,7 +6577,7 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
   return names;
 }
 
-KETTLINGAR_INLINE void Options::set(std::string_view name, const json& value) const {
+KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
     throw InvalidArgument("unknown option '" + std::string(name) + "'" + suggestion(name, names()));
@@ -6586,7 +6590,7 @@ KETTLINGAR_INLINE void Options::set(std::string_view name, const json& value) co
   }
 }
 
-KETTLINGAR_INLINE std::optional<Options::Line> Options::parse_line(std::string_view line) {
+KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_view line) {
   constexpr std::string_view blanks = " \t\r";
   const auto trimmed = [&](std::string_view text) {
     const std::size_t first = text.find_first_not_of(blanks);
@@ -6604,14 +6608,14 @@ KETTLINGAR_INLINE std::optional<Options::Line> Options::parse_line(std::string_v
   return Line{trimmed(line.substr(0, equals)), trimmed(line.substr(equals + 1))};
 }
 
-KETTLINGAR_INLINE void Options::read_line(std::string_view line) const {
+KETTLINGAR_COLD void Options::read_line(std::string_view line) const {
   const std::optional<Line> found = parse_line(line);
   if (!found) return;
   const std::string name = option_name(found->name);
   if (name != "worker_config") set(name, json(std::string(found->value)));
 }
 
-KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
+KETTLINGAR_COLD void Options::read_file(const std::string& path) const {
   constexpr std::size_t longest = 1024 * 1024;
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string content;
@@ -6629,7 +6633,7 @@ KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
   }
 }
 
-KETTLINGAR_INLINE std::string Options::lines() const {
+KETTLINGAR_COLD std::string Options::lines() const {
   std::string out;
   for (const Option& option : options_) {
     if (option.secret) continue;
@@ -6639,7 +6643,7 @@ KETTLINGAR_INLINE std::string Options::lines() const {
   return out;
 }
 
-KETTLINGAR_INLINE std::string Options::file_lines() const {
+KETTLINGAR_COLD std::string Options::file_lines() const {
   std::string out;
   for (const Option& option : options_) {
     const std::string text = option_text(option.get());
@@ -6702,7 +6706,7 @@ namespace detail {
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
 inline constexpr std::size_t shortest_secret = 6;
 
-inline void add_builtin_options(Options& options, Settings& s) {
+[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
   options.add("app_name", s.app_name, "Name of the program; its directories are named after it");
   options.add("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
   options.add("app_state_dir", s.app_state_dir,
@@ -6734,7 +6738,7 @@ inline void add_builtin_options(Options& options, Settings& s) {
 }
 
 /// Throws InvalidArgument for values that a type alone cannot refuse.
-inline void check_settings(const Settings& s) {
+[[gnu::cold]] inline void check_settings(const Settings& s) {
   const auto require = [](bool fine, const char* option, const char* expected) {
     if (!fine) throw InvalidArgument(std::string("option '") + option + "': " + expected);
   };
@@ -6756,7 +6760,7 @@ inline void check_settings(const Settings& s) {
 }
 
 /// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
-inline void check_secret(const std::string& secret, const std::string& where) {
+[[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
   if (secret.size() < shortest_secret) {
     throw InvalidArgument(where + ": the token has " + std::to_string(secret.size()) + " characters, at least " +
@@ -6780,7 +6784,7 @@ inline std::string socket_file(const Settings& s) { return state_directory(s) + 
 inline std::string lock_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".lock"; }
 
 /// Paths made absolute, slashes around the prefix dropped: what a process that changes its directory needs.
-inline void normalise(Settings& s) {
+[[gnu::cold]] inline void normalise(Settings& s) {
   for (std::string* path : {&s.app_data_dir, &s.app_state_dir, &s.worker_secret_file, &s.worker_log_file})
     *path = absolute_path(*path);
   while (s.worker_url_path.starts_with('/')) s.worker_url_path.erase(0, 1);
@@ -6790,7 +6794,7 @@ inline void normalise(Settings& s) {
 /// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
 /// at its position. Without any, bar those that name service and directories, the default file is read if there is one.
 /// Throws InvalidArgument, std::system_error for a file.
-inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
+[[gnu::cold]] inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
   std::vector<std::string> others;
   for (std::string& word : words) {
@@ -6974,7 +6978,7 @@ namespace detail {
 
 /// Decodes one name or value: `+` is a blank, %XX any byte; line ends are usual in text fields. False unless it becomes
 /// UTF-8.
-inline bool decode_form_text(std::string_view text, std::string& out) {
+[[gnu::cold]] inline bool decode_form_text(std::string_view text, std::string& out) {
   out.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
@@ -6992,7 +6996,7 @@ inline bool decode_form_text(std::string_view text, std::string& out) {
 
 /// `a=1&b=x+y` as a map of strings; a field given several times becomes a list, empty values are left out, `_args` is
 /// always a list. At most 1,000 fields.
-inline CodecError decode_form(std::string_view body, json& out) {
+[[gnu::cold]] inline CodecError decode_form(std::string_view body, json& out) {
   constexpr std::size_t most_fields = 1000;
   while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
   out = json::object();
@@ -7827,7 +7831,7 @@ KETTLINGAR_INLINE void StreamWriter::finish() {
   if (!style_.http_1_0) append_last_chunk(out_);
 }
 
-KETTLINGAR_INLINE void StreamWriter::fail_with(const ErrorReply& reply) {
+KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
   if (!head_written_) {
     status_ = append_error(out_, style_, reply);
     head_written_ = true;
@@ -7858,7 +7862,7 @@ KETTLINGAR_INLINE void StreamWriter::fail_with(const ErrorReply& reply) {
   }
 }
 
-KETTLINGAR_INLINE std::string StreamWriter::fail(const std::exception_ptr& thrown) {
+KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, authenticated_);
   fail_with(reply);
   return reply.log;
@@ -8520,7 +8524,7 @@ KETTLINGAR_INLINE void Connection::drop_descriptors() {
 }
 
 /// Strangers may not send any.
-KETTLINGAR_INLINE void Connection::refuse_descriptors() {
+KETTLINGAR_COLD void Connection::refuse_descriptors() {
   drop_descriptors();
   dropped_descriptors_ = true;
   if (refused_.status == 0) refused_ = {403, "fd-stray"};
@@ -8566,7 +8570,7 @@ KETTLINGAR_INLINE ssize_t Connection::send_part(std::string_view bytes) {
   return n;
 }
 
-KETTLINGAR_INLINE Task<void> Connection::flush_to_target() {
+KETTLINGAR_COLD Task<void> Connection::flush_to_target() {
   if (target_is_socket_) {
     co_await wait_ready(target_, Readiness::For::writing);
     co_return;
@@ -8580,7 +8584,7 @@ KETTLINGAR_INLINE Task<void> Connection::flush_to_target() {
 
 /// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
 /// caller has gone. Throws InvalidArgument.
-KETTLINGAR_INLINE bool Connection::answer_elsewhere(json& arguments) {
+KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   std::vector<Fd>& descriptors = request_->descriptors();
   const auto key = arguments.find(reply_to_key);
   if (descriptors.empty() || key == arguments.end()) return true;
@@ -8626,13 +8630,13 @@ KETTLINGAR_INLINE bool Connection::gone() const {
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-KETTLINGAR_INLINE Fd Connection::duplicate_of_connection() {
+KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
   Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
   if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
   return copy;
 }
 
-KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
+KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
@@ -8642,7 +8646,7 @@ KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
   return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
 }
 
-KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
+KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
   assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
@@ -8656,7 +8660,7 @@ KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
 }
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
-KETTLINGAR_INLINE void Connection::end_released(const std::exception_ptr& thrown) {
+KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) {
   if (thrown) {
     server_->log.write(LogLevel::error,
                        "internal: " + std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
@@ -9204,7 +9208,7 @@ inline namespace v0_1 {
 namespace detail {
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Server::apply_settings() {
+KETTLINGAR_COLD void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
   const auto milliseconds = [](double seconds) {
@@ -9220,7 +9224,7 @@ KETTLINGAR_INLINE void Server::apply_settings() {
   log.set_name(settings.worker_name);
 }
 
-KETTLINGAR_INLINE void Server::choose_token() {
+KETTLINGAR_COLD void Server::choose_token() {
   std::string secret = settings.worker_secret;
   std::string where = "option 'worker_secret'";
   if (!settings.worker_secret_file.empty()) {
@@ -9235,7 +9239,7 @@ KETTLINGAR_INLINE void Server::choose_token() {
   token = Token(std::move(secret));
 }
 
-KETTLINGAR_INLINE void Server::open_files_and_listeners() {
+KETTLINGAR_COLD void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   require_private_directory(directory);
@@ -9273,7 +9277,7 @@ KETTLINGAR_INLINE void Server::open_files_and_listeners() {
   full_url_ = url + "/" + token.text();
 }
 
-KETTLINGAR_INLINE void Server::open() {
+KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   apply_settings();
   choose_token();
@@ -9286,7 +9290,7 @@ KETTLINGAR_INLINE void Server::open() {
   state_ = State::open;
 }
 
-KETTLINGAR_INLINE void Server::abandon() {
+KETTLINGAR_COLD void Server::abandon() {
   close_listeners();
   url_.remove();
   socket_.remove();
@@ -9294,7 +9298,7 @@ KETTLINGAR_INLINE void Server::abandon() {
   state_ = State::fresh;
 }
 
-KETTLINGAR_INLINE void Server::announce() {
+KETTLINGAR_COLD void Server::announce() {
   if (state_ != State::open) return;
   try {
     // Whoever can read it finds a service that answers.
@@ -9358,7 +9362,7 @@ KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& lis
   accept_later(listener);
 }
 
-KETTLINGAR_INLINE void Server::close_listeners() {
+KETTLINGAR_COLD void Server::close_listeners() {
   for (const std::shared_ptr<Listener>& listener : listeners_) {
     listener->pause.cancel();
     listener->socket.close();
@@ -9366,7 +9370,7 @@ KETTLINGAR_INLINE void Server::close_listeners() {
   listeners_.clear();
 }
 
-KETTLINGAR_INLINE void Server::out_of_descriptors(int listener, int error) {
+KETTLINGAR_COLD void Server::out_of_descriptors(int listener, int error) {
   std::string suffix;
   if (log.admit("limit", suffix))
     log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(error) + suffix);
@@ -9377,7 +9381,7 @@ KETTLINGAR_INLINE void Server::out_of_descriptors(int listener, int error) {
 }
 
 /// Closes the connection that has been idle for longest; false if none is idle.
-KETTLINGAR_INLINE bool Server::make_room() {
+KETTLINGAR_COLD bool Server::make_room() {
   Connection* oldest = nullptr;
   for (Connection* connection : connections_) {
     if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
@@ -9469,7 +9473,7 @@ KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   if (state_ == State::stopping) finish_if_empty();
 }
 
-KETTLINGAR_INLINE void Server::stop() {
+KETTLINGAR_COLD void Server::stop() {
   if (state_ != State::running) return;
   state_ = State::stopping;
   close_listeners();
@@ -9482,7 +9486,7 @@ KETTLINGAR_INLINE void Server::stop() {
   finish_if_empty();
 }
 
-KETTLINGAR_INLINE void Server::kill() {
+KETTLINGAR_COLD void Server::kill() {
   if (state_ == State::open) abandon();
   stopped = nullptr;
   stop();
@@ -9630,7 +9634,7 @@ KETTLINGAR_INLINE bool Runner::may_be_used_here() {
 }
 
 /// Opens and, unless the loop is the host's, announces the service.
-KETTLINGAR_INLINE void Runner::open() {
+KETTLINGAR_COLD void Runner::open() {
   if (serving_) throw StartError("the service runs already");
   ++runs_;
   stopping_ = false;
@@ -9648,7 +9652,7 @@ KETTLINGAR_INLINE void Runner::open() {
   serving_ = true;
 }
 
-KETTLINGAR_INLINE void Runner::run_start_hook() {
+KETTLINGAR_COLD void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
   spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
@@ -9663,7 +9667,7 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
-KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+KETTLINGAR_COLD Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
   try {
     co_await self->start_hook();
     self->server_->announce();
@@ -9693,7 +9697,7 @@ KETTLINGAR_INLINE void Runner::end_last_run() {
   if (thread_.joinable()) thread_.join();
 }
 
-KETTLINGAR_INLINE void Runner::start() {
+KETTLINGAR_COLD void Runner::start() {
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
@@ -9701,7 +9705,7 @@ KETTLINGAR_INLINE void Runner::start() {
   poller_ = std::this_thread::get_id();
 }
 
-KETTLINGAR_INLINE void Runner::run() {
+KETTLINGAR_COLD void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
@@ -9712,7 +9716,7 @@ KETTLINGAR_INLINE void Runner::run() {
   serve();
 }
 
-KETTLINGAR_INLINE void Runner::start_thread() {
+KETTLINGAR_COLD void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
   end_last_run();
@@ -9753,7 +9757,7 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
   return count;
 }
 
-KETTLINGAR_INLINE void Runner::stop() {
+KETTLINGAR_COLD void Runner::stop() {
   // A start that another thread is at goes first; on_start, which may call this, is within one.
   std::unique_lock lock(mutex_, std::defer_lock);
   if (!in_service_thread()) lock.lock();
@@ -9767,7 +9771,7 @@ KETTLINGAR_INLINE void Runner::stop() {
   if (lock) wait_until_stopped(std::move(lock));
 }
 
-KETTLINGAR_INLINE void Runner::end() {
+KETTLINGAR_COLD void Runner::end() {
   if (own_loop_) {
     stop();
   } else if (serving_) {
@@ -9779,7 +9783,7 @@ KETTLINGAR_INLINE void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
+KETTLINGAR_COLD void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
     std::thread ending = std::exchange(thread_, {});
@@ -9798,13 +9802,13 @@ KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> l
   changed_.wait_until(lock, end, [this] { return !serving_; });
 }
 
-KETTLINGAR_INLINE void Runner::shut_down() {
+KETTLINGAR_COLD void Runner::shut_down() {
   if (!server_->running() || std::exchange(stopping_, true)) return;
   stopped_.expires_at(asio::steady_timer::time_point::max());
   spawn(server_->executor, stop_in_order(shared_from_this()));
 }
 
-KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
+KETTLINGAR_COLD Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
   Server& server = *self->server_;
   if (self->shutdown_hook) {
     // Shared, for a hook that does not end when it is cancelled is left behind.
@@ -9827,7 +9831,7 @@ KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self)
   self->stopped_.cancel();
 }
 
-KETTLINGAR_INLINE Task<void> Runner::until_stopped() {
+KETTLINGAR_COLD Task<void> Runner::until_stopped() {
   shut_down();
   if (stopping_ && server_->running()) co_await expiry(stopped_);
 }
@@ -10076,7 +10080,7 @@ class Ping final : public Method {
 };
 
 /// Words separated by commas, broken before a line exceeds 75 characters.
-inline std::string wrapped_list(std::string line, const std::vector<std::string>& words) {
+[[gnu::cold]] inline std::string wrapped_list(std::string line, const std::vector<std::string>& words) {
   constexpr std::size_t longest = 75;
   std::string out;
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -10114,7 +10118,7 @@ inline std::string command_line(const Command& command) {
 }
 
 /// What `help` says without an argument: the program, its commands, its methods, its options.
-inline std::string general_help(const Server& server) {
+[[gnu::cold]] inline std::string general_help(const Server& server) {
   const std::string& app = server.settings.app_name;
   std::string out = server.description.empty() ? app + "\n" : server.description + "\n";
   out += "\nUsage: " + app;
@@ -10140,7 +10144,7 @@ inline std::string general_help(const Server& server) {
   return out;
 }
 
-inline std::string help(const Server& server, const std::optional<std::string>& command) {
+[[gnu::cold]] inline std::string help(const Server& server, const std::optional<std::string>& command) {
   if (!command || command->empty()) return general_help(server);
   const auto method = server.methods.named(*command);
   if (method) return method_help(*method);
@@ -10155,7 +10159,7 @@ struct ConfigRequest {
 };
 
 /// All options as a map, and as lines that can be fed back. The token is never among them.
-inline json config_shown(const Options& options) {
+[[gnu::cold]] inline json config_shown(const Options& options) {
   json reply = json::object();
   reply["config"] = json::object();
   for (const Option& option : options.all()) {
@@ -10181,7 +10185,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 }
 
 /// Writes the configuration, the token included if it was configured, to `where`, or to the default file for `yes`.
-inline void save_config(const Server& server, const std::string& where) {
+[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
   std::string path = where;
   try {
     path = to_bool(json(where)) ? default_config_file(server.settings) : "";
@@ -10202,7 +10206,7 @@ inline void save_config(const Server& server, const std::string& where) {
   }
 }
 
-inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
+[[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
   const Options& options = server.options;
   const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) +
                          (request.append.is_null() ? 0 : 1) + (request.remove.is_null() ? 0 : 1) +
@@ -10296,7 +10300,8 @@ class Config final : public Method {
 };
 
 /// Registers the built-in methods. `stop` ends the service, and is awaited until its files have gone.
-inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<Task<void>()>& stop) {
+[[gnu::cold]] inline void add_builtin_methods(Server& server, const ConfigHooks& hooks,
+                                              const std::function<Task<void>()>& stop) {
   const auto add = [&](const std::shared_ptr<Method>& method, bool post_only) {
     server.methods.add(method);
     method->set_builtin(post_only);
@@ -10482,9 +10487,9 @@ class Kitten {
 
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
   /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
-  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has to
-  /// be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what you
-  /// want.
+  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has
+  /// to be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what
+  /// you want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
@@ -10623,16 +10628,16 @@ class Kitten {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
+KETTLINGAR_COLD Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
     : Kitten(std::make_shared<detail::Runner>(), std::move(app_name), std::move(worker_name), std::move(description)) {}
 
-KETTLINGAR_INLINE Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
-                                 std::string description)
+KETTLINGAR_COLD Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
+                               std::string description)
     : Kitten(std::make_shared<detail::Runner>(std::move(host)), std::move(app_name), std::move(worker_name),
              std::move(description)) {}
 
-KETTLINGAR_INLINE Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
-                                 std::string description)
+KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+                               std::string description)
     : runner_(std::move(runner)), server_(&runner_->server()) {
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
@@ -10641,15 +10646,15 @@ KETTLINGAR_INLINE Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::st
   detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
 
-KETTLINGAR_INLINE Kitten::~Kitten() { runner_->end(); }
+KETTLINGAR_COLD Kitten::~Kitten() { runner_->end(); }
 
-KETTLINGAR_INLINE Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   server_->methods.add(std::move(method));
   return *this;
 }
 
-KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
+KETTLINGAR_COLD std::string Kitten::try_start() noexcept {
   try {
     start();
     return {};
@@ -10659,38 +10664,38 @@ KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
   }
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
+KETTLINGAR_COLD Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
   assert(runner_->may_be_used_here());
   server_->authenticator = std::move(function);
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
+KETTLINGAR_COLD Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
   assert(runner_->may_be_used_here());
   server_->router = std::move(function);
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::run_handlers_on(PostToHost post) {
+KETTLINGAR_COLD Kitten& Kitten::run_handlers_on(PostToHost post) {
   assert(!runner_->serving());
   server_->host = detail::HostExecutor(std::make_shared<const detail::HostPost>(std::move(post)), server_->executor,
                                        runner_->alive());
   return *this;
 }
 
-KETTLINGAR_INLINE void Kitten::serve_connection(Socket connection) {
+KETTLINGAR_COLD void Kitten::serve_connection(Socket connection) {
   assert(runner_->may_be_used_here());
   server_->adopt(std::move(connection));
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::command_prefix(std::vector<std::string> words) {
+KETTLINGAR_COLD Kitten& Kitten::command_prefix(std::vector<std::string> words) {
   server_->command_prefix = std::move(words);
   return *this;
 }
@@ -10721,13 +10726,13 @@ KETTLINGAR_INLINE Settings& Kitten::settings() noexcept { return server_->settin
 
 KETTLINGAR_INLINE Limits& Kitten::limits() noexcept { return server_->limits; }
 
-KETTLINGAR_INLINE Kitten& Kitten::log_to(LogSink sink) {
+KETTLINGAR_COLD Kitten& Kitten::log_to(LogSink sink) {
   assert(runner_->may_be_used_here());
   server_->log.set_sink(std::move(sink));
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
+KETTLINGAR_COLD Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
   assert(runner_->may_be_used_here());
   const std::string key = server_->options.add(std::move(option)).name;
   if (changed) {
@@ -10739,12 +10744,12 @@ KETTLINGAR_INLINE Kitten& Kitten::add(detail::Option option, std::function<void(
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
+KETTLINGAR_COLD Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
   runner_->start_hook = std::move(hook);
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
+KETTLINGAR_COLD Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
   runner_->shutdown_hook = std::move(hook);
   return *this;
 }
@@ -11170,7 +11175,7 @@ namespace detail {
 using Deadline = std::chrono::steady_clock::time_point;
 inline constexpr Deadline no_deadline = (Deadline::max)();
 
-inline Deadline deadline_in(std::chrono::milliseconds patience) {
+[[gnu::cold]] inline Deadline deadline_in(std::chrono::milliseconds patience) {
   return patience.count() > 0 ? std::chrono::steady_clock::now() + patience : no_deadline;
 }
 
@@ -11183,7 +11188,7 @@ struct ServiceAddress {
 };
 
 /// Reads `http://host:port/path`. Nothing if it is something else.
-inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
+[[gnu::cold]] inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
   constexpr std::string_view scheme = "http://";
   while (!url.empty() && (url.back() == '\n' || url.back() == '\r' || url.back() == ' ' || url.back() == '/'))
     url.remove_suffix(1);
@@ -11239,7 +11244,7 @@ struct FileStamp {
 
 /// Reads the url file; `stamp` gets its version. Throws NotRunning if there is none, ConnectionError if it is something
 /// else.
-inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
+[[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
   Fd fd(::open(files.url.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd && errno == ENOENT) throw files.not_running();
@@ -11298,7 +11303,7 @@ class Connector {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE bool Connector::begin_local() {
+KETTLINGAR_COLD bool Connector::begin_local() {
   if (!options_.use_unix_socket) return false;
   const auto target = unix_address(address_.socket);
   if (!target) return false;
@@ -11308,7 +11313,7 @@ KETTLINGAR_INLINE bool Connector::begin_local() {
   return static_cast<bool>(socket_);
 }
 
-KETTLINGAR_INLINE void Connector::begin_tcp() {
+KETTLINGAR_COLD void Connector::begin_tcp() {
   stage_ = Stage::tcp;
   socket_.reset();
   // After a crash the port may be somebody else's by now, who must not get the token.
@@ -11326,12 +11331,12 @@ KETTLINGAR_INLINE void Connector::begin_tcp() {
 }
 
 /// The token goes to our own user's services only, whoever may have put a socket there.
-KETTLINGAR_INLINE bool Connector::ours() const {
+KETTLINGAR_COLD bool Connector::ours() const {
   const auto peer = peer_credentials(socket_.get());
   return !peer || peer->uid == ::geteuid() || peer->uid == 0;
 }
 
-KETTLINGAR_INLINE Connector::Step Connector::step() {
+KETTLINGAR_COLD Connector::Step Connector::step() {
   if (stage_ == Stage::start && !begin_local()) begin_tcp();
   for (;;) {
     int error = 0;
@@ -11650,7 +11655,7 @@ class Endpoint {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE std::shared_ptr<Place> Endpoint::look_up() {
+KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   const std::lock_guard lock(mutex_);
   FileInfo info{};
   const bool there = ::lstat(files_.url.c_str(), &info) == 0;
@@ -11664,13 +11669,13 @@ KETTLINGAR_INLINE std::shared_ptr<Place> Endpoint::look_up() {
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
 /// answer.
-KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
+KETTLINGAR_COLD bool Endpoint::silent(int socket) {
   char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept() {
+KETTLINGAR_COLD std::optional<KeptConnection> Endpoint::take_kept() {
   const std::lock_guard lock(mutex_);
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
@@ -11683,7 +11688,7 @@ KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept() {
   return std::nullopt;
 }
 
-KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
+KETTLINGAR_COLD void Endpoint::keep(KeptConnection connection) {
   constexpr std::size_t most = 16;
   constexpr std::chrono::seconds longest(10);  // services of ours close after 15
   const std::lock_guard lock(mutex_);
@@ -11888,7 +11893,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
 }
 
 /// Over a kept connection, or a new one.
-KETTLINGAR_INLINE void HttpAnswer::connect() {
+KETTLINGAR_COLD void HttpAnswer::connect() {
   if (!with_descriptors_ && !fresh_only_) {
     if (auto kept = endpoint_->take_kept()) {
       place_ = std::move(kept->place);
@@ -11901,7 +11906,7 @@ KETTLINGAR_INLINE void HttpAnswer::connect() {
 }
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
-KETTLINGAR_INLINE bool HttpAnswer::again_as_json() {
+KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
   if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
   if (message_.use_msgpack || !wants_msgpack()) return false;
   json_instead_ = true;
@@ -11981,13 +11986,13 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   }
 }
 
-KETTLINGAR_INLINE void HttpAnswer::abandon() noexcept {
+KETTLINGAR_COLD void HttpAnswer::abandon() noexcept {
   stage_ = Stage::over;
   connector_.reset();
   if (exchange_) exchange_->close();
 }
 
-KETTLINGAR_INLINE void HttpAnswer::expire() {
+KETTLINGAR_COLD void HttpAnswer::expire() {
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
   if (connecting) connector_->expire();
@@ -12176,7 +12181,7 @@ class RunningCall {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void RunningCall::hand_over(ReplyTo target) {
+KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
   CallMessage& message = call_.message;
   std::uint64_t sent = 0;
   Fd fd = std::move(target.target_);
@@ -12211,7 +12216,7 @@ KETTLINGAR_INLINE void RunningCall::succeeded() {
 }
 
 /// Without an answer the other service may be writing already, unless it has got nothing.
-KETTLINGAR_INLINE void RunningCall::failed() {
+KETTLINGAR_COLD void RunningCall::failed() {
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller == nullptr || !answer_ || !answer_->sent()) return;
   try {
@@ -12617,8 +12622,8 @@ class Starter {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Starter::Starter(const std::string& program, const std::vector<std::string>& words,
-                                   const std::string& name)
+KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<std::string>& words,
+                                 const std::string& name)
     : program_(program.empty() ? executable_path("") : program) {
   int ends[2];
   if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
@@ -12667,12 +12672,12 @@ KETTLINGAR_INLINE Starter::Starter(const std::string& program, const std::vector
 }
 
 /// Also true if the host has its children reaped without us.
-KETTLINGAR_INLINE bool Starter::ended() {
+KETTLINGAR_COLD bool Starter::ended() {
   const pid_t found = retry_interrupted([&] { return ::waitpid(child_, &status_, WNOHANG); });
   return found == child_ || (found < 0 && errno == ECHILD);
 }
 
-KETTLINGAR_INLINE void Starter::listen() {
+KETTLINGAR_COLD void Starter::listen() {
   constexpr std::size_t most = 4096;
   char block[512];
   for (;;) {
@@ -12683,7 +12688,7 @@ KETTLINGAR_INLINE void Starter::listen() {
   }
 }
 
-KETTLINGAR_INLINE void Starter::wait(std::chrono::seconds patience) {
+KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   // Its end is what counts, not that of the pipe, which a service may keep open.
   while (!ended()) {
@@ -12702,7 +12707,8 @@ KETTLINGAR_INLINE void Starter::wait(std::chrono::seconds patience) {
 #endif
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
-inline void start_service(const AutoStart& how, const std::vector<std::string>& words, const std::string& name) {
+[[gnu::cold]] inline void start_service(const AutoStart& how, const std::vector<std::string>& words,
+                                        const std::string& name) {
   const char* mark = std::getenv(started_as);
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
@@ -12874,18 +12880,18 @@ KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void
                                   : "kettlingar: this function is not a method of the service: add it with api()");
 }
 
-KETTLINGAR_INLINE Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
+KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
   auto state = std::make_shared<Client::State>();
   state->transport = std::move(transport);
   state->methods = std::move(methods);
   return Client(std::move(state));
 }
 
-KETTLINGAR_INLINE Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
+KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
   return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
 }
 
-KETTLINGAR_INLINE const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -12909,8 +12915,8 @@ KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, s
   co_return client;
 }
 
-KETTLINGAR_INLINE void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
-                                                const std::string& name) {
+KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
+                                              const std::string& name) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -12982,7 +12988,7 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
@@ -12992,17 +12998,17 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
   return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
 
-KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                                         ClientOptions options) {
+KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                                       ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   std::vector<std::string> words{"--worker-name=" + worker};
   if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
   return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
 }
 
-KETTLINGAR_INLINE Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
+KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
 
-KETTLINGAR_INLINE Client Kitten::connect(const AutoStart& start) {
+KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
   AutoStart how = start;
   if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;
@@ -13337,7 +13343,7 @@ inline std::string plain_text(const json& value) {
 }
 
 /// One `%(name)X` with flags, width and precision as in C, for the conversions s d i f g e x. Moves `at` behind it.
-inline std::string format_one(std::string_view format, std::size_t& at, const json& values) {
+[[gnu::cold]] inline std::string format_one(std::string_view format, std::size_t& at, const json& values) {
   const std::size_t close = format.find(')', at);
   if (close == std::string_view::npos) throw MissingFormatKey("_format: '%(' without ')'");
   const std::string name(format.substr(at, close - at));
@@ -13371,7 +13377,7 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
 }
 
 /// Fills in a `_format` with the result that carries it: `%(name)s`, `%(name).2f`, `%%`. Throws MissingFormatKey.
-inline std::string apply_format(std::string_view format, const json& values) {
+[[gnu::cold]] inline std::string apply_format(std::string_view format, const json& values) {
   std::string out;
   for (std::size_t i = 0; i < format.size();) {
     if (format[i] != '%' || i + 1 == format.size()) {
@@ -13417,13 +13423,13 @@ inline bool is_progress(const json& item) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Output::write(std::string_view text) {
+KETTLINGAR_COLD void Output::write(std::string_view text) {
   clear_progress();
   if (!write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-KETTLINGAR_INLINE void Output::print(json value, bool is_item) {
+KETTLINGAR_COLD void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw)
     return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
@@ -13447,7 +13453,7 @@ KETTLINGAR_INLINE void Output::print(json value, bool is_item) {
   write(text);
 }
 
-KETTLINGAR_INLINE void Output::show_progress(const json& item) {
+KETTLINGAR_COLD void Output::show_progress(const json& item) {
   if (!terminal_) return;
   const double part = item["progress"].get<double>();
   std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
@@ -13460,7 +13466,7 @@ KETTLINGAR_INLINE void Output::show_progress(const json& item) {
   write_all(STDERR_FILENO, line);
 }
 
-KETTLINGAR_INLINE void Output::clear_progress() {
+KETTLINGAR_COLD void Output::clear_progress() {
   if (!progress_shown_) return;
   progress_shown_ = false;
   write_all(STDERR_FILENO, "\r\x1b[K");
@@ -13516,7 +13522,7 @@ class SecretInput {
 };
 
 /// One line of standard input without its end; nothing at the end of input.
-inline std::optional<std::string> read_line(SecretInput& secret) {
+[[gnu::cold]] inline std::optional<std::string> read_line(SecretInput& secret) {
   constexpr char interrupt = 3, end_of_input = 4, backspace = 8, erase_line = 21, del = 127;
   std::string line;
   for (char c = 0;;) {
@@ -13538,7 +13544,7 @@ inline std::optional<std::string> read_line(SecretInput& secret) {
 
 /// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of
 /// input.
-inline json ask(const NeededVariable& variable) {
+[[gnu::cold]] inline json ask(const NeededVariable& variable) {
   const bool secret = variable.type.starts_with("pass");
   std::string words = variable.comment;
   if (words.empty()) words = secret ? "Password" : variable.type.starts_with("user") ? "Username" : variable.name;
@@ -13642,9 +13648,9 @@ class CommandLine {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
+KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
-KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
+KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
@@ -13665,7 +13671,7 @@ KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
   return static_cast<int>(code);
 }
 
-KETTLINGAR_INLINE void CommandLine::take_prefix() {
+KETTLINGAR_COLD void CommandLine::take_prefix() {
   for (const std::string& word : server_.command_prefix) {
     program_ += " " + word;
     if (all_words_.empty() || all_words_.front() != word) throw InvalidArgument("expected: " + program_ + " ...");
@@ -13673,7 +13679,7 @@ KETTLINGAR_INLINE void CommandLine::take_prefix() {
   }
 }
 
-KETTLINGAR_INLINE void CommandLine::configure() {
+KETTLINGAR_COLD void CommandLine::configure() {
   try {
     detail::configure(server_.options, server_.settings, words_);
   } catch (const std::exception& error) {
@@ -13686,7 +13692,7 @@ KETTLINGAR_INLINE void CommandLine::configure() {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
+KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   std::string line = server_.settings.worker_name;
   if (!command_.empty()) line += " " + command_;
   line += " failed: " + std::string(why) + "\n";
@@ -13694,18 +13700,18 @@ KETTLINGAR_INLINE ExitCode CommandLine::fail(ExitCode code, std::string_view why
   return code;
 }
 
-KETTLINGAR_INLINE void CommandLine::say(std::string_view text) const {
+KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
   if (!detail::write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::introduce() const {
+KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
   const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
   say(text + "\n\nTry this: " + program_ + " help\n");
   return ExitCode::not_running;
 }
 
-KETTLINGAR_INLINE void CommandLine::take_flags() {
+KETTLINGAR_COLD void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
     if (flag == "-j" || flag == "--json") {
@@ -13740,7 +13746,7 @@ KETTLINGAR_INLINE void CommandLine::take_flags() {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::dispatch() {
+KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
   if (words_.empty()) return introduce();
   try {
     take_flags();
@@ -13780,7 +13786,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::dispatch() {
   }
 }
 
-KETTLINGAR_INLINE void CommandLine::require_no_words() const {
+KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::string list;
   for (const std::string& word : words_) list += " " + word;
@@ -13796,7 +13802,7 @@ KETTLINGAR_INLINE void CommandLine::require_no_words() const {
 }
 
 /// A person waits for as long as it takes, and has Ctrl-C.
-KETTLINGAR_INLINE ClientOptions CommandLine::client_options() const {
+KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
   constexpr std::chrono::milliseconds forever{0};
   ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;
@@ -13869,7 +13875,7 @@ class ProcessWatch {
 
 /// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
 /// unknown.
-inline pid_t service_process(const Settings& settings) {
+[[gnu::cold]] inline pid_t service_process(const Settings& settings) {
   const Fd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
@@ -13902,7 +13908,7 @@ inline std::string duration_text(std::int64_t seconds) {
 
 #if KETTLINGAR_DEFINITIONS
 /// True if a service of this name answers and knows us.
-KETTLINGAR_INLINE bool CommandLine::answers() const {
+KETTLINGAR_COLD bool CommandLine::answers() const {
   try {
     ClientOptions options;
     options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
@@ -13916,7 +13922,7 @@ KETTLINGAR_INLINE bool CommandLine::answers() const {
 }
 
 /// Empty if it has gone, or has not come so far.
-KETTLINGAR_INLINE std::string CommandLine::addresses() const try {
+KETTLINGAR_COLD std::string CommandLine::addresses() const try {
   const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
   std::string lines;
   // Without the token: terminals are logged and shared. The url file has it.
@@ -13929,7 +13935,7 @@ KETTLINGAR_INLINE std::string CommandLine::addresses() const try {
   return {};
 }
 
-KETTLINGAR_INLINE void CommandLine::log_to_file_or(bool standard_error) const {
+KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
@@ -13941,7 +13947,7 @@ KETTLINGAR_INLINE void CommandLine::log_to_file_or(bool standard_error) const {
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::start() {
+KETTLINGAR_COLD ExitCode CommandLine::start() {
   bool foreground = false;
   int report = -1;
   for (std::size_t i = 0; i < words_.size();) {
@@ -13973,7 +13979,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::start() {
   return ExitCode::fine;
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
+KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
   child.insert(child.end(), server_.command_prefix.begin(), server_.command_prefix.end());
   for (const std::string& word : all_words_) {
@@ -14000,7 +14006,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
 }
 
 /// Serves in this process until it is stopped.
-KETTLINGAR_INLINE ExitCode CommandLine::serve(Fd report, bool background) {
+KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
   try {
     if (report) ::fcntl(report.get(), F_SETFD, FD_CLOEXEC);
     log_to_file_or(!background);
@@ -14045,7 +14051,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::serve(Fd report, bool background) {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::stop() {
+KETTLINGAR_COLD ExitCode CommandLine::stop() {
   require_no_words();
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
@@ -14066,7 +14072,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::stop() {
   return ExitCode::fine;
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::status() {
+KETTLINGAR_COLD ExitCode CommandLine::status() {
   require_no_words();
   if (!answers()) {
     const std::string lock = detail::lock_file(server_.settings);
@@ -14109,7 +14115,7 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE ExitCode CommandLine::help() {
+KETTLINGAR_COLD ExitCode CommandLine::help() {
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
     say(detail::general_help(server_));
@@ -14141,7 +14147,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::help() {
   return fail(ExitCode::unknown, why);
 }
 
-KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
+KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
   for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
   return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + program_ +
@@ -14149,12 +14155,12 @@ KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
-KETTLINGAR_INLINE json CommandLine::argument_value(const std::string& word) {
+KETTLINGAR_COLD json CommandLine::argument_value(const std::string& word) {
   return is_utf8(word) ? json(word) : bytes(word);
 }
 
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
-KETTLINGAR_INLINE json CommandLine::arguments() const {
+KETTLINGAR_COLD json CommandLine::arguments() const {
   json named = json::object();
   json positional = json::array();
   bool all_positional = false;
@@ -14179,7 +14185,7 @@ KETTLINGAR_INLINE json CommandLine::arguments() const {
 }
 
 /// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
-KETTLINGAR_INLINE void CommandLine::absolute_save(json& path) {
+KETTLINGAR_COLD void CommandLine::absolute_save(json& path) {
   try {
     static_cast<void>(detail::to_bool(path));
   } catch (const detail::BadValue&) {
@@ -14188,7 +14194,7 @@ KETTLINGAR_INLINE void CommandLine::absolute_save(json& path) {
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
-KETTLINGAR_INLINE void CommandLine::check_names(const json& arguments) const {
+KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
   const auto method = server_.methods.named(command_);
   if (!method || method->takes_anything()) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
@@ -14200,7 +14206,7 @@ KETTLINGAR_INLINE void CommandLine::check_names(const json& arguments) const {
 }
 
 /// Answers can only be added to arguments that have names.
-KETTLINGAR_INLINE void CommandLine::name_positional(json& all) const {
+KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
   const auto method = server_.methods.named(command_);
   const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
@@ -14208,7 +14214,7 @@ KETTLINGAR_INLINE void CommandLine::name_positional(json& all) const {
   all[std::string(detail::positional_key)] = json::array();
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::call() {
+KETTLINGAR_COLD ExitCode CommandLine::call() {
   const auto method = server_.methods.named(command_);
   if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
     say(detail::method_help(*method));
@@ -14242,7 +14248,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::call() {
 }
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
-KETTLINGAR_INLINE void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
+KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
   const auto method = server_.methods.named(command_);
   if (!method) return;
   const auto open_one = [&](json& word) {
@@ -14269,7 +14275,7 @@ KETTLINGAR_INLINE void CommandLine::open_files(json& all, std::vector<Fd>& descr
 }
 
 /// What can be read from a file that a method has returned goes to standard output.
-KETTLINGAR_INLINE void CommandLine::copy_out(const Fd& file) const {
+KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
@@ -14279,7 +14285,7 @@ KETTLINGAR_INLINE void CommandLine::copy_out(const Fd& file) const {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::call_once(json all) {
+KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
   detail::CallMessage message;
   message.method = command_;
   try {

@@ -13,7 +13,7 @@ inline namespace v0_1 {
 namespace detail {
 
 /// Number of single-character changes, swaps of neighbours included, that lead from one word to the other.
-inline std::size_t edit_distance(std::string_view a, std::string_view b) {
+[[gnu::cold]] inline std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before(b.size() + 1);
   std::vector<std::size_t> previous(b.size() + 1);
   std::vector<std::size_t> current(b.size() + 1);
@@ -35,7 +35,7 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 /// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
 /// compared.
-inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
+[[gnu::cold]] inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;
   if (word.size() > longest) return best;
@@ -52,7 +52,7 @@ inline std::string closest(std::string_view word, const std::vector<std::string>
 }
 
 /// " (did you mean 'x'?)", or nothing.
-inline std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
+[[gnu::cold]] inline std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
   const std::string best = closest(word, known);
   return best.empty() ? std::string() : " (did you mean '" + best + "'?)";
 }

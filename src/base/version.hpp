@@ -57,6 +57,9 @@
 #define KETTLINGAR_DEFINITIONS 0
 #endif
 
+// The same for what runs once in a while, to start or to ask for help: compilers make it small rather than fast.
+#define KETTLINGAR_COLD [[gnu::cold]] KETTLINGAR_INLINE
+
 // Whether what only the library itself needs is there, too; its tests ask for it in split mode.
 #if KETTLINGAR_DEFINITIONS || defined(KETTLINGAR_WITH_INTERNALS)
 #define KETTLINGAR_INTERNALS 1

@@ -91,9 +91,9 @@ class CommandLine {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
+KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
-KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
+KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
@@ -114,7 +114,7 @@ KETTLINGAR_INLINE int CommandLine::run(int argc, char** argv) {
   return static_cast<int>(code);
 }
 
-KETTLINGAR_INLINE void CommandLine::take_prefix() {
+KETTLINGAR_COLD void CommandLine::take_prefix() {
   for (const std::string& word : server_.command_prefix) {
     program_ += " " + word;
     if (all_words_.empty() || all_words_.front() != word) throw InvalidArgument("expected: " + program_ + " ...");
@@ -122,7 +122,7 @@ KETTLINGAR_INLINE void CommandLine::take_prefix() {
   }
 }
 
-KETTLINGAR_INLINE void CommandLine::configure() {
+KETTLINGAR_COLD void CommandLine::configure() {
   try {
     detail::configure(server_.options, server_.settings, words_);
   } catch (const std::exception& error) {
@@ -135,7 +135,7 @@ KETTLINGAR_INLINE void CommandLine::configure() {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
+KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
   std::string line = server_.settings.worker_name;
   if (!command_.empty()) line += " " + command_;
   line += " failed: " + std::string(why) + "\n";
@@ -143,18 +143,18 @@ KETTLINGAR_INLINE ExitCode CommandLine::fail(ExitCode code, std::string_view why
   return code;
 }
 
-KETTLINGAR_INLINE void CommandLine::say(std::string_view text) const {
+KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
   if (!detail::write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::introduce() const {
+KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
   const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
   say(text + "\n\nTry this: " + program_ + " help\n");
   return ExitCode::not_running;
 }
 
-KETTLINGAR_INLINE void CommandLine::take_flags() {
+KETTLINGAR_COLD void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
     if (flag == "-j" || flag == "--json") {
@@ -189,7 +189,7 @@ KETTLINGAR_INLINE void CommandLine::take_flags() {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::dispatch() {
+KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
   if (words_.empty()) return introduce();
   try {
     take_flags();
@@ -229,7 +229,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::dispatch() {
   }
 }
 
-KETTLINGAR_INLINE void CommandLine::require_no_words() const {
+KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::string list;
   for (const std::string& word : words_) list += " " + word;
@@ -245,7 +245,7 @@ KETTLINGAR_INLINE void CommandLine::require_no_words() const {
 }
 
 /// A person waits for as long as it takes, and has Ctrl-C.
-KETTLINGAR_INLINE ClientOptions CommandLine::client_options() const {
+KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
   constexpr std::chrono::milliseconds forever{0};
   ClientOptions options;
   options.use_unix_socket = server_.settings.worker_use_unixdomain && !tcp_only_;

@@ -21,7 +21,7 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE ExitCode CommandLine::help() {
+KETTLINGAR_COLD ExitCode CommandLine::help() {
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
     say(detail::general_help(server_));
@@ -53,7 +53,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::help() {
   return fail(ExitCode::unknown, why);
 }
 
-KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
+KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
   for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
   return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + program_ +
@@ -61,12 +61,12 @@ KETTLINGAR_INLINE std::string CommandLine::unknown_command() const {
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
-KETTLINGAR_INLINE json CommandLine::argument_value(const std::string& word) {
+KETTLINGAR_COLD json CommandLine::argument_value(const std::string& word) {
   return is_utf8(word) ? json(word) : bytes(word);
 }
 
 /// The words behind the command: `--name=value` by name, others in order, everything behind `--` in order.
-KETTLINGAR_INLINE json CommandLine::arguments() const {
+KETTLINGAR_COLD json CommandLine::arguments() const {
   json named = json::object();
   json positional = json::array();
   bool all_positional = false;
@@ -91,7 +91,7 @@ KETTLINGAR_INLINE json CommandLine::arguments() const {
 }
 
 /// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
-KETTLINGAR_INLINE void CommandLine::absolute_save(json& path) {
+KETTLINGAR_COLD void CommandLine::absolute_save(json& path) {
   try {
     static_cast<void>(detail::to_bool(path));
   } catch (const detail::BadValue&) {
@@ -100,7 +100,7 @@ KETTLINGAR_INLINE void CommandLine::absolute_save(json& path) {
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
-KETTLINGAR_INLINE void CommandLine::check_names(const json& arguments) const {
+KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
   const auto method = server_.methods.named(command_);
   if (!method || method->takes_anything()) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
@@ -112,7 +112,7 @@ KETTLINGAR_INLINE void CommandLine::check_names(const json& arguments) const {
 }
 
 /// Answers can only be added to arguments that have names.
-KETTLINGAR_INLINE void CommandLine::name_positional(json& all) const {
+KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
   const auto method = server_.methods.named(command_);
   const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
@@ -120,7 +120,7 @@ KETTLINGAR_INLINE void CommandLine::name_positional(json& all) const {
   all[std::string(detail::positional_key)] = json::array();
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::call() {
+KETTLINGAR_COLD ExitCode CommandLine::call() {
   const auto method = server_.methods.named(command_);
   if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
     say(detail::method_help(*method));
@@ -154,7 +154,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::call() {
 }
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
-KETTLINGAR_INLINE void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
+KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
   const auto method = server_.methods.named(command_);
   if (!method) return;
   const auto open_one = [&](json& word) {
@@ -181,7 +181,7 @@ KETTLINGAR_INLINE void CommandLine::open_files(json& all, std::vector<Fd>& descr
 }
 
 /// What can be read from a file that a method has returned goes to standard output.
-KETTLINGAR_INLINE void CommandLine::copy_out(const Fd& file) const {
+KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
@@ -191,7 +191,7 @@ KETTLINGAR_INLINE void CommandLine::copy_out(const Fd& file) const {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::call_once(json all) {
+KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
   detail::CallMessage message;
   message.method = command_;
   try {

@@ -46,7 +46,7 @@ inline std::string plain_text(const json& value) {
 }
 
 /// One `%(name)X` with flags, width and precision as in C, for the conversions s d i f g e x. Moves `at` behind it.
-inline std::string format_one(std::string_view format, std::size_t& at, const json& values) {
+[[gnu::cold]] inline std::string format_one(std::string_view format, std::size_t& at, const json& values) {
   const std::size_t close = format.find(')', at);
   if (close == std::string_view::npos) throw MissingFormatKey("_format: '%(' without ')'");
   const std::string name(format.substr(at, close - at));
@@ -80,7 +80,7 @@ inline std::string format_one(std::string_view format, std::size_t& at, const js
 }
 
 /// Fills in a `_format` with the result that carries it: `%(name)s`, `%(name).2f`, `%%`. Throws MissingFormatKey.
-inline std::string apply_format(std::string_view format, const json& values) {
+[[gnu::cold]] inline std::string apply_format(std::string_view format, const json& values) {
   std::string out;
   for (std::size_t i = 0; i < format.size();) {
     if (format[i] != '%' || i + 1 == format.size()) {
@@ -126,13 +126,13 @@ inline bool is_progress(const json& item) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Output::write(std::string_view text) {
+KETTLINGAR_COLD void Output::write(std::string_view text) {
   clear_progress();
   if (!write_all(STDOUT_FILENO, text))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
-KETTLINGAR_INLINE void Output::print(json value, bool is_item) {
+KETTLINGAR_COLD void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw)
     return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
   if (is_document(value)) {
@@ -156,7 +156,7 @@ KETTLINGAR_INLINE void Output::print(json value, bool is_item) {
   write(text);
 }
 
-KETTLINGAR_INLINE void Output::show_progress(const json& item) {
+KETTLINGAR_COLD void Output::show_progress(const json& item) {
   if (!terminal_) return;
   const double part = item["progress"].get<double>();
   std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
@@ -169,7 +169,7 @@ KETTLINGAR_INLINE void Output::show_progress(const json& item) {
   write_all(STDERR_FILENO, line);
 }
 
-KETTLINGAR_INLINE void Output::clear_progress() {
+KETTLINGAR_COLD void Output::clear_progress() {
   if (!progress_shown_) return;
   progress_shown_ = false;
   write_all(STDERR_FILENO, "\r\x1b[K");

@@ -45,7 +45,7 @@ class SecretInput {
 };
 
 /// One line of standard input without its end; nothing at the end of input.
-inline std::optional<std::string> read_line(SecretInput& secret) {
+[[gnu::cold]] inline std::optional<std::string> read_line(SecretInput& secret) {
   constexpr char interrupt = 3, end_of_input = 4, backspace = 8, erase_line = 21, del = 127;
   std::string line;
   for (char c = 0;;) {
@@ -67,7 +67,7 @@ inline std::optional<std::string> read_line(SecretInput& secret) {
 
 /// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of
 /// input.
-inline json ask(const NeededVariable& variable) {
+[[gnu::cold]] inline json ask(const NeededVariable& variable) {
   const bool secret = variable.type.starts_with("pass");
   std::string words = variable.comment;
   if (words.empty()) words = secret ? "Password" : variable.type.starts_with("user") ? "Username" : variable.name;

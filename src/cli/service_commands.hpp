@@ -57,7 +57,7 @@ class ProcessWatch {
 
 /// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
 /// unknown.
-inline pid_t service_process(const Settings& settings) {
+[[gnu::cold]] inline pid_t service_process(const Settings& settings) {
   const Fd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::string text;
   pid_t pid = 0;
@@ -90,7 +90,7 @@ inline std::string duration_text(std::int64_t seconds) {
 
 #if KETTLINGAR_DEFINITIONS
 /// True if a service of this name answers and knows us.
-KETTLINGAR_INLINE bool CommandLine::answers() const {
+KETTLINGAR_COLD bool CommandLine::answers() const {
   try {
     ClientOptions options;
     options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
@@ -104,7 +104,7 @@ KETTLINGAR_INLINE bool CommandLine::answers() const {
 }
 
 /// Empty if it has gone, or has not come so far.
-KETTLINGAR_INLINE std::string CommandLine::addresses() const try {
+KETTLINGAR_COLD std::string CommandLine::addresses() const try {
   const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
   std::string lines;
   // Without the token: terminals are logged and shared. The url file has it.
@@ -117,7 +117,7 @@ KETTLINGAR_INLINE std::string CommandLine::addresses() const try {
   return {};
 }
 
-KETTLINGAR_INLINE void CommandLine::log_to_file_or(bool standard_error) const {
+KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
@@ -129,7 +129,7 @@ KETTLINGAR_INLINE void CommandLine::log_to_file_or(bool standard_error) const {
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::start() {
+KETTLINGAR_COLD ExitCode CommandLine::start() {
   bool foreground = false;
   int report = -1;
   for (std::size_t i = 0; i < words_.size();) {
@@ -161,7 +161,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::start() {
   return ExitCode::fine;
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
+KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
   child.insert(child.end(), server_.command_prefix.begin(), server_.command_prefix.end());
   for (const std::string& word : all_words_) {
@@ -188,7 +188,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::start_in_background() {
 }
 
 /// Serves in this process until it is stopped.
-KETTLINGAR_INLINE ExitCode CommandLine::serve(Fd report, bool background) {
+KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
   try {
     if (report) ::fcntl(report.get(), F_SETFD, FD_CLOEXEC);
     log_to_file_or(!background);
@@ -233,7 +233,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::serve(Fd report, bool background) {
   }
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::stop() {
+KETTLINGAR_COLD ExitCode CommandLine::stop() {
   require_no_words();
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
@@ -254,7 +254,7 @@ KETTLINGAR_INLINE ExitCode CommandLine::stop() {
   return ExitCode::fine;
 }
 
-KETTLINGAR_INLINE ExitCode CommandLine::status() {
+KETTLINGAR_COLD ExitCode CommandLine::status() {
   require_no_words();
   if (!answers()) {
     const std::string lock = detail::lock_file(server_.settings);

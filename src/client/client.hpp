@@ -163,18 +163,18 @@ KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void
                                   : "kettlingar: this function is not a method of the service: add it with api()");
 }
 
-KETTLINGAR_INLINE Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
+KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
   auto state = std::make_shared<Client::State>();
   state->transport = std::move(transport);
   state->methods = std::move(methods);
   return Client(std::move(state));
 }
 
-KETTLINGAR_INLINE Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
+KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
   return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
 }
 
-KETTLINGAR_INLINE const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -198,8 +198,8 @@ KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, s
   co_return client;
 }
 
-KETTLINGAR_INLINE void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
-                                                const std::string& name) {
+KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
+                                              const std::string& name) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -271,7 +271,7 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
@@ -281,17 +281,17 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
   return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
 }
 
-KETTLINGAR_INLINE Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                                         ClientOptions options) {
+KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
+                                       ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
   std::vector<std::string> words{"--worker-name=" + worker};
   if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
   return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
 }
 
-KETTLINGAR_INLINE Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
+KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
 
-KETTLINGAR_INLINE Client Kitten::connect(const AutoStart& start) {
+KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
   AutoStart how = start;
   if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;

@@ -30,7 +30,7 @@ namespace detail {
 using Deadline = std::chrono::steady_clock::time_point;
 inline constexpr Deadline no_deadline = (Deadline::max)();
 
-inline Deadline deadline_in(std::chrono::milliseconds patience) {
+[[gnu::cold]] inline Deadline deadline_in(std::chrono::milliseconds patience) {
   return patience.count() > 0 ? std::chrono::steady_clock::now() + patience : no_deadline;
 }
 
@@ -43,7 +43,7 @@ struct ServiceAddress {
 };
 
 /// Reads `http://host:port/path`. Nothing if it is something else.
-inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
+[[gnu::cold]] inline std::optional<ServiceAddress> parse_service_url(std::string_view url) {
   constexpr std::string_view scheme = "http://";
   while (!url.empty() && (url.back() == '\n' || url.back() == '\r' || url.back() == ' ' || url.back() == '/'))
     url.remove_suffix(1);
@@ -99,7 +99,7 @@ struct FileStamp {
 
 /// Reads the url file; `stamp` gets its version. Throws NotRunning if there is none, ConnectionError if it is something
 /// else.
-inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
+[[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
   Fd fd(::open(files.url.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd && errno == ENOENT) throw files.not_running();
@@ -158,7 +158,7 @@ class Connector {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE bool Connector::begin_local() {
+KETTLINGAR_COLD bool Connector::begin_local() {
   if (!options_.use_unix_socket) return false;
   const auto target = unix_address(address_.socket);
   if (!target) return false;
@@ -168,7 +168,7 @@ KETTLINGAR_INLINE bool Connector::begin_local() {
   return static_cast<bool>(socket_);
 }
 
-KETTLINGAR_INLINE void Connector::begin_tcp() {
+KETTLINGAR_COLD void Connector::begin_tcp() {
   stage_ = Stage::tcp;
   socket_.reset();
   // After a crash the port may be somebody else's by now, who must not get the token.
@@ -186,12 +186,12 @@ KETTLINGAR_INLINE void Connector::begin_tcp() {
 }
 
 /// The token goes to our own user's services only, whoever may have put a socket there.
-KETTLINGAR_INLINE bool Connector::ours() const {
+KETTLINGAR_COLD bool Connector::ours() const {
   const auto peer = peer_credentials(socket_.get());
   return !peer || peer->uid == ::geteuid() || peer->uid == 0;
 }
 
-KETTLINGAR_INLINE Connector::Step Connector::step() {
+KETTLINGAR_COLD Connector::Step Connector::step() {
   if (stage_ == Stage::start && !begin_local()) begin_tcp();
   for (;;) {
     int error = 0;

@@ -69,7 +69,7 @@ class Endpoint {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE std::shared_ptr<Place> Endpoint::look_up() {
+KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   const std::lock_guard lock(mutex_);
   FileInfo info{};
   const bool there = ::lstat(files_.url.c_str(), &info) == 0;
@@ -83,13 +83,13 @@ KETTLINGAR_INLINE std::shared_ptr<Place> Endpoint::look_up() {
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
 /// answer.
-KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
+KETTLINGAR_COLD bool Endpoint::silent(int socket) {
   char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept() {
+KETTLINGAR_COLD std::optional<KeptConnection> Endpoint::take_kept() {
   const std::lock_guard lock(mutex_);
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
@@ -102,7 +102,7 @@ KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept() {
   return std::nullopt;
 }
 
-KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
+KETTLINGAR_COLD void Endpoint::keep(KeptConnection connection) {
   constexpr std::size_t most = 16;
   constexpr std::chrono::seconds longest(10);  // services of ours close after 15
   const std::lock_guard lock(mutex_);

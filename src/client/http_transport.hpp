@@ -194,7 +194,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
 }
 
 /// Over a kept connection, or a new one.
-KETTLINGAR_INLINE void HttpAnswer::connect() {
+KETTLINGAR_COLD void HttpAnswer::connect() {
   if (!with_descriptors_ && !fresh_only_) {
     if (auto kept = endpoint_->take_kept()) {
       place_ = std::move(kept->place);
@@ -207,7 +207,7 @@ KETTLINGAR_INLINE void HttpAnswer::connect() {
 }
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
-KETTLINGAR_INLINE bool HttpAnswer::again_as_json() {
+KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
   if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
   if (message_.use_msgpack || !wants_msgpack()) return false;
   json_instead_ = true;
@@ -287,13 +287,13 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   }
 }
 
-KETTLINGAR_INLINE void HttpAnswer::abandon() noexcept {
+KETTLINGAR_COLD void HttpAnswer::abandon() noexcept {
   stage_ = Stage::over;
   connector_.reset();
   if (exchange_) exchange_->close();
 }
 
-KETTLINGAR_INLINE void HttpAnswer::expire() {
+KETTLINGAR_COLD void HttpAnswer::expire() {
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
   if (connecting) connector_->expire();

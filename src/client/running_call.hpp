@@ -142,7 +142,7 @@ class RunningCall {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void RunningCall::hand_over(ReplyTo target) {
+KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
   CallMessage& message = call_.message;
   std::uint64_t sent = 0;
   Fd fd = std::move(target.target_);
@@ -177,7 +177,7 @@ KETTLINGAR_INLINE void RunningCall::succeeded() {
 }
 
 /// Without an answer the other service may be writing already, unless it has got nothing.
-KETTLINGAR_INLINE void RunningCall::failed() {
+KETTLINGAR_COLD void RunningCall::failed() {
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller == nullptr || !answer_ || !answer_->sent()) return;
   try {

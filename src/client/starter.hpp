@@ -69,8 +69,8 @@ class Starter {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Starter::Starter(const std::string& program, const std::vector<std::string>& words,
-                                   const std::string& name)
+KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<std::string>& words,
+                                 const std::string& name)
     : program_(program.empty() ? executable_path("") : program) {
   int ends[2];
   if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
@@ -119,12 +119,12 @@ KETTLINGAR_INLINE Starter::Starter(const std::string& program, const std::vector
 }
 
 /// Also true if the host has its children reaped without us.
-KETTLINGAR_INLINE bool Starter::ended() {
+KETTLINGAR_COLD bool Starter::ended() {
   const pid_t found = retry_interrupted([&] { return ::waitpid(child_, &status_, WNOHANG); });
   return found == child_ || (found < 0 && errno == ECHILD);
 }
 
-KETTLINGAR_INLINE void Starter::listen() {
+KETTLINGAR_COLD void Starter::listen() {
   constexpr std::size_t most = 4096;
   char block[512];
   for (;;) {
@@ -135,7 +135,7 @@ KETTLINGAR_INLINE void Starter::listen() {
   }
 }
 
-KETTLINGAR_INLINE void Starter::wait(std::chrono::seconds patience) {
+KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
   const auto deadline = std::chrono::steady_clock::now() + patience;
   // Its end is what counts, not that of the pipe, which a service may keep open.
   while (!ended()) {
@@ -154,7 +154,8 @@ KETTLINGAR_INLINE void Starter::wait(std::chrono::seconds patience) {
 #endif
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
-inline void start_service(const AutoStart& how, const std::vector<std::string>& words, const std::string& name) {
+[[gnu::cold]] inline void start_service(const AutoStart& how, const std::vector<std::string>& words,
+                                        const std::string& name) {
   const char* mark = std::getenv(started_as);
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");

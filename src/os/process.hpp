@@ -24,7 +24,7 @@ inline namespace v0_1 {
 namespace detail {
 
 /// The running program's file, for starting it again; `argv0` where the system does not tell.
-inline std::string executable_path(const std::string& argv0) {
+[[gnu::cold]] inline std::string executable_path(const std::string& argv0) {
   char path[4096];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
   if (n <= 0 || static_cast<std::size_t>(n) == sizeof path) return argv0;
@@ -116,8 +116,9 @@ inline std::string describe_end(int status) {
   return "exit code " + std::to_string(WEXITSTATUS(status));
 }
 
-inline StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
-                                        std::chrono::seconds patience) {
+[[gnu::cold]] inline StartOutcome start_in_background(const std::string& program,
+                                                      const std::vector<std::string>& arguments,
+                                                      std::chrono::seconds patience) {
   int ends[2];
   if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
   Fd reader(ends[0]);

@@ -56,7 +56,7 @@ struct SocketAddress {
 
 /// `host` as an IPv4 or IPv6 literal (brackets allowed), or `localhost`; no other names, so nothing is asked of the
 /// network.
-inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t port) {
+[[gnu::cold]] inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t port) {
   if (host == "localhost") host = "127.0.0.1";
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   SocketAddress address;
@@ -82,7 +82,7 @@ inline std::optional<SocketAddress> tcp_address(std::string host, std::uint16_t 
 inline constexpr std::size_t longest_unix_path = sizeof(sockaddr_un{}.sun_path) - 1;
 
 /// Nothing if the path is too long for a unix socket.
-inline std::optional<SocketAddress> unix_address(const std::string& path) {
+[[gnu::cold]] inline std::optional<SocketAddress> unix_address(const std::string& path) {
   if (path.size() > longest_unix_path) return std::nullopt;
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
@@ -122,7 +122,7 @@ inline Fd accept_connection(int listener) {
 }
 
 /// Listens on a TCP address; port 0 takes a free one. Throws StartError naming address and reason.
-inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
+[[gnu::cold]] inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
   const std::string where = host + ":" + std::to_string(port);
   const auto address = tcp_address(host, port);
   if (!address) throw StartError("cannot listen on " + where + ": not an IPv4 or IPv6 address, nor localhost");
@@ -136,7 +136,7 @@ inline Fd listen_tcp(const std::string& host, std::uint16_t port, int backlog) {
 }
 
 /// Listens on a unix socket that only its owner can connect to. Throws StartError naming path and reason.
-inline Fd listen_unix(const std::string& path, int backlog) {
+[[gnu::cold]] inline Fd listen_unix(const std::string& path, int backlog) {
   const auto address = unix_address(path);
   if (!address) {
     throw StartError("cannot listen on " + path + ": the path has " + std::to_string(path.size()) +

@@ -30,7 +30,7 @@ inline bool safe_file_name(std::string_view text) {
 }
 
 /// `path` made absolute against the working directory; nothing else is resolved. Empty stays empty.
-inline std::string absolute_path(const std::string& path) {
+[[gnu::cold]] inline std::string absolute_path(const std::string& path) {
   if (path.empty() || path.front() == '/') return path;
   char* here = ::getcwd(nullptr, 0);
   if (here == nullptr) throw_errno("cannot tell the working directory");
@@ -47,14 +47,14 @@ inline std::string home_directory() {
 }
 
 /// `$XDG_STATE_HOME/<app>` or `~/.local/state/<app>`: url files and sockets live there.
-inline std::string default_state_directory(const std::string& app) {
+[[gnu::cold]] inline std::string default_state_directory(const std::string& app) {
   if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/state/" + app;
 }
 
 /// `$XDG_DATA_HOME/<app>` or `~/.local/share/<app>`: configuration files live there.
-inline std::string default_data_directory(const std::string& app) {
+[[gnu::cold]] inline std::string default_data_directory(const std::string& app) {
   if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/share/" + app;
@@ -62,7 +62,7 @@ inline std::string default_data_directory(const std::string& app) {
 
 /// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it
 /// is.
-inline void create_directories(const std::string& path, mode_t mode = 0700) {
+[[gnu::cold]] inline void create_directories(const std::string& path, mode_t mode = 0700) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
@@ -75,7 +75,7 @@ inline void create_directories(const std::string& path, mode_t mode = 0700) {
 
 /// Throws StartError unless `path` is a directory of our own that nobody else can write to: others could replace the
 /// address and token in it.
-inline void require_private_directory(std::string path) {
+[[gnu::cold]] inline void require_private_directory(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) throw StartError("cannot use " + path + ": " + std::strerror(errno));
@@ -89,7 +89,7 @@ inline void require_private_directory(std::string path) {
 
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns
 /// its inode number. One writer at a time. Throws StartError.
-inline ino_t write_private_file(const std::string& path, std::string_view content) {
+[[gnu::cold]] inline ino_t write_private_file(const std::string& path, std::string_view content) {
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -155,7 +155,7 @@ class InstanceLock {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE InstanceLock::InstanceLock(const std::string& path) {
+KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
     Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
@@ -192,7 +192,7 @@ inline bool lock_is_stale(const std::string& path) {
 
 /// Removes a socket file that a killed service left behind. Call with the instance lock held. Throws StartError if the
 /// name is taken by something that is not a socket of ours, which is left alone.
-inline void remove_stale_socket(const std::string& path) {
+[[gnu::cold]] inline void remove_stale_socket(const std::string& path) {
   FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) return;
   if (!S_ISSOCK(info.st_mode))

@@ -85,7 +85,7 @@ KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
   received = queue.take_all();
 }
 
-KETTLINGAR_INLINE std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
+KETTLINGAR_COLD std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
   return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
 }
 
@@ -102,7 +102,7 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
 }
 
 /// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-KETTLINGAR_INLINE void Method::validate() const {
+KETTLINGAR_COLD void Method::validate() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     if (name.empty() || name.front() == '_' || index_of(name) != i) {

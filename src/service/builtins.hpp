@@ -55,7 +55,7 @@ class Ping final : public Method {
 };
 
 /// Words separated by commas, broken before a line exceeds 75 characters.
-inline std::string wrapped_list(std::string line, const std::vector<std::string>& words) {
+[[gnu::cold]] inline std::string wrapped_list(std::string line, const std::vector<std::string>& words) {
   constexpr std::size_t longest = 75;
   std::string out;
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -93,7 +93,7 @@ inline std::string command_line(const Command& command) {
 }
 
 /// What `help` says without an argument: the program, its commands, its methods, its options.
-inline std::string general_help(const Server& server) {
+[[gnu::cold]] inline std::string general_help(const Server& server) {
   const std::string& app = server.settings.app_name;
   std::string out = server.description.empty() ? app + "\n" : server.description + "\n";
   out += "\nUsage: " + app;
@@ -119,7 +119,7 @@ inline std::string general_help(const Server& server) {
   return out;
 }
 
-inline std::string help(const Server& server, const std::optional<std::string>& command) {
+[[gnu::cold]] inline std::string help(const Server& server, const std::optional<std::string>& command) {
   if (!command || command->empty()) return general_help(server);
   const auto method = server.methods.named(*command);
   if (method) return method_help(*method);
@@ -134,7 +134,7 @@ struct ConfigRequest {
 };
 
 /// All options as a map, and as lines that can be fed back. The token is never among them.
-inline json config_shown(const Options& options) {
+[[gnu::cold]] inline json config_shown(const Options& options) {
   json reply = json::object();
   reply["config"] = json::object();
   for (const Option& option : options.all()) {
@@ -160,7 +160,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 }
 
 /// Writes the configuration, the token included if it was configured, to `where`, or to the default file for `yes`.
-inline void save_config(const Server& server, const std::string& where) {
+[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
   std::string path = where;
   try {
     path = to_bool(json(where)) ? default_config_file(server.settings) : "";
@@ -181,7 +181,7 @@ inline void save_config(const Server& server, const std::string& where) {
   }
 }
 
-inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
+[[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
   const Options& options = server.options;
   const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) +
                          (request.append.is_null() ? 0 : 1) + (request.remove.is_null() ? 0 : 1) +
@@ -275,7 +275,8 @@ class Config final : public Method {
 };
 
 /// Registers the built-in methods. `stop` ends the service, and is awaited until its files have gone.
-inline void add_builtin_methods(Server& server, const ConfigHooks& hooks, const std::function<Task<void>()>& stop) {
+[[gnu::cold]] inline void add_builtin_methods(Server& server, const ConfigHooks& hooks,
+                                              const std::function<Task<void>()>& stop) {
   const auto add = [&](const std::shared_ptr<Method>& method, bool post_only) {
     server.methods.add(method);
     method->set_builtin(post_only);

@@ -201,7 +201,7 @@ bool integers_kept(const PlainJson& input, const PlainJson& result) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE std::string shown(const json& value) {
+KETTLINGAR_COLD std::string shown(const json& value) {
   constexpr std::size_t longest = 60;
   std::string out;
   if (encode_json(value, out)) return "a value nested too deeply";
@@ -222,7 +222,7 @@ KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
   return std::nullopt;
 }
 
-KETTLINGAR_INLINE std::string_view conversion_hint(const std::exception& error) {
+KETTLINGAR_COLD std::string_view conversion_hint(const std::exception& error) {
   const std::string_view text = error.what();
   const std::size_t bracket = text.find("] ");
   return bracket == std::string_view::npos ? text : text.substr(bracket + 2);

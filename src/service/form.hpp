@@ -16,7 +16,7 @@ namespace detail {
 
 /// Decodes one name or value: `+` is a blank, %XX any byte; line ends are usual in text fields. False unless it becomes
 /// UTF-8.
-inline bool decode_form_text(std::string_view text, std::string& out) {
+[[gnu::cold]] inline bool decode_form_text(std::string_view text, std::string& out) {
   out.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
@@ -34,7 +34,7 @@ inline bool decode_form_text(std::string_view text, std::string& out) {
 
 /// `a=1&b=x+y` as a map of strings; a field given several times becomes a list, empty values are left out, `_args` is
 /// always a list. At most 1,000 fields.
-inline CodecError decode_form(std::string_view body, json& out) {
+[[gnu::cold]] inline CodecError decode_form(std::string_view body, json& out) {
   constexpr std::size_t most_fields = 1000;
   while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
   out = json::object();

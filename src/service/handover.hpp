@@ -37,7 +37,7 @@ KETTLINGAR_INLINE void Connection::drop_descriptors() {
 }
 
 /// Strangers may not send any.
-KETTLINGAR_INLINE void Connection::refuse_descriptors() {
+KETTLINGAR_COLD void Connection::refuse_descriptors() {
   drop_descriptors();
   dropped_descriptors_ = true;
   if (refused_.status == 0) refused_ = {403, "fd-stray"};
@@ -83,7 +83,7 @@ KETTLINGAR_INLINE ssize_t Connection::send_part(std::string_view bytes) {
   return n;
 }
 
-KETTLINGAR_INLINE Task<void> Connection::flush_to_target() {
+KETTLINGAR_COLD Task<void> Connection::flush_to_target() {
   if (target_is_socket_) {
     co_await wait_ready(target_, Readiness::For::writing);
     co_return;
@@ -97,7 +97,7 @@ KETTLINGAR_INLINE Task<void> Connection::flush_to_target() {
 
 /// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
 /// caller has gone. Throws InvalidArgument.
-KETTLINGAR_INLINE bool Connection::answer_elsewhere(json& arguments) {
+KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   std::vector<Fd>& descriptors = request_->descriptors();
   const auto key = arguments.find(reply_to_key);
   if (descriptors.empty() || key == arguments.end()) return true;
@@ -143,13 +143,13 @@ KETTLINGAR_INLINE bool Connection::gone() const {
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
-KETTLINGAR_INLINE Fd Connection::duplicate_of_connection() {
+KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
   Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
   if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
   return copy;
 }
 
-KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
+KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
@@ -159,7 +159,7 @@ KETTLINGAR_INLINE Caller::HandOver Connection::prepare_handover() {
   return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
 }
 
-KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
+KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
   assert(server_->may_run_here());
   if (released_) throw Error(500, "the answer has been passed on already");
@@ -173,7 +173,7 @@ KETTLINGAR_INLINE Socket Connection::take_connection(std::string* received) {
 }
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
-KETTLINGAR_INLINE void Connection::end_released(const std::exception_ptr& thrown) {
+KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) {
   if (thrown) {
     server_->log.write(LogLevel::error,
                        "internal: " + std::string(route_.method) + ": " + log_escaped(words_of(thrown)));

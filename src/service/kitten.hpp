@@ -171,9 +171,9 @@ class Kitten {
 
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
   /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
-  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has to
-  /// be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what you
-  /// want.
+  /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has
+  /// to be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what
+  /// you want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
@@ -312,16 +312,16 @@ class Kitten {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
+KETTLINGAR_COLD Kitten::Kitten(std::string app_name, std::string worker_name, std::string description)
     : Kitten(std::make_shared<detail::Runner>(), std::move(app_name), std::move(worker_name), std::move(description)) {}
 
-KETTLINGAR_INLINE Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
-                                 std::string description)
+KETTLINGAR_COLD Kitten::Kitten(asio::any_io_executor host, std::string app_name, std::string worker_name,
+                               std::string description)
     : Kitten(std::make_shared<detail::Runner>(std::move(host)), std::move(app_name), std::move(worker_name),
              std::move(description)) {}
 
-KETTLINGAR_INLINE Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
-                                 std::string description)
+KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
+                               std::string description)
     : runner_(std::move(runner)), server_(&runner_->server()) {
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
@@ -330,15 +330,15 @@ KETTLINGAR_INLINE Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::st
   detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
 
-KETTLINGAR_INLINE Kitten::~Kitten() { runner_->end(); }
+KETTLINGAR_COLD Kitten::~Kitten() { runner_->end(); }
 
-KETTLINGAR_INLINE Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   server_->methods.add(std::move(method));
   return *this;
 }
 
-KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
+KETTLINGAR_COLD std::string Kitten::try_start() noexcept {
   try {
     start();
     return {};
@@ -348,38 +348,38 @@ KETTLINGAR_INLINE std::string Kitten::try_start() noexcept {
   }
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
+KETTLINGAR_COLD Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
   assert(runner_->may_be_used_here());
   server_->authenticator = std::move(function);
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
+KETTLINGAR_COLD Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
   assert(runner_->may_be_used_here());
   server_->router = std::move(function);
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::run_handlers_on(PostToHost post) {
+KETTLINGAR_COLD Kitten& Kitten::run_handlers_on(PostToHost post) {
   assert(!runner_->serving());
   server_->host = detail::HostExecutor(std::make_shared<const detail::HostPost>(std::move(post)), server_->executor,
                                        runner_->alive());
   return *this;
 }
 
-KETTLINGAR_INLINE void Kitten::serve_connection(Socket connection) {
+KETTLINGAR_COLD void Kitten::serve_connection(Socket connection) {
   assert(runner_->may_be_used_here());
   server_->adopt(std::move(connection));
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::command_prefix(std::vector<std::string> words) {
+KETTLINGAR_COLD Kitten& Kitten::command_prefix(std::vector<std::string> words) {
   server_->command_prefix = std::move(words);
   return *this;
 }
@@ -410,13 +410,13 @@ KETTLINGAR_INLINE Settings& Kitten::settings() noexcept { return server_->settin
 
 KETTLINGAR_INLINE Limits& Kitten::limits() noexcept { return server_->limits; }
 
-KETTLINGAR_INLINE Kitten& Kitten::log_to(LogSink sink) {
+KETTLINGAR_COLD Kitten& Kitten::log_to(LogSink sink) {
   assert(runner_->may_be_used_here());
   server_->log.set_sink(std::move(sink));
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
+KETTLINGAR_COLD Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
   assert(runner_->may_be_used_here());
   const std::string key = server_->options.add(std::move(option)).name;
   if (changed) {
@@ -428,12 +428,12 @@ KETTLINGAR_INLINE Kitten& Kitten::add(detail::Option option, std::function<void(
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
+KETTLINGAR_COLD Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
   runner_->start_hook = std::move(hook);
   return *this;
 }
 
-KETTLINGAR_INLINE Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
+KETTLINGAR_COLD Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
   runner_->shutdown_hook = std::move(hook);
   return *this;
 }

@@ -11,7 +11,7 @@ inline namespace v0_1 {
 namespace detail {
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Server::apply_settings() {
+KETTLINGAR_COLD void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
   const auto milliseconds = [](double seconds) {
@@ -27,7 +27,7 @@ KETTLINGAR_INLINE void Server::apply_settings() {
   log.set_name(settings.worker_name);
 }
 
-KETTLINGAR_INLINE void Server::choose_token() {
+KETTLINGAR_COLD void Server::choose_token() {
   std::string secret = settings.worker_secret;
   std::string where = "option 'worker_secret'";
   if (!settings.worker_secret_file.empty()) {
@@ -42,7 +42,7 @@ KETTLINGAR_INLINE void Server::choose_token() {
   token = Token(std::move(secret));
 }
 
-KETTLINGAR_INLINE void Server::open_files_and_listeners() {
+KETTLINGAR_COLD void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   require_private_directory(directory);
@@ -80,7 +80,7 @@ KETTLINGAR_INLINE void Server::open_files_and_listeners() {
   full_url_ = url + "/" + token.text();
 }
 
-KETTLINGAR_INLINE void Server::open() {
+KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   apply_settings();
   choose_token();
@@ -93,7 +93,7 @@ KETTLINGAR_INLINE void Server::open() {
   state_ = State::open;
 }
 
-KETTLINGAR_INLINE void Server::abandon() {
+KETTLINGAR_COLD void Server::abandon() {
   close_listeners();
   url_.remove();
   socket_.remove();
@@ -101,7 +101,7 @@ KETTLINGAR_INLINE void Server::abandon() {
   state_ = State::fresh;
 }
 
-KETTLINGAR_INLINE void Server::announce() {
+KETTLINGAR_COLD void Server::announce() {
   if (state_ != State::open) return;
   try {
     // Whoever can read it finds a service that answers.
@@ -165,7 +165,7 @@ KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& lis
   accept_later(listener);
 }
 
-KETTLINGAR_INLINE void Server::close_listeners() {
+KETTLINGAR_COLD void Server::close_listeners() {
   for (const std::shared_ptr<Listener>& listener : listeners_) {
     listener->pause.cancel();
     listener->socket.close();
@@ -173,7 +173,7 @@ KETTLINGAR_INLINE void Server::close_listeners() {
   listeners_.clear();
 }
 
-KETTLINGAR_INLINE void Server::out_of_descriptors(int listener, int error) {
+KETTLINGAR_COLD void Server::out_of_descriptors(int listener, int error) {
   std::string suffix;
   if (log.admit("limit", suffix))
     log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(error) + suffix);
@@ -184,7 +184,7 @@ KETTLINGAR_INLINE void Server::out_of_descriptors(int listener, int error) {
 }
 
 /// Closes the connection that has been idle for longest; false if none is idle.
-KETTLINGAR_INLINE bool Server::make_room() {
+KETTLINGAR_COLD bool Server::make_room() {
   Connection* oldest = nullptr;
   for (Connection* connection : connections_) {
     if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
@@ -276,7 +276,7 @@ KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   if (state_ == State::stopping) finish_if_empty();
 }
 
-KETTLINGAR_INLINE void Server::stop() {
+KETTLINGAR_COLD void Server::stop() {
   if (state_ != State::running) return;
   state_ = State::stopping;
   close_listeners();
@@ -289,7 +289,7 @@ KETTLINGAR_INLINE void Server::stop() {
   finish_if_empty();
 }
 
-KETTLINGAR_INLINE void Server::kill() {
+KETTLINGAR_COLD void Server::kill() {
   if (state_ == State::open) abandon();
   stopped = nullptr;
   stop();

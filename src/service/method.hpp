@@ -467,8 +467,8 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
-                                           bool takes_request) {
+KETTLINGAR_COLD void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+                                         bool takes_request) {
   takes_request_ = takes_request;
   parameters_ = std::move(parameters);
   returns_ = std::move(returns);

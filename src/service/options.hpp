@@ -126,7 +126,7 @@ class Options {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Option& Options::add(Option option) {
+KETTLINGAR_COLD Option& Options::add(Option option) {
   const bool clean = !option.name.empty() &&
                      option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (!clean || option.name.front() == '_') {
@@ -152,7 +152,7 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
   return names;
 }
 
-KETTLINGAR_INLINE void Options::set(std::string_view name, const json& value) const {
+KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
     throw InvalidArgument("unknown option '" + std::string(name) + "'" + suggestion(name, names()));
@@ -165,7 +165,7 @@ KETTLINGAR_INLINE void Options::set(std::string_view name, const json& value) co
   }
 }
 
-KETTLINGAR_INLINE std::optional<Options::Line> Options::parse_line(std::string_view line) {
+KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_view line) {
   constexpr std::string_view blanks = " \t\r";
   const auto trimmed = [&](std::string_view text) {
     const std::size_t first = text.find_first_not_of(blanks);
@@ -183,14 +183,14 @@ KETTLINGAR_INLINE std::optional<Options::Line> Options::parse_line(std::string_v
   return Line{trimmed(line.substr(0, equals)), trimmed(line.substr(equals + 1))};
 }
 
-KETTLINGAR_INLINE void Options::read_line(std::string_view line) const {
+KETTLINGAR_COLD void Options::read_line(std::string_view line) const {
   const std::optional<Line> found = parse_line(line);
   if (!found) return;
   const std::string name = option_name(found->name);
   if (name != "worker_config") set(name, json(std::string(found->value)));
 }
 
-KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
+KETTLINGAR_COLD void Options::read_file(const std::string& path) const {
   constexpr std::size_t longest = 1024 * 1024;
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string content;
@@ -208,7 +208,7 @@ KETTLINGAR_INLINE void Options::read_file(const std::string& path) const {
   }
 }
 
-KETTLINGAR_INLINE std::string Options::lines() const {
+KETTLINGAR_COLD std::string Options::lines() const {
   std::string out;
   for (const Option& option : options_) {
     if (option.secret) continue;
@@ -218,7 +218,7 @@ KETTLINGAR_INLINE std::string Options::lines() const {
   return out;
 }
 
-KETTLINGAR_INLINE std::string Options::file_lines() const {
+KETTLINGAR_COLD std::string Options::file_lines() const {
   std::string out;
   for (const Option& option : options_) {
     const std::string text = option_text(option.get());

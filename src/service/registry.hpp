@@ -48,7 +48,7 @@ class Registry {
 };
 
 /// `/purr [--count=1] [--sound=purr]`: how to call a method.
-inline std::string usage(const Method& method) {
+[[gnu::cold]] inline std::string usage(const Method& method) {
   std::string line = "/" + (method.name() == "web_root" ? "" : method.name());
   for (const Parameter& parameter : method.parameters()) {
     if (parameter.required()) {
@@ -69,7 +69,7 @@ inline std::string usage(const Method& method) {
 }
 
 /// The help of one method: usage, description, arguments with types and defaults.
-inline std::string method_help(const Method& method) {
+[[gnu::cold]] inline std::string method_help(const Method& method) {
   std::string out = usage(method) + "\n";
   if (!method.doc().empty()) out += "\n" + method.doc() + "\n";
   std::size_t width = 0;
@@ -143,7 +143,7 @@ inline bool hidden_from_clients(std::string_view name) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void Registry::add(std::shared_ptr<Method> method) {
+KETTLINGAR_COLD void Registry::add(std::shared_ptr<Method> method) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
   if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
@@ -174,7 +174,7 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view
   return found == methods_.end() ? nullptr : found->second;
 }
 
-KETTLINGAR_INLINE std::vector<std::string> Registry::names(bool listed_only) const {
+KETTLINGAR_COLD std::vector<std::string> Registry::names(bool listed_only) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
@@ -183,14 +183,14 @@ KETTLINGAR_INLINE std::vector<std::string> Registry::names(bool listed_only) con
   return names;
 }
 
-KETTLINGAR_INLINE std::vector<std::shared_ptr<const Method>> Registry::all() const {
+KETTLINGAR_COLD std::vector<std::shared_ptr<const Method>> Registry::all() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<const Method>> all;
   for (const auto& [name, method] : methods_) all.push_back(method);
   return all;
 }
 
-KETTLINGAR_INLINE json Registry::table(bool docs) const {
+KETTLINGAR_COLD json Registry::table(bool docs) const {
   const std::lock_guard lock(mutex_);
   json table = json::object();
   for (const auto& [name, method] : methods_) {

@@ -131,7 +131,7 @@ KETTLINGAR_INLINE bool Runner::may_be_used_here() {
 }
 
 /// Opens and, unless the loop is the host's, announces the service.
-KETTLINGAR_INLINE void Runner::open() {
+KETTLINGAR_COLD void Runner::open() {
   if (serving_) throw StartError("the service runs already");
   ++runs_;
   stopping_ = false;
@@ -149,7 +149,7 @@ KETTLINGAR_INLINE void Runner::open() {
   serving_ = true;
 }
 
-KETTLINGAR_INLINE void Runner::run_start_hook() {
+KETTLINGAR_COLD void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
   spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
@@ -164,7 +164,7 @@ KETTLINGAR_INLINE void Runner::run_start_hook() {
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
-KETTLINGAR_INLINE Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+KETTLINGAR_COLD Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
   try {
     co_await self->start_hook();
     self->server_->announce();
@@ -194,7 +194,7 @@ KETTLINGAR_INLINE void Runner::end_last_run() {
   if (thread_.joinable()) thread_.join();
 }
 
-KETTLINGAR_INLINE void Runner::start() {
+KETTLINGAR_COLD void Runner::start() {
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
@@ -202,7 +202,7 @@ KETTLINGAR_INLINE void Runner::start() {
   poller_ = std::this_thread::get_id();
 }
 
-KETTLINGAR_INLINE void Runner::run() {
+KETTLINGAR_COLD void Runner::run() {
   own_loop();
   {
     const std::lock_guard lock(mutex_);
@@ -213,7 +213,7 @@ KETTLINGAR_INLINE void Runner::run() {
   serve();
 }
 
-KETTLINGAR_INLINE void Runner::start_thread() {
+KETTLINGAR_COLD void Runner::start_thread() {
   own_loop();
   const std::lock_guard lock(mutex_);
   end_last_run();
@@ -254,7 +254,7 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
   return count;
 }
 
-KETTLINGAR_INLINE void Runner::stop() {
+KETTLINGAR_COLD void Runner::stop() {
   // A start that another thread is at goes first; on_start, which may call this, is within one.
   std::unique_lock lock(mutex_, std::defer_lock);
   if (!in_service_thread()) lock.lock();
@@ -268,7 +268,7 @@ KETTLINGAR_INLINE void Runner::stop() {
   if (lock) wait_until_stopped(std::move(lock));
 }
 
-KETTLINGAR_INLINE void Runner::end() {
+KETTLINGAR_COLD void Runner::end() {
   if (own_loop_) {
     stop();
   } else if (serving_) {
@@ -280,7 +280,7 @@ KETTLINGAR_INLINE void Runner::end() {
   start_hook = shutdown_hook = nullptr;
 }
 
-KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
+KETTLINGAR_COLD void Runner::wait_until_stopped(std::unique_lock<std::mutex> lock) {
   if (mode_ == Mode::hosted || mode_ == Mode::none) return;
   if (mode_ == Mode::thread && thread_.joinable()) {
     std::thread ending = std::exchange(thread_, {});
@@ -299,13 +299,13 @@ KETTLINGAR_INLINE void Runner::wait_until_stopped(std::unique_lock<std::mutex> l
   changed_.wait_until(lock, end, [this] { return !serving_; });
 }
 
-KETTLINGAR_INLINE void Runner::shut_down() {
+KETTLINGAR_COLD void Runner::shut_down() {
   if (!server_->running() || std::exchange(stopping_, true)) return;
   stopped_.expires_at(asio::steady_timer::time_point::max());
   spawn(server_->executor, stop_in_order(shared_from_this()));
 }
 
-KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
+KETTLINGAR_COLD Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
   Server& server = *self->server_;
   if (self->shutdown_hook) {
     // Shared, for a hook that does not end when it is cancelled is left behind.
@@ -328,7 +328,7 @@ KETTLINGAR_INLINE Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self)
   self->stopped_.cancel();
 }
 
-KETTLINGAR_INLINE Task<void> Runner::until_stopped() {
+KETTLINGAR_COLD Task<void> Runner::until_stopped() {
   shut_down();
   if (stopping_ && server_->running()) co_await expiry(stopped_);
 }

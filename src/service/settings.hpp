@@ -46,7 +46,7 @@ namespace detail {
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
 inline constexpr std::size_t shortest_secret = 6;
 
-inline void add_builtin_options(Options& options, Settings& s) {
+[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
   options.add("app_name", s.app_name, "Name of the program; its directories are named after it");
   options.add("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
   options.add("app_state_dir", s.app_state_dir,
@@ -78,7 +78,7 @@ inline void add_builtin_options(Options& options, Settings& s) {
 }
 
 /// Throws InvalidArgument for values that a type alone cannot refuse.
-inline void check_settings(const Settings& s) {
+[[gnu::cold]] inline void check_settings(const Settings& s) {
   const auto require = [](bool fine, const char* option, const char* expected) {
     if (!fine) throw InvalidArgument(std::string("option '") + option + "': " + expected);
   };
@@ -100,7 +100,7 @@ inline void check_settings(const Settings& s) {
 }
 
 /// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
-inline void check_secret(const std::string& secret, const std::string& where) {
+[[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
   if (secret.size() < shortest_secret) {
     throw InvalidArgument(where + ": the token has " + std::to_string(secret.size()) + " characters, at least " +
@@ -124,7 +124,7 @@ inline std::string socket_file(const Settings& s) { return state_directory(s) + 
 inline std::string lock_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".lock"; }
 
 /// Paths made absolute, slashes around the prefix dropped: what a process that changes its directory needs.
-inline void normalise(Settings& s) {
+[[gnu::cold]] inline void normalise(Settings& s) {
   for (std::string* path : {&s.app_data_dir, &s.app_state_dir, &s.worker_secret_file, &s.worker_log_file})
     *path = absolute_path(*path);
   while (s.worker_url_path.starts_with('/')) s.worker_url_path.erase(0, 1);
@@ -134,7 +134,7 @@ inline void normalise(Settings& s) {
 /// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
 /// at its position. Without any, bar those that name service and directories, the default file is read if there is one.
 /// Throws InvalidArgument, std::system_error for a file.
-inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
+[[gnu::cold]] inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
   std::vector<std::string> others;
   for (std::string& word : words) {

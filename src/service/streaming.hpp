@@ -180,7 +180,7 @@ KETTLINGAR_INLINE void StreamWriter::finish() {
   if (!style_.http_1_0) append_last_chunk(out_);
 }
 
-KETTLINGAR_INLINE void StreamWriter::fail_with(const ErrorReply& reply) {
+KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
   if (!head_written_) {
     status_ = append_error(out_, style_, reply);
     head_written_ = true;
@@ -211,7 +211,7 @@ KETTLINGAR_INLINE void StreamWriter::fail_with(const ErrorReply& reply) {
   }
 }
 
-KETTLINGAR_INLINE std::string StreamWriter::fail(const std::exception_ptr& thrown) {
+KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown) {
   const ErrorReply reply = error_reply(thrown, authenticated_);
   fail_with(reply);
   return reply.log;

@@ -69,7 +69,7 @@ KETTLINGAR_INLINE const ExtType* find_ext_type(std::string_view json_key) {
 void register_ext_type(ExtType type);
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE void register_ext_type(ExtType type) {
+KETTLINGAR_COLD void register_ext_type(ExtType type) {
   const bool usable = type.code != big_integer_ext && type.code <= 127 && type.json_key.starts_with("__") &&
                       type.json_key != "__ext__" && type.json_key != "__base64__" && type.json_key != "__bytes__" &&
                       type.to_json && type.from_json;

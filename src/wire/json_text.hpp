@@ -138,7 +138,7 @@ KETTLINGAR_INLINE bool JsonBuilder::end_object() {
   return true;
 }
 
-KETTLINGAR_INLINE bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
+KETTLINGAR_COLD bool JsonBuilder::unwrap(std::string_view key, const json& value, json& slot) {
   const auto* text = value.get_ptr<const std::string*>();
   if (text == nullptr) return fail("bytes in JSON are not a string");
   std::optional<Bytes> bytes = key == "__bytes__" ? Bytes(text->begin(), text->end()) : decode_base64(*text);
@@ -147,7 +147,7 @@ KETTLINGAR_INLINE bool JsonBuilder::unwrap(std::string_view key, const json& val
   return true;
 }
 
-KETTLINGAR_INLINE bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
+KETTLINGAR_COLD bool JsonBuilder::unwrap(const ExtType& type, const json& value, json& slot) {
   try {
     slot = ext(type.code, type.from_json(value));
     return true;
@@ -159,7 +159,7 @@ KETTLINGAR_INLINE bool JsonBuilder::unwrap(const ExtType& type, const json& valu
 }
 
 /// Among the last `count` keys and values, leave one per key: the last value at the place of the first.
-KETTLINGAR_INLINE void JsonBuilder::drop_duplicates(std::size_t count) {
+KETTLINGAR_COLD void JsonBuilder::drop_duplicates(std::size_t count) {
   const std::size_t first_key = keys_.size() - count;
   const std::size_t first = values_.size() - count;
   const std::vector<std::size_t> order =
@@ -183,8 +183,8 @@ KETTLINGAR_INLINE void JsonBuilder::drop_duplicates(std::size_t count) {
   for (; kept < count; ++kept, keys_.pop_back()) values_.pop_back();
 }
 
-KETTLINGAR_INLINE bool JsonBuilder::parse_error(std::size_t position, const std::string&,
-                                                const nlohmann::detail::exception& error) {
+KETTLINGAR_COLD bool JsonBuilder::parse_error(std::size_t position, const std::string&,
+                                              const nlohmann::detail::exception& error) {
   constexpr int out_of_range = 406;
   const bool complete = !values_.empty() && starts_.empty();
   fail(complete ? "text after the JSON value" : position > size_ ? "JSON ends early" : "not JSON");
