@@ -635,6 +635,29 @@ template <class Json>
 [[nodiscard]] CodecError encode_json(const Json& value, std::string& out, JsonStyle style = JsonStyle::compact,
                                      int depth = Limits{}.depth);
 
+namespace detail {
+
+/// A value that is neither list nor map nor ext, where it lies. Most arguments and results are such, and neither have
+/// to become a kt::json on their way, nor do users have to compile one.
+struct Scalar {
+  enum class Kind : std::uint8_t { null, boolean, unsigned_integer, negative_integer, real, text, binary };
+
+  Kind kind = Kind::null;
+  std::uint64_t number = 0;     ///< the bits of numbers, 0 and 1 for false and true
+  std::string_view bytes = {};  ///< of text and binary, in the input
+
+  /// As decode_msgpack() would have made it.
+  json value() const;
+};
+
+/// Appends it as MessagePack; malformed UTF-8 becomes U+FFFD.
+CodecError append_scalar(std::string& out, const Scalar& scalar);
+
+/// Reads one at `at`, and steps over it. False if there is something else, or something wrong.
+bool read_scalar(const char*& at, const char* end, Scalar& out);
+
+}  // namespace detail
+
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -729,11 +752,14 @@ KETTLINGAR_COLD void register_ext_type(ExtType type) {
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 
 
 namespace kettlingar {
@@ -876,13 +902,49 @@ constexpr std::array<std::uint8_t, 256> make_char_kinds() {
 }
 inline constexpr std::array<std::uint8_t, 256> char_kinds = make_char_kinds();
 
+/// A T of the bytes at `at`, in the machine's order.
+template <class T>
+T load_bytes(const char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+/// The high bits of those of eight bytes that are not of that kind; bits above the lowest one may be set in error. Each
+/// part finds, by the borrow of a subtraction, bytes below a bound.
+template <std::uint8_t kind>
+std::uint64_t others(std::uint64_t bytes) {
+  constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+  const auto below = [](std::uint64_t x, std::uint64_t bound) { return (x - ones * bound) & ~x & highs; };
+  const auto equal = [&](std::uint64_t c) { return below(bytes ^ (ones * c), 1); };
+  if constexpr (kind == value_char) {
+    return below(bytes, 0x20) | equal(0x7F);
+  } else {
+    static_assert(kind == target_char);
+    return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
+  }
+}
+
 /// The first offset in [from, end) whose byte is not of that kind, or `end`.
-inline std::size_t scan(std::string_view in, std::size_t from, std::size_t end, std::uint8_t kind) {
-  while (from < end && (char_kinds[static_cast<unsigned char>(in[from])] & kind) != 0) ++from;
+template <std::uint8_t kind>
+std::size_t scan(std::string_view in, std::size_t from, std::size_t end) {
+  const auto other = [&] { return (char_kinds[static_cast<unsigned char>(in[from])] & kind) == 0; };
+  if constexpr ((kind == value_char || kind == target_char) && std::endian::native == std::endian::little) {
+    // Eight at a time. The lowest byte found may still be of the kind: a tab in a value.
+    while (end - from >= 8) {
+      const std::uint64_t found = others<kind>(load_bytes<std::uint64_t>(in.data() + from));
+      from += found == 0 ? 8U : static_cast<unsigned>(std::countr_zero(found)) / 8U;
+      if (found == 0) continue;
+      if (other()) return from;
+      ++from;
+    }
+  }
+  while (from < end && !other()) ++from;
   return from;
 }
-inline bool all_of_kind(std::string_view text, std::uint8_t kind) {
-  return scan(text, 0, text.size(), kind) == text.size();
+template <std::uint8_t kind>
+bool all_of_kind(std::string_view text) {
+  return scan<kind>(text, 0, text.size()) == text.size();
 }
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 inline char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; }
@@ -901,12 +963,17 @@ inline bool same_word(std::string_view a, std::string_view b) {
 /// Whether `name` is `small` but for its case. It has to be a token: in those, bit 5 makes no other byte a letter or
 /// dash.
 template <std::size_t N>
-inline bool named(std::string_view name, const char (&small)[N]) {
-  if (name.size() != N - 1) return false;
-  unsigned differing = 0;
-  for (std::size_t i = 0; i < N - 1; ++i) {
-    differing |= (static_cast<unsigned char>(name[i]) | 0x20U) ^ static_cast<unsigned char>(small[i]);
-  }
+bool named(std::string_view name, const char (&small)[N]) {
+  constexpr std::size_t size = N - 1;
+  using Word = std::conditional_t<(size < 8), std::uint32_t, std::uint64_t>;
+  static_assert(size >= sizeof(Word));
+  if (name.size() != size) return false;
+  const auto difference = [&](std::size_t at) -> Word {
+    constexpr auto bits_5 = static_cast<Word>(0x2020202020202020);
+    return (load_bytes<Word>(name.data() + at) | bits_5) ^ load_bytes<Word>(small + at);
+  };
+  Word differing = difference(size - sizeof(Word));
+  for (std::size_t at = 0; at + sizeof(Word) < size; at += sizeof(Word)) differing |= difference(at);
   return differing == 0;
 }
 
@@ -932,11 +999,11 @@ inline bool valid_authority(std::string_view text) {
   if (text.empty()) return true;
   std::size_t at = 0;
   if (text.front() == '[') {
-    at = scan(text, 1, text.size(), address_char);
+    at = scan<address_char>(text, 1, text.size());
     if (at == 1 || at == text.size() || text[at] != ']') return false;
     ++at;
   } else {
-    at = scan(text, 0, text.size(), host_char);
+    at = scan<host_char>(text, 0, text.size());
     if (at == 0) return false;
   }
   if (at == text.size()) return true;
@@ -1007,14 +1074,14 @@ KETTLINGAR_INLINE Step HeadLines::next_field(std::string_view in, std::size_t en
     state_ = State::name;
   }
   if (state_ == State::name) {
-    pos_ = scan(in, pos_, end, token_char);
+    pos_ = scan<token_char>(in, pos_, end);
     if (pos_ == end) return Step::more;
     if (in[pos_] != ':' || pos_ == mark_) return fail(400, "bad-header", "header name is not a token before a colon");
     name_ = {mark_, pos_ - mark_};
     mark_ = ++pos_;
     state_ = State::value;
   }
-  pos_ = scan(in, pos_, end, value_char);
+  pos_ = scan<value_char>(in, pos_, end);
   if (pos_ == end) return Step::more;
   const std::string_view value = trim(in.substr(mark_, pos_ - mark_));
   const Step step = line_end(in, end, "bad-header");
@@ -1065,7 +1132,7 @@ KETTLINGAR_INLINE Step HeadLines::transfer_encoding(std::string_view value, Mess
   if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
   if (head.version_minor == 0) return fail(400, "bad-length", "Transfer-Encoding in HTTP/1.0");
   if (!same_word(value, "chunked")) {
-    const bool one_word = !value.empty() && all_of_kind(value, token_char);
+    const bool one_word = !value.empty() && all_of_kind<token_char>(value);
     return fail(one_word ? 501 : 400, "bad-length", "Transfer-Encoding is not chunked");
   }
   head.chunked = true;
@@ -1260,7 +1327,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         ++empty_lines_;
         break;
       case State::method:
-        pos_ = detail::http::scan(in, pos_, end, detail::http::token_char);
+        pos_ = detail::http::scan<detail::http::token_char>(in, pos_, end);
         if (pos_ - mark_ > 32) return fail(400, "bad-line", "method too long");
         if (pos_ == end) return Step::more;
         if (in[pos_] != ' ' || pos_ == mark_) return fail(400, "bad-line", "method is not a token before one space");
@@ -1270,7 +1337,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         state_ = State::target;
         break;
       case State::target:
-        pos_ = detail::http::scan(in, pos_, end, detail::http::target_char);
+        pos_ = detail::http::scan<detail::http::target_char>(in, pos_, end);
         if (pos_ == end) return Step::more;
         step = take_target(in);
         if (step != Step::done) return step;
@@ -1392,7 +1459,7 @@ KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string
   }
   if (pos_ == end) return Step::more;
   if (in[mark_] == ' ') {
-    pos_ = detail::http::scan(in, pos_, end, detail::http::value_char);
+    pos_ = detail::http::scan<detail::http::value_char>(in, pos_, end);
     reason_ = {mark_ + 1, pos_ - mark_ - 1};
   }
   if (pos_ == end) return Step::more;
@@ -1761,6 +1828,7 @@ KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -1782,6 +1850,7 @@ struct ResponseHeadOptions {
   ConnectionHeader connection = ConnectionHeader::none;  ///< `close` whenever the connection will be closed
   bool bare_lf = false;                                  ///< as the request had it; chunk lines remain CRLF
   std::span<const HeaderField> extra = {};               ///< further lines, not those which the members above stand for
+  std::string_view lines = {};  ///< more of them, whole with their ends and known to be right: written as they are
 };
 
 /// What to write in front of a request body.
@@ -1892,17 +1961,11 @@ inline constexpr std::array<Reason, 52> reasons{{{100, "Continue"},
                                                  {507, "Insufficient Storage"},
                                                  {511, "Network Authentication Required"}}};
 
-inline void append_number(std::string& out, std::uint64_t number, int base) {
-  char digits[20];
-  const char* const end = std::to_chars(digits, digits + sizeof(digits), number, base).ptr;
-  out.append(digits, static_cast<std::size_t>(end - digits));
-}
-
-inline bool valid_value(std::string_view value) { return all_of_kind(value, value_char); }
+inline bool valid_value(std::string_view value) { return all_of_kind<value_char>(value); }
 
 /// A second framing or connection line would contradict ours, and let a handler smuggle.
 inline bool valid_extra(const HeaderField& field) {
-  if (field.name.empty() || !all_of_kind(field.name, token_char) || !valid_value(field.value)) return false;
+  if (field.name.empty() || !all_of_kind<token_char>(field.name) || !valid_value(field.value)) return false;
   return !named(field.name, "content-length") && !named(field.name, "transfer-encoding") &&
          !named(field.name, "connection") && !named(field.name, "content-type");
 }
@@ -1915,79 +1978,112 @@ inline bool valid_response(const ResponseHeadOptions& options) {
 }
 
 inline bool valid_request(const RequestHeadOptions& options) {
-  if (options.method.empty() || options.method.size() > 32 || !all_of_kind(options.method, token_char)) return false;
-  if (options.target.empty() || !all_of_kind(options.target, target_char)) return false;
+  if (options.method.empty() || options.method.size() > 32 || !all_of_kind<token_char>(options.method)) return false;
+  if (options.target.empty() || !all_of_kind<target_char>(options.target)) return false;
   if (!valid_authority(options.host) || !valid_value(options.content_type)) return false;
   return std::all_of(options.extra.begin(), options.extra.end(),
                      [](const HeaderField& field) { return valid_extra(field) && !named(field.name, "host"); });
 }
 
-/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space.
+/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space. Room for
+/// all is made at once: growing by pieces would cost more than the bytes do.
 class LineWriter {
  public:
-  LineWriter(std::string& out, bool bare_lf) : out_(out), eol_(bare_lf ? "\n" : "\r\n") {}
+  /// Room for the lines that both kinds of heads may have, and `varying` bytes.
+  template <class Options>
+  LineWriter(std::string& out, const Options& options, std::size_t varying) : out_(out), bare_lf_(options.bare_lf) {
+    constexpr std::string_view longest =
+        " \r\nTransfer-Encoding: chunked\r\nContent-Type: \r\nContent-Length: 18446744073709551615\r\n"
+        "Connection: keep-alive\r\n\r\n";
+    std::size_t room = longest.size() + varying + options.content_type.size();
+    for (const HeaderField& field : options.extra) room += field.name.size() + field.value.size() + 4;
+    const std::size_t before = out.size();
+    out.resize(before + room);
+    at_ = out.data() + before;
+  }
 
-  void end_line() { out_ += eol_; }
-  void line(std::string_view name, std::string_view value) {
-    out_ += name;
-    out_ += ": ";
-    out_ += value;
-    out_ += eol_;
+  void put(std::string_view text) { at_ = std::copy(text.begin(), text.end(), at_); }
+  /// The same for literals, whose size compilers make use of.
+  template <std::size_t N>
+  void put(const char (&text)[N]) {
+    std::memcpy(at_, text, N - 1);
+    at_ += N - 1;
+  }
+  void number(std::uint64_t value) { at_ = std::to_chars(at_, out_.data() + out_.size(), value).ptr; }
+  void end_line() {
+    if (!bare_lf_) *at_++ = '\r';
+    *at_++ = '\n';
+  }
+  template <class Name>
+  void line(const Name& name, std::string_view value) {
+    put(name);
+    put(": ");
+    put(value);
+    end_line();
   }
   void length(std::uint64_t bytes) {
-    out_ += "Content-Length: ";
-    append_number(out_, bytes, 10);
-    out_ += eol_;
+    put("Content-Length: ");
+    number(bytes);
+    end_line();
   }
   void connection(ConnectionHeader what) {
     if (what == ConnectionHeader::close) line("Connection", "close");
     if (what == ConnectionHeader::keep_alive) line("Connection", "keep-alive");
   }
-  void extra(std::span<const HeaderField> fields) {
+  /// The last lines, and the end of the head; nothing can be written after it.
+  void finish(std::span<const HeaderField> fields) {
     for (const HeaderField& field : fields) line(field.name, field.value);
     end_line();
+    out_.resize(static_cast<std::size_t>(at_ - out_.data()));
   }
 
  private:
   std::string& out_;
-  std::string_view eol_;
+  bool bare_lf_;
+  char* at_;
 };
 
 }  // namespace detail::http
 
 inline bool append_response_head(std::string& out, const ResponseHeadOptions& options) {
   if (!detail::http::valid_response(options)) return false;
-  out += "HTTP/1.1 ";
-  detail::http::append_number(out, static_cast<std::uint64_t>(options.status), 10);
-  out += ' ';
-  out += reason_phrase(options.status);
-  detail::http::LineWriter lines(out, options.bare_lf);
+  const std::string_view reason = reason_phrase(options.status);
+  const std::size_t varying = std::string_view("HTTP/1.1 200").size() + reason.size() + options.lines.size();
+  detail::http::LineWriter lines(out, options, varying);
+  lines.put("HTTP/1.1 ");
+  lines.number(static_cast<std::uint64_t>(options.status));
+  lines.put(" ");
+  lines.put(reason);
   lines.end_line();
   if (options.chunked) lines.line("Transfer-Encoding", "chunked");
   if (!options.content_type.empty()) lines.line("Content-Type", options.content_type);
   if (options.content_length && options.status != 204) lines.length(*options.content_length);
   lines.connection(options.connection);
-  lines.extra(options.extra);
+  lines.put(options.lines);
+  lines.finish(options.extra);
   return true;
 }
 
 inline bool append_request_head(std::string& out, const RequestHeadOptions& options) {
   if (!detail::http::valid_request(options)) return false;
-  out += options.method;
-  out += ' ';
-  out += options.target;
-  out += " HTTP/1.1";
-  detail::http::LineWriter lines(out, options.bare_lf);
+  const std::size_t varying = options.method.size() + options.target.size() + options.host.size() +
+                              std::string_view(" HTTP/1.1\r\nHost: ").size();
+  detail::http::LineWriter lines(out, options, varying);
+  lines.put(options.method);
+  lines.put(" ");
+  lines.put(options.target);
+  lines.put(" HTTP/1.1");
   lines.end_line();
   if (!options.host.empty()) lines.line("Host", options.host);
   lines.connection(options.connection);
   if (!options.content_type.empty()) lines.line("Content-Type", options.content_type);
   if (options.content_length) lines.length(*options.content_length);
-  lines.extra(options.extra);
+  lines.finish(options.extra);
   return true;
 }
 
 inline std::string_view reason_phrase(int status) {
+  if (status == 200) return "OK";
   const auto& table = detail::http::reasons;
   const auto at =
       std::lower_bound(table.begin(), table.end(), status,
@@ -1997,8 +2093,11 @@ inline std::string_view reason_phrase(int status) {
 
 inline void append_chunk(std::string& out, std::string_view bytes) {
   if (bytes.empty()) return;
-  detail::http::append_number(out, bytes.size(), 16);
-  out += "\r\n";
+  char line[18];
+  char* end = std::to_chars(line, line + 16, bytes.size(), 16).ptr;
+  *end++ = '\r';
+  *end++ = '\n';
+  out.append(line, static_cast<std::size_t>(end - line));
   out += bytes;
   out += "\r\n";
 }
@@ -2637,6 +2736,99 @@ KETTLINGAR_INLINE bool MsgpackReader::next_item() {
 }
 #endif
 
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool read_scalar(const char*& at, const char* end, Scalar& out) {
+  const auto remaining = [&] { return static_cast<std::size_t>(end - at); };
+  const auto number = [&](std::size_t width, std::uint64_t& value) {
+    if (remaining() < width) return false;
+    value = load_big_endian(at, width);
+    at += width;
+    return true;
+  };
+  const auto raw = [&](Scalar::Kind kind, std::uint64_t size) {
+    if (size > remaining()) return false;
+    out.kind = kind;
+    out.bytes = {at, static_cast<std::size_t>(size)};
+    at += size;
+    return kind != Scalar::Kind::text || is_utf8(out.bytes);
+  };
+  if (at == end) return false;
+  const auto tag = static_cast<std::uint8_t>(*at++);
+  if (tag < 0x80 || tag >= 0xE0) {
+    out.kind = tag < 0x80 ? Scalar::Kind::unsigned_integer : Scalar::Kind::negative_integer;
+    out.number = static_cast<std::uint64_t>(std::int64_t{static_cast<std::int8_t>(tag)});
+    return true;
+  }
+  if (tag >= 0xA0 && tag < 0xC0) return raw(Scalar::Kind::text, tag & 0x1FU);
+  std::uint64_t size = 0;
+  switch (tag) {
+    case 0xC0:
+      out.kind = Scalar::Kind::null;
+      return true;
+    case 0xC2:
+    case 0xC3:
+      out.kind = Scalar::Kind::boolean;
+      out.number = tag & 1U;
+      return true;
+    case 0xC4:
+    case 0xC5:
+    case 0xC6:
+      return number(std::size_t{1} << (tag - 0xC4U), size) && raw(Scalar::Kind::binary, size);
+    case 0xCA:
+      out.kind = Scalar::Kind::real;
+      if (!number(4, size)) return false;
+      out.number = std::bit_cast<std::uint64_t>(double{std::bit_cast<float>(static_cast<std::uint32_t>(size))});
+      return true;
+    case 0xCB:
+      out.kind = Scalar::Kind::real;
+      return number(8, out.number);
+    case 0xCC:
+    case 0xCD:
+    case 0xCE:
+    case 0xCF:
+      out.kind = Scalar::Kind::unsigned_integer;
+      return number(std::size_t{1} << (tag - 0xCCU), out.number);
+    case 0xD0:
+    case 0xD1:
+    case 0xD2:
+    case 0xD3: {
+      const std::size_t width = std::size_t{1} << (tag - 0xD0U);
+      if (!number(width, out.number)) return false;
+      const bool negative = out.number >> (8 * width - 1) != 0;
+      if (negative) out.number |= ~std::uint64_t{0} << (8 * width - 1);
+      out.kind = negative ? Scalar::Kind::negative_integer : Scalar::Kind::unsigned_integer;
+      return true;
+    }
+    case 0xD9:
+    case 0xDA:
+    case 0xDB:
+      return number(std::size_t{1} << (tag - 0xD9U), size) && raw(Scalar::Kind::text, size);
+    default:
+      return false;
+  }
+}
+
+KETTLINGAR_INLINE json Scalar::value() const {
+  switch (kind) {
+    case Kind::null:
+      break;
+    case Kind::boolean:
+      return json(number != 0);
+    case Kind::unsigned_integer:
+      return json(number);
+    case Kind::negative_integer:
+      return json(static_cast<std::int64_t>(number));
+    case Kind::real:
+      return json(std::bit_cast<double>(number));
+    case Kind::text:
+      return json(std::string(bytes));
+    case Kind::binary:
+      return json::binary(Bytes(bytes.begin(), bytes.end()));
+  }
+  return json(nullptr);
+}
+#endif
+
 /// First bytes of a family of formats: short counts within the tag, others behind it. 0 where there is no such form.
 struct MsgpackFamily {
   std::uint8_t fix;
@@ -2709,6 +2901,36 @@ inline bool msgpack_binary(Appender& out, const json::binary_t& bytes) {
   out.put(chars(bytes));
   return true;
 }
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError append_scalar(std::string& out, const Scalar& scalar) {
+  Appender to(out);
+  switch (scalar.kind) {
+    case Scalar::Kind::null:
+      to.put('\xC0');
+      break;
+    case Scalar::Kind::boolean:
+      to.put(scalar.number != 0 ? '\xC3' : '\xC2');
+      break;
+    case Scalar::Kind::unsigned_integer:
+      to.wrote(msgpack_unsigned(to.room(9), scalar.number));
+      break;
+    case Scalar::Kind::negative_integer:
+      to.wrote(msgpack_signed(to.room(9), static_cast<std::int64_t>(scalar.number)));
+      break;
+    case Scalar::Kind::real:
+      to.wrote(store_tagged(to.room(9), 0xCB, scalar.number, 8));
+      break;
+    case Scalar::Kind::text:
+      msgpack_string(to, scalar.bytes);
+      break;
+    case Scalar::Kind::binary:
+      if (msgpack_start(to, msgpack_bin, scalar.bytes.size())) to.put(scalar.bytes);
+      break;
+  }
+  return to.finish();
+}
+#endif
 
 template <class Json>
 bool write_msgpack(Appender& out, const Json& value, int depth) {
@@ -4979,6 +5201,7 @@ std::string type_name() {
 // SPDX-License-Identifier: MIT
 // service/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
 
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <exception>
@@ -5008,6 +5231,7 @@ std::string shown(const json& value);
 std::optional<std::string> text_of(const json& value);
 
 bool to_bool(const json& value);
+bool to_bool(const Scalar& value);
 
 /// An integer from `low` to `high`.
 struct IntegerRange {
@@ -5016,8 +5240,11 @@ struct IntegerRange {
 };
 /// The integer's 64 bits, to be cast to the type whose range it was.
 std::uint64_t to_integer(const json& value, const IntegerRange& range);
+std::uint64_t to_integer(const Scalar& value, const IntegerRange& range);
 double to_double(const json& value);
+double to_double(const Scalar& value);
 std::string to_string(const json& value);
+std::string to_string(const Scalar& value);
 Bytes to_bytes(const json& value);
 
 /// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
@@ -5132,6 +5359,47 @@ T from_json(const json& value) {
   }
 }
 
+/// The same, for one that has never been a value of a tree.
+template <class T>
+T from_scalar(const Scalar& scalar) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return to_bool(scalar);
+  } else if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(to_integer(scalar, integer_range<T>()));
+  } else if constexpr (std::is_same_v<T, double>) {
+    return to_double(scalar);
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return to_string(scalar);
+  } else if constexpr (is_instance<T, std::optional>) {
+    if (scalar.kind == Scalar::Kind::null) return std::nullopt;
+    return from_scalar<typename T::value_type>(scalar);
+  } else {
+    return from_json<T>(scalar.value());
+  }
+}
+
+/// Values of handlers that are Scalars.
+template <class T>
+concept PlainValue =
+    std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || std::is_convertible_v<const T&, std::string_view>;
+
+/// Text is not copied: `value` has to stay.
+template <PlainValue T>
+Scalar scalar_of(const T& value) {
+  using Kind = Scalar::Kind;
+  if constexpr (std::is_same_v<T, std::nullptr_t>) {
+    return {};
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return {Kind::boolean, value ? 1U : 0U};
+  } else if constexpr (std::is_integral_v<T>) {
+    return {value < 0 ? Kind::negative_integer : Kind::unsigned_integer, static_cast<std::uint64_t>(value)};
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    return {Kind::real, std::bit_cast<std::uint64_t>(static_cast<double>(value))};
+  } else {
+    return {Kind::text, 0, value};
+  }
+}
+
 /// Any value of a handler as json: bytes stay bytes, an empty optional is null, the rest is nlohmann_json's business.
 template <class T>
 json to_json_value(const T& value) {
@@ -5212,6 +5480,10 @@ KETTLINGAR_INLINE bool to_bool(const json& value) {
   throw BadValue{"bool (yes or no)", value};
 }
 
+KETTLINGAR_INLINE bool to_bool(const Scalar& value) {
+  return value.kind == Scalar::Kind::boolean ? value.number != 0 : to_bool(value.value());
+}
+
 /// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
 /// magnitude.
 KETTLINGAR_INLINE bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
@@ -5263,6 +5535,13 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange
   return negative ? 0 - magnitude : magnitude;
 }
 
+KETTLINGAR_INLINE std::uint64_t to_integer(const Scalar& value, const IntegerRange& range) {
+  const bool fits =
+      (value.kind == Scalar::Kind::unsigned_integer && value.number <= range.high) ||
+      (value.kind == Scalar::Kind::negative_integer && static_cast<std::int64_t>(value.number) >= range.low);
+  return fits ? value.number : to_integer(value.value(), range);
+}
+
 KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
   if (const auto text = text_of(value)) {
@@ -5273,6 +5552,14 @@ KETTLINGAR_INLINE double to_double(const json& value) {
     if (error == std::errc{} && stop == digits.data() + digits.size() && !digits.empty()) return number;
   }
   throw BadValue{"float", value};
+}
+
+KETTLINGAR_INLINE double to_double(const Scalar& value) {
+  return value.kind == Scalar::Kind::real ? std::bit_cast<double>(value.number) : to_double(value.value());
+}
+
+KETTLINGAR_INLINE std::string to_string(const Scalar& value) {
+  return value.kind == Scalar::Kind::text ? std::string(value.bytes) : to_string(value.value());
 }
 
 KETTLINGAR_INLINE std::string to_string(const json& value) {
@@ -5546,7 +5833,7 @@ class Request {
   std::optional<std::string_view> header(std::string_view name) const;
   const Peer& peer() const noexcept { return peer_; }
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
-  const json& arguments() const noexcept { return arguments_; }
+  const json& arguments() const;
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
   /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
@@ -5569,7 +5856,7 @@ class Request {
   asio::any_io_executor executor_;
   std::string_view method_;
   std::string_view path_;
-  json arguments_ = json::object();
+  mutable json arguments_;  ///< null until somebody asks, if there are none
   std::vector<Fd> descriptors_;
   bool authenticated_ = false;
   std::atomic<bool> cancelled_ = false;
@@ -5578,7 +5865,7 @@ class Request {
 /// What a router finds: a method, and arguments that it has taken from the path.
 struct RouteTo {
   std::string method;
-  json arguments = json::object();
+  json arguments = json(json::value_t::object);
 };
 
 /// The library's own way to fill in a Request; not for users.
@@ -5595,6 +5882,11 @@ class ConnectionAccess {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE const json& Request::arguments() const {
+  if (arguments_.is_null()) arguments_ = json::object();
+  return arguments_;
+}
+
 KETTLINGAR_INLINE std::string_view Request::query() const noexcept { return head_.query; }
 
 KETTLINGAR_INLINE std::string_view Request::http_method() const noexcept { return head_.method; }
@@ -5614,9 +5906,11 @@ KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { retur
 // service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
 // handler form.
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -5631,8 +5925,9 @@ namespace detail {
 
 template <class T>
 concept DescriptorValue = holds_descriptors<std::remove_cvref_t<T>>;
-template <class T>
-concept PlainValue = !DescriptorValue<T>;
+
+std::shared_ptr<const json> shared_value(const Scalar& scalar);
+std::shared_ptr<const json> shared_value(json value);
 
 }  // namespace detail
 
@@ -5642,15 +5937,13 @@ class Arg {
   explicit Arg(std::string name) : name_(std::move(name)) {}
 
   /// The same parameter with a default; `nullptr` is the default of a std::optional.
-  template <detail::PlainValue T>
-  Arg operator=(const T& value) const {
+  template <class T>
+  requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
     Arg with_default(name_);
-    if constexpr (std::is_same_v<T, std::nullptr_t>) {
-      with_default.fallback_ = json(nullptr);
-    } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-      with_default.fallback_ = json(std::string(std::string_view(value)));
+    if constexpr (detail::PlainValue<T>) {
+      with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
     } else {
-      with_default.fallback_ = detail::to_json_value(value);
+      with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
     }
     return with_default;
   }
@@ -5660,18 +5953,20 @@ class Arg {
   Arg operator=(T&& value) const {
     Arg with_descriptors(name_);
     with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
-    with_descriptors.fallback_ = detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_);
+    with_descriptors.fallback_ =
+        detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
     return with_descriptors;
   }
 
   const std::string& name() const noexcept { return name_; }
-  const std::optional<json>& fallback() const noexcept { return fallback_; }
+  /// Null if there is none.
+  const std::shared_ptr<const json>& fallback() const noexcept { return fallback_; }
   /// What the value stands for; null if it has no descriptors.
   const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
 
  private:
   std::string name_;
-  std::optional<json> fallback_;
+  std::shared_ptr<const json> fallback_;
   std::shared_ptr<std::vector<Fd>> descriptors_;
 };
 
@@ -5695,10 +5990,14 @@ CodecError encode(const Json& value, Format format, std::string& out) {
   return error;
 }
 
+CodecError encode(const Scalar& value, Format format, std::string& out);
+
 /// Appends a handler's result or item. nlohmann::json goes straight into the bytes, without becoming a kt::json first.
 template <class T>
 CodecError encode_result(const T& value, Format format, std::string& out) {
-  if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
+  if constexpr (PlainValue<T>) {
+    return encode(scalar_of(value), format, out);
+  } else if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
     return encode(value, format, out);
   } else if constexpr (is_bytes<T> || is_instance<T, std::optional> || to_ordered_json<T>) {
     return encode(to_json_value(value), format, out);
@@ -5800,7 +6099,7 @@ class GeneratorStream final : public ItemStream {
 struct Parameter {
   std::string name;
   std::string type;  ///< empty: any
-  std::optional<json> fallback;
+  std::shared_ptr<const json> fallback;
   bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
 
   bool required() const noexcept { return !fallback; }
@@ -5808,19 +6107,31 @@ struct Parameter {
 
 class Method;
 
+/// Where the value of one parameter is: in the tree of arguments or a default, or still in the bytes of the body.
+struct Slot {
+  const json* value = nullptr;
+  std::optional<Scalar> scalar = {};
+
+  bool filled() const noexcept { return value != nullptr || scalar; }
+};
+
 /// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or
 /// something to await after which `body` or `document` is there.
 struct Call {
-  Call(Request& the_request, Format the_format) : request(the_request), format(the_format) {}
+  /// `room` gives the slots a buffer that has been used before.
+  Call(Request& the_request, Format the_format, std::vector<Slot> room = {})
+      : request(the_request), format(the_format), slots(std::move(room)) {}
 
   /// Argument `i` as a T. Throws BadValue.
   template <class T>
   T take(std::size_t i) {
     current = i;
-    if constexpr (holds_descriptors<T>) {
-      return take_value<T>(*slots[i], claimed[i]);
+    const Slot& slot = slots[i];
+    if constexpr (holds_descriptors<T>) {  // never bound as a scalar
+      DescriptorQueue none;
+      return take_value<T>(*slot.value, claimed.empty() ? none : claimed[i]);
     } else {
-      return from_json<T>(*slots[i]);
+      return slot.scalar ? from_scalar<T>(*slot.scalar) : from_json<T>(*slot.value);
     }
   }
 
@@ -5840,8 +6151,9 @@ struct Call {
 
   Request& request;
   Format format;
-  std::vector<const json*> slots;        ///< one for each parameter; points into the arguments, or to a default
+  std::vector<Slot> slots;               ///< one for each parameter
   std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
+  bool bound = false;                    ///< by Method::bind_scalars()
   std::size_t current = 0;               ///< the argument being converted, for the error text
   std::string body;                      ///< the encoded result
   std::vector<Fd> descriptors;           ///< of the result, to be sent with it
@@ -5857,7 +6169,7 @@ template <class T>
 Task<void> finish_later(Task<T> task, Call* call) {
   if constexpr (std::is_void_v<T>) {
     co_await std::move(task);
-    call->finish(json(nullptr));
+    call->finish(nullptr);
   } else {
     T value = co_await std::move(task);
     call->finish(std::move(value));
@@ -5897,7 +6209,13 @@ class Method {
   /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
   void set_takes_anything() noexcept { takes_anything_ = true; }
 
-  /// Binds the request's arguments and runs the handler. Throws InvalidArgument, and whatever a plain handler throws.
+  /// Binds a body in MessagePack without making a tree of it. False, with nothing bound, if it is anything else than a
+  /// map of plain values that fit the parameters in number and name, or if the handler may ask for the tree: decode it
+  /// then. The bytes have to stay until the handler has its arguments.
+  bool bind_scalars(Call& call, std::string_view body) const;
+
+  /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
+  /// whatever a plain handler throws.
   void invoke(Call& call) const;
 
   /// For the programmer, at registration: throws std::invalid_argument if names clash or a default does not fit.
@@ -5907,7 +6225,9 @@ class Method {
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
-  void describe_as(std::vector<Parameter> parameters, std::string returns, bool streams, bool takes_request = false);
+  /// The next one, which takes its name and default from describe_as().
+  void add_parameter(std::string type, bool takes_descriptors = false);
+  void describe_as(std::span<const Arg> parameters, std::string returns, bool streams, bool takes_request = false);
 
  private:
   void bind(Call& call) const;
@@ -5962,14 +6282,10 @@ class Handler<F, std::tuple<P...>> final : public Method {
   static constexpr bool takes_request = Sig::Parameters::takes_request;
 
  public:
-  Handler(std::string name, F function, std::string doc, std::vector<Arg> args)
+  Handler(std::string name, F function, std::string doc, std::span<const Arg> args)
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
-    std::vector<Parameter> parameters;
-    const std::vector<std::string> types{type_name<Stored<P>>()...};
-    const std::vector<bool> descriptors{holds_descriptors<Stored<P>>...};
-    for (std::size_t i = 0; i < sizeof...(P); ++i)
-      parameters.push_back({args[i].name(), types[i], args[i].fallback(), descriptors[i]});
-    describe_as(std::move(parameters), returned(), is_generator<Return>, takes_request);
+    (add_parameter(type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
+    describe_as(args, returned(), is_generator<Return>, takes_request);
   }
   bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
     if constexpr (is_bound_member<F>) {
@@ -6028,7 +6344,7 @@ class Handler<F, std::tuple<P...>> final : public Method {
       call.pending = finish_later(go(), &call);
     } else if constexpr (std::is_void_v<Return>) {
       go();
-      call.finish(json(nullptr));
+      call.finish(nullptr);
     } else {
       call.finish(go());
     }
@@ -6059,18 +6375,37 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
         "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
         "pointers): they would be gone after its first co_await or co_yield");
     if constexpr (fits && !any_mutable_reference<Types>) {
+      const std::array<Arg, sizeof...(A)> list{args...};
       return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
-                                                 std::vector<Arg>{args...});
+                                                 std::span<const Arg>(list));
     }
   }
   return nullptr;
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+KETTLINGAR_COLD std::shared_ptr<const json> shared_value(const Scalar& scalar) { return shared_value(scalar.value()); }
+
+KETTLINGAR_COLD std::shared_ptr<const json> shared_value(json value) {
+  return std::make_shared<const json>(std::move(value));
+}
+
+KETTLINGAR_INLINE CodecError encode(const Scalar& value, Format format, std::string& out) {
+  return format == Format::msgpack ? append_scalar(out, value) : encode(value.value(), format, out);
+}
+
+KETTLINGAR_COLD void Method::add_parameter(std::string type, bool takes_descriptors) {
+  parameters_.push_back({{}, std::move(type), nullptr, takes_descriptors});
+}
+
+KETTLINGAR_COLD void Method::describe_as(std::span<const Arg> parameters, std::string returns, bool streams,
                                          bool takes_request) {
   takes_request_ = takes_request;
-  parameters_ = std::move(parameters);
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (i == parameters_.size()) add_parameter({});
+    parameters_[i].name = parameters[i].name();
+    parameters_[i].fallback = parameters[i].fallback();
+  }
   returns_ = std::move(returns);
   streams_ = streams;
 }
@@ -6109,18 +6444,21 @@ inline std::vector<std::string> parameter_names(const Method& method) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE void Method::bind(Call& call) const {
-  call.slots.assign(parameters_.size(), nullptr);
+  if (call.bound) return;
+  call.slots.assign(parameters_.size(), {});
   if (takes_anything_) return;
-  for (const auto& [key, value] : call.request.arguments().items()) {
+  const json& arguments = ConnectionAccess::arguments(call.request);
+  if (arguments.empty() && parameters_.empty()) return;
+  for (const auto& [key, value] : arguments.items()) {
     if (key == positional_key) {
       if (value.size() > parameters_.size()) {
         throw InvalidArgument(name_ + ": takes at most " + std::to_string(parameters_.size()) + " arguments, got " +
                               std::to_string(value.size()));
       }
       for (std::size_t i = 0; i < value.size(); ++i) {
-        if (call.slots[i] != nullptr)
+        if (call.slots[i].filled())
           throw InvalidArgument(name_ + ": argument '" + parameters_[i].name + "' given twice");
-        call.slots[i] = &value[i];
+        call.slots[i].value = &value[i];
       }
       continue;
     }
@@ -6131,26 +6469,55 @@ KETTLINGAR_INLINE void Method::bind(Call& call) const {
           call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
       throw InvalidArgument(name_ + ": unknown argument" + which);
     }
-    if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
-    call.slots[i] = &value;
+    if (call.slots[i].filled()) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
+    call.slots[i].value = &value;
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (call.slots[i] != nullptr) continue;
+    if (call.slots[i].filled()) continue;
     if (parameters_[i].required()) {
       throw InvalidArgument(name_ + ": missing argument '" + parameters_[i].name + "'" +
                             (parameters_[i].type.empty() ? "" : " (" + parameters_[i].type + ")"));
     }
-    call.slots[i] = &*parameters_[i].fallback;
+    call.slots[i].value = parameters_[i].fallback.get();
   }
+}
+
+KETTLINGAR_INLINE bool Method::bind_scalars(Call& call, std::string_view body) const {
+  if (takes_request_ || takes_anything_) return false;
+  call.slots.assign(parameters_.size(), {});
+  const char* at = body.data();
+  const char* const end = at + body.size();
+  const auto in_tag = [&](unsigned family, unsigned mask, std::size_t& count) {
+    const unsigned tag = at == end ? 0 : static_cast<std::uint8_t>(*at++);
+    count = tag & mask;
+    return (tag & ~mask) == family;
+  };
+  std::size_t count = 0, size = 0;
+  if (!in_tag(0x80, 0x0F, count)) return false;
+  for (; count > 0; --count) {
+    if (!in_tag(0xA0, 0x1F, size) || size > static_cast<std::size_t>(end - at)) return false;
+    const std::size_t i = index_of({at, size});
+    at += size;
+    if (i == parameters_.size() || parameters_[i].takes_descriptors || call.slots[i].filled()) return false;
+    if (!read_scalar(at, end, call.slots[i].scalar.emplace())) return false;
+  }
+  if (at != end) return false;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (call.slots[i].filled()) continue;
+    if (parameters_[i].required()) return false;
+    call.slots[i].value = parameters_[i].fallback.get();
+  }
+  call.bound = true;
+  return true;
 }
 
 /// Gives each parameter the descriptors that its placeholders stand for: those of positional arguments come first, then
 /// those of named ones, in the order of the message. One that nobody asked for is an error, unless the handler sees the
 /// request and can take it from there.
 KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
-  call.claimed.resize(parameters_.size());
   std::vector<Fd>& received = call.request.descriptors();
   if (received.empty()) return;
+  call.claimed.resize(parameters_.size());
   DescriptorQueue queue(std::move(received));
   received.clear();
   const auto claim = [&](std::size_t i, const json& value) {
@@ -6159,7 +6526,7 @@ KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
     for (std::size_t n = count_placeholders(value); n > 0 && !queue.empty(); --n) own.push_back(queue.take());
     call.claimed[i] = DescriptorQueue(std::move(own));
   };
-  const json& arguments = call.request.arguments();
+  const json& arguments = ConnectionAccess::arguments(call.request);
   if (const auto positional = arguments.find(positional_key); positional != arguments.end()) {
     for (std::size_t i = 0; i < positional->size(); ++i) claim(i, (*positional)[i]);
   }
@@ -6197,8 +6564,7 @@ KETTLINGAR_COLD void Method::validate() const {
     }
   }
   std::vector<const json*> defaults;
-  for (const Parameter& parameter : parameters_)
-    defaults.push_back(parameter.fallback ? &*parameter.fallback : nullptr);
+  for (const Parameter& parameter : parameters_) defaults.push_back(parameter.fallback.get());
   std::size_t current = 0;
   try {
     check_defaults(defaults, current);
@@ -6885,11 +7251,14 @@ class Token {
   /// Compares in a time that depends on neither the content nor on where the first difference is.
   bool matches(std::string_view candidate) const noexcept {
     if (secret_.empty()) return false;
-    unsigned difference = candidate.size() == secret_.size() ? 0 : 1;
-    for (std::size_t i = 0; i < secret_.size(); ++i) {
-      const char c = candidate.empty() ? '\0' : candidate[i % candidate.size()];
-      difference |= static_cast<unsigned char>(c) ^ static_cast<unsigned char>(secret_[i]);
-    }
+    const bool same_size = candidate.size() == secret_.size();
+    const char* other = same_size ? candidate.data() : secret_.data();
+    const char* own = secret_.data();
+    const char* const end = own + secret_.size();
+    std::uint64_t difference = same_size ? 0 : 1;
+    for (; end - own >= 8; own += 8, other += 8)
+      difference |= http::load_bytes<std::uint64_t>(own) ^ http::load_bytes<std::uint64_t>(other);
+    for (; own != end; ++own, ++other) difference |= static_cast<unsigned char>(*own ^ *other);
     return difference == 0;
   }
 
@@ -6898,7 +7267,7 @@ class Token {
   bool in_headers(const RequestHead& head) const noexcept {
     bool found = false;
     for (const HeaderField field : head.fields) {
-      if (filled_in_by_browsers(field.name)) continue;
+      if (field.value.size() < secret_.size() || filled_in_by_browsers(field.name)) continue;
       std::string_view rest = field.value;
       while (!rest.empty()) {
         const std::size_t blank = rest.find_first_of(" \t");
@@ -7523,7 +7892,6 @@ KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work
 // service/reply.hpp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
 // answers.
 
-#include <array>
 #include <exception>
 #include <span>
 #include <string>
@@ -7599,13 +7967,15 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
 
 /// What browsers are told about documents and events: not to keep them, not to guess what they are, and not to name
 /// their address, which may have the token, to other sites. Not `no-referrer`: forms would come with `Origin: null`.
-inline constexpr std::array<HeaderField, 3> document_headers{
-    {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}}};
+constexpr std::string_view document_lines(bool bare_lf) {
+  return bare_lf ? "Cache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
+                 : "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
+}
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
-/// head.
+/// head. `lines` are more of them, as they are sent.
 inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
-                         std::string_view body, std::span<const HeaderField> extra = {}) {
+                         std::string_view body, std::span<const HeaderField> extra = {}, std::string_view lines = {}) {
   if (style.continued) {
     // An error is the last item then, and the missing end mark tells that it is one.
     append_chunk(out, body);
@@ -7619,6 +7989,7 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
   head.connection = style.connection();
   head.bare_lf = style.bare_lf;
   head.extra = extra;
+  head.lines = lines;
   if (!append_response_head(out, head)) return false;
   if (!style.without_body && head.content_length) out += body;
   return true;
@@ -7730,7 +8101,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
   head.bare_lf = style_.bare_lf;
-  if (kind_ != Kind::values) head.extra = document_headers;
+  if (kind_ != Kind::values) head.lines = document_lines(style_.bare_lf);
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }
@@ -8048,6 +8419,7 @@ class Server : public std::enable_shared_from_this<Server> {
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 
 namespace kettlingar {
@@ -8105,10 +8477,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
-  std::string_view foreign_browser() const;
+  std::string_view foreign_browser();
   void begin_body();
   void dispatch();
-  std::string_view decode_arguments(json& arguments, ErrorReply& reply) const;
+  std::string_view decode_arguments(std::optional<ErrorReply>& reply);
   void answer_call();
   void append_answer();
   void answer_error(const std::exception_ptr& thrown);
@@ -8192,6 +8564,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
 
+  std::string own_host_;  ///< the last Host that was found to be one of ours
   RequestHeadParser head_parser_;
   BodyReader body_;
   std::size_t head_size_ = 0;  ///< 0 while the head is incomplete
@@ -8202,6 +8575,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
   std::optional<Request> request_;
   std::optional<Call> call_;
+  std::vector<Slot> slots_;                              ///< the buffer of the last call
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
 };
@@ -8712,7 +9086,7 @@ inline bool own_name(std::string_view name, const std::string& listen_host) {
 #if KETTLINGAR_DEFINITIONS
 /// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
 /// rebinding): the slug of the log line, or nothing.
-KETTLINGAR_INLINE std::string_view Connection::foreign_browser() const {
+KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
   const RequestHead& head = head_parser_.head();
   // `same-site` is another port of this machine: another program, perhaps another user's.
   if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
@@ -8720,13 +9094,14 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() const {
     return "origin";
   }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
-  if (!peer_.over_unix_socket && !host.empty()) {
+  if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
     const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
     if (!own_name(name, server_->settings.worker_listen_host)) {
       // It may have been accepted by another process, which listens elsewhere.
       const std::string here = socket_name(socket_.native_handle(), false);
       if (!own_name(name, here.substr(0, here.rfind(':')))) return "host";
     }
+    own_host_ = host;
   }
   if (!head.origin) return {};
   const std::string_view origin = *head.origin;
@@ -8758,11 +9133,12 @@ KETTLINGAR_INLINE void Connection::find_method() {
 KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
   if (const std::string_view slug = foreign_browser(); !slug.empty()) return {403, slug};
-  for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
-    if (head.method == other) return {405, "bad-line"};
+  if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") {
+    for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
+      if (head.method == other) return {405, "bad-line"};
+    }
+    return head.method == "OPTIONS" ? Refusal{204, "ok"} : Refusal{501, "bad-line"};
   }
-  if (head.method == "OPTIONS") return {204, "ok"};
-  if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") return {501, "bad-line"};
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
@@ -8808,20 +9184,22 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   body_.start(head);
 }
 
-/// Decodes the body into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
-KETTLINGAR_INLINE std::string_view Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+/// Binds the body, or decodes it into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
+KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<ErrorReply>& reply) {
   const RequestHead& head = head_parser_.head();
   const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
-  const std::string_view type = media_type(head.content_type);
   if (head.method != "POST" || body.empty()) return {};
   const auto refuse_with = [&](int status, std::string_view why, std::string_view slug = "bad-body") {
     reply = plain_error(status, why);
     return slug;
   };
+  json& arguments = ConnectionAccess::arguments(*request_);
   CodecError error;
-  if (is_msgpack_type(type)) {
-    if (!server_->settings.worker_use_msgpack) return refuse_with(415, "msgpack is switched off");
+  if (style_.format == Format::msgpack) {
+    if (!routed_ && request_->descriptors().empty() && method_->bind_scalars(*call_, body)) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
+  } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
+    return refuse_with(415, "msgpack is switched off");
   } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
     error = decode_json(body, arguments, server_->limits.depth);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
@@ -8844,16 +9222,16 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
   request_->descriptors() = std::move(received_.owned);
   received_ = {};
-  json& arguments = ConnectionAccess::arguments(*request_);
-  ErrorReply reply;
-  if (const std::string_view slug = decode_arguments(arguments, reply); !slug.empty()) {
+  call_.emplace(*request_, style_.format, std::move(slots_));
+  std::optional<ErrorReply> reply;
+  if (const std::string_view slug = decode_arguments(reply); !slug.empty()) {
     const std::size_t before = out_.size();
-    const int status = append_error(out_, style_, reply);
+    const int status = append_error(out_, style_, *reply);
     log_request(status, slug, out_.size() - before);
     return end_request();
   }
+  json& arguments = ConnectionAccess::arguments(*request_);
   if (routed_) arguments.update(routed_->arguments);
-  call_.emplace(*request_, style_.format);
   try {
     if (!answer_elsewhere(arguments)) return close();
     if (server_->host && !method_->is_builtin()) {
@@ -8889,7 +9267,8 @@ KETTLINGAR_INLINE void Connection::append_answer() {
   if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {
     const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data, document_headers)) {
+    if (!append_reply(out_, style_, document.status, document.mime_type, document.data, {},
+                      document_lines(style_.bare_lf))) {
       throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
     }
     return log_request(document.status, "ok", out_.size() - before);
@@ -8987,6 +9366,7 @@ KETTLINGAR_INLINE void Connection::end_request() {
   refused_ = {};
   head_parser_.reset();
   body_ = BodyReader(server_->limits);
+  if (call_) slots_ = std::move(call_->slots);
   call_.reset();
   request_.reset();
   method_.reset();
@@ -10030,6 +10410,7 @@ class Topic {
 // service/builtins.hpp: the methods every service has: ping, help, config, quitquitquit.
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -10046,7 +10427,8 @@ class Ping final : public Method {
  public:
   explicit Ping(Registry& methods)
       : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
-    describe_as({{"docs", "bool", json(false)}}, "dict", false);
+    add_parameter("bool");
+    describe_as(std::array{arg("docs") = false}, "dict", false);
     set_public(true);
     set_builtin(false);
     set_takes_anything();
@@ -10058,7 +10440,7 @@ class Ping final : public Method {
     json reply = json::object();
     auto& fields = reply.get_ref<json::object_t&>();
     bool docs = false;
-    for (const auto& [key, value] : call.request.arguments().items()) {
+    for (const auto& [key, value] : ConnectionAccess::arguments(call.request).items()) {
       if (key == positional_key) {
         if (!value.empty()) throw InvalidArgument("ping: takes named arguments only");
       } else if (key == "docs") {
@@ -10270,10 +10652,10 @@ class Config final : public Method {
                "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
         server_(server),
         hooks_(hooks) {
-    std::vector<Parameter> parameters;
+    std::vector<Arg> parameters;
     for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
-      parameters.push_back({name, "", json(nullptr)});
-    describe_as(std::move(parameters), "dict", false);
+      parameters.push_back(arg(name) = nullptr);
+    describe_as(parameters, "dict", false);
     set_builtin(false);
   }
 
@@ -10282,10 +10664,10 @@ class Config final : public Method {
     ConfigRequest request;
     request.reset = call.take<std::optional<std::string>>(0);
     request.key = call.take<std::optional<std::string>>(1);
-    request.val = *call.slots[2];
-    request.append = *call.slots[3];
-    request.remove = *call.slots[4];
-    request.pop = *call.slots[5];
+    request.val = call.take<json>(2);
+    request.append = call.take<json>(3);
+    request.remove = call.take<json>(4);
+    request.pop = call.take<json>(5);
     request.save = call.take<std::optional<std::string>>(6);
     call.current = 5;  // whose number is converted only where it is needed
     const json reply = configure_running(server_, hooks_, request);

@@ -3581,6 +3581,79 @@ TEST_SUITE("service/method") {
     CHECK(contains(home.error("later", R"({"a": 1.5})"), "got 1.5"));
   }
 
+  TEST_CASE("plain values in MessagePack, which no tree is made of, mean what they mean in JSON") {
+    Home home;
+    Calculator calculator{2};
+    register_everything(home.kitten, calculator);
+    home.kitten.api(
+        "kinds",
+        [](bool yes, std::int8_t small, std::uint64_t large, double real, const std::string& text, json any) {
+          return json::array({yes, small, large, real, text, std::move(any)});
+        },
+        "", kt::arg("yes") = true, kt::arg("small") = 1, kt::arg("large") = 2, kt::arg("real") = 0.5,
+        kt::arg("text") = "", kt::arg("any") = nullptr);
+    home.start();
+    struct Row {
+      const char* method;
+      const char* arguments;
+      int status = 200;
+    };
+    const Row rows[] = {
+        {"add", R"({"a": 1, "b": 2})"},
+        {"add", R"({"b": -70000, "a": 100000})"},
+        {"add", R"({"a": "0x10"})"},
+        {"add", R"({"a": 2.0})"},
+        {"add", R"({"a": 2.5})", 400},
+        {"add", R"({"a": 5000000000})", 400},
+        {"add", R"({"a": -5000000000})", 400},
+        {"add", R"({"b": 1})", 400},
+        {"add", R"({"a": 1, "c": 1})", 400},
+        {"add", R"({"a": null})", 400},
+        {"add", R"({"a": [1]})", 400},
+        {"add", "{}", 400},
+        {"nothing", "{}"},
+        {"nothing", R"({"a": 1})", 400},
+        {"maybe", R"({"n": null})"},
+        {"maybe", R"({"n": 4})"},
+        {"maybe", R"({"n": "x"})", 400},
+        {"view", R"({"text": "Gr\u00fc\u00dfe"})"},
+        {"later", R"({"a": 21})"},
+        {"kinds", "{}"},
+        {"kinds",
+         R"({"yes": false, "small": -128, "large": 18446744073709551615, "real": -0.25, "text": "x", "any": {}})"},
+        {"kinds",
+         R"({"yes": false, "small": 127, "large": 255, "real": 3, "any": "long enough to be a str 8 in there"})"},
+        {"kinds", R"({"yes": "no", "small": "-1", "real": "1e3", "any": 70000})"},
+        {"kinds", R"({"small": 128})", 400},
+        {"kinds", R"({"small": -129})", 400},
+        {"kinds", R"({"large": -1})", 400},
+        {"kinds", R"({"yes": 2})", 400},
+        {"kinds", R"({"text": 5})", 400},
+    };
+    for (const Row& row : rows) {
+      CAPTURE(row.method);
+      CAPTURE(row.arguments);
+      std::string packed;
+      REQUIRE(!kt::encode_msgpack(json::parse(row.arguments), packed));
+      const Answer told = home.call(row.method, row.arguments);
+      const Answer answer =
+          Wire::tcp(home.kitten).send(home.post(home.path(row.method), packed, "application/msgpack")).answer();
+      CHECK(told.status == row.status);
+      CHECK(answer.status == row.status);
+      json value;
+      REQUIRE(!kt::decode_msgpack(answer.body, value));
+      CHECK(value == json::parse(told.body));
+    }
+    // Nothing may follow, and nothing occur twice.
+    for (const char* hex : {"82 a1 61 01 a1 61 02", "81 a1 61 01 c0", "81 a1 61 a1 ff", "81 a1 61", "81 a1"}) {
+      CAPTURE(hex);
+      CHECK(Wire::tcp(home.kitten)
+                .send(home.post(home.path("add"), codec_bytes(hex), "application/x-msgpack"))
+                .answer()
+                .status == 400);
+    }
+  }
+
   TEST_CASE("exceptions become statuses, and a redirect its header") {
     Home home;
     Calculator calculator;

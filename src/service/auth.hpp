@@ -55,11 +55,14 @@ class Token {
   /// Compares in a time that depends on neither the content nor on where the first difference is.
   bool matches(std::string_view candidate) const noexcept {
     if (secret_.empty()) return false;
-    unsigned difference = candidate.size() == secret_.size() ? 0 : 1;
-    for (std::size_t i = 0; i < secret_.size(); ++i) {
-      const char c = candidate.empty() ? '\0' : candidate[i % candidate.size()];
-      difference |= static_cast<unsigned char>(c) ^ static_cast<unsigned char>(secret_[i]);
-    }
+    const bool same_size = candidate.size() == secret_.size();
+    const char* other = same_size ? candidate.data() : secret_.data();
+    const char* own = secret_.data();
+    const char* const end = own + secret_.size();
+    std::uint64_t difference = same_size ? 0 : 1;
+    for (; end - own >= 8; own += 8, other += 8)
+      difference |= http::load_bytes<std::uint64_t>(own) ^ http::load_bytes<std::uint64_t>(other);
+    for (; own != end; ++own, ++other) difference |= static_cast<unsigned char>(*own ^ *other);
     return difference == 0;
   }
 
@@ -68,7 +71,7 @@ class Token {
   bool in_headers(const RequestHead& head) const noexcept {
     bool found = false;
     for (const HeaderField field : head.fields) {
-      if (filled_in_by_browsers(field.name)) continue;
+      if (field.value.size() < secret_.size() || filled_in_by_browsers(field.name)) continue;
       std::string_view rest = field.value;
       while (!rest.empty()) {
         const std::size_t blank = rest.find_first_of(" \t");

@@ -22,18 +22,21 @@ inline std::vector<std::string> parameter_names(const Method& method) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE void Method::bind(Call& call) const {
-  call.slots.assign(parameters_.size(), nullptr);
+  if (call.bound) return;
+  call.slots.assign(parameters_.size(), {});
   if (takes_anything_) return;
-  for (const auto& [key, value] : call.request.arguments().items()) {
+  const json& arguments = ConnectionAccess::arguments(call.request);
+  if (arguments.empty() && parameters_.empty()) return;
+  for (const auto& [key, value] : arguments.items()) {
     if (key == positional_key) {
       if (value.size() > parameters_.size()) {
         throw InvalidArgument(name_ + ": takes at most " + std::to_string(parameters_.size()) + " arguments, got " +
                               std::to_string(value.size()));
       }
       for (std::size_t i = 0; i < value.size(); ++i) {
-        if (call.slots[i] != nullptr)
+        if (call.slots[i].filled())
           throw InvalidArgument(name_ + ": argument '" + parameters_[i].name + "' given twice");
-        call.slots[i] = &value[i];
+        call.slots[i].value = &value[i];
       }
       continue;
     }
@@ -44,26 +47,55 @@ KETTLINGAR_INLINE void Method::bind(Call& call) const {
           call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
       throw InvalidArgument(name_ + ": unknown argument" + which);
     }
-    if (call.slots[i] != nullptr) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
-    call.slots[i] = &value;
+    if (call.slots[i].filled()) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
+    call.slots[i].value = &value;
   }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (call.slots[i] != nullptr) continue;
+    if (call.slots[i].filled()) continue;
     if (parameters_[i].required()) {
       throw InvalidArgument(name_ + ": missing argument '" + parameters_[i].name + "'" +
                             (parameters_[i].type.empty() ? "" : " (" + parameters_[i].type + ")"));
     }
-    call.slots[i] = &*parameters_[i].fallback;
+    call.slots[i].value = parameters_[i].fallback.get();
   }
+}
+
+KETTLINGAR_INLINE bool Method::bind_scalars(Call& call, std::string_view body) const {
+  if (takes_request_ || takes_anything_) return false;
+  call.slots.assign(parameters_.size(), {});
+  const char* at = body.data();
+  const char* const end = at + body.size();
+  const auto in_tag = [&](unsigned family, unsigned mask, std::size_t& count) {
+    const unsigned tag = at == end ? 0 : static_cast<std::uint8_t>(*at++);
+    count = tag & mask;
+    return (tag & ~mask) == family;
+  };
+  std::size_t count = 0, size = 0;
+  if (!in_tag(0x80, 0x0F, count)) return false;
+  for (; count > 0; --count) {
+    if (!in_tag(0xA0, 0x1F, size) || size > static_cast<std::size_t>(end - at)) return false;
+    const std::size_t i = index_of({at, size});
+    at += size;
+    if (i == parameters_.size() || parameters_[i].takes_descriptors || call.slots[i].filled()) return false;
+    if (!read_scalar(at, end, call.slots[i].scalar.emplace())) return false;
+  }
+  if (at != end) return false;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (call.slots[i].filled()) continue;
+    if (parameters_[i].required()) return false;
+    call.slots[i].value = parameters_[i].fallback.get();
+  }
+  call.bound = true;
+  return true;
 }
 
 /// Gives each parameter the descriptors that its placeholders stand for: those of positional arguments come first, then
 /// those of named ones, in the order of the message. One that nobody asked for is an error, unless the handler sees the
 /// request and can take it from there.
 KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
-  call.claimed.resize(parameters_.size());
   std::vector<Fd>& received = call.request.descriptors();
   if (received.empty()) return;
+  call.claimed.resize(parameters_.size());
   DescriptorQueue queue(std::move(received));
   received.clear();
   const auto claim = [&](std::size_t i, const json& value) {
@@ -72,7 +104,7 @@ KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
     for (std::size_t n = count_placeholders(value); n > 0 && !queue.empty(); --n) own.push_back(queue.take());
     call.claimed[i] = DescriptorQueue(std::move(own));
   };
-  const json& arguments = call.request.arguments();
+  const json& arguments = ConnectionAccess::arguments(call.request);
   if (const auto positional = arguments.find(positional_key); positional != arguments.end()) {
     for (std::size_t i = 0; i < positional->size(); ++i) claim(i, (*positional)[i]);
   }
@@ -110,8 +142,7 @@ KETTLINGAR_COLD void Method::validate() const {
     }
   }
   std::vector<const json*> defaults;
-  for (const Parameter& parameter : parameters_)
-    defaults.push_back(parameter.fallback ? &*parameter.fallback : nullptr);
+  for (const Parameter& parameter : parameters_) defaults.push_back(parameter.fallback.get());
   std::size_t current = 0;
   try {
     check_defaults(defaults, current);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -21,7 +22,8 @@ class Ping final : public Method {
  public:
   explicit Ping(Registry& methods)
       : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
-    describe_as({{"docs", "bool", json(false)}}, "dict", false);
+    add_parameter("bool");
+    describe_as(std::array{arg("docs") = false}, "dict", false);
     set_public(true);
     set_builtin(false);
     set_takes_anything();
@@ -33,7 +35,7 @@ class Ping final : public Method {
     json reply = json::object();
     auto& fields = reply.get_ref<json::object_t&>();
     bool docs = false;
-    for (const auto& [key, value] : call.request.arguments().items()) {
+    for (const auto& [key, value] : ConnectionAccess::arguments(call.request).items()) {
       if (key == positional_key) {
         if (!value.empty()) throw InvalidArgument("ping: takes named arguments only");
       } else if (key == "docs") {
@@ -245,10 +247,10 @@ class Config final : public Method {
                "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
         server_(server),
         hooks_(hooks) {
-    std::vector<Parameter> parameters;
+    std::vector<Arg> parameters;
     for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
-      parameters.push_back({name, "", json(nullptr)});
-    describe_as(std::move(parameters), "dict", false);
+      parameters.push_back(arg(name) = nullptr);
+    describe_as(parameters, "dict", false);
     set_builtin(false);
   }
 
@@ -257,10 +259,10 @@ class Config final : public Method {
     ConfigRequest request;
     request.reset = call.take<std::optional<std::string>>(0);
     request.key = call.take<std::optional<std::string>>(1);
-    request.val = *call.slots[2];
-    request.append = *call.slots[3];
-    request.remove = *call.slots[4];
-    request.pop = *call.slots[5];
+    request.val = call.take<json>(2);
+    request.append = call.take<json>(3);
+    request.remove = call.take<json>(4);
+    request.pop = call.take<json>(5);
     request.save = call.take<std::optional<std::string>>(6);
     call.current = 5;  // whose number is converted only where it is needed
     const json reply = configure_running(server_, hooks_, request);

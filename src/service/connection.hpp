@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "../os/passing.hpp"
 #include "../wire/http_body.hpp"
@@ -79,10 +80,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
-  std::string_view foreign_browser() const;
+  std::string_view foreign_browser();
   void begin_body();
   void dispatch();
-  std::string_view decode_arguments(json& arguments, ErrorReply& reply) const;
+  std::string_view decode_arguments(std::optional<ErrorReply>& reply);
   void answer_call();
   void append_answer();
   void answer_error(const std::exception_ptr& thrown);
@@ -166,6 +167,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
 
+  std::string own_host_;  ///< the last Host that was found to be one of ours
   RequestHeadParser head_parser_;
   BodyReader body_;
   std::size_t head_size_ = 0;  ///< 0 while the head is incomplete
@@ -176,6 +178,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
   std::optional<Request> request_;
   std::optional<Call> call_;
+  std::vector<Slot> slots_;                              ///< the buffer of the last call
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
 };

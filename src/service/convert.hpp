@@ -2,6 +2,7 @@
 // service/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
 #pragma once
 
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <exception>
@@ -39,6 +40,7 @@ std::string shown(const json& value);
 std::optional<std::string> text_of(const json& value);
 
 bool to_bool(const json& value);
+bool to_bool(const Scalar& value);
 
 /// An integer from `low` to `high`.
 struct IntegerRange {
@@ -47,8 +49,11 @@ struct IntegerRange {
 };
 /// The integer's 64 bits, to be cast to the type whose range it was.
 std::uint64_t to_integer(const json& value, const IntegerRange& range);
+std::uint64_t to_integer(const Scalar& value, const IntegerRange& range);
 double to_double(const json& value);
+double to_double(const Scalar& value);
 std::string to_string(const json& value);
+std::string to_string(const Scalar& value);
 Bytes to_bytes(const json& value);
 
 /// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
@@ -163,6 +168,47 @@ T from_json(const json& value) {
   }
 }
 
+/// The same, for one that has never been a value of a tree.
+template <class T>
+T from_scalar(const Scalar& scalar) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return to_bool(scalar);
+  } else if constexpr (std::is_integral_v<T>) {
+    return static_cast<T>(to_integer(scalar, integer_range<T>()));
+  } else if constexpr (std::is_same_v<T, double>) {
+    return to_double(scalar);
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    return to_string(scalar);
+  } else if constexpr (is_instance<T, std::optional>) {
+    if (scalar.kind == Scalar::Kind::null) return std::nullopt;
+    return from_scalar<typename T::value_type>(scalar);
+  } else {
+    return from_json<T>(scalar.value());
+  }
+}
+
+/// Values of handlers that are Scalars.
+template <class T>
+concept PlainValue =
+    std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || std::is_convertible_v<const T&, std::string_view>;
+
+/// Text is not copied: `value` has to stay.
+template <PlainValue T>
+Scalar scalar_of(const T& value) {
+  using Kind = Scalar::Kind;
+  if constexpr (std::is_same_v<T, std::nullptr_t>) {
+    return {};
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return {Kind::boolean, value ? 1U : 0U};
+  } else if constexpr (std::is_integral_v<T>) {
+    return {value < 0 ? Kind::negative_integer : Kind::unsigned_integer, static_cast<std::uint64_t>(value)};
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    return {Kind::real, std::bit_cast<std::uint64_t>(static_cast<double>(value))};
+  } else {
+    return {Kind::text, 0, value};
+  }
+}
+
 /// Any value of a handler as json: bytes stay bytes, an empty optional is null, the rest is nlohmann_json's business.
 template <class T>
 json to_json_value(const T& value) {
@@ -243,6 +289,10 @@ KETTLINGAR_INLINE bool to_bool(const json& value) {
   throw BadValue{"bool (yes or no)", value};
 }
 
+KETTLINGAR_INLINE bool to_bool(const Scalar& value) {
+  return value.kind == Scalar::Kind::boolean ? value.number != 0 : to_bool(value.value());
+}
+
 /// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
 /// magnitude.
 KETTLINGAR_INLINE bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
@@ -294,6 +344,13 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange
   return negative ? 0 - magnitude : magnitude;
 }
 
+KETTLINGAR_INLINE std::uint64_t to_integer(const Scalar& value, const IntegerRange& range) {
+  const bool fits =
+      (value.kind == Scalar::Kind::unsigned_integer && value.number <= range.high) ||
+      (value.kind == Scalar::Kind::negative_integer && static_cast<std::int64_t>(value.number) >= range.low);
+  return fits ? value.number : to_integer(value.value(), range);
+}
+
 KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
   if (const auto text = text_of(value)) {
@@ -304,6 +361,14 @@ KETTLINGAR_INLINE double to_double(const json& value) {
     if (error == std::errc{} && stop == digits.data() + digits.size() && !digits.empty()) return number;
   }
   throw BadValue{"float", value};
+}
+
+KETTLINGAR_INLINE double to_double(const Scalar& value) {
+  return value.kind == Scalar::Kind::real ? std::bit_cast<double>(value.number) : to_double(value.value());
+}
+
+KETTLINGAR_INLINE std::string to_string(const Scalar& value) {
+  return value.kind == Scalar::Kind::text ? std::string(value.bytes) : to_string(value.value());
 }
 
 KETTLINGAR_INLINE std::string to_string(const json& value) {

@@ -3,9 +3,11 @@
 // handler form.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -31,8 +33,9 @@ namespace detail {
 
 template <class T>
 concept DescriptorValue = holds_descriptors<std::remove_cvref_t<T>>;
-template <class T>
-concept PlainValue = !DescriptorValue<T>;
+
+std::shared_ptr<const json> shared_value(const Scalar& scalar);
+std::shared_ptr<const json> shared_value(json value);
 
 }  // namespace detail
 
@@ -42,15 +45,13 @@ class Arg {
   explicit Arg(std::string name) : name_(std::move(name)) {}
 
   /// The same parameter with a default; `nullptr` is the default of a std::optional.
-  template <detail::PlainValue T>
-  Arg operator=(const T& value) const {
+  template <class T>
+  requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
     Arg with_default(name_);
-    if constexpr (std::is_same_v<T, std::nullptr_t>) {
-      with_default.fallback_ = json(nullptr);
-    } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-      with_default.fallback_ = json(std::string(std::string_view(value)));
+    if constexpr (detail::PlainValue<T>) {
+      with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
     } else {
-      with_default.fallback_ = detail::to_json_value(value);
+      with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
     }
     return with_default;
   }
@@ -60,18 +61,20 @@ class Arg {
   Arg operator=(T&& value) const {
     Arg with_descriptors(name_);
     with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
-    with_descriptors.fallback_ = detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_);
+    with_descriptors.fallback_ =
+        detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
     return with_descriptors;
   }
 
   const std::string& name() const noexcept { return name_; }
-  const std::optional<json>& fallback() const noexcept { return fallback_; }
+  /// Null if there is none.
+  const std::shared_ptr<const json>& fallback() const noexcept { return fallback_; }
   /// What the value stands for; null if it has no descriptors.
   const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
 
  private:
   std::string name_;
-  std::optional<json> fallback_;
+  std::shared_ptr<const json> fallback_;
   std::shared_ptr<std::vector<Fd>> descriptors_;
 };
 
@@ -95,10 +98,14 @@ CodecError encode(const Json& value, Format format, std::string& out) {
   return error;
 }
 
+CodecError encode(const Scalar& value, Format format, std::string& out);
+
 /// Appends a handler's result or item. nlohmann::json goes straight into the bytes, without becoming a kt::json first.
 template <class T>
 CodecError encode_result(const T& value, Format format, std::string& out) {
-  if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
+  if constexpr (PlainValue<T>) {
+    return encode(scalar_of(value), format, out);
+  } else if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
     return encode(value, format, out);
   } else if constexpr (is_bytes<T> || is_instance<T, std::optional> || to_ordered_json<T>) {
     return encode(to_json_value(value), format, out);
@@ -200,7 +207,7 @@ class GeneratorStream final : public ItemStream {
 struct Parameter {
   std::string name;
   std::string type;  ///< empty: any
-  std::optional<json> fallback;
+  std::shared_ptr<const json> fallback;
   bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
 
   bool required() const noexcept { return !fallback; }
@@ -208,19 +215,31 @@ struct Parameter {
 
 class Method;
 
+/// Where the value of one parameter is: in the tree of arguments or a default, or still in the bytes of the body.
+struct Slot {
+  const json* value = nullptr;
+  std::optional<Scalar> scalar = {};
+
+  bool filled() const noexcept { return value != nullptr || scalar; }
+};
+
 /// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or
 /// something to await after which `body` or `document` is there.
 struct Call {
-  Call(Request& the_request, Format the_format) : request(the_request), format(the_format) {}
+  /// `room` gives the slots a buffer that has been used before.
+  Call(Request& the_request, Format the_format, std::vector<Slot> room = {})
+      : request(the_request), format(the_format), slots(std::move(room)) {}
 
   /// Argument `i` as a T. Throws BadValue.
   template <class T>
   T take(std::size_t i) {
     current = i;
-    if constexpr (holds_descriptors<T>) {
-      return take_value<T>(*slots[i], claimed[i]);
+    const Slot& slot = slots[i];
+    if constexpr (holds_descriptors<T>) {  // never bound as a scalar
+      DescriptorQueue none;
+      return take_value<T>(*slot.value, claimed.empty() ? none : claimed[i]);
     } else {
-      return from_json<T>(*slots[i]);
+      return slot.scalar ? from_scalar<T>(*slot.scalar) : from_json<T>(*slot.value);
     }
   }
 
@@ -240,8 +259,9 @@ struct Call {
 
   Request& request;
   Format format;
-  std::vector<const json*> slots;        ///< one for each parameter; points into the arguments, or to a default
+  std::vector<Slot> slots;               ///< one for each parameter
   std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
+  bool bound = false;                    ///< by Method::bind_scalars()
   std::size_t current = 0;               ///< the argument being converted, for the error text
   std::string body;                      ///< the encoded result
   std::vector<Fd> descriptors;           ///< of the result, to be sent with it
@@ -257,7 +277,7 @@ template <class T>
 Task<void> finish_later(Task<T> task, Call* call) {
   if constexpr (std::is_void_v<T>) {
     co_await std::move(task);
-    call->finish(json(nullptr));
+    call->finish(nullptr);
   } else {
     T value = co_await std::move(task);
     call->finish(std::move(value));
@@ -297,7 +317,13 @@ class Method {
   /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
   void set_takes_anything() noexcept { takes_anything_ = true; }
 
-  /// Binds the request's arguments and runs the handler. Throws InvalidArgument, and whatever a plain handler throws.
+  /// Binds a body in MessagePack without making a tree of it. False, with nothing bound, if it is anything else than a
+  /// map of plain values that fit the parameters in number and name, or if the handler may ask for the tree: decode it
+  /// then. The bytes have to stay until the handler has its arguments.
+  bool bind_scalars(Call& call, std::string_view body) const;
+
+  /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
+  /// whatever a plain handler throws.
   void invoke(Call& call) const;
 
   /// For the programmer, at registration: throws std::invalid_argument if names clash or a default does not fit.
@@ -307,7 +333,9 @@ class Method {
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
-  void describe_as(std::vector<Parameter> parameters, std::string returns, bool streams, bool takes_request = false);
+  /// The next one, which takes its name and default from describe_as().
+  void add_parameter(std::string type, bool takes_descriptors = false);
+  void describe_as(std::span<const Arg> parameters, std::string returns, bool streams, bool takes_request = false);
 
  private:
   void bind(Call& call) const;
@@ -362,14 +390,10 @@ class Handler<F, std::tuple<P...>> final : public Method {
   static constexpr bool takes_request = Sig::Parameters::takes_request;
 
  public:
-  Handler(std::string name, F function, std::string doc, std::vector<Arg> args)
+  Handler(std::string name, F function, std::string doc, std::span<const Arg> args)
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
-    std::vector<Parameter> parameters;
-    const std::vector<std::string> types{type_name<Stored<P>>()...};
-    const std::vector<bool> descriptors{holds_descriptors<Stored<P>>...};
-    for (std::size_t i = 0; i < sizeof...(P); ++i)
-      parameters.push_back({args[i].name(), types[i], args[i].fallback(), descriptors[i]});
-    describe_as(std::move(parameters), returned(), is_generator<Return>, takes_request);
+    (add_parameter(type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
+    describe_as(args, returned(), is_generator<Return>, takes_request);
   }
   bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
     if constexpr (is_bound_member<F>) {
@@ -428,7 +452,7 @@ class Handler<F, std::tuple<P...>> final : public Method {
       call.pending = finish_later(go(), &call);
     } else if constexpr (std::is_void_v<Return>) {
       go();
-      call.finish(json(nullptr));
+      call.finish(nullptr);
     } else {
       call.finish(go());
     }
@@ -459,18 +483,37 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
         "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
         "pointers): they would be gone after its first co_await or co_yield");
     if constexpr (fits && !any_mutable_reference<Types>) {
+      const std::array<Arg, sizeof...(A)> list{args...};
       return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
-                                                 std::vector<Arg>{args...});
+                                                 std::span<const Arg>(list));
     }
   }
   return nullptr;
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD void Method::describe_as(std::vector<Parameter> parameters, std::string returns, bool streams,
+KETTLINGAR_COLD std::shared_ptr<const json> shared_value(const Scalar& scalar) { return shared_value(scalar.value()); }
+
+KETTLINGAR_COLD std::shared_ptr<const json> shared_value(json value) {
+  return std::make_shared<const json>(std::move(value));
+}
+
+KETTLINGAR_INLINE CodecError encode(const Scalar& value, Format format, std::string& out) {
+  return format == Format::msgpack ? append_scalar(out, value) : encode(value.value(), format, out);
+}
+
+KETTLINGAR_COLD void Method::add_parameter(std::string type, bool takes_descriptors) {
+  parameters_.push_back({{}, std::move(type), nullptr, takes_descriptors});
+}
+
+KETTLINGAR_COLD void Method::describe_as(std::span<const Arg> parameters, std::string returns, bool streams,
                                          bool takes_request) {
   takes_request_ = takes_request;
-  parameters_ = std::move(parameters);
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (i == parameters_.size()) add_parameter({});
+    parameters_[i].name = parameters[i].name();
+    parameters_[i].fallback = parameters[i].fallback();
+  }
   returns_ = std::move(returns);
   streams_ = streams;
 }

@@ -3,7 +3,6 @@
 // answers.
 #pragma once
 
-#include <array>
 #include <exception>
 #include <span>
 #include <string>
@@ -83,13 +82,15 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
 
 /// What browsers are told about documents and events: not to keep them, not to guess what they are, and not to name
 /// their address, which may have the token, to other sites. Not `no-referrer`: forms would come with `Origin: null`.
-inline constexpr std::array<HeaderField, 3> document_headers{
-    {{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}, {"Referrer-Policy", "same-origin"}}};
+constexpr std::string_view document_lines(bool bare_lf) {
+  return bare_lf ? "Cache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
+                 : "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
+}
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
-/// head.
+/// head. `lines` are more of them, as they are sent.
 inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
-                         std::string_view body, std::span<const HeaderField> extra = {}) {
+                         std::string_view body, std::span<const HeaderField> extra = {}, std::string_view lines = {}) {
   if (style.continued) {
     // An error is the last item then, and the missing end mark tells that it is one.
     append_chunk(out, body);
@@ -103,6 +104,7 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
   head.connection = style.connection();
   head.bare_lf = style.bare_lf;
   head.extra = extra;
+  head.lines = lines;
   if (!append_response_head(out, head)) return false;
   if (!style.without_body && head.content_length) out += body;
   return true;

@@ -77,7 +77,7 @@ class Request {
   std::optional<std::string_view> header(std::string_view name) const;
   const Peer& peer() const noexcept { return peer_; }
   /// All arguments as they came: names as keys, positional ones as the list `_args`.
-  const json& arguments() const noexcept { return arguments_; }
+  const json& arguments() const;
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
   /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
@@ -100,7 +100,7 @@ class Request {
   asio::any_io_executor executor_;
   std::string_view method_;
   std::string_view path_;
-  json arguments_ = json::object();
+  mutable json arguments_;  ///< null until somebody asks, if there are none
   std::vector<Fd> descriptors_;
   bool authenticated_ = false;
   std::atomic<bool> cancelled_ = false;
@@ -109,7 +109,7 @@ class Request {
 /// What a router finds: a method, and arguments that it has taken from the path.
 struct RouteTo {
   std::string method;
-  json arguments = json::object();
+  json arguments = json(json::value_t::object);
 };
 
 /// The library's own way to fill in a Request; not for users.
@@ -126,6 +126,11 @@ class ConnectionAccess {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE const json& Request::arguments() const {
+  if (arguments_.is_null()) arguments_ = json::object();
+  return arguments_;
+}
+
 KETTLINGAR_INLINE std::string_view Request::query() const noexcept { return head_.query; }
 
 KETTLINGAR_INLINE std::string_view Request::http_method() const noexcept { return head_.method; }

@@ -37,7 +37,7 @@ inline bool own_name(std::string_view name, const std::string& listen_host) {
 #if KETTLINGAR_DEFINITIONS
 /// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
 /// rebinding): the slug of the log line, or nothing.
-KETTLINGAR_INLINE std::string_view Connection::foreign_browser() const {
+KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
   const RequestHead& head = head_parser_.head();
   // `same-site` is another port of this machine: another program, perhaps another user's.
   if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
@@ -45,13 +45,14 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() const {
     return "origin";
   }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
-  if (!peer_.over_unix_socket && !host.empty()) {
+  if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
     const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
     if (!own_name(name, server_->settings.worker_listen_host)) {
       // It may have been accepted by another process, which listens elsewhere.
       const std::string here = socket_name(socket_.native_handle(), false);
       if (!own_name(name, here.substr(0, here.rfind(':')))) return "host";
     }
+    own_host_ = host;
   }
   if (!head.origin) return {};
   const std::string_view origin = *head.origin;
@@ -83,11 +84,12 @@ KETTLINGAR_INLINE void Connection::find_method() {
 KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
   if (const std::string_view slug = foreign_browser(); !slug.empty()) return {403, slug};
-  for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
-    if (head.method == other) return {405, "bad-line"};
+  if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") {
+    for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
+      if (head.method == other) return {405, "bad-line"};
+    }
+    return head.method == "OPTIONS" ? Refusal{204, "ok"} : Refusal{501, "bad-line"};
   }
-  if (head.method == "OPTIONS") return {204, "ok"};
-  if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") return {501, "bad-line"};
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
@@ -133,20 +135,22 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   body_.start(head);
 }
 
-/// Decodes the body into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
-KETTLINGAR_INLINE std::string_view Connection::decode_arguments(json& arguments, ErrorReply& reply) const {
+/// Binds the body, or decodes it into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
+KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<ErrorReply>& reply) {
   const RequestHead& head = head_parser_.head();
   const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
-  const std::string_view type = media_type(head.content_type);
   if (head.method != "POST" || body.empty()) return {};
   const auto refuse_with = [&](int status, std::string_view why, std::string_view slug = "bad-body") {
     reply = plain_error(status, why);
     return slug;
   };
+  json& arguments = ConnectionAccess::arguments(*request_);
   CodecError error;
-  if (is_msgpack_type(type)) {
-    if (!server_->settings.worker_use_msgpack) return refuse_with(415, "msgpack is switched off");
+  if (style_.format == Format::msgpack) {
+    if (!routed_ && request_->descriptors().empty() && method_->bind_scalars(*call_, body)) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
+  } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
+    return refuse_with(415, "msgpack is switched off");
   } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
     error = decode_json(body, arguments, server_->limits.depth);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
@@ -169,16 +173,16 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
   request_->descriptors() = std::move(received_.owned);
   received_ = {};
-  json& arguments = ConnectionAccess::arguments(*request_);
-  ErrorReply reply;
-  if (const std::string_view slug = decode_arguments(arguments, reply); !slug.empty()) {
+  call_.emplace(*request_, style_.format, std::move(slots_));
+  std::optional<ErrorReply> reply;
+  if (const std::string_view slug = decode_arguments(reply); !slug.empty()) {
     const std::size_t before = out_.size();
-    const int status = append_error(out_, style_, reply);
+    const int status = append_error(out_, style_, *reply);
     log_request(status, slug, out_.size() - before);
     return end_request();
   }
+  json& arguments = ConnectionAccess::arguments(*request_);
   if (routed_) arguments.update(routed_->arguments);
-  call_.emplace(*request_, style_.format);
   try {
     if (!answer_elsewhere(arguments)) return close();
     if (server_->host && !method_->is_builtin()) {
@@ -214,7 +218,8 @@ KETTLINGAR_INLINE void Connection::append_answer() {
   if (server_->stopping()) style_.keep_alive = false;
   if (call_->document) {
     const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data, document_headers)) {
+    if (!append_reply(out_, style_, document.status, document.mime_type, document.data, {},
+                      document_lines(style_.bare_lf))) {
       throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
     }
     return log_request(document.status, "ok", out_.size() - before);
@@ -312,6 +317,7 @@ KETTLINGAR_INLINE void Connection::end_request() {
   refused_ = {};
   head_parser_.reset();
   body_ = BodyReader(server_->limits);
+  if (call_) slots_ = std::move(call_->slots);
   call_.reset();
   request_.reset();
   method_.reset();

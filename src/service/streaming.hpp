@@ -79,7 +79,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
   head.bare_lf = style_.bare_lf;
-  if (kind_ != Kind::values) head.extra = document_headers;
+  if (kind_ != Kind::values) head.lines = document_lines(style_.bare_lf);
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }

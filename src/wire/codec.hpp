@@ -97,5 +97,28 @@ template <class Json>
 [[nodiscard]] CodecError encode_json(const Json& value, std::string& out, JsonStyle style = JsonStyle::compact,
                                      int depth = Limits{}.depth);
 
+namespace detail {
+
+/// A value that is neither list nor map nor ext, where it lies. Most arguments and results are such, and neither have
+/// to become a kt::json on their way, nor do users have to compile one.
+struct Scalar {
+  enum class Kind : std::uint8_t { null, boolean, unsigned_integer, negative_integer, real, text, binary };
+
+  Kind kind = Kind::null;
+  std::uint64_t number = 0;     ///< the bits of numbers, 0 and 1 for false and true
+  std::string_view bytes = {};  ///< of text and binary, in the input
+
+  /// As decode_msgpack() would have made it.
+  json value() const;
+};
+
+/// Appends it as MessagePack; malformed UTF-8 becomes U+FFFD.
+CodecError append_scalar(std::string& out, const Scalar& scalar);
+
+/// Reads one at `at`, and steps over it. False if there is something else, or something wrong.
+bool read_scalar(const char*& at, const char* end, Scalar& out);
+
+}  // namespace detail
+
 }  // namespace v0_1
 }  // namespace kettlingar

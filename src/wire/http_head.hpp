@@ -139,7 +139,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         ++empty_lines_;
         break;
       case State::method:
-        pos_ = detail::http::scan(in, pos_, end, detail::http::token_char);
+        pos_ = detail::http::scan<detail::http::token_char>(in, pos_, end);
         if (pos_ - mark_ > 32) return fail(400, "bad-line", "method too long");
         if (pos_ == end) return Step::more;
         if (in[pos_] != ' ' || pos_ == mark_) return fail(400, "bad-line", "method is not a token before one space");
@@ -149,7 +149,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         state_ = State::target;
         break;
       case State::target:
-        pos_ = detail::http::scan(in, pos_, end, detail::http::target_char);
+        pos_ = detail::http::scan<detail::http::target_char>(in, pos_, end);
         if (pos_ == end) return Step::more;
         step = take_target(in);
         if (step != Step::done) return step;
@@ -271,7 +271,7 @@ KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string
   }
   if (pos_ == end) return Step::more;
   if (in[mark_] == ' ') {
-    pos_ = detail::http::scan(in, pos_, end, detail::http::value_char);
+    pos_ = detail::http::scan<detail::http::value_char>(in, pos_, end);
     reason_ = {mark_ + 1, pos_ - mark_ - 1};
   }
   if (pos_ == end) return Step::more;

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,6 +31,7 @@ struct ResponseHeadOptions {
   ConnectionHeader connection = ConnectionHeader::none;  ///< `close` whenever the connection will be closed
   bool bare_lf = false;                                  ///< as the request had it; chunk lines remain CRLF
   std::span<const HeaderField> extra = {};               ///< further lines, not those which the members above stand for
+  std::string_view lines = {};  ///< more of them, whole with their ends and known to be right: written as they are
 };
 
 /// What to write in front of a request body.
@@ -140,17 +142,11 @@ inline constexpr std::array<Reason, 52> reasons{{{100, "Continue"},
                                                  {507, "Insufficient Storage"},
                                                  {511, "Network Authentication Required"}}};
 
-inline void append_number(std::string& out, std::uint64_t number, int base) {
-  char digits[20];
-  const char* const end = std::to_chars(digits, digits + sizeof(digits), number, base).ptr;
-  out.append(digits, static_cast<std::size_t>(end - digits));
-}
-
-inline bool valid_value(std::string_view value) { return all_of_kind(value, value_char); }
+inline bool valid_value(std::string_view value) { return all_of_kind<value_char>(value); }
 
 /// A second framing or connection line would contradict ours, and let a handler smuggle.
 inline bool valid_extra(const HeaderField& field) {
-  if (field.name.empty() || !all_of_kind(field.name, token_char) || !valid_value(field.value)) return false;
+  if (field.name.empty() || !all_of_kind<token_char>(field.name) || !valid_value(field.value)) return false;
   return !named(field.name, "content-length") && !named(field.name, "transfer-encoding") &&
          !named(field.name, "connection") && !named(field.name, "content-type");
 }
@@ -163,79 +159,112 @@ inline bool valid_response(const ResponseHeadOptions& options) {
 }
 
 inline bool valid_request(const RequestHeadOptions& options) {
-  if (options.method.empty() || options.method.size() > 32 || !all_of_kind(options.method, token_char)) return false;
-  if (options.target.empty() || !all_of_kind(options.target, target_char)) return false;
+  if (options.method.empty() || options.method.size() > 32 || !all_of_kind<token_char>(options.method)) return false;
+  if (options.target.empty() || !all_of_kind<target_char>(options.target)) return false;
   if (!valid_authority(options.host) || !valid_value(options.content_type)) return false;
   return std::all_of(options.extra.begin(), options.extra.end(),
                      [](const HeaderField& field) { return valid_extra(field) && !named(field.name, "host"); });
 }
 
-/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space.
+/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space. Room for
+/// all is made at once: growing by pieces would cost more than the bytes do.
 class LineWriter {
  public:
-  LineWriter(std::string& out, bool bare_lf) : out_(out), eol_(bare_lf ? "\n" : "\r\n") {}
+  /// Room for the lines that both kinds of heads may have, and `varying` bytes.
+  template <class Options>
+  LineWriter(std::string& out, const Options& options, std::size_t varying) : out_(out), bare_lf_(options.bare_lf) {
+    constexpr std::string_view longest =
+        " \r\nTransfer-Encoding: chunked\r\nContent-Type: \r\nContent-Length: 18446744073709551615\r\n"
+        "Connection: keep-alive\r\n\r\n";
+    std::size_t room = longest.size() + varying + options.content_type.size();
+    for (const HeaderField& field : options.extra) room += field.name.size() + field.value.size() + 4;
+    const std::size_t before = out.size();
+    out.resize(before + room);
+    at_ = out.data() + before;
+  }
 
-  void end_line() { out_ += eol_; }
-  void line(std::string_view name, std::string_view value) {
-    out_ += name;
-    out_ += ": ";
-    out_ += value;
-    out_ += eol_;
+  void put(std::string_view text) { at_ = std::copy(text.begin(), text.end(), at_); }
+  /// The same for literals, whose size compilers make use of.
+  template <std::size_t N>
+  void put(const char (&text)[N]) {
+    std::memcpy(at_, text, N - 1);
+    at_ += N - 1;
+  }
+  void number(std::uint64_t value) { at_ = std::to_chars(at_, out_.data() + out_.size(), value).ptr; }
+  void end_line() {
+    if (!bare_lf_) *at_++ = '\r';
+    *at_++ = '\n';
+  }
+  template <class Name>
+  void line(const Name& name, std::string_view value) {
+    put(name);
+    put(": ");
+    put(value);
+    end_line();
   }
   void length(std::uint64_t bytes) {
-    out_ += "Content-Length: ";
-    append_number(out_, bytes, 10);
-    out_ += eol_;
+    put("Content-Length: ");
+    number(bytes);
+    end_line();
   }
   void connection(ConnectionHeader what) {
     if (what == ConnectionHeader::close) line("Connection", "close");
     if (what == ConnectionHeader::keep_alive) line("Connection", "keep-alive");
   }
-  void extra(std::span<const HeaderField> fields) {
+  /// The last lines, and the end of the head; nothing can be written after it.
+  void finish(std::span<const HeaderField> fields) {
     for (const HeaderField& field : fields) line(field.name, field.value);
     end_line();
+    out_.resize(static_cast<std::size_t>(at_ - out_.data()));
   }
 
  private:
   std::string& out_;
-  std::string_view eol_;
+  bool bare_lf_;
+  char* at_;
 };
 
 }  // namespace detail::http
 
 inline bool append_response_head(std::string& out, const ResponseHeadOptions& options) {
   if (!detail::http::valid_response(options)) return false;
-  out += "HTTP/1.1 ";
-  detail::http::append_number(out, static_cast<std::uint64_t>(options.status), 10);
-  out += ' ';
-  out += reason_phrase(options.status);
-  detail::http::LineWriter lines(out, options.bare_lf);
+  const std::string_view reason = reason_phrase(options.status);
+  const std::size_t varying = std::string_view("HTTP/1.1 200").size() + reason.size() + options.lines.size();
+  detail::http::LineWriter lines(out, options, varying);
+  lines.put("HTTP/1.1 ");
+  lines.number(static_cast<std::uint64_t>(options.status));
+  lines.put(" ");
+  lines.put(reason);
   lines.end_line();
   if (options.chunked) lines.line("Transfer-Encoding", "chunked");
   if (!options.content_type.empty()) lines.line("Content-Type", options.content_type);
   if (options.content_length && options.status != 204) lines.length(*options.content_length);
   lines.connection(options.connection);
-  lines.extra(options.extra);
+  lines.put(options.lines);
+  lines.finish(options.extra);
   return true;
 }
 
 inline bool append_request_head(std::string& out, const RequestHeadOptions& options) {
   if (!detail::http::valid_request(options)) return false;
-  out += options.method;
-  out += ' ';
-  out += options.target;
-  out += " HTTP/1.1";
-  detail::http::LineWriter lines(out, options.bare_lf);
+  const std::size_t varying = options.method.size() + options.target.size() + options.host.size() +
+                              std::string_view(" HTTP/1.1\r\nHost: ").size();
+  detail::http::LineWriter lines(out, options, varying);
+  lines.put(options.method);
+  lines.put(" ");
+  lines.put(options.target);
+  lines.put(" HTTP/1.1");
   lines.end_line();
   if (!options.host.empty()) lines.line("Host", options.host);
   lines.connection(options.connection);
   if (!options.content_type.empty()) lines.line("Content-Type", options.content_type);
   if (options.content_length) lines.length(*options.content_length);
-  lines.extra(options.extra);
+  lines.finish(options.extra);
   return true;
 }
 
 inline std::string_view reason_phrase(int status) {
+  if (status == 200) return "OK";
   const auto& table = detail::http::reasons;
   const auto at =
       std::lower_bound(table.begin(), table.end(), status,
@@ -245,8 +274,11 @@ inline std::string_view reason_phrase(int status) {
 
 inline void append_chunk(std::string& out, std::string_view bytes) {
   if (bytes.empty()) return;
-  detail::http::append_number(out, bytes.size(), 16);
-  out += "\r\n";
+  char line[18];
+  char* end = std::to_chars(line, line + 16, bytes.size(), 16).ptr;
+  *end++ = '\r';
+  *end++ = '\n';
+  out.append(line, static_cast<std::size_t>(end - line));
   out += bytes;
   out += "\r\n";
 }

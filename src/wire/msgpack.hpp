@@ -236,6 +236,99 @@ KETTLINGAR_INLINE bool MsgpackReader::next_item() {
 }
 #endif
 
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool read_scalar(const char*& at, const char* end, Scalar& out) {
+  const auto remaining = [&] { return static_cast<std::size_t>(end - at); };
+  const auto number = [&](std::size_t width, std::uint64_t& value) {
+    if (remaining() < width) return false;
+    value = load_big_endian(at, width);
+    at += width;
+    return true;
+  };
+  const auto raw = [&](Scalar::Kind kind, std::uint64_t size) {
+    if (size > remaining()) return false;
+    out.kind = kind;
+    out.bytes = {at, static_cast<std::size_t>(size)};
+    at += size;
+    return kind != Scalar::Kind::text || is_utf8(out.bytes);
+  };
+  if (at == end) return false;
+  const auto tag = static_cast<std::uint8_t>(*at++);
+  if (tag < 0x80 || tag >= 0xE0) {
+    out.kind = tag < 0x80 ? Scalar::Kind::unsigned_integer : Scalar::Kind::negative_integer;
+    out.number = static_cast<std::uint64_t>(std::int64_t{static_cast<std::int8_t>(tag)});
+    return true;
+  }
+  if (tag >= 0xA0 && tag < 0xC0) return raw(Scalar::Kind::text, tag & 0x1FU);
+  std::uint64_t size = 0;
+  switch (tag) {
+    case 0xC0:
+      out.kind = Scalar::Kind::null;
+      return true;
+    case 0xC2:
+    case 0xC3:
+      out.kind = Scalar::Kind::boolean;
+      out.number = tag & 1U;
+      return true;
+    case 0xC4:
+    case 0xC5:
+    case 0xC6:
+      return number(std::size_t{1} << (tag - 0xC4U), size) && raw(Scalar::Kind::binary, size);
+    case 0xCA:
+      out.kind = Scalar::Kind::real;
+      if (!number(4, size)) return false;
+      out.number = std::bit_cast<std::uint64_t>(double{std::bit_cast<float>(static_cast<std::uint32_t>(size))});
+      return true;
+    case 0xCB:
+      out.kind = Scalar::Kind::real;
+      return number(8, out.number);
+    case 0xCC:
+    case 0xCD:
+    case 0xCE:
+    case 0xCF:
+      out.kind = Scalar::Kind::unsigned_integer;
+      return number(std::size_t{1} << (tag - 0xCCU), out.number);
+    case 0xD0:
+    case 0xD1:
+    case 0xD2:
+    case 0xD3: {
+      const std::size_t width = std::size_t{1} << (tag - 0xD0U);
+      if (!number(width, out.number)) return false;
+      const bool negative = out.number >> (8 * width - 1) != 0;
+      if (negative) out.number |= ~std::uint64_t{0} << (8 * width - 1);
+      out.kind = negative ? Scalar::Kind::negative_integer : Scalar::Kind::unsigned_integer;
+      return true;
+    }
+    case 0xD9:
+    case 0xDA:
+    case 0xDB:
+      return number(std::size_t{1} << (tag - 0xD9U), size) && raw(Scalar::Kind::text, size);
+    default:
+      return false;
+  }
+}
+
+KETTLINGAR_INLINE json Scalar::value() const {
+  switch (kind) {
+    case Kind::null:
+      break;
+    case Kind::boolean:
+      return json(number != 0);
+    case Kind::unsigned_integer:
+      return json(number);
+    case Kind::negative_integer:
+      return json(static_cast<std::int64_t>(number));
+    case Kind::real:
+      return json(std::bit_cast<double>(number));
+    case Kind::text:
+      return json(std::string(bytes));
+    case Kind::binary:
+      return json::binary(Bytes(bytes.begin(), bytes.end()));
+  }
+  return json(nullptr);
+}
+#endif
+
 /// First bytes of a family of formats: short counts within the tag, others behind it. 0 where there is no such form.
 struct MsgpackFamily {
   std::uint8_t fix;
@@ -308,6 +401,36 @@ inline bool msgpack_binary(Appender& out, const json::binary_t& bytes) {
   out.put(chars(bytes));
   return true;
 }
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CodecError append_scalar(std::string& out, const Scalar& scalar) {
+  Appender to(out);
+  switch (scalar.kind) {
+    case Scalar::Kind::null:
+      to.put('\xC0');
+      break;
+    case Scalar::Kind::boolean:
+      to.put(scalar.number != 0 ? '\xC3' : '\xC2');
+      break;
+    case Scalar::Kind::unsigned_integer:
+      to.wrote(msgpack_unsigned(to.room(9), scalar.number));
+      break;
+    case Scalar::Kind::negative_integer:
+      to.wrote(msgpack_signed(to.room(9), static_cast<std::int64_t>(scalar.number)));
+      break;
+    case Scalar::Kind::real:
+      to.wrote(store_tagged(to.room(9), 0xCB, scalar.number, 8));
+      break;
+    case Scalar::Kind::text:
+      msgpack_string(to, scalar.bytes);
+      break;
+    case Scalar::Kind::binary:
+      if (msgpack_start(to, msgpack_bin, scalar.bytes.size())) to.put(scalar.bytes);
+      break;
+  }
+  return to.finish();
+}
+#endif
 
 template <class Json>
 bool write_msgpack(Appender& out, const Json& value, int depth) {

@@ -56,15 +56,23 @@ const Methods& methods() {
   return all;
 }
 
-/// What the method answers, as MessagePack; nothing if it refuses.
-std::optional<std::string> call(const kt::detail::Method& method, const json& arguments, bool authenticated) {
+/// What the method answers: a result as MessagePack, or a refusal.
+struct Outcome {
+  std::optional<std::string> result;
+  std::string refusal;
+
+  bool operator==(const Outcome&) const = default;
+};
+
+/// Calls with a tree of arguments, or with the bytes that it was read from.
+Outcome call(const kt::detail::Method& method, const json& arguments, bool authenticated, std::string_view bytes = {}) {
   static Nobody nobody;
   const kt::RequestHead head;
   const kt::Peer peer;
   kt::Request request(head, peer, nobody, {});
   kt::ConnectionAccess::route(request, "echo", "/echo", authenticated);
-  kt::ConnectionAccess::arguments(request) = arguments;
   kt::detail::Call made(request, kt::detail::Format::msgpack);
+  if (bytes.empty() || !method.bind_scalars(made, bytes)) kt::ConnectionAccess::arguments(request) = arguments;
   try {
     method.invoke(made);
   } catch (const kt::InvalidArgument& error) {
@@ -72,10 +80,10 @@ std::optional<std::string> call(const kt::detail::Method& method, const json& ar
     // Strangers are told nothing that they have said themselves.
     FUZZ_CHECK(authenticated || std::string_view(error.what()).find("got ") == std::string_view::npos ||
                std::string_view(error.what()).find("at most") != std::string_view::npos);
-    return std::nullopt;
+    return {std::nullopt, error.what()};
   }
   if (made.codec_error) FUZZ_CHECK(made.codec_error.slug == "depth");
-  return made.codec_error ? std::nullopt : std::optional(made.body);
+  return made.codec_error ? Outcome{} : Outcome{made.body, {}};
 }
 
 }  // namespace fuzz_args
@@ -90,12 +98,23 @@ FUZZ_TARGET(json_args) {
   const kt::CodecError error = encoding == 0   ? kt::decode_json(body, arguments)
                                : encoding == 1 ? kt::decode_msgpack(body, arguments)
                                                : kt::detail::decode_form(body, arguments);
-  if (error || !arguments.is_object()) return;
+  if (error || !arguments.is_object()) {
+    // What is bound without a tree has to be what a tree could have been made of.
+    const kt::RequestHead head;
+    const kt::Peer peer;
+    Nobody nobody;
+    kt::Request request(head, peer, nobody, {});
+    kt::detail::Call made(request, kt::detail::Format::msgpack);
+    FUZZ_CHECK(encoding != 1 || !method.bind_scalars(made, body));
+    return;
+  }
   const auto positional = arguments.find(kt::detail::positional_key);
   if (positional != arguments.end() && !positional->is_array()) return;
 
-  const auto result = call(method, arguments, true);
-  FUZZ_CHECK(call(method, arguments, false) == result);
+  const Outcome outcome = call(method, arguments, true);
+  const auto& result = outcome.result;
+  FUZZ_CHECK(call(method, arguments, false).result == result);
+  if (encoding == 1) FUZZ_CHECK(call(method, arguments, true, body) == outcome);
   if (!result) return;
   json value, again = json::object();
   FUZZ_CHECK(!kt::decode_msgpack(*result, value));
@@ -104,5 +123,5 @@ FUZZ_TARGET(json_args) {
   } else {
     again["_args"] = value;
   }
-  FUZZ_CHECK(call(method, again, true) == result);
+  FUZZ_CHECK(call(method, again, true) == outcome);
 }
