@@ -16,6 +16,7 @@
 #   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
 #   make soak       mixed load for half an hour                       DURATION=600 is ten minutes
 #   make bench      what requests, heads and codecs cost, beside others   ROUNDS=1 is quick, RESULTS=1 keeps the tables
+#   make guard      counts instructions: nothing may take 5 % more than before   BASELINE=1 writes the counts anew
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make bench-embed    what the library costs a program that has it inside: frames, bytes, memory, time to start
 #   make format     clang-format on what is written by hand
@@ -47,7 +48,7 @@ export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLA
 export TARGETS SECONDS_EACH JOBS
 
 .PHONY: all test demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench \
-  bench-compile bench-embed format clean FORCE
+  guard bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -160,6 +161,15 @@ soak: build/faults/service build/faults/crowd
 bench: build/deps.mk
 	@sh bench/http/run
 	@sh bench/codec/run
+
+# Not CXXFLAGS: the counts of the baseline are those of -O2.
+build/guard: bench/guard/guard.cpp build/deps.mk
+	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/guard: override CXXFLAGS := -O2
+
+guard: build/guard
+	@sh bench/guard/run || [ $$? = 77 ]
 
 bench-compile: build/deps.mk
 	@sh bench/compile/run
