@@ -15,7 +15,8 @@
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
 #   make soak       mixed load for half an hour                       DURATION=600 is ten minutes
-#   make bench      what requests, heads and codecs cost, beside others   ROUNDS=1 is quick, RESULTS=1 keeps the tables
+#   make bench      what requests, streams, calls and values cost, beside others   ROUNDS=1 is quick, RESULTS=1 keeps it
+#   make guard      counts instructions: nothing may take 5 % more than before   BASELINE=1 writes the counts anew
 #   make bench-compile  what the header costs the compiler, beside others   ROUNDS=1 is quick
 #   make bench-embed    what the library costs a program that has it inside: frames, bytes, memory, time to start
 #   make format     clang-format on what is written by hand
@@ -47,7 +48,7 @@ export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLA
 export TARGETS SECONDS_EACH JOBS
 
 .PHONY: all test demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench \
-  bench-compile bench-embed format clean FORCE
+  guard bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -157,9 +158,32 @@ faults: all $(FAULTS) build/faults/service_asan build/kettlingar_test
 soak: build/faults/service build/faults/crowd
 	build/faults/crowd soak build/faults/service $(DURATION)
 
-bench: build/deps.mk
+# Of ours, and what knows no library. The scripts compile the others, which may not be here.
+BENCH := $(addprefix build/bench/,service client load loop stream hold pingpong)
+
+build/bench:
+	mkdir -p $@
+
+build/bench/service build/bench/load build/bench/loop build/bench/stream build/bench/hold: build/bench/%: bench/http/%.cpp
+build/bench/client build/bench/pingpong: build/bench/%: bench/client/%.cpp
+
+$(BENCH): build/deps.mk | build/bench
+	$(COMPILE) -O2 $(DEPENDS) $(filter %.cpp,$^) -o $@ $(LDFLAGS) $(LDLIBS)
+
+bench: $(BENCH)
 	@sh bench/http/run
+	@sh bench/client/run
 	@sh bench/codec/run
+	@sh bench/report http client codec
+
+# Not CXXFLAGS: the counts of the baseline are those of -O2.
+build/guard: bench/guard/guard.cpp build/deps.mk
+	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+
+build/guard: override CXXFLAGS := -O2
+
+guard: build/guard
+	@sh bench/guard/run || [ $$? = 77 ]
 
 bench-compile: build/deps.mk
 	@sh bench/compile/run
@@ -184,4 +208,4 @@ format:
 clean:
 	rm -rf build
 
--include $(wildcard build/*.d build/faults/*.d)
+-include $(wildcard build/*.d build/bench/*.d build/faults/*.d)

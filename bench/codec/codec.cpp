@@ -5,7 +5,7 @@
 //
 // Those of a group do the same work and take turns, the fastest of TURNS turns counts: all else is what the machine
 // did meanwhile.
-#include "kettlingar.hpp"
+#include "../samples.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -15,6 +15,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #if __has_include(<msgpack.hpp>)
@@ -32,20 +33,7 @@
 #include <http_parser.h>
 #endif
 
-namespace kt = kettlingar;
 using Clock = std::chrono::steady_clock;
-
-/// Makes the compiler believe that somebody looks at `value`.
-template <class T>
-void keep(const T& value) {
-  asm volatile("" : : "r"(&value) : "memory");
-}
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "codec: %s\n", what);
-  std::exit(1);
-}
 
 struct Row {
   const char* name;
@@ -79,26 +67,6 @@ void measure(const char* group, int round, const std::vector<Row>& rows) {
       std::printf("%s|%s|skipped: %s\n", group, rows[r].name, rows[r].why);
     }
   }
-}
-
-/// A list of small maps, `bytes` long or a little longer as MessagePack.
-kt::json small_maps(std::size_t bytes) {
-  constexpr const char* moods[] = {"sleepy", "hungry", "playful", "wants to be let out"};
-  kt::json list = kt::json::array();
-  for (std::size_t size = 0, i = 0; size < bytes; ++i) {
-    const kt::json map = {{"id", i},
-                          {"name", "kitten " + std::to_string(i % 977)},
-                          {"weight", 0.25 * static_cast<double>(i % 31)},
-                          {"mood", moods[i % 4]},
-                          {"awake", i % 3 == 0},
-                          {"born", 1700000000 + 86400 * static_cast<int>(i % 365)},
-                          {"owner", nullptr}};
-    std::string packed;
-    require(!kt::encode_msgpack(map, packed), "a map cannot be packed");
-    size += packed.size();
-    list.push_back(map);
-  }
-  return list;
 }
 
 void values(int round) {
@@ -149,26 +117,18 @@ void values(int round) {
 }
 
 void arguments(int round) {
-  const std::string body = std::string("\x83\xA5") + "count\x03\xA5sound\xA9purr purr\xA4" + "caps\xC2";
-  require(body.size() == 30, "the body has another size");
-  const auto typed = [&] {
-    kt::json map;
-    require(!kt::decode_msgpack(body, map), "the body cannot be read");
-    return std::tuple{kt::detail::from_json<int>(map.at("count")), kt::detail::from_json<std::string>(map.at("sound")),
-                      kt::detail::from_json<bool>(map.at("caps"))};
-  };
-  require(typed() == std::tuple{3, std::string("purr purr"), false}, "the arguments are others");
+  require(arguments_of(small_body) == std::tuple{3, std::string("purr purr"), false}, "the arguments are others");
   std::vector<Row> rows = {
       {"nlohmann",
        [&] {
-         const nlohmann::json map = nlohmann::json::from_msgpack(body);
+         const nlohmann::json map = nlohmann::json::from_msgpack(small_body);
          keep(std::tuple{map.at("count").get<int>(), map.at("sound").get<std::string>(), map.at("caps").get<bool>()});
        }},
-      {"kettlingar", [&] { keep(typed()); }},
+      {"kettlingar", [&] { keep(arguments_of(small_body)); }},
   };
 #if WITH_MSGPACK_CXX
   rows.push_back({"msgpack-cxx", [&] {
-                    const msgpack::object_handle map = msgpack::unpack(body.data(), body.size());
+                    const msgpack::object_handle map = msgpack::unpack(small_body.data(), small_body.size());
                     const auto* at = map.get().via.map.ptr;  // in the order they came: it has no look-up by name
                     keep(std::tuple{at[0].val.as<int>(), at[1].val.as<std::string>(), at[2].val.as<bool>()});
                   }});
@@ -178,36 +138,9 @@ void arguments(int round) {
   measure("a call's body of 30 bytes to three typed arguments", round, rows);
 }
 
-constexpr std::string_view small_head =
-    "GET /meow HTTP/1.1\r\n"
-    "Host: localhost\r\n"
-    "User-Agent: bench/1.0 (load)\r\n"
-    "Accept: text/plain, */*;q=0.5\r\n"
-    "Accept-Language: en\r\n"
-    "Cache-Control: no-cache\r\n\r\n";
-
-constexpr std::string_view browser_head =
-    "GET /purr?count=3&sound=rrrrrrrrrrrrrrrr HTTP/1.1\r\n"
-    "Host: 127.0.0.1:35543\r\n"
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
-    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
-    "Accept-Language: en-GB,en;q=0.5\r\n"
-    "Accept-Encoding: gzip, deflate, br\r\n"
-    "Connection: keep-alive\r\n"
-    "Upgrade-Insecure-Requests: 1\r\n"
-    "Sec-Fetch-Dest: document\r\n"
-    "Sec-Fetch-Mode: navigate\r\n"
-    "Sec-Fetch-Site: none\r\n\r\n";
-
 void head(const char* group, int round, std::string_view bytes) {
   const kt::Limits limits;
-  const auto ours = [&] {
-    kt::RequestHeadParser parser(limits);
-    const kt::ParseResult result = parser.parse(bytes);
-    keep(parser.head());
-    return result.status == kt::Parse::complete && result.consumed == bytes.size();
-  };
-  require(ours(), "the head is refused");
+  require(parse_head(bytes, limits), "the head is refused");
   std::vector<Row> rows;
 #ifdef WITH_HTTP_PARSER
   // Told of every part, as any program that makes use of a head has to be.
@@ -231,14 +164,13 @@ void head(const char* group, int round, std::string_view bytes) {
 #else
   rows.push_back({"http-parser", {}, "it is not here (libhttp-parser-dev)"});
 #endif
-  rows.push_back({"kettlingar", [&] { keep(ours()); }});
+  rows.push_back({"kettlingar", [&] { keep(parse_head(bytes, limits)); }});
   measure(group, round, rows);
 }
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   const int round = std::atoi(argv[1]);
-  static_assert(small_head.size() == 146 && browser_head.size() == 430);
   values(round);
   arguments(round);
   head("a request head of 146 bytes", round, small_head);

@@ -4,77 +4,17 @@
 //   load ADDRESS FILE CONNECTIONS DEPTH SECONDS   prints how many requests were answered, and in how many seconds
 //   load port                                     prints a TCP port that is free
 //
-// ADDRESS is a port of 127.0.0.1, or the path of a unix socket. FILE has one request, which each connection sends DEPTH
-// times at once; when all answers are there, again. The first answer has to be a 200 with Content-Length; the others
-// have to be as long, and to begin alike. A service that says nothing for 5 seconds has failed.
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
+// FILE has one request, which each connection sends DEPTH times at once; when all answers are there, again. The first
+// answer has to be a 200 with Content-Length; the others have to be as long, and to begin alike. A service that says
+// nothing for 5 seconds has failed.
+#include "../sockets.hpp"
 
-#include <chrono>
-#include <cstdio>
+#include <sys/epoll.h>
+
 #include <cstdlib>
-#include <cstring>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <vector>
-
-using Clock = std::chrono::steady_clock;
-constexpr std::string_view good = "HTTP/1.1 200 ";
-constexpr int patience = 5;  // seconds
-
-[[noreturn]] void fail(const std::string& what) {
-  std::fprintf(stderr, "load: %s\n", what.c_str());
-  std::exit(1);
-}
-
-sockaddr_in loopback(int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
-  address.sin_port = ::htons(static_cast<std::uint16_t>(port));
-  return address;
-}
-
-int free_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = loopback(0);
-  socklen_t size = sizeof address;
-  if (::bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0) fail("no port is free");
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  return ::ntohs(address.sin_port);
-}
-
-int connect_to(const std::string& where) {
-  const bool path = where.find('/') != where.npos;
-  const int fd = ::socket(path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  bool connected = false;
-  if (path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    where.copy(address.sun_path, sizeof address.sun_path - 1);
-    connected = ::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
-  } else {
-    const sockaddr_in address = loopback(std::atoi(where.c_str()));
-    connected = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-    const int on = 1;
-    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  }
-  if (!connected) fail("cannot connect to " + where);
-  const timeval limit{patience, 0};
-  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  return fd;
-}
-
-void send_all(int fd, const std::string& bytes) {
-  if (::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size()))
-    fail("the service takes no more requests");
-}
 
 /// Length of the whole answer to one request.
 std::size_t answer_length(int fd, const std::string& request) {
@@ -114,11 +54,10 @@ void check(Connection& from, std::string_view bytes, std::size_t length) {
 }
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::string_view(argv[1]) == "port") return std::printf("%d\n", free_port()) > 0 ? 0 : 1;
+  if (argc == 2 && std::string_view(argv[1]) == "port") return ::close(listen_at(nullptr));
   const int count = argc == 6 ? std::atoi(argv[3]) : 0, depth = argc == 6 ? std::atoi(argv[4]) : 0;
   if (count < 1 || depth < 1) return 2;
-  std::ifstream file(argv[2], std::ios::binary);
-  const std::string request((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::string request = content_of(argv[2]);
   std::string batch;
   for (int i = 0; i < depth; ++i) batch += request;
 
@@ -168,6 +107,6 @@ int main(int argc, char** argv) {
       }
     }
   }
-  std::printf("%lu %.6f\n", answered, std::chrono::duration<double>(Clock::now() - begun).count());
+  std::printf("%lu %.6f\n", answered, seconds_since(begun));
   return 0;
 }

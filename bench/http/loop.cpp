@@ -2,50 +2,21 @@
 // loop.cpp: what no service can undercut: an epoll loop that receives and sends and looks at nothing.
 //
 //   loop REQUEST_BYTES [SOCKET]   answers once for so many bytes, on a TCP port or the unix socket, which it prints
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
+#include "../sockets.hpp"
 
-#include <cstdio>
+#include <sys/epoll.h>
+
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <vector>
 
 constexpr char answer[] =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 18\r\n\r\nMeow world, meow!\n";
 
-int listen_on_port() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  if (::bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(fd, SOMAXCONN) != 0) return -1;
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  std::printf("%d\n", ::ntohs(address.sin_port));
-  return fd;
-}
-
-int listen_on_socket(const char* path) {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, path, sizeof address.sun_path - 1);
-  if (::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(fd, SOMAXCONN) != 0) return -1;
-  std::printf("%s\n", path);
-  return fd;
-}
-
 int main(int argc, char** argv) {
   const std::size_t request_bytes = argc > 1 ? static_cast<std::size_t>(std::atol(argv[1])) : 0;
   if (request_bytes == 0) return 2;
-  const int listener = argc > 2 ? listen_on_socket(argv[2]) : listen_on_port();
-  if (listener < 0) return std::perror("loop"), 1;
-  std::fflush(stdout);
+  const int listener = listen_at(argc > 2 ? argv[2] : nullptr);
 
   const int poll = ::epoll_create1(EPOLL_CLOEXEC);
   const auto watch = [&](int fd) {
