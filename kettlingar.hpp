@@ -859,7 +859,14 @@ class HeadLines {
   HeadLines(const Limits& limits, Eol eol) : limits_(&limits), eol_(eol) {}
 
   Step match(std::string_view in, std::size_t end, std::string_view form);
-  Step line_end(std::string_view in, std::size_t end, std::string_view slug);
+  Step line_end(std::string_view in, std::size_t end, std::string_view slug) {
+    if (eol_ == Eol::crlf && end - pos_ >= 2 && in[pos_] == '\r' && in[pos_ + 1] == '\n') {
+      pos_ += 2;
+      return Step::done;
+    }
+    return first_or_wrong_line_end(in, end, slug);
+  }
+  Step first_or_wrong_line_end(std::string_view in, std::size_t end, std::string_view slug);
   Step next_field(std::string_view in, std::size_t end, std::size_t max_count);
   template <class Known>
   Step fields(std::string_view in, std::size_t max_bytes, std::size_t max_count, Known known);
@@ -910,37 +917,47 @@ T load_bytes(const char* at) {
   return value;
 }
 
-/// The high bits of those of eight bytes that are not of that kind; bits above the lowest one may be set in error. Each
-/// part finds, by the borrow of a subtraction, bytes below a bound.
+/// The high bits of those of eight bytes that are not of that kind, or perhaps not. The lowest is never set for a byte
+/// that would have to be, which is all that scan() looks at.
 template <std::uint8_t kind>
 std::uint64_t others(std::uint64_t bytes) {
   constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+  // A byte below a bound borrows from its high bit when the bound is subtracted.
   const auto below = [](std::uint64_t x, std::uint64_t bound) { return (x - ones * bound) & ~x & highs; };
   const auto equal = [&](std::uint64_t c) { return below(bytes ^ (ones * c), 1); };
   if constexpr (kind == value_char) {
     return below(bytes, 0x20) | equal(0x7F);
-  } else {
-    static_assert(kind == target_char);
+  } else if constexpr (kind == target_char) {
     return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
+  } else {
+    // Letters and dashes, which most names consist of.
+    static_assert(kind == token_char);
+    // Sums of seven bits carry into the high one, and no further: what is taken for one of these is one.
+    const std::uint64_t small = (bytes | ones * 0x20) & ~highs, not_dash = bytes ^ (ones * '-');
+    const std::uint64_t from_a = small + ones * (0x80 - 'a'), behind_z = small + ones * (0x7F - 'z');
+    const std::uint64_t no_letter = ~from_a | behind_z, no_dash = ((not_dash & ~highs) + ~highs) | not_dash;
+    return ((no_letter & no_dash) | bytes) & highs;
   }
 }
 
 /// The first offset in [from, end) whose byte is not of that kind, or `end`.
 template <std::uint8_t kind>
 std::size_t scan(std::string_view in, std::size_t from, std::size_t end) {
-  const auto other = [&] { return (char_kinds[static_cast<unsigned char>(in[from])] & kind) == 0; };
-  if constexpr ((kind == value_char || kind == target_char) && std::endian::native == std::endian::little) {
-    // Eight at a time. The lowest byte found may still be of the kind: a tab in a value.
-    while (end - from >= 8) {
-      const std::uint64_t found = others<kind>(load_bytes<std::uint64_t>(in.data() + from));
-      from += found == 0 ? 8U : static_cast<unsigned>(std::countr_zero(found)) / 8U;
+  const char* at = in.data() + from;
+  const char* const stop = in.data() + end;
+  const auto other = [&] { return (char_kinds[static_cast<unsigned char>(*at)] & kind) == 0; };
+  constexpr bool by_eights = kind == value_char || kind == target_char || kind == token_char;
+  if constexpr (by_eights && std::endian::native == std::endian::little) {
+    while (stop - at >= 8) {
+      const std::uint64_t found = others<kind>(load_bytes<std::uint64_t>(at));
+      at += found == 0 ? 8 : std::countr_zero(found) / 8;
       if (found == 0) continue;
-      if (other()) return from;
-      ++from;
+      if (other()) return static_cast<std::size_t>(at - in.data());
+      ++at;
     }
   }
-  while (from < end && !other()) ++from;
-  return from;
+  while (at != stop && !other()) ++at;
+  return static_cast<std::size_t>(at - in.data());
 }
 template <std::uint8_t kind>
 bool all_of_kind(std::string_view text) {
@@ -1045,7 +1062,7 @@ KETTLINGAR_INLINE Step HeadLines::match(std::string_view in, std::size_t end, st
 }
 
 /// Steps over the line end at `pos_`. The first one decides the style; who changes it wants to be read in two ways.
-KETTLINGAR_INLINE Step HeadLines::line_end(std::string_view in, std::size_t end, std::string_view slug) {
+KETTLINGAR_INLINE Step HeadLines::first_or_wrong_line_end(std::string_view in, std::size_t end, std::string_view slug) {
   const bool cr = in[pos_] == '\r';
   if (!cr && in[pos_] != '\n') return fail(400, slug, "a byte that may not be in such a line");
   if (cr && end - pos_ < 2) return Step::more;
@@ -3785,7 +3802,9 @@ inline constexpr std::size_t most_descriptors = 253;
 class ControlBuffer {
  public:
   explicit ControlBuffer(std::size_t descriptors)
-      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {
+    std::memset(bytes_, 0, size_);  // padding between headers goes to the kernel, too
+  }
 
   void attach(msghdr& message) {
     message.msg_control = bytes_;
@@ -3793,7 +3812,7 @@ class ControlBuffer {
   }
 
  private:
-  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
+  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))];
   std::size_t size_;
 };
 
@@ -3900,8 +3919,6 @@ KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view byt
 
 KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
                                                    ReceivedDescriptors& descriptors) {
-  // Beforehand: what has arrived must find room. Padding may let one more in.
-  descriptors.owned.reserve(descriptors.owned.size() + most + 1);
   iovec part{data, size};
   msghdr message{};
   message.msg_iov = &part;
@@ -3916,18 +3933,32 @@ KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::
   const ssize_t n = retry_interrupted([&] { return ::recvmsg(socket, &message, flags); });
   if (n < 0) return n;
   descriptors.truncated |= (message.msg_flags & MSG_CTRUNC) != 0;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-      descriptors.owned.emplace_back(fd);
-#if !defined(MSG_CMSG_CLOEXEC)
-      ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
+  const auto for_each = [&](const auto& action) {
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+      const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (std::size_t i = 0; i < count; ++i) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+        action(fd);
+      }
     }
+  };
+  std::size_t came = 0;
+  for_each([&](int) { ++came; });
+  if (came == 0) return n;
+  try {
+    descriptors.owned.reserve(descriptors.owned.size() + came);
+  } catch (...) {
+    for_each([](int fd) { ::close(fd); });
+    throw;
   }
+  for_each([&](int fd) {
+    descriptors.owned.emplace_back(fd);
+#if !defined(MSG_CMSG_CLOEXEC)
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+  });
   return n;
 }
 #endif
@@ -6153,7 +6184,7 @@ struct Call {
   Format format;
   std::vector<Slot> slots;               ///< one for each parameter
   std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
-  bool bound = false;                    ///< by Method::bind_scalars()
+  bool bound = false;                    ///< `slots` have been filled by Method::bind_scalars()
   std::size_t current = 0;               ///< the argument being converted, for the error text
   std::string body;                      ///< the encoded result
   std::vector<Fd> descriptors;           ///< of the result, to be sent with it
@@ -6209,10 +6240,10 @@ class Method {
   /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
   void set_takes_anything() noexcept { takes_anything_ = true; }
 
-  /// Binds a body in MessagePack without making a tree of it. False, with nothing bound, if it is anything else than a
-  /// map of plain values that fit the parameters in number and name, or if the handler may ask for the tree: decode it
-  /// then. The bytes have to stay until the handler has its arguments.
-  bool bind_scalars(Call& call, std::string_view body) const;
+  /// Binds a body in MessagePack without making a tree of it. False, with nothing of use in `slots`, if it is anything
+  /// else than a map of plain values that fit the parameters in number and name, or if the handler may ask for the
+  /// tree: decode it then. The bytes have to stay until the handler has its arguments.
+  bool bind_scalars(std::vector<Slot>& slots, std::string_view body) const;
 
   /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
   /// whatever a plain handler throws.
@@ -6482,9 +6513,9 @@ KETTLINGAR_INLINE void Method::bind(Call& call) const {
   }
 }
 
-KETTLINGAR_INLINE bool Method::bind_scalars(Call& call, std::string_view body) const {
+KETTLINGAR_INLINE bool Method::bind_scalars(std::vector<Slot>& slots, std::string_view body) const {
   if (takes_request_ || takes_anything_) return false;
-  call.slots.assign(parameters_.size(), {});
+  slots.assign(parameters_.size(), {});
   const char* at = body.data();
   const char* const end = at + body.size();
   const auto in_tag = [&](unsigned family, unsigned mask, std::size_t& count) {
@@ -6492,22 +6523,24 @@ KETTLINGAR_INLINE bool Method::bind_scalars(Call& call, std::string_view body) c
     count = tag & mask;
     return (tag & ~mask) == family;
   };
-  std::size_t count = 0, size = 0;
+  std::size_t count = 0, size = 0, next = 0;
   if (!in_tag(0x80, 0x0F, count)) return false;
   for (; count > 0; --count) {
     if (!in_tag(0xA0, 0x1F, size) || size > static_cast<std::size_t>(end - at)) return false;
-    const std::size_t i = index_of({at, size});
+    const std::string_view name(at, size);
     at += size;
-    if (i == parameters_.size() || parameters_[i].takes_descriptors || call.slots[i].filled()) return false;
-    if (!read_scalar(at, end, call.slots[i].scalar.emplace())) return false;
+    // Callers keep to the order of parameters, mostly.
+    const std::size_t i = next < parameters_.size() && parameters_[next].name == name ? next : index_of(name);
+    next = i + 1;
+    if (i == parameters_.size() || parameters_[i].takes_descriptors || slots[i].filled()) return false;
+    if (!read_scalar(at, end, slots[i].scalar.emplace())) return false;
   }
   if (at != end) return false;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (call.slots[i].filled()) continue;
+    if (slots[i].filled()) continue;
     if (parameters_[i].required()) return false;
-    call.slots[i].value = parameters_[i].fallback.get();
+    slots[i].value = parameters_[i].fallback.get();
   }
-  call.bound = true;
   return true;
 }
 
@@ -8527,7 +8560,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
 
   using StreamSocket = asio::generic::stream_protocol::socket;
-  static constexpr std::size_t smallest_buffer = 4 * 1024;
+  static constexpr std::size_t smallest_buffer = 512;  // most requests need no more, and most connections are idle
   static constexpr std::size_t flush_threshold = 64 * 1024;
 
   std::shared_ptr<Server> server_;
@@ -8706,6 +8739,7 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
 /// was announced.
 KETTLINGAR_INLINE void Connection::make_room() {
+  const bool was_filled = end_ == in_.size();
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
     std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -8715,7 +8749,8 @@ KETTLINGAR_INLINE void Connection::make_room() {
     const std::size_t body_at = begin_ + head_size_;
     end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
   }
-  if (end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * 2));
+  if (in_.size() < flush_threshold ? was_filled : end_ == in_.size())
+    in_.resize((std::max)(smallest_buffer, in_.size() * (in_.size() < flush_threshold ? 4 : 2)));
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());
@@ -9196,7 +9231,8 @@ KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<Er
   json& arguments = ConnectionAccess::arguments(*request_);
   CodecError error;
   if (style_.format == Format::msgpack) {
-    if (!routed_ && request_->descriptors().empty() && method_->bind_scalars(*call_, body)) return {};
+    call_->bound = !routed_ && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
+    if (call_->bound) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
     return refuse_with(415, "msgpack is switched off");
@@ -11788,8 +11824,9 @@ class Exchange {
   ~Exchange() { close(); }
 
   enum class Step { want_read, want_write, item, done };
-  /// Goes on as far as the socket allows. Throws LostConnection, ConnectionError for answers that are none or break
-  /// off, and the Error that the service answered with.
+  /// Goes on as far as the socket allows, but for the first look for an answer: it will not be there yet. Throws
+  /// LostConnection, ConnectionError for answers that are none or break off, and the Error that the service answered
+  /// with.
   Step step();
   /// After Step::item.
   json take() { return reader_.take(); }
@@ -11806,6 +11843,8 @@ class Exchange {
   /// True if a byte has left.
   bool sent_any() const noexcept { return sent_ > 0; }
   DescriptorQueue& descriptors() noexcept { return came_; }
+  /// Those of the request, while none has been sent.
+  std::vector<Fd> take_unsent_descriptors() noexcept { return std::move(descriptors_); }
   /// The connection, if it can take another request; otherwise it stays here.
   std::optional<Channel> take_reusable();
   /// Before the end of the answer it tells the service that nobody waits for it any more.
@@ -11849,7 +11888,9 @@ KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::
 
 KETTLINGAR_INLINE Exchange::Step Exchange::step() {
   for (;;) {
-    if (sending() && !send()) return Step::want_write;
+    const bool sends = sending();
+    if (sends && !send()) return Step::want_write;
+    if (sends && !refused_) return Step::want_read;
     switch (reader_.advance()) {
       case ResponseReader::Step::head:
         continue;
@@ -12016,8 +12057,9 @@ class Endpoint {
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
-  /// A connection to the service of the last look_up(), if one is kept that is still open and silent.
-  std::optional<KeptConnection> take_kept();
+  /// A connection to the service of the last look_up(), if one is kept that is still open and silent. Descriptors need
+  /// one over the unix socket.
+  std::optional<KeptConnection> take_kept(bool over_unix_socket_only);
   /// Keeps a connection, or closes it.
   void keep(KeptConnection connection);
 
@@ -12051,16 +12093,17 @@ KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
 /// answer.
-KETTLINGAR_COLD bool Endpoint::silent(int socket) {
+KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
   char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-KETTLINGAR_COLD std::optional<KeptConnection> Endpoint::take_kept() {
+KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept(bool over_unix_socket_only) {
   const std::lock_guard lock(mutex_);
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
+    if (over_unix_socket_only && !idle_.back().connection.channel.over_unix_socket) break;
     Idle last = std::move(idle_.back());
     idle_.pop_back();
     // The others are older still.
@@ -12070,7 +12113,7 @@ KETTLINGAR_COLD std::optional<KeptConnection> Endpoint::take_kept() {
   return std::nullopt;
 }
 
-KETTLINGAR_COLD void Endpoint::keep(KeptConnection connection) {
+KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
   constexpr std::size_t most = 16;
   constexpr std::chrono::seconds longest(10);  // services of ours close after 15
   const std::lock_guard lock(mutex_);
@@ -12276,8 +12319,8 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
 
 /// Over a kept connection, or a new one.
 KETTLINGAR_COLD void HttpAnswer::connect() {
-  if (!with_descriptors_ && !fresh_only_) {
-    if (auto kept = endpoint_->take_kept()) {
+  if (!fresh_only_) {
+    if (auto kept = endpoint_->take_kept(with_descriptors_)) {
       place_ = std::move(kept->place);
       return talk_over(std::move(kept->channel), true);
     }
@@ -12299,8 +12342,7 @@ KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
 /// What an answer leaves behind: knowledge of the service, and a connection.
 KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
-  // Calls with descriptors open connections of their own, which would pile up.
-  if (with_descriptors_ || one_request_) return;
+  if (one_request_) return;
   if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
 }
 
@@ -12324,7 +12366,8 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
     finish();
     return Step::done;
   } catch (const LostConnection&) {
-    if (!reused_ || with_descriptors_) throw;
+    if (!reused_ || (with_descriptors_ && sent())) throw;
+    message_.descriptors = exchange_->take_unsent_descriptors();
     fresh_only_ = true;
     stage_ = Stage::start;
   } catch (const Error&) {

@@ -7619,6 +7619,8 @@ json answered(const std::string& bytes) {
   using Step = kt::detail::Exchange::Step;
   try {
     kt::detail::Exchange exchange({kt::Fd(ends[0]), true}, "request", {}, limits, timeouts);
+    // It is about to wait as soon as all is sent; the answer is there already.
+    REQUIRE(exchange.step() == Step::want_read);
     for (Step step = exchange.step(); step != Step::done; step = exchange.step()) {
       REQUIRE(step == Step::item);
       items.push_back(exchange.take());

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 namespace kt = kettlingar;
 
@@ -51,10 +52,12 @@ constexpr std::string_view small_body =
     "caps\xC2";
 
 inline std::tuple<int, std::string, bool> arguments_of(std::string_view body) {
-  kt::json map;
-  require(!kt::decode_msgpack(body, map), "the body cannot be read");
-  return {kt::detail::from_json<int>(map.at("count")), kt::detail::from_json<std::string>(map.at("sound")),
-          kt::detail::from_json<bool>(map.at("caps"))};
+  static const auto method = kt::detail::make_method(
+      "loudness", [](int, const std::string&, bool) {}, "", kt::arg("count"), kt::arg("sound"), kt::arg("caps"));
+  static std::vector<kt::detail::Slot> slots;  // as a connection keeps them from call to call
+  require(method->bind_scalars(slots, body), "the body cannot be read");
+  return {kt::detail::from_scalar<int>(*slots[0].scalar), kt::detail::from_scalar<std::string>(*slots[1].scalar),
+          kt::detail::from_scalar<bool>(*slots[2].scalar)};
 }
 
 constexpr std::string_view small_head =

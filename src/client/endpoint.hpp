@@ -48,8 +48,9 @@ class Endpoint {
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
-  /// A connection to the service of the last look_up(), if one is kept that is still open and silent.
-  std::optional<KeptConnection> take_kept();
+  /// A connection to the service of the last look_up(), if one is kept that is still open and silent. Descriptors need
+  /// one over the unix socket.
+  std::optional<KeptConnection> take_kept(bool over_unix_socket_only);
   /// Keeps a connection, or closes it.
   void keep(KeptConnection connection);
 
@@ -83,16 +84,17 @@ KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
 /// answer.
-KETTLINGAR_COLD bool Endpoint::silent(int socket) {
+KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
   char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-KETTLINGAR_COLD std::optional<KeptConnection> Endpoint::take_kept() {
+KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept(bool over_unix_socket_only) {
   const std::lock_guard lock(mutex_);
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
+    if (over_unix_socket_only && !idle_.back().connection.channel.over_unix_socket) break;
     Idle last = std::move(idle_.back());
     idle_.pop_back();
     // The others are older still.
@@ -102,7 +104,7 @@ KETTLINGAR_COLD std::optional<KeptConnection> Endpoint::take_kept() {
   return std::nullopt;
 }
 
-KETTLINGAR_COLD void Endpoint::keep(KeptConnection connection) {
+KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
   constexpr std::size_t most = 16;
   constexpr std::chrono::seconds longest(10);  // services of ours close after 15
   const std::lock_guard lock(mutex_);

@@ -46,8 +46,9 @@ class Exchange {
   ~Exchange() { close(); }
 
   enum class Step { want_read, want_write, item, done };
-  /// Goes on as far as the socket allows. Throws LostConnection, ConnectionError for answers that are none or break
-  /// off, and the Error that the service answered with.
+  /// Goes on as far as the socket allows, but for the first look for an answer: it will not be there yet. Throws
+  /// LostConnection, ConnectionError for answers that are none or break off, and the Error that the service answered
+  /// with.
   Step step();
   /// After Step::item.
   json take() { return reader_.take(); }
@@ -64,6 +65,8 @@ class Exchange {
   /// True if a byte has left.
   bool sent_any() const noexcept { return sent_ > 0; }
   DescriptorQueue& descriptors() noexcept { return came_; }
+  /// Those of the request, while none has been sent.
+  std::vector<Fd> take_unsent_descriptors() noexcept { return std::move(descriptors_); }
   /// The connection, if it can take another request; otherwise it stays here.
   std::optional<Channel> take_reusable();
   /// Before the end of the answer it tells the service that nobody waits for it any more.
@@ -107,7 +110,9 @@ KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::
 
 KETTLINGAR_INLINE Exchange::Step Exchange::step() {
   for (;;) {
-    if (sending() && !send()) return Step::want_write;
+    const bool sends = sending();
+    if (sends && !send()) return Step::want_write;
+    if (sends && !refused_) return Step::want_read;
     switch (reader_.advance()) {
       case ResponseReader::Step::head:
         continue;

@@ -195,8 +195,8 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
 
 /// Over a kept connection, or a new one.
 KETTLINGAR_COLD void HttpAnswer::connect() {
-  if (!with_descriptors_ && !fresh_only_) {
-    if (auto kept = endpoint_->take_kept()) {
+  if (!fresh_only_) {
+    if (auto kept = endpoint_->take_kept(with_descriptors_)) {
       place_ = std::move(kept->place);
       return talk_over(std::move(kept->channel), true);
     }
@@ -218,8 +218,7 @@ KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
 /// What an answer leaves behind: knowledge of the service, and a connection.
 KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
-  // Calls with descriptors open connections of their own, which would pile up.
-  if (with_descriptors_ || one_request_) return;
+  if (one_request_) return;
   if (auto channel = exchange_->take_reusable()) endpoint_->keep({*std::move(channel), place_});
 }
 
@@ -243,7 +242,8 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
     finish();
     return Step::done;
   } catch (const LostConnection&) {
-    if (!reused_ || with_descriptors_) throw;
+    if (!reused_ || (with_descriptors_ && sent())) throw;
+    message_.descriptors = exchange_->take_unsent_descriptors();
     fresh_only_ = true;
     stage_ = Stage::start;
   } catch (const Error&) {

@@ -106,7 +106,9 @@ inline constexpr std::size_t most_descriptors = 253;
 class ControlBuffer {
  public:
   explicit ControlBuffer(std::size_t descriptors)
-      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {
+    std::memset(bytes_, 0, size_);  // padding between headers goes to the kernel, too
+  }
 
   void attach(msghdr& message) {
     message.msg_control = bytes_;
@@ -114,7 +116,7 @@ class ControlBuffer {
   }
 
  private:
-  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))] = {};
+  alignas(cmsghdr) char bytes_[CMSG_SPACE(most_descriptors * sizeof(int))];
   std::size_t size_;
 };
 
@@ -221,8 +223,6 @@ KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view byt
 
 KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
                                                    ReceivedDescriptors& descriptors) {
-  // Beforehand: what has arrived must find room. Padding may let one more in.
-  descriptors.owned.reserve(descriptors.owned.size() + most + 1);
   iovec part{data, size};
   msghdr message{};
   message.msg_iov = &part;
@@ -237,18 +237,32 @@ KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::
   const ssize_t n = retry_interrupted([&] { return ::recvmsg(socket, &message, flags); });
   if (n < 0) return n;
   descriptors.truncated |= (message.msg_flags & MSG_CTRUNC) != 0;
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (std::size_t i = 0; i < count; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-      descriptors.owned.emplace_back(fd);
-#if !defined(MSG_CMSG_CLOEXEC)
-      ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
+  const auto for_each = [&](const auto& action) {
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+      const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (std::size_t i = 0; i < count; ++i) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+        action(fd);
+      }
     }
+  };
+  std::size_t came = 0;
+  for_each([&](int) { ++came; });
+  if (came == 0) return n;
+  try {
+    descriptors.owned.reserve(descriptors.owned.size() + came);
+  } catch (...) {
+    for_each([](int fd) { ::close(fd); });
+    throw;
   }
+  for_each([&](int fd) {
+    descriptors.owned.emplace_back(fd);
+#if !defined(MSG_CMSG_CLOEXEC)
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+  });
   return n;
 }
 #endif

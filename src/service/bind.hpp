@@ -60,9 +60,9 @@ KETTLINGAR_INLINE void Method::bind(Call& call) const {
   }
 }
 
-KETTLINGAR_INLINE bool Method::bind_scalars(Call& call, std::string_view body) const {
+KETTLINGAR_INLINE bool Method::bind_scalars(std::vector<Slot>& slots, std::string_view body) const {
   if (takes_request_ || takes_anything_) return false;
-  call.slots.assign(parameters_.size(), {});
+  slots.assign(parameters_.size(), {});
   const char* at = body.data();
   const char* const end = at + body.size();
   const auto in_tag = [&](unsigned family, unsigned mask, std::size_t& count) {
@@ -70,22 +70,24 @@ KETTLINGAR_INLINE bool Method::bind_scalars(Call& call, std::string_view body) c
     count = tag & mask;
     return (tag & ~mask) == family;
   };
-  std::size_t count = 0, size = 0;
+  std::size_t count = 0, size = 0, next = 0;
   if (!in_tag(0x80, 0x0F, count)) return false;
   for (; count > 0; --count) {
     if (!in_tag(0xA0, 0x1F, size) || size > static_cast<std::size_t>(end - at)) return false;
-    const std::size_t i = index_of({at, size});
+    const std::string_view name(at, size);
     at += size;
-    if (i == parameters_.size() || parameters_[i].takes_descriptors || call.slots[i].filled()) return false;
-    if (!read_scalar(at, end, call.slots[i].scalar.emplace())) return false;
+    // Callers keep to the order of parameters, mostly.
+    const std::size_t i = next < parameters_.size() && parameters_[next].name == name ? next : index_of(name);
+    next = i + 1;
+    if (i == parameters_.size() || parameters_[i].takes_descriptors || slots[i].filled()) return false;
+    if (!read_scalar(at, end, slots[i].scalar.emplace())) return false;
   }
   if (at != end) return false;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (call.slots[i].filled()) continue;
+    if (slots[i].filled()) continue;
     if (parameters_[i].required()) return false;
-    call.slots[i].value = parameters_[i].fallback.get();
+    slots[i].value = parameters_[i].fallback.get();
   }
-  call.bound = true;
   return true;
 }
 

@@ -130,7 +130,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
 
   using StreamSocket = asio::generic::stream_protocol::socket;
-  static constexpr std::size_t smallest_buffer = 4 * 1024;
+  static constexpr std::size_t smallest_buffer = 512;  // most requests need no more, and most connections are idle
   static constexpr std::size_t flush_threshold = 64 * 1024;
 
   std::shared_ptr<Server> server_;
@@ -309,6 +309,7 @@ KETTLINGAR_INLINE Connection::Next Connection::at_body() {
 /// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
 /// was announced.
 KETTLINGAR_INLINE void Connection::make_room() {
+  const bool was_filled = end_ == in_.size();
   if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
     std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
     end_ -= begin_;
@@ -318,7 +319,8 @@ KETTLINGAR_INLINE void Connection::make_room() {
     const std::size_t body_at = begin_ + head_size_;
     end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
   }
-  if (end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * 2));
+  if (in_.size() < flush_threshold ? was_filled : end_ == in_.size())
+    in_.resize((std::max)(smallest_buffer, in_.size() * (in_.size() < flush_threshold ? 4 : 2)));
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());

@@ -261,7 +261,7 @@ struct Call {
   Format format;
   std::vector<Slot> slots;               ///< one for each parameter
   std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
-  bool bound = false;                    ///< by Method::bind_scalars()
+  bool bound = false;                    ///< `slots` have been filled by Method::bind_scalars()
   std::size_t current = 0;               ///< the argument being converted, for the error text
   std::string body;                      ///< the encoded result
   std::vector<Fd> descriptors;           ///< of the result, to be sent with it
@@ -317,10 +317,10 @@ class Method {
   /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
   void set_takes_anything() noexcept { takes_anything_ = true; }
 
-  /// Binds a body in MessagePack without making a tree of it. False, with nothing bound, if it is anything else than a
-  /// map of plain values that fit the parameters in number and name, or if the handler may ask for the tree: decode it
-  /// then. The bytes have to stay until the handler has its arguments.
-  bool bind_scalars(Call& call, std::string_view body) const;
+  /// Binds a body in MessagePack without making a tree of it. False, with nothing of use in `slots`, if it is anything
+  /// else than a map of plain values that fit the parameters in number and name, or if the handler may ask for the
+  /// tree: decode it then. The bytes have to stay until the handler has its arguments.
+  bool bind_scalars(std::vector<Slot>& slots, std::string_view body) const;
 
   /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
   /// whatever a plain handler throws.

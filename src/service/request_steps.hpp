@@ -147,7 +147,8 @@ KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<Er
   json& arguments = ConnectionAccess::arguments(*request_);
   CodecError error;
   if (style_.format == Format::msgpack) {
-    if (!routed_ && request_->descriptors().empty() && method_->bind_scalars(*call_, body)) return {};
+    call_->bound = !routed_ && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
+    if (call_->bound) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
     return refuse_with(415, "msgpack is switched off");

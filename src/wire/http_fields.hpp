@@ -113,7 +113,14 @@ class HeadLines {
   HeadLines(const Limits& limits, Eol eol) : limits_(&limits), eol_(eol) {}
 
   Step match(std::string_view in, std::size_t end, std::string_view form);
-  Step line_end(std::string_view in, std::size_t end, std::string_view slug);
+  Step line_end(std::string_view in, std::size_t end, std::string_view slug) {
+    if (eol_ == Eol::crlf && end - pos_ >= 2 && in[pos_] == '\r' && in[pos_ + 1] == '\n') {
+      pos_ += 2;
+      return Step::done;
+    }
+    return first_or_wrong_line_end(in, end, slug);
+  }
+  Step first_or_wrong_line_end(std::string_view in, std::size_t end, std::string_view slug);
   Step next_field(std::string_view in, std::size_t end, std::size_t max_count);
   template <class Known>
   Step fields(std::string_view in, std::size_t max_bytes, std::size_t max_count, Known known);
@@ -164,37 +171,47 @@ T load_bytes(const char* at) {
   return value;
 }
 
-/// The high bits of those of eight bytes that are not of that kind; bits above the lowest one may be set in error. Each
-/// part finds, by the borrow of a subtraction, bytes below a bound.
+/// The high bits of those of eight bytes that are not of that kind, or perhaps not. The lowest is never set for a byte
+/// that would have to be, which is all that scan() looks at.
 template <std::uint8_t kind>
 std::uint64_t others(std::uint64_t bytes) {
   constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+  // A byte below a bound borrows from its high bit when the bound is subtracted.
   const auto below = [](std::uint64_t x, std::uint64_t bound) { return (x - ones * bound) & ~x & highs; };
   const auto equal = [&](std::uint64_t c) { return below(bytes ^ (ones * c), 1); };
   if constexpr (kind == value_char) {
     return below(bytes, 0x20) | equal(0x7F);
-  } else {
-    static_assert(kind == target_char);
+  } else if constexpr (kind == target_char) {
     return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
+  } else {
+    // Letters and dashes, which most names consist of.
+    static_assert(kind == token_char);
+    // Sums of seven bits carry into the high one, and no further: what is taken for one of these is one.
+    const std::uint64_t small = (bytes | ones * 0x20) & ~highs, not_dash = bytes ^ (ones * '-');
+    const std::uint64_t from_a = small + ones * (0x80 - 'a'), behind_z = small + ones * (0x7F - 'z');
+    const std::uint64_t no_letter = ~from_a | behind_z, no_dash = ((not_dash & ~highs) + ~highs) | not_dash;
+    return ((no_letter & no_dash) | bytes) & highs;
   }
 }
 
 /// The first offset in [from, end) whose byte is not of that kind, or `end`.
 template <std::uint8_t kind>
 std::size_t scan(std::string_view in, std::size_t from, std::size_t end) {
-  const auto other = [&] { return (char_kinds[static_cast<unsigned char>(in[from])] & kind) == 0; };
-  if constexpr ((kind == value_char || kind == target_char) && std::endian::native == std::endian::little) {
-    // Eight at a time. The lowest byte found may still be of the kind: a tab in a value.
-    while (end - from >= 8) {
-      const std::uint64_t found = others<kind>(load_bytes<std::uint64_t>(in.data() + from));
-      from += found == 0 ? 8U : static_cast<unsigned>(std::countr_zero(found)) / 8U;
+  const char* at = in.data() + from;
+  const char* const stop = in.data() + end;
+  const auto other = [&] { return (char_kinds[static_cast<unsigned char>(*at)] & kind) == 0; };
+  constexpr bool by_eights = kind == value_char || kind == target_char || kind == token_char;
+  if constexpr (by_eights && std::endian::native == std::endian::little) {
+    while (stop - at >= 8) {
+      const std::uint64_t found = others<kind>(load_bytes<std::uint64_t>(at));
+      at += found == 0 ? 8 : std::countr_zero(found) / 8;
       if (found == 0) continue;
-      if (other()) return from;
-      ++from;
+      if (other()) return static_cast<std::size_t>(at - in.data());
+      ++at;
     }
   }
-  while (from < end && !other()) ++from;
-  return from;
+  while (at != stop && !other()) ++at;
+  return static_cast<std::size_t>(at - in.data());
 }
 template <std::uint8_t kind>
 bool all_of_kind(std::string_view text) {
@@ -299,7 +316,7 @@ KETTLINGAR_INLINE Step HeadLines::match(std::string_view in, std::size_t end, st
 }
 
 /// Steps over the line end at `pos_`. The first one decides the style; who changes it wants to be read in two ways.
-KETTLINGAR_INLINE Step HeadLines::line_end(std::string_view in, std::size_t end, std::string_view slug) {
+KETTLINGAR_INLINE Step HeadLines::first_or_wrong_line_end(std::string_view in, std::size_t end, std::string_view slug) {
   const bool cr = in[pos_] == '\r';
   if (!cr && in[pos_] != '\n') return fail(400, slug, "a byte that may not be in such a line");
   if (cr && end - pos_ < 2) return Step::more;

@@ -72,7 +72,8 @@ Outcome call(const kt::detail::Method& method, const json& arguments, bool authe
   kt::Request request(head, peer, nobody, {});
   kt::ConnectionAccess::route(request, "echo", "/echo", authenticated);
   kt::detail::Call made(request, kt::detail::Format::msgpack);
-  if (bytes.empty() || !method.bind_scalars(made, bytes)) kt::ConnectionAccess::arguments(request) = arguments;
+  made.bound = !bytes.empty() && method.bind_scalars(made.slots, bytes);
+  if (!made.bound) kt::ConnectionAccess::arguments(request) = arguments;
   try {
     method.invoke(made);
   } catch (const kt::InvalidArgument& error) {
@@ -100,12 +101,8 @@ FUZZ_TARGET(json_args) {
                                                : kt::detail::decode_form(body, arguments);
   if (error || !arguments.is_object()) {
     // What is bound without a tree has to be what a tree could have been made of.
-    const kt::RequestHead head;
-    const kt::Peer peer;
-    Nobody nobody;
-    kt::Request request(head, peer, nobody, {});
-    kt::detail::Call made(request, kt::detail::Format::msgpack);
-    FUZZ_CHECK(encoding != 1 || !method.bind_scalars(made, body));
+    std::vector<kt::detail::Slot> slots;
+    FUZZ_CHECK(encoding != 1 || !method.bind_scalars(slots, body));
     return;
   }
   const auto positional = arguments.find(kt::detail::positional_key);
