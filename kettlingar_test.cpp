@@ -14,6 +14,10 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <termios.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#endif
 
 #include <algorithm>
 #include <asio/bind_cancellation_slot.hpp>
@@ -3725,6 +3729,89 @@ TEST_SUITE("service/serving") {
       CHECK_FALSE(token.matches(wrong));
     CHECK_FALSE(kt::detail::Token().matches(""));
   }
+
+#if defined(__linux__) && defined(__x86_64__)
+  // How many instructions `work` takes: a child does it, and is stopped after each of them. Nothing where that is not
+  // allowed.
+  template <class Work>
+  std::optional<long> instructions(const Work& work) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(1);
+      work();  // the first time also binds what the libraries have
+      ::raise(SIGSTOP);
+      work();
+      ::raise(SIGSTOP);
+      ::_exit(0);
+    }
+    int status = 0;
+    const auto stopped_by = [&](int signal) {
+      return ::waitpid(child, &status, 0) == child && WIFSTOPPED(status) && WSTOPSIG(status) == signal;
+    };
+    long count = 0;
+    bool traced = stopped_by(SIGSTOP);
+    while (traced && ::ptrace(PTRACE_SINGLESTEP, child, nullptr, nullptr) == 0 && stopped_by(SIGTRAP)) ++count;
+    traced = traced && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP;
+    if (WIFSTOPPED(status)) {
+      ::kill(child, SIGKILL);
+      ::waitpid(child, &status, 0);
+    }
+    return traced ? std::optional(count) : std::nullopt;
+  }
+
+  struct Nothing final : kt::detail::Method {
+    explicit Nothing(std::string name) : Method(std::move(name), "") {}
+    void run(kt::detail::Call&) const override {}
+    void check_defaults(const std::vector<const json*>&, std::size_t&) const override {}
+  };
+
+  TEST_CASE(
+      "a stranger is refused in the same time whatever is wrong with the token, and whatever methods there are (72, "
+      "73)") {
+    const std::string secret = "abcdefghijklmnopqrstuvwx";
+    const kt::detail::Token token(secret);
+    kt::detail::Registry methods;
+    for (const char* name : {"meow", "purr", "swim"}) {
+      auto method = std::make_shared<Nothing>(name);
+      method->set_public(name == "meow"sv);
+      methods.add(std::move(method));
+    }
+    // At one place for all: how functions of the C library look at bytes depends on where they are.
+    alignas(64) char place[512];
+    const auto placed = [&](std::string_view text) { return std::string_view(place, text.copy(place, sizeof place)); };
+    const auto comparison = [&](std::string_view candidate) {
+      return instructions([&, here = placed(candidate)] {
+        if (token.matches(here)) ::_exit(1);
+      });
+    };
+    const auto usual = comparison("abcdefghijklmnopqrstuvwX");
+    if (!usual) {
+      MESSAGE("skipped: programs cannot be traced here");
+      return;
+    }
+    CHECK(*usual > 0);
+    for (const std::string& other :
+         {"Abcdefghijklmnopqrstuvwx"s, "abcdefghijkLmnopqrstuvwx"s, "ABCDEFGHIJKLMNOPQRSTUVWX"s, std::string(24, 'x'),
+          "a"s, secret.substr(1), secret + "x", secret + secret, std::string(300, 'a')}) {
+      CAPTURE(other);
+      CHECK(comparison(other) == usual);
+    }
+    const auto refusal = [&](std::string_view path) {
+      kt::RequestHead head;
+      head.path = placed(path);
+      return instructions([&] {
+        const kt::detail::Route route = kt::detail::find_route(head, token, "");
+        if (route.authenticated || methods.find(route.method, false)) ::_exit(1);
+      });
+    };
+    const auto unknown = refusal("/none");
+    CHECK(*unknown > 0);
+    for (const char* there : {"/purr", "/purl", "/swim"}) {
+      CAPTURE(there);
+      CHECK(refusal(there) == unknown);
+    }
+  }
+#endif
 
   TEST_CASE("msgpack is answered with msgpack, everything else with JSON") {
     Home home;
