@@ -7229,13 +7229,14 @@ TEST_SUITE("client") {
 
   TEST_CASE("a stream that is dropped ends at the service, whichever way it was read") {
     Home home;
-    Happening ended;
+    Happening began, ended;
     struct Ending {
       Happening& happening;
       ~Ending() { happening.happen(); }
     };
-    home.kitten.api("forever", [&ended]() -> kt::Generator<int> {
+    home.kitten.api("forever", [&]() -> kt::Generator<int> {
       const Ending ending{ended};
+      began.happen();
       for (int i = 0;; ++i) {
         co_yield i;
         co_await kt::sleep_for(1ms);
@@ -7274,7 +7275,7 @@ TEST_SUITE("client") {
             }
           }(client),
           asio::detached);
-      for (int i = 0; i < 5; ++i) abandoned.run_one();
+      while (began.count() < 4) abandoned.run_one_for(10ms);
     }
     CHECK(ended.happened(4));
   }
