@@ -116,7 +116,8 @@ void look_again(int fd) {
 
 bool would_block(int fd, int flags) {
   if (!is_short() || !now_and_then(8)) return false;
-  if (waits(fd, flags)) return false;
+  // To a peek, "nothing is there" is an answer, and would be a wrong one.
+  if (waits(fd, flags) || (flags & MSG_PEEK) != 0) return false;
   look_again(fd);
   errno = EAGAIN;
   return true;
