@@ -14,6 +14,7 @@
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
+#                   FORM=io only short reads, SEEDS='1 2' of these; FORM=thread a service with ThreadSanitizer
 #   make soak       mixed load for half an hour                       DURATION=600 is ten minutes
 #   make bench      what requests, streams, calls and values cost, beside others   ROUNDS=1 is quick, RESULTS=1 keeps it
 #   make guard      counts instructions: nothing may take 5 % more than before   BASELINE=1 writes the counts anew
@@ -32,6 +33,7 @@ TEST_ARGS ?=
 HOSTILE_ARGS ?=
 CHECKS    ?=
 DURATION  ?= 1800
+FORM      ?= full
 
 EXAMPLES  := $(patsubst examples/%.cpp,build/%,$(wildcard examples/*.cpp))
 OWN_FLAGS := -DJSON_USE_IMPLICIT_CONVERSIONS=0
@@ -45,7 +47,7 @@ BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
-export TARGETS SECONDS_EACH JOBS
+export TARGETS SECONDS_EACH JOBS SEEDS
 
 .PHONY: all test demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench \
   guard bench-compile bench-embed format clean FORCE
@@ -137,13 +139,14 @@ FAULTS := $(addprefix build/faults/,service session table processes crowd shim.s
 build/faults:
 	mkdir -p $@
 
-build/faults/service build/faults/service_asan: tests/faults/service.cpp build/deps.mk | build/faults
+build/faults/service build/faults/service_asan build/faults/service_tsan: tests/faults/service.cpp build/deps.mk | build/faults
 	$(COMPILE) $(SANITIZE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 build/faults/session: tests/faults/session.cpp tests/faults/shim.cpp tests/faults/shim.hpp kettlingar.hpp build/deps.mk | build/faults
 	$(COMPILE) $(SANITIZE) tests/faults/session.cpp tests/faults/shim.cpp -o $@ -rdynamic $(LDFLAGS) $(LDLIBS) -ldl
 
 build/faults/service_asan build/faults/session: SANITIZE := $(ASAN)
+build/faults/service_tsan: SANITIZE := $(TSAN)
 
 build/faults/table build/faults/processes build/faults/crowd: build/faults/%: tests/faults/%.cpp tests/faults/support.hpp \
   build/deps.mk | build/faults
@@ -152,8 +155,12 @@ build/faults/table build/faults/processes build/faults/crowd: build/faults/%: te
 build/faults/shim.so: tests/faults/shim.cpp tests/faults/shim.hpp build/deps.mk | build/faults
 	$(COMPILE) -shared -fPIC $< -o $@ -ldl
 
-faults: all $(FAULTS) build/faults/service_asan build/kettlingar_test
-	sh tests/faults/run
+FAULTS_OF_io     := all build/faults/shim.so build/kettlingar_test
+FAULTS_OF_thread := $(addprefix build/faults/,service_tsan table crowd)
+FAULTS_OF_full   := all $(FAULTS) build/faults/service_asan build/kettlingar_test
+
+faults: $(FAULTS_OF_$(FORM))
+	sh tests/faults/run $(FORM)
 
 soak: build/faults/service build/faults/crowd
 	build/faults/crowd soak build/faults/service $(DURATION)

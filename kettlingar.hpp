@@ -2346,11 +2346,12 @@ inline bool all_different(const std::vector<std::string_view>& keys) {
     std::size_t slot = std::hash<std::string_view>{}(keys[i]) & mask;
     for (; places[slot] != 0; slot = (slot + 1) & mask) {
       if (keys[places[slot] - 1] == keys[i]) return false;
-      if (patience-- == 0) {
+      if (patience == 0) {
         const std::vector<std::size_t> order = key_order(keys);
         const auto same = [&](std::size_t a, std::size_t b) { return keys[a] == keys[b]; };
         return std::adjacent_find(order.begin(), order.end(), same) == order.end();
       }
+      --patience;
     }
     places[slot] = i + 1;
   }
@@ -6655,6 +6656,8 @@ class Registry {
  private:
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Method>, std::less<>> methods_;
+  /// The public ones of them: how long a stranger's search takes must not tell of the others.
+  std::map<std::string, std::shared_ptr<Method>, std::less<>> public_;
   std::shared_ptr<Method> fallback_;
 };
 
@@ -6768,15 +6771,20 @@ KETTLINGAR_COLD void Registry::add(std::shared_ptr<Method> method) {
   if (found != methods_.end() && found->second->is_builtin()) {
     throw std::invalid_argument("kettlingar: '" + name + "' is a built-in method");
   }
+  if (method->is_public()) {
+    public_.insert_or_assign(name, method);
+  } else {
+    public_.erase(name);
+  }
   methods_.insert_or_assign(name, std::move(method));
 }
 
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
   const std::lock_guard lock(mutex_);
-  const auto found = methods_.find(name);
-  if (found != methods_.end() && (authenticated || found->second->is_public())) return found->second;
-  if (found == methods_.end() && fallback_ && (authenticated || fallback_->is_public())) return fallback_;
-  return nullptr;
+  const auto& known = authenticated ? methods_ : public_;
+  if (const auto found = known.find(name); found != known.end()) return found->second;
+  if (!fallback_ || (!authenticated && (!fallback_->is_public() || methods_.contains(name)))) return nullptr;
+  return fallback_;
 }
 
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {
@@ -7285,10 +7293,11 @@ class Token {
   bool matches(std::string_view candidate) const noexcept {
     if (secret_.empty()) return false;
     const bool same_size = candidate.size() == secret_.size();
-    const char* other = same_size ? candidate.data() : secret_.data();
+    const char* const to_compare[] = {secret_.data(), candidate.data()};  // chosen from without a branch
+    const char* other = to_compare[same_size];
     const char* own = secret_.data();
     const char* const end = own + secret_.size();
-    std::uint64_t difference = same_size ? 0 : 1;
+    std::uint64_t difference = !same_size;
     for (; end - own >= 8; own += 8, other += 8)
       difference |= http::load_bytes<std::uint64_t>(own) ^ http::load_bytes<std::uint64_t>(other);
     for (; own != end; ++own, ++other) difference |= static_cast<unsigned char>(*own ^ *other);

@@ -56,10 +56,11 @@ class Token {
   bool matches(std::string_view candidate) const noexcept {
     if (secret_.empty()) return false;
     const bool same_size = candidate.size() == secret_.size();
-    const char* other = same_size ? candidate.data() : secret_.data();
+    const char* const to_compare[] = {secret_.data(), candidate.data()};  // chosen from without a branch
+    const char* other = to_compare[same_size];
     const char* own = secret_.data();
     const char* const end = own + secret_.size();
-    std::uint64_t difference = same_size ? 0 : 1;
+    std::uint64_t difference = !same_size;
     for (; end - own >= 8; own += 8, other += 8)
       difference |= http::load_bytes<std::uint64_t>(own) ^ http::load_bytes<std::uint64_t>(other);
     for (; own != end; ++own, ++other) difference |= static_cast<unsigned char>(*own ^ *other);

@@ -44,6 +44,8 @@ class Registry {
  private:
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Method>, std::less<>> methods_;
+  /// The public ones of them: how long a stranger's search takes must not tell of the others.
+  std::map<std::string, std::shared_ptr<Method>, std::less<>> public_;
   std::shared_ptr<Method> fallback_;
 };
 
@@ -157,15 +159,20 @@ KETTLINGAR_COLD void Registry::add(std::shared_ptr<Method> method) {
   if (found != methods_.end() && found->second->is_builtin()) {
     throw std::invalid_argument("kettlingar: '" + name + "' is a built-in method");
   }
+  if (method->is_public()) {
+    public_.insert_or_assign(name, method);
+  } else {
+    public_.erase(name);
+  }
   methods_.insert_or_assign(name, std::move(method));
 }
 
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view name, bool authenticated) const {
   const std::lock_guard lock(mutex_);
-  const auto found = methods_.find(name);
-  if (found != methods_.end() && (authenticated || found->second->is_public())) return found->second;
-  if (found == methods_.end() && fallback_ && (authenticated || fallback_->is_public())) return fallback_;
-  return nullptr;
+  const auto& known = authenticated ? methods_ : public_;
+  if (const auto found = known.find(name); found != known.end()) return found->second;
+  if (!fallback_ || (!authenticated && (!fallback_->is_public() || methods_.contains(name)))) return nullptr;
+  return fallback_;
 }
 
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {

@@ -204,11 +204,12 @@ inline bool all_different(const std::vector<std::string_view>& keys) {
     std::size_t slot = std::hash<std::string_view>{}(keys[i]) & mask;
     for (; places[slot] != 0; slot = (slot + 1) & mask) {
       if (keys[places[slot] - 1] == keys[i]) return false;
-      if (patience-- == 0) {
+      if (patience == 0) {
         const std::vector<std::size_t> order = key_order(keys);
         const auto same = [&](std::size_t a, std::size_t b) { return keys[a] == keys[b]; };
         return std::adjacent_find(order.begin(), order.end(), same) == order.end();
       }
+      --patience;
     }
     places[slot] = i + 1;
   }

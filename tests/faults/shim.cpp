@@ -6,12 +6,11 @@
 //
 // From the environment:
 //
-//   FAULTS_SHORT=SEED    reads and writes of stream sockets, blocking pipes and files move a byte, or a few. Calls are
-//   interrupted
-//                        (EINTR) at random, and what must not wait has sometimes nothing to do (EAGAIN).
-//   FAULTS_GENTLE=1      with it, what waits is not interrupted: for programs with calls of their own that do not
-//   expect it FAULTS_FAIL=NAME:N   the N-th call of NAME fails, once: FAULTS_FAIL=accept4:3 FAULTS_CLOCK=S       the
-//   wall clock is S seconds ahead and S seconds behind by turns
+//   FAULTS_SHORT=SEED    reads and writes of stream sockets, blocking pipes and files move a byte, or a few; calls are
+//                        interrupted (EINTR) at random, and what must not wait has sometimes nothing to do (EAGAIN)
+//   FAULTS_GENTLE=1      with it, what waits is not interrupted: for programs that do not expect it in calls of theirs
+//   FAULTS_FAIL=NAME:N   the N-th call of NAME fails, once: FAULTS_FAIL=accept4:3
+//   FAULTS_CLOCK=S       the wall clock is S seconds ahead and S seconds behind by turns
 //
 // For Linux with glibc.
 #include "shim.hpp"
@@ -117,7 +116,8 @@ void look_again(int fd) {
 
 bool would_block(int fd, int flags) {
   if (!is_short() || !now_and_then(8)) return false;
-  if (waits(fd, flags)) return false;
+  // To a peek, "nothing is there" is an answer, and would be a wrong one.
+  if (waits(fd, flags) || (flags & MSG_PEEK) != 0) return false;
   look_again(fd);
   errno = EAGAIN;
   return true;
@@ -226,7 +226,7 @@ int socket(int family, int type, int protocol) noexcept {
 
 int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   static const auto real = next<int (*)(int, sockaddr*, socklen_t*, int)>("accept4");
-  if (fails_with("accept4", EMFILE) || interrupted()) return -1;
+  if (fails_with("accept4", EMFILE) || interrupted(waits(fd, 0))) return -1;
   return real(fd, address, size, flags);
 }
 
@@ -282,7 +282,7 @@ ssize_t sendmsg(int fd, const msghdr* message, int flags) {
 ssize_t recv(int fd, void* data, size_t size, int flags) {
   static const auto real = next<ssize_t (*)(int, void*, size_t, int)>("recv");
   if (fails_with("recv", ENOMEM) || interrupted(waits(fd, flags)) || would_block(fd, flags)) return -1;
-  const std::size_t less = shortened(fd, size);
+  const std::size_t less = (flags & MSG_WAITALL) != 0 ? size : shortened(fd, size);
   const ssize_t n = real(fd, data, less, flags);
   if (n > 0 && less != size) look_again(fd);
   return n;

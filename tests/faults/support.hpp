@@ -178,6 +178,7 @@ class Process {
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(proc("fd"), ignored)) {
       const std::string target = std::filesystem::read_symlink(entry.path(), ignored).string();
+      if (target.empty()) continue;  // closed since
       count += target.starts_with("socket:") == sockets;
     }
     return count;
