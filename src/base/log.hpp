@@ -57,6 +57,9 @@ class Log {
   LogSink sink_;
   int level_ = 0;
   std::string name_;
+  std::int64_t second_ = -1;  ///< what `time_` and `process_` are of
+  std::string time_;
+  std::string process_;
   std::map<std::string_view, Bucket> buckets_;
 };
 
@@ -65,18 +68,22 @@ KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   if (!wants(level)) return;
   timeval now{};
   ::gettimeofday(&now, nullptr);
-  tm local{};
-  ::localtime_r(&now.tv_sec, &local);
-  std::array<char, 96> head{};
-  const char letter = level == LogLevel::debug     ? 'D'
-                      : level == LogLevel::info    ? 'I'
-                      : level == LogLevel::warning ? 'W'
-                                                   : 'E';
-  const int n =
-      std::snprintf(head.data(), head.size(), "%04d-%02d-%02d %02d:%02d:%02d,%03d %ld %c [", local.tm_year + 1900,
-                    local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec,
-                    static_cast<int>(now.tv_usec / 1000), static_cast<long>(::getpid()), letter);
-  std::string line(head.data(), static_cast<std::size_t>(n));
+  if (now.tv_sec != second_) {  // what costs most of a line is the same for all of a second
+    tm local{};
+    ::localtime_r(&now.tv_sec, &local);
+    std::array<char, 64> time{};
+    const int n = std::snprintf(time.data(), time.size(), "%04d-%02d-%02d %02d:%02d:%02d,", local.tm_year + 1900,
+                                local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
+    time_.assign(time.data(), static_cast<std::size_t>(n));
+    process_ = " " + std::to_string(::getpid()) + " ";
+    second_ = now.tv_sec;
+  }
+  const auto milliseconds = static_cast<int>(now.tv_usec / 1000);
+  std::string line = time_;
+  for (const int unit : {100, 10, 1}) line += static_cast<char>('0' + milliseconds / unit % 10);
+  line += process_;
+  line += level == LogLevel::debug ? 'D' : level == LogLevel::info ? 'I' : level == LogLevel::warning ? 'W' : 'E';
+  line += " [";
   line += name_;
   line += "] ";
   line += text;
