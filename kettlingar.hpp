@@ -285,8 +285,7 @@ struct NeededVariable {
 /// 423: "ask the user for these and call again". The command line prompts, up to three rounds.
 class NeedInfo : public Error {
  public:
-  explicit NeedInfo(const std::string& text, std::vector<NeededVariable> needed = {}, json resource = false)
-      : Error(423, text), needed_(std::move(needed)), resource_(std::move(resource)) {}
+  explicit NeedInfo(const std::string& text, std::vector<NeededVariable> needed = {}, json resource = false);
 
   const std::vector<NeededVariable>& needed() const noexcept { return needed_; }
   const json& resource() const noexcept { return resource_; }
@@ -343,6 +342,11 @@ KETTLINGAR_INLINE std::string words_of(const std::exception_ptr& thrown) {
 #endif
 
 }  // namespace detail
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD NeedInfo::NeedInfo(const std::string& text, std::vector<NeededVariable> needed, json resource)
+    : Error(423, text), needed_(std::move(needed)), resource_(std::move(resource)) {}
+#endif
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -11248,7 +11252,8 @@ bool is_document(const json& value);
 /// One call as it is to be sent.
 struct CallMessage {
   std::string method;
-  json arguments = json::object();       ///< named ones first, the list `_args` last; placeholders for descriptors
+  json arguments =
+      json(json::value_t::object);       ///< named ones first, the list `_args` last; placeholders for descriptors
   std::vector<Fd> descriptors = {};      ///< those of `_args`, then those of named arguments, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
 };
@@ -12539,7 +12544,7 @@ struct OutgoingCall {
 /// Collects arguments: `_args` in order, named ones by kt::arg().
 class CallBuilder {
  public:
-  explicit CallBuilder(std::string_view method) { call_.message.method = std::string(method); }
+  explicit CallBuilder(std::string_view method);
 
   template <class A>
   void add(A&& value) {
@@ -12548,28 +12553,37 @@ class CallBuilder {
       add_target(std::forward<A>(value));
     } else if constexpr (std::is_same_v<Value, Arg>) {
       add_named(value);
-    } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
-      positional_.push_back(json(std::string(std::string_view(value))));
+    } else if constexpr (PlainValue<Value>) {
+      add_positional(scalar_of(value).value());
     } else {
-      positional_.push_back(put_value(std::forward<A>(value), call_.message.descriptors));
+      add_positional(put_value(std::forward<A>(value), call_.message.descriptors));
     }
   }
-  OutgoingCall finish() {
-    call_.message.arguments[std::string(positional_key)] = std::move(positional_);
-    for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));
-    return std::move(call_);
-  }
+  OutgoingCall finish();
 
  private:
   void add_target(ReplyTo target);
   void add_named(const Arg& argument);
+  void add_positional(json value);
 
   OutgoingCall call_;
-  json positional_ = json::array();
+  json positional_;
   std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE CallBuilder::CallBuilder(std::string_view method) : positional_(json::array()) {
+  call_.message.method = method;
+}
+
+KETTLINGAR_INLINE OutgoingCall CallBuilder::finish() {
+  call_.message.arguments[std::string(positional_key)] = std::move(positional_);
+  for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));
+  return std::move(call_);
+}
+
+KETTLINGAR_INLINE void CallBuilder::add_positional(json value) { positional_.push_back(std::move(value)); }
+
 KETTLINGAR_INLINE void CallBuilder::add_target(ReplyTo target) {
   if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
   call_.reply_to = std::move(target);

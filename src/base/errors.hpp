@@ -58,8 +58,7 @@ struct NeededVariable {
 /// 423: "ask the user for these and call again". The command line prompts, up to three rounds.
 class NeedInfo : public Error {
  public:
-  explicit NeedInfo(const std::string& text, std::vector<NeededVariable> needed = {}, json resource = false)
-      : Error(423, text), needed_(std::move(needed)), resource_(std::move(resource)) {}
+  explicit NeedInfo(const std::string& text, std::vector<NeededVariable> needed = {}, json resource = false);
 
   const std::vector<NeededVariable>& needed() const noexcept { return needed_; }
   const json& resource() const noexcept { return resource_; }
@@ -116,5 +115,10 @@ KETTLINGAR_INLINE std::string words_of(const std::exception_ptr& thrown) {
 #endif
 
 }  // namespace detail
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD NeedInfo::NeedInfo(const std::string& text, std::vector<NeededVariable> needed, json resource)
+    : Error(423, text), needed_(std::move(needed)), resource_(std::move(resource)) {}
+#endif
 }  // namespace v0_1
 }  // namespace kettlingar
