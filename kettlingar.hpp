@@ -6223,8 +6223,8 @@ Task<void> finish_later(Task<T> task, Call* call) {
 /// runs it.
 class Method {
  public:
-  Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
-  virtual ~Method() = default;
+  Method(std::string name, std::string doc);
+  virtual ~Method();
   Method(const Method&) = delete;
   Method& operator=(const Method&) = delete;
 
@@ -6359,8 +6359,13 @@ class Handler<F, std::tuple<P...>> final : public Method {
   template <class T>
   static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
     current = i;
-    DescriptorQueue none;
-    if (fallback != nullptr) static_cast<void>(take_value<T>(*fallback, none));
+    if (fallback == nullptr) return;
+    if constexpr (holds_descriptors<T>) {
+      DescriptorQueue none;
+      static_cast<void>(take_value<T>(*fallback, none));
+    } else {
+      static_cast<void>(from_json<T>(*fallback));
+    }
   }
   template <std::size_t... i>
   void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
@@ -6399,7 +6404,7 @@ class Handler<F, std::tuple<P...>> final : public Method {
 
 /// Erases a callable. Everything wrong with it is said here, in sentences.
 template <class F, class... A>
-std::shared_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
+std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
   using Sig = Signature<F>;
   static_assert(Sig::known,
                 "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
@@ -6419,7 +6424,7 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
         "pointers): they would be gone after its first co_await or co_yield");
     if constexpr (fits && !any_mutable_reference<Types>) {
       const std::array<Arg, sizeof...(A)> list{args...};
-      return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
+      return std::make_unique<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
                                                  std::span<const Arg>(list));
     }
   }
@@ -6436,6 +6441,10 @@ KETTLINGAR_COLD std::shared_ptr<const json> shared_value(json value) {
 KETTLINGAR_INLINE CodecError encode(const Scalar& value, Format format, std::string& out) {
   return format == Format::msgpack ? append_scalar(out, value) : encode(value.value(), format, out);
 }
+
+KETTLINGAR_COLD Method::Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
+
+KETTLINGAR_COLD Method::~Method() = default;
 
 KETTLINGAR_COLD void Method::add_parameter(std::string type, bool takes_descriptors) {
   parameters_.push_back({{}, std::move(type), nullptr, takes_descriptors});
@@ -6472,6 +6481,7 @@ KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 
@@ -6535,17 +6545,28 @@ KETTLINGAR_INLINE bool Method::bind_scalars(std::vector<Slot>& slots, std::strin
     count = tag & mask;
     return (tag & ~mask) == family;
   };
+  const auto take = [&](std::size_t i) {
+    if (i >= parameters_.size() || parameters_[i].takes_descriptors || slots[i].filled()) return false;
+    return read_scalar(at, end, slots[i].scalar.emplace());
+  };
   std::size_t count = 0, size = 0, next = 0;
   if (!in_tag(0x80, 0x0F, count)) return false;
+  bool with_positional = false;
   for (; count > 0; --count) {
     if (!in_tag(0xA0, 0x1F, size) || size > static_cast<std::size_t>(end - at)) return false;
     const std::string_view name(at, size);
     at += size;
+    if (name == positional_key) {
+      if (std::exchange(with_positional, true) || !in_tag(0x90, 0x0F, size)) return false;
+      for (std::size_t i = 0; i < size; ++i) {
+        if (!take(i)) return false;
+      }
+      continue;
+    }
     // Callers keep to the order of parameters, mostly.
     const std::size_t i = next < parameters_.size() && parameters_[next].name == name ? next : index_of(name);
     next = i + 1;
-    if (i == parameters_.size() || parameters_[i].takes_descriptors || slots[i].filled()) return false;
-    if (!read_scalar(at, end, slots[i].scalar.emplace())) return false;
+    if (!take(i)) return false;
   }
   if (at != end) return false;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -11052,8 +11073,8 @@ class Kitten {
       return handler;
     }
   }
-  Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
-  Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  Kitten& add(std::unique_ptr<detail::Method> method, bool is_public);
+  Kitten& set_fallback(std::unique_ptr<detail::Method> method, bool is_public);
   Kitten& add(detail::Option option, std::function<void()> changed);
   Kitten& set_start_hook(std::function<Task<void>()> hook);
   Kitten& set_shutdown_hook(std::function<Task<void>()> hook);
@@ -11086,7 +11107,7 @@ KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::stri
 
 KETTLINGAR_COLD Kitten::~Kitten() { runner_->end(); }
 
-KETTLINGAR_COLD Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::add(std::unique_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   server_->methods.add(std::move(method));
   return *this;
@@ -11102,7 +11123,7 @@ KETTLINGAR_COLD std::string Kitten::try_start() noexcept {
   }
 }
 
-KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::unique_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));
@@ -11309,6 +11330,7 @@ KETTLINGAR_INLINE bool is_document(const json& value) {
 // SPDX-License-Identifier: MIT
 // client/response.hpp: the answer to one call, from bytes to values and exceptions; does no I/O.
 
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11429,7 +11451,7 @@ inline void throw_reply(int status, const json& body) {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {
   if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
-    buffer_.erase(0, begin_);
+    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
   }
@@ -11952,7 +11974,7 @@ KETTLINGAR_INLINE bool Exchange::send() {
 
 /// False if that would wait.
 KETTLINGAR_INLINE bool Exchange::receive() {
-  const std::size_t block = reader_.any_input() ? 64 * 1024 : 16 * 1024;
+  const std::size_t block = reader_.any_input() ? 64 * 1024 : 2 * 1024;  // most answers are small
   char* room = reader_.prepare(block);
   ssize_t n = 0;
   if (channel_.over_unix_socket) {

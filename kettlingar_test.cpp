@@ -3628,6 +3628,15 @@ TEST_SUITE("service/method") {
         {"add", R"({"a": -5000000000})", 400},
         {"add", R"({"b": 1})", 400},
         {"add", R"({"a": 1, "c": 1})", 400},
+        {"add", R"({"_args": [1, 2]})"},
+        {"add", R"({"_args": [1], "b": 5})"},
+        {"add", R"({"b": 5, "_args": ["3"]})"},
+        {"add", R"({"a": 1, "_args": [1]})", 400},
+        {"add", R"({"_args": [1], "a": 1})", 400},
+        {"add", R"({"_args": [1, 2, 3]})", 400},
+        {"add", R"({"_args": [[1], 2]})", 400},
+        {"add", R"({"_args": 1})", 400},
+        {"nothing", R"({"_args": []})"},
         {"add", R"({"a": null})", 400},
         {"add", R"({"a": [1]})", 400},
         {"add", "{}", 400},
@@ -3665,7 +3674,9 @@ TEST_SUITE("service/method") {
       CHECK(value == json::parse(told.body));
     }
     // Nothing may follow, and nothing occur twice.
-    for (const char* hex : {"82 a1 61 01 a1 61 02", "81 a1 61 01 c0", "81 a1 61 a1 ff", "81 a1 61", "81 a1"}) {
+    for (const char* hex :
+         {"82 a1 61 01 a1 61 02", "81 a1 61 01 c0", "81 a1 61 a1 ff", "82 a5 5f 61 72 67 73 91 01 a5 5f 61 72 67 73 90",
+          "81 a5 5f 61 72 67 73 91", "81 a1 61", "81 a1"}) {
       CAPTURE(hex);
       CHECK(Wire::tcp(home.kitten)
                 .send(home.post(home.path("add"), codec_bytes(hex), "application/x-msgpack"))

@@ -153,7 +153,7 @@ KETTLINGAR_INLINE bool Exchange::send() {
 
 /// False if that would wait.
 KETTLINGAR_INLINE bool Exchange::receive() {
-  const std::size_t block = reader_.any_input() ? 64 * 1024 : 16 * 1024;
+  const std::size_t block = reader_.any_input() ? 64 * 1024 : 2 * 1024;  // most answers are small
   char* room = reader_.prepare(block);
   ssize_t n = 0;
   if (channel_.over_unix_socket) {

@@ -2,6 +2,7 @@
 // client/response.hpp: the answer to one call, from bytes to values and exceptions; does no I/O.
 #pragma once
 
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -131,7 +132,7 @@ inline void throw_reply(int status, const json& body) {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {
   if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
-    buffer_.erase(0, begin_);
+    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
   }

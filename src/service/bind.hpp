@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "../base/suggest.hpp"
@@ -70,17 +71,28 @@ KETTLINGAR_INLINE bool Method::bind_scalars(std::vector<Slot>& slots, std::strin
     count = tag & mask;
     return (tag & ~mask) == family;
   };
+  const auto take = [&](std::size_t i) {
+    if (i >= parameters_.size() || parameters_[i].takes_descriptors || slots[i].filled()) return false;
+    return read_scalar(at, end, slots[i].scalar.emplace());
+  };
   std::size_t count = 0, size = 0, next = 0;
   if (!in_tag(0x80, 0x0F, count)) return false;
+  bool with_positional = false;
   for (; count > 0; --count) {
     if (!in_tag(0xA0, 0x1F, size) || size > static_cast<std::size_t>(end - at)) return false;
     const std::string_view name(at, size);
     at += size;
+    if (name == positional_key) {
+      if (std::exchange(with_positional, true) || !in_tag(0x90, 0x0F, size)) return false;
+      for (std::size_t i = 0; i < size; ++i) {
+        if (!take(i)) return false;
+      }
+      continue;
+    }
     // Callers keep to the order of parameters, mostly.
     const std::size_t i = next < parameters_.size() && parameters_[next].name == name ? next : index_of(name);
     next = i + 1;
-    if (i == parameters_.size() || parameters_[i].takes_descriptors || slots[i].filled()) return false;
-    if (!read_scalar(at, end, slots[i].scalar.emplace())) return false;
+    if (!take(i)) return false;
   }
   if (at != end) return false;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {

@@ -298,8 +298,8 @@ class Kitten {
       return handler;
     }
   }
-  Kitten& add(std::shared_ptr<detail::Method> method, bool is_public);
-  Kitten& set_fallback(std::shared_ptr<detail::Method> method, bool is_public);
+  Kitten& add(std::unique_ptr<detail::Method> method, bool is_public);
+  Kitten& set_fallback(std::unique_ptr<detail::Method> method, bool is_public);
   Kitten& add(detail::Option option, std::function<void()> changed);
   Kitten& set_start_hook(std::function<Task<void>()> hook);
   Kitten& set_shutdown_hook(std::function<Task<void>()> hook);
@@ -332,7 +332,7 @@ KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::stri
 
 KETTLINGAR_COLD Kitten::~Kitten() { runner_->end(); }
 
-KETTLINGAR_COLD Kitten& Kitten::add(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::add(std::unique_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   server_->methods.add(std::move(method));
   return *this;
@@ -348,7 +348,7 @@ KETTLINGAR_COLD std::string Kitten::try_start() noexcept {
   }
 }
 
-KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::shared_ptr<detail::Method> method, bool is_public) {
+KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::unique_ptr<detail::Method> method, bool is_public) {
   method->set_public(is_public);
   method->set_takes_anything();
   server_->methods.set_fallback(std::move(method));

@@ -288,8 +288,8 @@ Task<void> finish_later(Task<T> task, Call* call) {
 /// runs it.
 class Method {
  public:
-  Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
-  virtual ~Method() = default;
+  Method(std::string name, std::string doc);
+  virtual ~Method();
   Method(const Method&) = delete;
   Method& operator=(const Method&) = delete;
 
@@ -424,8 +424,13 @@ class Handler<F, std::tuple<P...>> final : public Method {
   template <class T>
   static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
     current = i;
-    DescriptorQueue none;
-    if (fallback != nullptr) static_cast<void>(take_value<T>(*fallback, none));
+    if (fallback == nullptr) return;
+    if constexpr (holds_descriptors<T>) {
+      DescriptorQueue none;
+      static_cast<void>(take_value<T>(*fallback, none));
+    } else {
+      static_cast<void>(from_json<T>(*fallback));
+    }
   }
   template <std::size_t... i>
   void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
@@ -464,7 +469,7 @@ class Handler<F, std::tuple<P...>> final : public Method {
 
 /// Erases a callable. Everything wrong with it is said here, in sentences.
 template <class F, class... A>
-std::shared_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
+std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
   using Sig = Signature<F>;
   static_assert(Sig::known,
                 "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
@@ -484,7 +489,7 @@ std::shared_ptr<Method> make_method(std::string name, F function, std::string do
         "pointers): they would be gone after its first co_await or co_yield");
     if constexpr (fits && !any_mutable_reference<Types>) {
       const std::array<Arg, sizeof...(A)> list{args...};
-      return std::make_shared<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
+      return std::make_unique<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
                                                  std::span<const Arg>(list));
     }
   }
@@ -501,6 +506,10 @@ KETTLINGAR_COLD std::shared_ptr<const json> shared_value(json value) {
 KETTLINGAR_INLINE CodecError encode(const Scalar& value, Format format, std::string& out) {
   return format == Format::msgpack ? append_scalar(out, value) : encode(value.value(), format, out);
 }
+
+KETTLINGAR_COLD Method::Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
+
+KETTLINGAR_COLD Method::~Method() = default;
 
 KETTLINGAR_COLD void Method::add_parameter(std::string type, bool takes_descriptors) {
   parameters_.push_back({{}, std::move(type), nullptr, takes_descriptors});
