@@ -2824,7 +2824,7 @@ KETTLINGAR_INLINE bool read_scalar(const char*& at, const char* end, Scalar& out
       const std::size_t width = std::size_t{1} << (tag - 0xD0U);
       if (!number(width, out.number)) return false;
       const bool negative = out.number >> (8 * width - 1) != 0;
-      if (negative) out.number |= ~std::uint64_t{0} << (8 * width - 1);
+      if (negative) out.number |= ~((std::uint64_t{1} << (8 * width - 1)) - 1);
       out.kind = negative ? Scalar::Kind::negative_integer : Scalar::Kind::unsigned_integer;
       return true;
     }
@@ -5421,10 +5421,15 @@ T from_scalar(const Scalar& scalar) {
   }
 }
 
+/// Text, and not something of the program's own that knows how to become text: that may have a to_json() as well.
+template <class T>
+concept PlainText =
+    std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> || std::is_same_v < std::decay_t<const T&>,
+const char* > || std::is_same_v<std::decay_t<const T&>, char*>;
+
 /// Values of handlers that are Scalars.
 template <class T>
-concept PlainValue =
-    std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || std::is_convertible_v<const T&, std::string_view>;
+concept PlainValue = std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || PlainText<T>;
 
 /// Text is not copied: `value` has to stay.
 template <PlainValue T>
@@ -5985,6 +5990,8 @@ class Arg {
     Arg with_default(name_);
     if constexpr (detail::PlainValue<T>) {
       with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
+    } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+      with_default.fallback_ = detail::shared_value(detail::scalar_of(std::string_view(value)));
     } else {
       with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
     }
@@ -11273,8 +11280,8 @@ bool is_document(const json& value);
 /// One call as it is to be sent.
 struct CallMessage {
   std::string method;
-  json arguments =
-      json(json::value_t::object);       ///< named ones first, the list `_args` last; placeholders for descriptors
+  /// Named ones first, the list `_args` last; placeholders for descriptors.
+  json arguments = json(json::value_t::object);
   std::vector<Fd> descriptors = {};      ///< those of `_args`, then those of named arguments, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
 };
@@ -12577,6 +12584,8 @@ class CallBuilder {
       add_named(value);
     } else if constexpr (PlainValue<Value>) {
       add_positional(scalar_of(value).value());
+    } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+      add_positional(scalar_of(std::string_view(value)).value());
     } else {
       add_positional(put_value(std::forward<A>(value), call_.message.descriptors));
     }

@@ -68,6 +68,13 @@
 #else
 #define KETTLINGAR_TEST_WITH_TSAN 0
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#define KETTLINGAR_TEST_WITH_ASAN 1
+#elif defined(__has_feature)
+#define KETTLINGAR_TEST_WITH_ASAN __has_feature(address_sanitizer)
+#else
+#define KETTLINGAR_TEST_WITH_ASAN 0
+#endif
 
 namespace kt = kettlingar;
 using kt::json;
@@ -3463,6 +3470,12 @@ namespace {
 
 int add(int a, int b) { return a + b; }
 
+struct Tag {
+  std::string name;
+  operator std::string_view() const { return name; }
+};
+void to_json(auto& value, const Tag& tag) { value = {{"tag", tag.name}}; }
+
 struct Calculator {
   int times(int a, int b) const { return factor * a * b; }
   kt::Task<int> later(int a) {
@@ -3560,6 +3573,13 @@ TEST_SUITE("service/method") {
     CHECK(who.ends_with(" who"));
     Wire local = Wire::local(home.kitten);
     CHECK(json::parse(local.send(home.get(home.path("who"))).answer().body) == "unix-domain who");
+  }
+
+  TEST_CASE("what can become text and has a to_json() is sent as that says") {
+    Home home;
+    home.kitten.api("tag", [] { return Tag{"red"}; });
+    home.start();
+    CHECK(home.result("tag") == json{{"tag", "red"}});
   }
 
   TEST_CASE("a class that derives from Kitten registers its own member functions") {
@@ -3830,7 +3850,8 @@ TEST_SUITE("service/serving") {
     CHECK_FALSE(kt::detail::Token().matches(""));
   }
 
-#if defined(__linux__) && defined(__x86_64__) && !KETTLINGAR_TEST_WITH_TSAN
+// Sanitizers add instructions of their own, how many depends on addresses.
+#if defined(__linux__) && defined(__x86_64__) && !KETTLINGAR_TEST_WITH_TSAN && !KETTLINGAR_TEST_WITH_ASAN
   // How many instructions `work` takes: a child does it, and is stopped after each of them. Nothing where that is not
   // allowed. (What ThreadSanitizer adds depends on chance.)
   template <class Work>
@@ -8013,8 +8034,6 @@ json answered(const std::string& bytes) {
   using Step = kt::detail::Exchange::Step;
   try {
     kt::detail::Exchange exchange({kt::Fd(ends[0]), true}, "request", {}, limits, timeouts);
-    // It is about to wait as soon as all is sent; the answer is there already.
-    REQUIRE(exchange.step() == Step::want_read);
     for (Step step = exchange.step(); step != Step::done; step = exchange.step()) {
       if (step == Step::item) {
         items.push_back(exchange.take());

@@ -70,6 +70,8 @@ class CallBuilder {
       add_named(value);
     } else if constexpr (PlainValue<Value>) {
       add_positional(scalar_of(value).value());
+    } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+      add_positional(scalar_of(std::string_view(value)).value());
     } else {
       add_positional(put_value(std::forward<A>(value), call_.message.descriptors));
     }

@@ -23,8 +23,8 @@ bool is_document(const json& value);
 /// One call as it is to be sent.
 struct CallMessage {
   std::string method;
-  json arguments =
-      json(json::value_t::object);       ///< named ones first, the list `_args` last; placeholders for descriptors
+  /// Named ones first, the list `_args` last; placeholders for descriptors.
+  json arguments = json(json::value_t::object);
   std::vector<Fd> descriptors = {};      ///< those of `_args`, then those of named arguments, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
 };

@@ -187,10 +187,15 @@ T from_scalar(const Scalar& scalar) {
   }
 }
 
+/// Text, and not something of the program's own that knows how to become text: that may have a to_json() as well.
+template <class T>
+concept PlainText =
+    std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> || std::is_same_v < std::decay_t<const T&>,
+const char* > || std::is_same_v<std::decay_t<const T&>, char*>;
+
 /// Values of handlers that are Scalars.
 template <class T>
-concept PlainValue =
-    std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || std::is_convertible_v<const T&, std::string_view>;
+concept PlainValue = std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || PlainText<T>;
 
 /// Text is not copied: `value` has to stay.
 template <PlainValue T>

@@ -50,6 +50,8 @@ class Arg {
     Arg with_default(name_);
     if constexpr (detail::PlainValue<T>) {
       with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
+    } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
+      with_default.fallback_ = detail::shared_value(detail::scalar_of(std::string_view(value)));
     } else {
       with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
     }

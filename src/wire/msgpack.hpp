@@ -295,7 +295,7 @@ KETTLINGAR_INLINE bool read_scalar(const char*& at, const char* end, Scalar& out
       const std::size_t width = std::size_t{1} << (tag - 0xD0U);
       if (!number(width, out.number)) return false;
       const bool negative = out.number >> (8 * width - 1) != 0;
-      if (negative) out.number |= ~std::uint64_t{0} << (8 * width - 1);
+      if (negative) out.number |= ~((std::uint64_t{1} << (8 * width - 1)) - 1);
       out.kind = negative ? Scalar::Kind::negative_integer : Scalar::Kind::unsigned_integer;
       return true;
     }
