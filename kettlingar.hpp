@@ -2071,6 +2071,21 @@ class LineWriter {
   char* at_;
 };
 
+/// The line in front of a chunk's data: its size in hexadecimal digits.
+class ChunkSize {
+ public:
+  explicit ChunkSize(std::size_t bytes) : end_(std::to_chars(line_, line_ + digits, bytes, 16).ptr) {
+    *end_++ = '\r';
+    *end_++ = '\n';
+  }
+  std::string_view line() const { return {line_, static_cast<std::size_t>(end_ - line_)}; }
+
+ private:
+  static constexpr std::size_t digits = 2 * sizeof(std::size_t);
+  char line_[digits + 2];
+  char* end_;
+};
+
 }  // namespace detail::http
 
 inline bool append_response_head(std::string& out, const ResponseHeadOptions& options) {
@@ -2121,11 +2136,7 @@ inline std::string_view reason_phrase(int status) {
 
 inline void append_chunk(std::string& out, std::string_view bytes) {
   if (bytes.empty()) return;
-  char line[18];
-  char* end = std::to_chars(line, line + 16, bytes.size(), 16).ptr;
-  *end++ = '\r';
-  *end++ = '\n';
-  out.append(line, static_cast<std::size_t>(end - line));
+  out += detail::http::ChunkSize(bytes.size()).line();
   out += bytes;
   out += "\r\n";
 }
@@ -2141,12 +2152,9 @@ KETTLINGAR_INLINE void ChunkWriter::begin(std::string& out) {
 KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
   const std::size_t size = out.size() - mark_ - digits_ - 2;
   if (size == 0) return cancel(out);
-  char line[18];
-  char* end = std::to_chars(line, line + 16, size, 16).ptr;
-  *end++ = '\r';
-  *end++ = '\n';
-  out.replace(mark_, digits_ + 2, line, static_cast<std::size_t>(end - line));
-  digits_ = static_cast<std::size_t>(end - line) - 2;
+  const detail::http::ChunkSize prefix(size);
+  out.replace(mark_, digits_ + 2, prefix.line());
+  digits_ = prefix.line().size() - 2;
   out += "\r\n";
 }
 #endif
@@ -2552,12 +2560,87 @@ inline namespace v0_1 {
 
 namespace detail {
 
+/// A place in MessagePack that never gets past its end.
+struct MsgpackCursor {
+  const char* at;
+  const char* end;
+
+  std::size_t remaining() const { return static_cast<std::size_t>(end - at); }
+  bool number(std::size_t width, std::uint64_t& value) {
+    if (remaining() < width) return false;
+    value = load_big_endian(at, width);
+    at += width;
+    return true;
+  }
+  bool raw(std::uint64_t size, std::string_view& bytes) {
+    if (size > remaining()) return false;
+    bytes = {at, static_cast<std::size_t>(size)};
+    at += size;
+    return true;
+  }
+};
+
+/// Steps over one plain value and returns what `sink` makes of it: null(), boolean(bool), natural(std::uint64_t),
+/// negative(std::int64_t), real(double), text(std::string_view) or binary(std::string_view), both with views of the
+/// input; fail(why); or other(tag), with the cursor behind the tag, for lists, maps and ext.
+template <class Sink>
+bool read_plain(MsgpackCursor& from, Sink& sink) {
+  constexpr std::string_view early = "MessagePack ends early";
+  std::uint64_t n = 0;
+  std::string_view bytes;
+  const auto text = [&](std::uint64_t size) {
+    if (!from.raw(size, bytes)) return sink.fail(early);
+    return is_utf8(bytes) ? sink.text(bytes) : sink.fail("a string is not UTF-8");
+  };
+  if (from.at == from.end) return sink.fail(early);
+  const auto tag = static_cast<std::uint8_t>(*from.at++);
+  if (tag < 0x80) return sink.natural(tag);
+  if (tag < 0xA0) return sink.other(tag);
+  if (tag < 0xC0) return text(tag & 0x1FU);
+  if (tag >= 0xE0) return sink.negative(std::int64_t{tag} - 256);
+  if (tag == 0xC0) return sink.null();
+  if (tag == 0xC1) return sink.fail("0xc1 is not MessagePack");
+  if (tag <= 0xC3) return sink.boolean(tag == 0xC3);
+  // Widths double from one tag of a family to the next.
+  const auto number = [&](unsigned first) { return from.number(std::size_t{1} << (tag - first), n); };
+  if (tag <= 0xC6) return number(0xC4) && from.raw(n, bytes) ? sink.binary(bytes) : sink.fail(early);
+  if (tag <= 0xC9) return sink.other(tag);
+  if (tag == 0xCA)
+    return from.number(4, n) ? sink.real(double{std::bit_cast<float>(static_cast<std::uint32_t>(n))})
+                             : sink.fail(early);
+  if (tag == 0xCB) return from.number(8, n) ? sink.real(std::bit_cast<double>(n)) : sink.fail(early);
+  if (tag <= 0xCF) return number(0xCC) ? sink.natural(n) : sink.fail(early);
+  if (tag <= 0xD3) {
+    if (!number(0xD0)) return sink.fail(early);
+    const std::size_t sign = (std::size_t{8} << (tag - 0xD0U)) - 1;
+    if (n >> sign == 0) return sink.natural(n);
+    return sink.negative(static_cast<std::int64_t>(n | ~std::uint64_t{0} << sign));
+  }
+  if (tag <= 0xD8 || tag > 0xDB) return sink.other(tag);
+  return number(0xD9) ? text(n) : sink.fail(early);
+}
+
 class MsgpackReader {
  public:
   MsgpackReader(std::string_view bytes, int depth)
-      : begin_(bytes.data()), at_(begin_), end_(begin_ + bytes.size()), depth_(depth) {}
+      : begin_(bytes.data()), from_{begin_, begin_ + bytes.size()}, depth_(depth) {}
 
   CodecError read(json& out);
+
+  // What read_plain() finds. Values are made where they belong and filled there: nlohmann's converting constructors and
+  // assignments take longer, to run and to compile.
+  bool null() {
+    put(json::value_t::null);
+    return true;
+  }
+  bool boolean(bool value) { return put_as<bool>(json::value_t::boolean, value); }
+  bool natural(std::uint64_t value) { return put_as<std::uint64_t>(json::value_t::number_unsigned, value); }
+  bool negative(std::int64_t value) { return put_as<std::int64_t>(json::value_t::number_integer, value); }
+  bool real(double value) { return put_as<double>(json::value_t::number_float, value); }
+  bool text(std::string_view value) { return put_as<std::string>(json::value_t::string, value); }
+  bool binary(std::string_view bytes, std::optional<std::uint64_t> code = {});
+  bool other(std::uint8_t tag);
+  bool fail(std::string_view why) { return fail(bad_body(why)); }
 
  private:
   /// A list or map that still waits for `left` values.
@@ -2567,56 +2650,33 @@ class MsgpackReader {
     std::uint64_t left;
   };
 
-  bool fail(std::string_view why) { return fail(bad_body(why)); }
   bool fail(const CodecError& error) {
     error_ = error;
-    error_.offset = static_cast<std::size_t>(at_ - begin_);
+    error_.offset = static_cast<std::size_t>(from_.at - begin_);
     return false;
   }
-  std::size_t remaining() const { return static_cast<std::size_t>(end_ - at_); }
   bool number(std::size_t width, std::uint64_t& value) {
-    if (remaining() < width) return fail("MessagePack ends early");
-    value = load_big_endian(at_, width);
-    at_ += width;
-    return true;
+    return from_.number(width, value) || fail("MessagePack ends early");
   }
   bool raw(std::uint64_t size, std::string_view& bytes) {
-    if (size > remaining()) return fail("MessagePack ends early");
-    bytes = {at_, static_cast<std::size_t>(size)};
-    at_ += size;
-    return true;
-  }
-  bool text(std::uint64_t size, std::string_view& bytes) {
-    return raw(size, bytes) && (is_utf8(bytes) || fail("a string is not UTF-8"));
+    return from_.raw(size, bytes) || fail("MessagePack ends early");
   }
 
-  /// A new value where the next one belongs. It is made there and filled later: nlohmann's converting constructors and
-  /// assignments take longer, to run and to compile.
+  /// A new value where the next one belongs.
   json& put(json::value_t type);
-  template <class T>
-  T& put(json::value_t type) {
-    return *put(type).template get_ptr<T*>();
-  }
-
-  bool value();
-  bool tagged_value(std::uint8_t tag);
-  bool integer(std::size_t width, bool is_signed);
-  bool real(std::size_t width);
-  bool string(std::uint64_t size) {
-    std::string_view bytes;
-    if (!text(size, bytes)) return false;
-    put<std::string>(json::value_t::string) = bytes;
+  template <class T, class Value>
+  bool put_as(json::value_t type, Value value) {
+    *put(type).template get_ptr<T*>() = value;
     return true;
   }
-  bool binary(std::uint64_t size, std::optional<std::uint64_t> code);
+
   bool ext(std::uint64_t size);
   bool open(std::uint64_t count, json::value_t type);
   bool close_full();
   bool next_item();
 
   const char* begin_;
-  const char* at_;
-  const char* end_;
+  MsgpackCursor from_;
   int depth_;
   json root_;
   std::vector<Open> open_;  ///< from the root inwards
@@ -2628,8 +2688,8 @@ class MsgpackReader {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE CodecError MsgpackReader::read(json& out) {
   bool more = true;
-  while (more && value() && close_full()) more = !open_.empty() && next_item();
-  if (!error_ && at_ != end_) fail("bytes after the MessagePack value");
+  while (more && read_plain(from_, *this) && close_full()) more = !open_.empty() && next_item();
+  if (!error_ && from_.remaining() != 0) fail("bytes after the MessagePack value");
   out = error_ ? json() : std::move(root_);  // only now: the bytes may be part of `out`
   return error_;
 }
@@ -2642,69 +2702,19 @@ KETTLINGAR_INLINE json& MsgpackReader::put(json::value_t type) {
       .second;
 }
 
-KETTLINGAR_INLINE bool MsgpackReader::value() {
-  if (at_ == end_) return fail("MessagePack ends early");
-  const auto tag = static_cast<std::uint8_t>(*at_++);
-  if (tag < 0x80) {
-    put<std::uint64_t>(json::value_t::number_unsigned) = tag;
-  } else if (tag < 0x90) {
-    return open(tag & 0x0FU, json::value_t::object);
-  } else if (tag < 0xA0) {
-    return open(tag & 0x0FU, json::value_t::array);
-  } else if (tag < 0xC0) {
-    return string(tag & 0x1FU);
-  } else if (tag >= 0xE0) {
-    put<std::int64_t>(json::value_t::number_integer) = tag - 256;
-  } else if (tag == 0xC0) {
-    put(json::value_t::null);
-  } else if (tag == 0xC2 || tag == 0xC3) {
-    put<bool>(json::value_t::boolean) = tag == 0xC3;
-  } else {
-    return tagged_value(tag);
-  }
-  return true;
-}
-
-KETTLINGAR_INLINE bool MsgpackReader::tagged_value(std::uint8_t tag) {
-  // Widths double from one tag of a family to the next.
-  const auto width = [&](unsigned first) { return std::size_t{1} << (tag - first); };
+KETTLINGAR_INLINE bool MsgpackReader::other(std::uint8_t tag) {
   std::uint64_t n = 0;
-  if (tag == 0xC1) return fail("0xc1 is not MessagePack");
-  if (tag <= 0xC6) return number(width(0xC4), n) && binary(n, std::nullopt);
+  const auto width = [&](unsigned first) { return std::size_t{1} << (tag - first); };
+  if (tag < 0x90) return open(tag & 0x0FU, json::value_t::object);
+  if (tag < 0xA0) return open(tag & 0x0FU, json::value_t::array);
   if (tag <= 0xC9) return number(width(0xC7), n) && ext(n);
-  if (tag <= 0xCB) return real(width(0xCA) * 4);
-  if (tag <= 0xCF) return integer(width(0xCC), false);
-  if (tag <= 0xD3) return integer(width(0xD0), true);
   if (tag <= 0xD8) return ext(width(0xD4));
-  if (tag <= 0xDB) return number(width(0xD9), n) && string(n);
   if (tag <= 0xDD) return number(width(0xDC) * 2, n) && open(n, json::value_t::array);
   return number(width(0xDE) * 2, n) && open(n, json::value_t::object);
 }
 
-KETTLINGAR_INLINE bool MsgpackReader::integer(std::size_t width, bool is_signed) {
-  std::uint64_t n = 0;
-  if (!number(width, n)) return false;
-  const std::size_t sign = 8 * width - 1;
-  if (is_signed && n >> sign != 0) {
-    put<std::int64_t>(json::value_t::number_integer) = static_cast<std::int64_t>(n | ~std::uint64_t{0} << sign);
-  } else {
-    put<std::uint64_t>(json::value_t::number_unsigned) = n;
-  }
-  return true;
-}
-
-KETTLINGAR_INLINE bool MsgpackReader::real(std::size_t width) {
-  std::uint64_t n = 0;
-  if (!number(width, n)) return false;
-  double& out = put<double>(json::value_t::number_float);
-  out = width == 8 ? std::bit_cast<double>(n) : double{std::bit_cast<float>(static_cast<std::uint32_t>(n))};
-  return true;
-}
-
-KETTLINGAR_INLINE bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_t> code) {
-  std::string_view bytes;
-  if (!raw(size, bytes)) return false;
-  auto& binary = put<json::binary_t>(json::value_t::binary);
+KETTLINGAR_INLINE bool MsgpackReader::binary(std::string_view bytes, std::optional<std::uint64_t> code) {
+  json::binary_t& binary = *put(json::value_t::binary).get_ptr<json::binary_t*>();
   binary.assign(bytes.begin(), bytes.end());
   if (code) binary.set_subtype(*code);
   return true;
@@ -2712,11 +2722,10 @@ KETTLINGAR_INLINE bool MsgpackReader::binary(std::uint64_t size, std::optional<s
 
 KETTLINGAR_INLINE bool MsgpackReader::ext(std::uint64_t size) {
   std::uint64_t code = 0;
-  if (!number(1, code)) return false;
-  if (code != big_integer_ext) return binary(size, code);
-  std::string_view hex;
-  if (!raw(size, hex)) return false;
-  std::optional<json> integer = big_integer(hex);
+  std::string_view bytes;
+  if (!number(1, code) || !raw(size, bytes)) return false;
+  if (code != big_integer_ext) return binary(bytes, code);
+  std::optional<json> integer = big_integer(bytes);
   if (!integer) return fail("a big integer is not 1 to 1024 hex digits");
   put(json::value_t::null) = *std::move(integer);
   return true;
@@ -2726,7 +2735,7 @@ KETTLINGAR_INLINE bool MsgpackReader::open(std::uint64_t count, json::value_t ty
   if (depth_ <= 0 || open_.size() >= static_cast<std::size_t>(depth_)) return fail(too_deep());
   // A value takes one byte or more: what is not there yet cannot be claimed, by all open lists and maps together.
   const std::uint64_t bytes = type == json::value_t::object ? 2 * count : count;
-  if (bytes + owed_ > remaining()) return fail("MessagePack claims more values than it has bytes");
+  if (bytes + owed_ > from_.remaining()) return fail("MessagePack claims more values than it has bytes");
   owed_ += bytes;
   json& slot = put(type);
   open_.push_back({slot.get_ptr<json::array_t*>(), slot.get_ptr<json::object_t*>(), count});
@@ -2753,88 +2762,46 @@ KETTLINGAR_INLINE bool MsgpackReader::next_item() {
   --owed_;
   if (open_.back().array != nullptr) return true;
   --owed_;
-  if (at_ == end_) return fail("MessagePack ends early");
-  const auto tag = static_cast<std::uint8_t>(*at_++);
+  if (from_.at == from_.end) return fail("MessagePack ends early");
+  const auto tag = static_cast<std::uint8_t>(*from_.at++);
   std::uint64_t size = tag & 0x1FU;
   if (tag >= 0xD9 && tag <= 0xDB) {
     if (!number(std::size_t{1} << (tag - 0xD9U), size)) return false;
   } else if (tag < 0xA0 || tag > 0xBF) {
     return fail("a map key is not a string");
   }
-  return text(size, key_);
+  return raw(size, key_) && (is_utf8(key_) || fail("a string is not UTF-8"));
 }
 #endif
 
 #if KETTLINGAR_DEFINITIONS
+/// What read_plain() finds, for a caller who has another way if it is anything else.
+struct ScalarSink {
+  Scalar& out;
+
+  bool null() { return set(Scalar::Kind::null, 0); }
+  bool boolean(bool value) { return set(Scalar::Kind::boolean, std::uint64_t{value}); }
+  bool natural(std::uint64_t value) { return set(Scalar::Kind::unsigned_integer, value); }
+  bool negative(std::int64_t value) { return set(Scalar::Kind::negative_integer, static_cast<std::uint64_t>(value)); }
+  bool real(double value) { return set(Scalar::Kind::real, std::bit_cast<std::uint64_t>(value)); }
+  bool text(std::string_view value) { return set(Scalar::Kind::text, 0, value); }
+  bool binary(std::string_view value) { return set(Scalar::Kind::binary, 0, value); }
+  bool other(std::uint8_t) { return false; }
+  bool fail(std::string_view) { return false; }
+
+ private:
+  bool set(Scalar::Kind kind, std::uint64_t number, std::string_view bytes = {}) {
+    out = {kind, number, bytes};
+    return true;
+  }
+};
+
 KETTLINGAR_INLINE bool read_scalar(const char*& at, const char* end, Scalar& out) {
-  const auto remaining = [&] { return static_cast<std::size_t>(end - at); };
-  const auto number = [&](std::size_t width, std::uint64_t& value) {
-    if (remaining() < width) return false;
-    value = load_big_endian(at, width);
-    at += width;
-    return true;
-  };
-  const auto raw = [&](Scalar::Kind kind, std::uint64_t size) {
-    if (size > remaining()) return false;
-    out.kind = kind;
-    out.bytes = {at, static_cast<std::size_t>(size)};
-    at += size;
-    return kind != Scalar::Kind::text || is_utf8(out.bytes);
-  };
-  if (at == end) return false;
-  const auto tag = static_cast<std::uint8_t>(*at++);
-  if (tag < 0x80 || tag >= 0xE0) {
-    out.kind = tag < 0x80 ? Scalar::Kind::unsigned_integer : Scalar::Kind::negative_integer;
-    out.number = static_cast<std::uint64_t>(std::int64_t{static_cast<std::int8_t>(tag)});
-    return true;
-  }
-  if (tag >= 0xA0 && tag < 0xC0) return raw(Scalar::Kind::text, tag & 0x1FU);
-  std::uint64_t size = 0;
-  switch (tag) {
-    case 0xC0:
-      out.kind = Scalar::Kind::null;
-      return true;
-    case 0xC2:
-    case 0xC3:
-      out.kind = Scalar::Kind::boolean;
-      out.number = tag & 1U;
-      return true;
-    case 0xC4:
-    case 0xC5:
-    case 0xC6:
-      return number(std::size_t{1} << (tag - 0xC4U), size) && raw(Scalar::Kind::binary, size);
-    case 0xCA:
-      out.kind = Scalar::Kind::real;
-      if (!number(4, size)) return false;
-      out.number = std::bit_cast<std::uint64_t>(double{std::bit_cast<float>(static_cast<std::uint32_t>(size))});
-      return true;
-    case 0xCB:
-      out.kind = Scalar::Kind::real;
-      return number(8, out.number);
-    case 0xCC:
-    case 0xCD:
-    case 0xCE:
-    case 0xCF:
-      out.kind = Scalar::Kind::unsigned_integer;
-      return number(std::size_t{1} << (tag - 0xCCU), out.number);
-    case 0xD0:
-    case 0xD1:
-    case 0xD2:
-    case 0xD3: {
-      const std::size_t width = std::size_t{1} << (tag - 0xD0U);
-      if (!number(width, out.number)) return false;
-      const bool negative = out.number >> (8 * width - 1) != 0;
-      if (negative) out.number |= ~((std::uint64_t{1} << (8 * width - 1)) - 1);
-      out.kind = negative ? Scalar::Kind::negative_integer : Scalar::Kind::unsigned_integer;
-      return true;
-    }
-    case 0xD9:
-    case 0xDA:
-    case 0xDB:
-      return number(std::size_t{1} << (tag - 0xD9U), size) && raw(Scalar::Kind::text, size);
-    default:
-      return false;
-  }
+  MsgpackCursor from{at, end};
+  ScalarSink sink{out};
+  const bool found = read_plain(from, sink);
+  at = from.at;
+  return found;
 }
 
 KETTLINGAR_INLINE json Scalar::value() const {
@@ -6275,9 +6242,9 @@ class Method {
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
-  /// The next one, which takes its name and default from describe_as().
-  void add_parameter(std::string type, bool takes_descriptors = false);
-  void describe_as(std::span<const Arg> parameters, std::string returns, bool streams, bool takes_request = false);
+  /// The next one, as callers see it.
+  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false);
+  void describe_as(std::string returns, bool streams = false, bool takes_request = false);
 
  private:
   void bind(Call& call) const;
@@ -6334,8 +6301,9 @@ class Handler<F, std::tuple<P...>> final : public Method {
  public:
   Handler(std::string name, F function, std::string doc, std::span<const Arg> args)
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
-    (add_parameter(type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
-    describe_as(args, returned(), is_generator<Return>, takes_request);
+    [[maybe_unused]] auto next = args.begin();
+    (add_parameter(*next++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
+    describe_as(returned(), is_generator<Return>, takes_request);
   }
   bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
     if constexpr (is_bound_member<F>) {
@@ -6453,20 +6421,14 @@ KETTLINGAR_COLD Method::Method(std::string name, std::string doc) : name_(std::m
 
 KETTLINGAR_COLD Method::~Method() = default;
 
-KETTLINGAR_COLD void Method::add_parameter(std::string type, bool takes_descriptors) {
-  parameters_.push_back({{}, std::move(type), nullptr, takes_descriptors});
+KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string type, bool takes_descriptors) {
+  parameters_.push_back({parameter.name(), std::move(type), parameter.fallback(), takes_descriptors});
 }
 
-KETTLINGAR_COLD void Method::describe_as(std::span<const Arg> parameters, std::string returns, bool streams,
-                                         bool takes_request) {
-  takes_request_ = takes_request;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (i == parameters_.size()) add_parameter({});
-    parameters_[i].name = parameters[i].name();
-    parameters_[i].fallback = parameters[i].fallback();
-  }
+KETTLINGAR_COLD void Method::describe_as(std::string returns, bool streams, bool takes_request) {
   returns_ = std::move(returns);
   streams_ = streams;
+  takes_request_ = takes_request;
 }
 
 KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const {
@@ -8797,8 +8759,10 @@ KETTLINGAR_INLINE void Connection::make_room() {
     const std::size_t body_at = begin_ + head_size_;
     end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
   }
-  if (in_.size() < flush_threshold ? was_filled : end_ == in_.size())
-    in_.resize((std::max)(smallest_buffer, in_.size() * (in_.size() < flush_threshold ? 4 : 2)));
+  // A small one that was full once will be full again, and is soon as large as it ever needs to be; a large one grows
+  // when there is no other way.
+  const bool small = in_.size() < flush_threshold;
+  if (small ? was_filled : end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * (small ? 4 : 2)));
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());
@@ -10511,8 +10475,8 @@ class Ping final : public Method {
  public:
   explicit Ping(Registry& methods)
       : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
-    add_parameter("bool");
-    describe_as(std::array{arg("docs") = false}, "dict", false);
+    add_parameter(arg("docs") = false, "bool");
+    describe_as("dict");
     set_public(true);
     set_builtin(false);
     set_takes_anything();
@@ -10736,10 +10700,9 @@ class Config final : public Method {
                "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
         server_(server),
         hooks_(hooks) {
-    std::vector<Arg> parameters;
     for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
-      parameters.push_back(arg(name) = nullptr);
-    describe_as(parameters, "dict", false);
+      add_parameter(arg(name) = nullptr);
+    describe_as("dict");
     set_builtin(false);
   }
 

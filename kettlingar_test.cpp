@@ -20,12 +20,6 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #endif
-#if defined(__linux__)
-#include <linux/capability.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
-#endif
 
 #include <algorithm>
 #include <asio/bind_cancellation_slot.hpp>
@@ -3850,10 +3844,10 @@ TEST_SUITE("service/serving") {
     CHECK_FALSE(kt::detail::Token().matches(""));
   }
 
-// Sanitizers add instructions of their own, how many depends on addresses.
+// Sanitizers add instructions of their own; how many depends on addresses and on chance.
 #if defined(__linux__) && defined(__x86_64__) && !KETTLINGAR_TEST_WITH_TSAN && !KETTLINGAR_TEST_WITH_ASAN
   // How many instructions `work` takes: a child does it, and is stopped after each of them. Nothing where that is not
-  // allowed. (What ThreadSanitizer adds depends on chance.)
+  // allowed.
   template <class Work>
   std::optional<long> instructions(const Work& work) {
     const pid_t child = ::fork();

@@ -22,8 +22,8 @@ class Ping final : public Method {
  public:
   explicit Ping(Registry& methods)
       : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
-    add_parameter("bool");
-    describe_as(std::array{arg("docs") = false}, "dict", false);
+    add_parameter(arg("docs") = false, "bool");
+    describe_as("dict");
     set_public(true);
     set_builtin(false);
     set_takes_anything();
@@ -247,10 +247,9 @@ class Config final : public Method {
                "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
         server_(server),
         hooks_(hooks) {
-    std::vector<Arg> parameters;
     for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
-      parameters.push_back(arg(name) = nullptr);
-    describe_as(parameters, "dict", false);
+      add_parameter(arg(name) = nullptr);
+    describe_as("dict");
     set_builtin(false);
   }
 

@@ -319,8 +319,10 @@ KETTLINGAR_INLINE void Connection::make_room() {
     const std::size_t body_at = begin_ + head_size_;
     end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
   }
-  if (in_.size() < flush_threshold ? was_filled : end_ == in_.size())
-    in_.resize((std::max)(smallest_buffer, in_.size() * (in_.size() < flush_threshold ? 4 : 2)));
+  // A small one that was full once will be full again, and is soon as large as it ever needs to be; a large one grows
+  // when there is no other way.
+  const bool small = in_.size() < flush_threshold;
+  if (small ? was_filled : end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * (small ? 4 : 2)));
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());

@@ -335,9 +335,9 @@ class Method {
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
-  /// The next one, which takes its name and default from describe_as().
-  void add_parameter(std::string type, bool takes_descriptors = false);
-  void describe_as(std::span<const Arg> parameters, std::string returns, bool streams, bool takes_request = false);
+  /// The next one, as callers see it.
+  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false);
+  void describe_as(std::string returns, bool streams = false, bool takes_request = false);
 
  private:
   void bind(Call& call) const;
@@ -394,8 +394,9 @@ class Handler<F, std::tuple<P...>> final : public Method {
  public:
   Handler(std::string name, F function, std::string doc, std::span<const Arg> args)
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
-    (add_parameter(type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
-    describe_as(args, returned(), is_generator<Return>, takes_request);
+    [[maybe_unused]] auto next = args.begin();
+    (add_parameter(*next++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
+    describe_as(returned(), is_generator<Return>, takes_request);
   }
   bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
     if constexpr (is_bound_member<F>) {
@@ -513,20 +514,14 @@ KETTLINGAR_COLD Method::Method(std::string name, std::string doc) : name_(std::m
 
 KETTLINGAR_COLD Method::~Method() = default;
 
-KETTLINGAR_COLD void Method::add_parameter(std::string type, bool takes_descriptors) {
-  parameters_.push_back({{}, std::move(type), nullptr, takes_descriptors});
+KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string type, bool takes_descriptors) {
+  parameters_.push_back({parameter.name(), std::move(type), parameter.fallback(), takes_descriptors});
 }
 
-KETTLINGAR_COLD void Method::describe_as(std::span<const Arg> parameters, std::string returns, bool streams,
-                                         bool takes_request) {
-  takes_request_ = takes_request;
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (i == parameters_.size()) add_parameter({});
-    parameters_[i].name = parameters[i].name();
-    parameters_[i].fallback = parameters[i].fallback();
-  }
+KETTLINGAR_COLD void Method::describe_as(std::string returns, bool streams, bool takes_request) {
   returns_ = std::move(returns);
   streams_ = streams;
+  takes_request_ = takes_request;
 }
 
 KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const {

@@ -224,6 +224,21 @@ class LineWriter {
   char* at_;
 };
 
+/// The line in front of a chunk's data: its size in hexadecimal digits.
+class ChunkSize {
+ public:
+  explicit ChunkSize(std::size_t bytes) : end_(std::to_chars(line_, line_ + digits, bytes, 16).ptr) {
+    *end_++ = '\r';
+    *end_++ = '\n';
+  }
+  std::string_view line() const { return {line_, static_cast<std::size_t>(end_ - line_)}; }
+
+ private:
+  static constexpr std::size_t digits = 2 * sizeof(std::size_t);
+  char line_[digits + 2];
+  char* end_;
+};
+
 }  // namespace detail::http
 
 inline bool append_response_head(std::string& out, const ResponseHeadOptions& options) {
@@ -274,11 +289,7 @@ inline std::string_view reason_phrase(int status) {
 
 inline void append_chunk(std::string& out, std::string_view bytes) {
   if (bytes.empty()) return;
-  char line[18];
-  char* end = std::to_chars(line, line + 16, bytes.size(), 16).ptr;
-  *end++ = '\r';
-  *end++ = '\n';
-  out.append(line, static_cast<std::size_t>(end - line));
+  out += detail::http::ChunkSize(bytes.size()).line();
   out += bytes;
   out += "\r\n";
 }
@@ -294,12 +305,9 @@ KETTLINGAR_INLINE void ChunkWriter::begin(std::string& out) {
 KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
   const std::size_t size = out.size() - mark_ - digits_ - 2;
   if (size == 0) return cancel(out);
-  char line[18];
-  char* end = std::to_chars(line, line + 16, size, 16).ptr;
-  *end++ = '\r';
-  *end++ = '\n';
-  out.replace(mark_, digits_ + 2, line, static_cast<std::size_t>(end - line));
-  digits_ = static_cast<std::size_t>(end - line) - 2;
+  const detail::http::ChunkSize prefix(size);
+  out.replace(mark_, digits_ + 2, prefix.line());
+  digits_ = prefix.line().size() - 2;
   out += "\r\n";
 }
 #endif

@@ -23,12 +23,87 @@ inline namespace v0_1 {
 
 namespace detail {
 
+/// A place in MessagePack that never gets past its end.
+struct MsgpackCursor {
+  const char* at;
+  const char* end;
+
+  std::size_t remaining() const { return static_cast<std::size_t>(end - at); }
+  bool number(std::size_t width, std::uint64_t& value) {
+    if (remaining() < width) return false;
+    value = load_big_endian(at, width);
+    at += width;
+    return true;
+  }
+  bool raw(std::uint64_t size, std::string_view& bytes) {
+    if (size > remaining()) return false;
+    bytes = {at, static_cast<std::size_t>(size)};
+    at += size;
+    return true;
+  }
+};
+
+/// Steps over one plain value and returns what `sink` makes of it: null(), boolean(bool), natural(std::uint64_t),
+/// negative(std::int64_t), real(double), text(std::string_view) or binary(std::string_view), both with views of the
+/// input; fail(why); or other(tag), with the cursor behind the tag, for lists, maps and ext.
+template <class Sink>
+bool read_plain(MsgpackCursor& from, Sink& sink) {
+  constexpr std::string_view early = "MessagePack ends early";
+  std::uint64_t n = 0;
+  std::string_view bytes;
+  const auto text = [&](std::uint64_t size) {
+    if (!from.raw(size, bytes)) return sink.fail(early);
+    return is_utf8(bytes) ? sink.text(bytes) : sink.fail("a string is not UTF-8");
+  };
+  if (from.at == from.end) return sink.fail(early);
+  const auto tag = static_cast<std::uint8_t>(*from.at++);
+  if (tag < 0x80) return sink.natural(tag);
+  if (tag < 0xA0) return sink.other(tag);
+  if (tag < 0xC0) return text(tag & 0x1FU);
+  if (tag >= 0xE0) return sink.negative(std::int64_t{tag} - 256);
+  if (tag == 0xC0) return sink.null();
+  if (tag == 0xC1) return sink.fail("0xc1 is not MessagePack");
+  if (tag <= 0xC3) return sink.boolean(tag == 0xC3);
+  // Widths double from one tag of a family to the next.
+  const auto number = [&](unsigned first) { return from.number(std::size_t{1} << (tag - first), n); };
+  if (tag <= 0xC6) return number(0xC4) && from.raw(n, bytes) ? sink.binary(bytes) : sink.fail(early);
+  if (tag <= 0xC9) return sink.other(tag);
+  if (tag == 0xCA)
+    return from.number(4, n) ? sink.real(double{std::bit_cast<float>(static_cast<std::uint32_t>(n))})
+                             : sink.fail(early);
+  if (tag == 0xCB) return from.number(8, n) ? sink.real(std::bit_cast<double>(n)) : sink.fail(early);
+  if (tag <= 0xCF) return number(0xCC) ? sink.natural(n) : sink.fail(early);
+  if (tag <= 0xD3) {
+    if (!number(0xD0)) return sink.fail(early);
+    const std::size_t sign = (std::size_t{8} << (tag - 0xD0U)) - 1;
+    if (n >> sign == 0) return sink.natural(n);
+    return sink.negative(static_cast<std::int64_t>(n | ~std::uint64_t{0} << sign));
+  }
+  if (tag <= 0xD8 || tag > 0xDB) return sink.other(tag);
+  return number(0xD9) ? text(n) : sink.fail(early);
+}
+
 class MsgpackReader {
  public:
   MsgpackReader(std::string_view bytes, int depth)
-      : begin_(bytes.data()), at_(begin_), end_(begin_ + bytes.size()), depth_(depth) {}
+      : begin_(bytes.data()), from_{begin_, begin_ + bytes.size()}, depth_(depth) {}
 
   CodecError read(json& out);
+
+  // What read_plain() finds. Values are made where they belong and filled there: nlohmann's converting constructors and
+  // assignments take longer, to run and to compile.
+  bool null() {
+    put(json::value_t::null);
+    return true;
+  }
+  bool boolean(bool value) { return put_as<bool>(json::value_t::boolean, value); }
+  bool natural(std::uint64_t value) { return put_as<std::uint64_t>(json::value_t::number_unsigned, value); }
+  bool negative(std::int64_t value) { return put_as<std::int64_t>(json::value_t::number_integer, value); }
+  bool real(double value) { return put_as<double>(json::value_t::number_float, value); }
+  bool text(std::string_view value) { return put_as<std::string>(json::value_t::string, value); }
+  bool binary(std::string_view bytes, std::optional<std::uint64_t> code = {});
+  bool other(std::uint8_t tag);
+  bool fail(std::string_view why) { return fail(bad_body(why)); }
 
  private:
   /// A list or map that still waits for `left` values.
@@ -38,56 +113,33 @@ class MsgpackReader {
     std::uint64_t left;
   };
 
-  bool fail(std::string_view why) { return fail(bad_body(why)); }
   bool fail(const CodecError& error) {
     error_ = error;
-    error_.offset = static_cast<std::size_t>(at_ - begin_);
+    error_.offset = static_cast<std::size_t>(from_.at - begin_);
     return false;
   }
-  std::size_t remaining() const { return static_cast<std::size_t>(end_ - at_); }
   bool number(std::size_t width, std::uint64_t& value) {
-    if (remaining() < width) return fail("MessagePack ends early");
-    value = load_big_endian(at_, width);
-    at_ += width;
-    return true;
+    return from_.number(width, value) || fail("MessagePack ends early");
   }
   bool raw(std::uint64_t size, std::string_view& bytes) {
-    if (size > remaining()) return fail("MessagePack ends early");
-    bytes = {at_, static_cast<std::size_t>(size)};
-    at_ += size;
-    return true;
-  }
-  bool text(std::uint64_t size, std::string_view& bytes) {
-    return raw(size, bytes) && (is_utf8(bytes) || fail("a string is not UTF-8"));
+    return from_.raw(size, bytes) || fail("MessagePack ends early");
   }
 
-  /// A new value where the next one belongs. It is made there and filled later: nlohmann's converting constructors and
-  /// assignments take longer, to run and to compile.
+  /// A new value where the next one belongs.
   json& put(json::value_t type);
-  template <class T>
-  T& put(json::value_t type) {
-    return *put(type).template get_ptr<T*>();
-  }
-
-  bool value();
-  bool tagged_value(std::uint8_t tag);
-  bool integer(std::size_t width, bool is_signed);
-  bool real(std::size_t width);
-  bool string(std::uint64_t size) {
-    std::string_view bytes;
-    if (!text(size, bytes)) return false;
-    put<std::string>(json::value_t::string) = bytes;
+  template <class T, class Value>
+  bool put_as(json::value_t type, Value value) {
+    *put(type).template get_ptr<T*>() = value;
     return true;
   }
-  bool binary(std::uint64_t size, std::optional<std::uint64_t> code);
+
   bool ext(std::uint64_t size);
   bool open(std::uint64_t count, json::value_t type);
   bool close_full();
   bool next_item();
 
   const char* begin_;
-  const char* at_;
-  const char* end_;
+  MsgpackCursor from_;
   int depth_;
   json root_;
   std::vector<Open> open_;  ///< from the root inwards
@@ -99,8 +151,8 @@ class MsgpackReader {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE CodecError MsgpackReader::read(json& out) {
   bool more = true;
-  while (more && value() && close_full()) more = !open_.empty() && next_item();
-  if (!error_ && at_ != end_) fail("bytes after the MessagePack value");
+  while (more && read_plain(from_, *this) && close_full()) more = !open_.empty() && next_item();
+  if (!error_ && from_.remaining() != 0) fail("bytes after the MessagePack value");
   out = error_ ? json() : std::move(root_);  // only now: the bytes may be part of `out`
   return error_;
 }
@@ -113,69 +165,19 @@ KETTLINGAR_INLINE json& MsgpackReader::put(json::value_t type) {
       .second;
 }
 
-KETTLINGAR_INLINE bool MsgpackReader::value() {
-  if (at_ == end_) return fail("MessagePack ends early");
-  const auto tag = static_cast<std::uint8_t>(*at_++);
-  if (tag < 0x80) {
-    put<std::uint64_t>(json::value_t::number_unsigned) = tag;
-  } else if (tag < 0x90) {
-    return open(tag & 0x0FU, json::value_t::object);
-  } else if (tag < 0xA0) {
-    return open(tag & 0x0FU, json::value_t::array);
-  } else if (tag < 0xC0) {
-    return string(tag & 0x1FU);
-  } else if (tag >= 0xE0) {
-    put<std::int64_t>(json::value_t::number_integer) = tag - 256;
-  } else if (tag == 0xC0) {
-    put(json::value_t::null);
-  } else if (tag == 0xC2 || tag == 0xC3) {
-    put<bool>(json::value_t::boolean) = tag == 0xC3;
-  } else {
-    return tagged_value(tag);
-  }
-  return true;
-}
-
-KETTLINGAR_INLINE bool MsgpackReader::tagged_value(std::uint8_t tag) {
-  // Widths double from one tag of a family to the next.
-  const auto width = [&](unsigned first) { return std::size_t{1} << (tag - first); };
+KETTLINGAR_INLINE bool MsgpackReader::other(std::uint8_t tag) {
   std::uint64_t n = 0;
-  if (tag == 0xC1) return fail("0xc1 is not MessagePack");
-  if (tag <= 0xC6) return number(width(0xC4), n) && binary(n, std::nullopt);
+  const auto width = [&](unsigned first) { return std::size_t{1} << (tag - first); };
+  if (tag < 0x90) return open(tag & 0x0FU, json::value_t::object);
+  if (tag < 0xA0) return open(tag & 0x0FU, json::value_t::array);
   if (tag <= 0xC9) return number(width(0xC7), n) && ext(n);
-  if (tag <= 0xCB) return real(width(0xCA) * 4);
-  if (tag <= 0xCF) return integer(width(0xCC), false);
-  if (tag <= 0xD3) return integer(width(0xD0), true);
   if (tag <= 0xD8) return ext(width(0xD4));
-  if (tag <= 0xDB) return number(width(0xD9), n) && string(n);
   if (tag <= 0xDD) return number(width(0xDC) * 2, n) && open(n, json::value_t::array);
   return number(width(0xDE) * 2, n) && open(n, json::value_t::object);
 }
 
-KETTLINGAR_INLINE bool MsgpackReader::integer(std::size_t width, bool is_signed) {
-  std::uint64_t n = 0;
-  if (!number(width, n)) return false;
-  const std::size_t sign = 8 * width - 1;
-  if (is_signed && n >> sign != 0) {
-    put<std::int64_t>(json::value_t::number_integer) = static_cast<std::int64_t>(n | ~std::uint64_t{0} << sign);
-  } else {
-    put<std::uint64_t>(json::value_t::number_unsigned) = n;
-  }
-  return true;
-}
-
-KETTLINGAR_INLINE bool MsgpackReader::real(std::size_t width) {
-  std::uint64_t n = 0;
-  if (!number(width, n)) return false;
-  double& out = put<double>(json::value_t::number_float);
-  out = width == 8 ? std::bit_cast<double>(n) : double{std::bit_cast<float>(static_cast<std::uint32_t>(n))};
-  return true;
-}
-
-KETTLINGAR_INLINE bool MsgpackReader::binary(std::uint64_t size, std::optional<std::uint64_t> code) {
-  std::string_view bytes;
-  if (!raw(size, bytes)) return false;
-  auto& binary = put<json::binary_t>(json::value_t::binary);
+KETTLINGAR_INLINE bool MsgpackReader::binary(std::string_view bytes, std::optional<std::uint64_t> code) {
+  json::binary_t& binary = *put(json::value_t::binary).get_ptr<json::binary_t*>();
   binary.assign(bytes.begin(), bytes.end());
   if (code) binary.set_subtype(*code);
   return true;
@@ -183,11 +185,10 @@ KETTLINGAR_INLINE bool MsgpackReader::binary(std::uint64_t size, std::optional<s
 
 KETTLINGAR_INLINE bool MsgpackReader::ext(std::uint64_t size) {
   std::uint64_t code = 0;
-  if (!number(1, code)) return false;
-  if (code != big_integer_ext) return binary(size, code);
-  std::string_view hex;
-  if (!raw(size, hex)) return false;
-  std::optional<json> integer = big_integer(hex);
+  std::string_view bytes;
+  if (!number(1, code) || !raw(size, bytes)) return false;
+  if (code != big_integer_ext) return binary(bytes, code);
+  std::optional<json> integer = big_integer(bytes);
   if (!integer) return fail("a big integer is not 1 to 1024 hex digits");
   put(json::value_t::null) = *std::move(integer);
   return true;
@@ -197,7 +198,7 @@ KETTLINGAR_INLINE bool MsgpackReader::open(std::uint64_t count, json::value_t ty
   if (depth_ <= 0 || open_.size() >= static_cast<std::size_t>(depth_)) return fail(too_deep());
   // A value takes one byte or more: what is not there yet cannot be claimed, by all open lists and maps together.
   const std::uint64_t bytes = type == json::value_t::object ? 2 * count : count;
-  if (bytes + owed_ > remaining()) return fail("MessagePack claims more values than it has bytes");
+  if (bytes + owed_ > from_.remaining()) return fail("MessagePack claims more values than it has bytes");
   owed_ += bytes;
   json& slot = put(type);
   open_.push_back({slot.get_ptr<json::array_t*>(), slot.get_ptr<json::object_t*>(), count});
@@ -224,88 +225,46 @@ KETTLINGAR_INLINE bool MsgpackReader::next_item() {
   --owed_;
   if (open_.back().array != nullptr) return true;
   --owed_;
-  if (at_ == end_) return fail("MessagePack ends early");
-  const auto tag = static_cast<std::uint8_t>(*at_++);
+  if (from_.at == from_.end) return fail("MessagePack ends early");
+  const auto tag = static_cast<std::uint8_t>(*from_.at++);
   std::uint64_t size = tag & 0x1FU;
   if (tag >= 0xD9 && tag <= 0xDB) {
     if (!number(std::size_t{1} << (tag - 0xD9U), size)) return false;
   } else if (tag < 0xA0 || tag > 0xBF) {
     return fail("a map key is not a string");
   }
-  return text(size, key_);
+  return raw(size, key_) && (is_utf8(key_) || fail("a string is not UTF-8"));
 }
 #endif
 
 #if KETTLINGAR_DEFINITIONS
+/// What read_plain() finds, for a caller who has another way if it is anything else.
+struct ScalarSink {
+  Scalar& out;
+
+  bool null() { return set(Scalar::Kind::null, 0); }
+  bool boolean(bool value) { return set(Scalar::Kind::boolean, std::uint64_t{value}); }
+  bool natural(std::uint64_t value) { return set(Scalar::Kind::unsigned_integer, value); }
+  bool negative(std::int64_t value) { return set(Scalar::Kind::negative_integer, static_cast<std::uint64_t>(value)); }
+  bool real(double value) { return set(Scalar::Kind::real, std::bit_cast<std::uint64_t>(value)); }
+  bool text(std::string_view value) { return set(Scalar::Kind::text, 0, value); }
+  bool binary(std::string_view value) { return set(Scalar::Kind::binary, 0, value); }
+  bool other(std::uint8_t) { return false; }
+  bool fail(std::string_view) { return false; }
+
+ private:
+  bool set(Scalar::Kind kind, std::uint64_t number, std::string_view bytes = {}) {
+    out = {kind, number, bytes};
+    return true;
+  }
+};
+
 KETTLINGAR_INLINE bool read_scalar(const char*& at, const char* end, Scalar& out) {
-  const auto remaining = [&] { return static_cast<std::size_t>(end - at); };
-  const auto number = [&](std::size_t width, std::uint64_t& value) {
-    if (remaining() < width) return false;
-    value = load_big_endian(at, width);
-    at += width;
-    return true;
-  };
-  const auto raw = [&](Scalar::Kind kind, std::uint64_t size) {
-    if (size > remaining()) return false;
-    out.kind = kind;
-    out.bytes = {at, static_cast<std::size_t>(size)};
-    at += size;
-    return kind != Scalar::Kind::text || is_utf8(out.bytes);
-  };
-  if (at == end) return false;
-  const auto tag = static_cast<std::uint8_t>(*at++);
-  if (tag < 0x80 || tag >= 0xE0) {
-    out.kind = tag < 0x80 ? Scalar::Kind::unsigned_integer : Scalar::Kind::negative_integer;
-    out.number = static_cast<std::uint64_t>(std::int64_t{static_cast<std::int8_t>(tag)});
-    return true;
-  }
-  if (tag >= 0xA0 && tag < 0xC0) return raw(Scalar::Kind::text, tag & 0x1FU);
-  std::uint64_t size = 0;
-  switch (tag) {
-    case 0xC0:
-      out.kind = Scalar::Kind::null;
-      return true;
-    case 0xC2:
-    case 0xC3:
-      out.kind = Scalar::Kind::boolean;
-      out.number = tag & 1U;
-      return true;
-    case 0xC4:
-    case 0xC5:
-    case 0xC6:
-      return number(std::size_t{1} << (tag - 0xC4U), size) && raw(Scalar::Kind::binary, size);
-    case 0xCA:
-      out.kind = Scalar::Kind::real;
-      if (!number(4, size)) return false;
-      out.number = std::bit_cast<std::uint64_t>(double{std::bit_cast<float>(static_cast<std::uint32_t>(size))});
-      return true;
-    case 0xCB:
-      out.kind = Scalar::Kind::real;
-      return number(8, out.number);
-    case 0xCC:
-    case 0xCD:
-    case 0xCE:
-    case 0xCF:
-      out.kind = Scalar::Kind::unsigned_integer;
-      return number(std::size_t{1} << (tag - 0xCCU), out.number);
-    case 0xD0:
-    case 0xD1:
-    case 0xD2:
-    case 0xD3: {
-      const std::size_t width = std::size_t{1} << (tag - 0xD0U);
-      if (!number(width, out.number)) return false;
-      const bool negative = out.number >> (8 * width - 1) != 0;
-      if (negative) out.number |= ~((std::uint64_t{1} << (8 * width - 1)) - 1);
-      out.kind = negative ? Scalar::Kind::negative_integer : Scalar::Kind::unsigned_integer;
-      return true;
-    }
-    case 0xD9:
-    case 0xDA:
-    case 0xDB:
-      return number(std::size_t{1} << (tag - 0xD9U), size) && raw(Scalar::Kind::text, size);
-    default:
-      return false;
-  }
+  MsgpackCursor from{at, end};
+  ScalarSink sink{out};
+  const bool found = read_plain(from, sink);
+  at = from.at;
+  return found;
 }
 
 KETTLINGAR_INLINE json Scalar::value() const {
