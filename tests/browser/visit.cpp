@@ -301,6 +301,9 @@ class Stranger {
     std::string reply;
     asio::error_code at_end;
     asio::read(service, asio::dynamic_buffer(reply), at_end);
+    // Counted here, too: all of the last page is over within a second, for which the page before may have used up the
+    // lines that the log has for refusals.
+    if (reply.starts_with("HTTP/1.1 4")) story_.refuse();
     asio::write(socket, asio::buffer(reply));
   }
 
@@ -400,15 +403,13 @@ int visit(const std::string& folder, const std::string& state, std::vector<std::
         joined(missing));
   check("none of them is refused", ours.refused == 0);
 
-  int refused = 0;  // the log has only so many lines of a kind each second, so it cannot be asked for each page
   for (const std::string& host : hosts) {
     const Report report = story.next_report();
-    refused += report.refused;
     check("a page of http://" + host + " is shown, and reports", report.results.is_string());
     check("it learns nothing", report.results == "", report.results.dump());
     check("it changes nothing", story.touched_by(host).empty(), joined(story.touched_by(host)));
+    check("the service has refused it", report.refused > 0);
   }
-  check("the service has refused them", refused > 0);
   check("nobody has been told the token by a Referer", story.leaks().empty(), joined(story.leaks()));
   std::cout << passed << " passed, " << failed << " failed" << std::endl;
   return failed == 0 ? 0 : 1;
