@@ -819,6 +819,38 @@ std::string http_repeat(std::string_view text, std::size_t times) {
 }  // namespace
 
 TEST_SUITE("wire/http_head") {
+  template <std::uint8_t kind>
+  void check_scan(std::string_view in, std::size_t from) {
+    using namespace kt::detail::http;
+    std::size_t expected = from;
+    while (expected < in.size() && (char_kinds[static_cast<unsigned char>(in[expected])] & kind) != 0) ++expected;
+    if (scan<kind>(in, from, in.size()) == expected) return;
+    CAPTURE(in);
+    CAPTURE(from);
+    CHECK(scan<kind>(in, from, in.size()) == expected);
+  }
+
+  TEST_CASE("blocks of bytes are scanned for what the table says of each") {
+    using namespace kt::detail::http;
+    std::string text;
+    for (const std::size_t size : {1U, 7U, 8U, 15U, 16U, 17U, 40U}) {
+      for (std::size_t at = 0; at < size; ++at) {
+        for (int first = 0; first < 256; ++first) {
+          for (const char next : {'a', 'Z', '-', ':', '\x7F', '\x80'}) {
+            text.assign(size, 'x');
+            text[at] = static_cast<char>(first);
+            if (at + 1 < size) text[at + 1] = next;
+            for (const std::size_t from : {std::size_t{0}, at}) {
+              check_scan<token_char>(text, from);
+              check_scan<value_char>(text, from);
+              check_scan<target_char>(text, from);
+            }
+          }
+        }
+      }
+    }
+  }
+
   TEST_CASE("the request of the Python client is understood (1)") {
     CHECK(http_request("POST /TOPSECRET/purr HTTP/1.1\nConnection: close\nContent-Type: application/x-msgpack\n"
                        "Content-Length: 19\n\n") ==

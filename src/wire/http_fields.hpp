@@ -90,16 +90,14 @@ namespace detail::http {
 enum class Step { field, done, more, bad };
 enum class Eol : std::uint8_t { unknown, crlf, lf };
 
-/// A piece of the input by offset, because the buffer may move between two calls.
+/// A piece of the input by offset, because the buffer may move between two calls. No header's value is at offset 0, so
+/// that stands for none.
 struct Span {
-  static constexpr std::size_t absent = static_cast<std::size_t>(-1);
-  std::size_t at = absent;
+  std::size_t at = 0;
   std::size_t size = 0;
 
-  bool present() const { return at != absent; }
-  std::string_view of(std::string_view input) const {
-    return present() ? std::string_view(input.data() + at, size) : std::string_view();
-  }
+  bool present() const { return at != 0; }
+  std::string_view of(std::string_view input) const { return {input.data() + at, size}; }
   std::optional<std::string_view> maybe(std::string_view input) const {
     return present() ? std::optional<std::string_view>(of(input)) : std::nullopt;
   }
@@ -121,6 +119,7 @@ class HeadLines {
     return first_or_wrong_line_end(in, end, slug);
   }
   Step first_or_wrong_line_end(std::string_view in, std::size_t end, std::string_view slug);
+  bool whole_field(std::string_view in, std::size_t end, std::size_t max_count);
   Step next_field(std::string_view in, std::size_t end, std::size_t max_count);
   template <class Known>
   Step fields(std::string_view in, std::size_t max_bytes, std::size_t max_count, Known known);
@@ -171,12 +170,38 @@ T load_bytes(const char* at) {
   return value;
 }
 
-/// The high bits of those of eight bytes that are not of that kind, or perhaps not. The lowest is never set for a byte
-/// that would have to be, which is all that scan() looks at.
+// scan() looks at a block of bytes at once. others() has the highest of `scan_bits` bits set for each byte that is not
+// of that kind, or perhaps not.
+#if defined(__SSE2__)
+inline constexpr std::size_t scan_block = 16, scan_bits = 1;
+
 template <std::uint8_t kind>
-std::uint64_t others(std::uint64_t bytes) {
+std::uint32_t others(const char* at) {
+  typedef unsigned char Bytes
+      [[gnu::vector_size(scan_block)]];  // in an alias declaration g++ would forget the attribute
+  typedef char Flags [[gnu::vector_size(scan_block)]];
+  const auto bytes = load_bytes<Bytes>(at);
+  const auto found = [&] {
+    if constexpr (kind == value_char) {
+      return (bytes < 0x20) | (bytes == 0x7F);
+    } else if constexpr (kind == target_char) {
+      return (bytes < 0x21) | (bytes >= 0x7F) | (bytes == '#') | (bytes == '\\');
+    } else {
+      static_assert(kind == token_char);  // letters and dashes, which most names consist of
+      constexpr unsigned char a = 'a', letters = 26;
+      return ((bytes | 0x20) - a >= letters) & (bytes != '-');
+    }
+  };
+  return static_cast<std::uint32_t>(__builtin_ia32_pmovmskb128(std::bit_cast<Flags>(found())));
+}
+#else
+inline constexpr std::size_t scan_block = 8, scan_bits = 8;
+
+template <std::uint8_t kind>
+std::uint64_t others(const char* at) {
   constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
-  // A byte below a bound borrows from its high bit when the bound is subtracted.
+  const auto bytes = load_bytes<std::uint64_t>(at);
+  // A byte below a bound borrows from its high bit when the bound is subtracted, and perhaps from those behind it.
   const auto below = [](std::uint64_t x, std::uint64_t bound) { return (x - ones * bound) & ~x & highs; };
   const auto equal = [&](std::uint64_t c) { return below(bytes ^ (ones * c), 1); };
   if constexpr (kind == value_char) {
@@ -184,34 +209,53 @@ std::uint64_t others(std::uint64_t bytes) {
   } else if constexpr (kind == target_char) {
     return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
   } else {
-    // Letters and dashes, which most names consist of.
-    static_assert(kind == token_char);
-    // Sums of seven bits carry into the high one, and no further: what is taken for one of these is one.
+    static_assert(kind == token_char);  // letters and dashes, which most names consist of
+    // Sums of seven scan_bits carry into the high one, and no further: what is taken for one of these is one.
     const std::uint64_t small = (bytes | ones * 0x20) & ~highs, not_dash = bytes ^ (ones * '-');
     const std::uint64_t from_a = small + ones * (0x80 - 'a'), behind_z = small + ones * (0x7F - 'z');
     const std::uint64_t no_letter = ~from_a | behind_z, no_dash = ((not_dash & ~highs) + ~highs) | not_dash;
     return ((no_letter & no_dash) | bytes) & highs;
   }
 }
+#endif
+
+template <std::uint8_t kind>
+inline constexpr bool by_blocks = (kind == token_char || kind == value_char || kind == target_char) &&
+                                  (scan_block == 16 || std::endian::native == std::endian::little);
+
+template <std::uint8_t kind>
+bool is_kind(char c) {
+  return (char_kinds[static_cast<unsigned char>(c)] & kind) != 0;
+}
+
+/// scan() where less than a block is left: a block that ends there is looked at, if there are as many bytes before.
+template <std::uint8_t kind>
+[[gnu::noinline]] std::size_t scan_rest(std::string_view in, std::size_t from, std::size_t end) {
+  if constexpr (by_blocks<kind>) {
+    if (from != end && end >= scan_block) {
+      const std::size_t again = scan_block - (end - from);
+      const auto found = others<kind>(in.data() + end - scan_block) >> (again * scan_bits);
+      if (found == 0) return end;
+      from += static_cast<std::size_t>(std::countr_zero(found)) / scan_bits;
+    }
+  }
+  while (from != end && is_kind<kind>(in[from])) ++from;
+  return from;
+}
 
 /// The first offset in [from, end) whose byte is not of that kind, or `end`.
 template <std::uint8_t kind>
 std::size_t scan(std::string_view in, std::size_t from, std::size_t end) {
-  const char* at = in.data() + from;
-  const char* const stop = in.data() + end;
-  const auto other = [&] { return (char_kinds[static_cast<unsigned char>(*at)] & kind) == 0; };
-  constexpr bool by_eights = kind == value_char || kind == target_char || kind == token_char;
-  if constexpr (by_eights && std::endian::native == std::endian::little) {
-    while (stop - at >= 8) {
-      const std::uint64_t found = others<kind>(load_bytes<std::uint64_t>(at));
-      at += found == 0 ? 8 : std::countr_zero(found) / 8;
+  if constexpr (by_blocks<kind>) {
+    while (end - from >= scan_block) {
+      const auto found = others<kind>(in.data() + from);
+      from += found == 0 ? scan_block : static_cast<std::size_t>(std::countr_zero(found)) / scan_bits;
       if (found == 0) continue;
-      if (other()) return static_cast<std::size_t>(at - in.data());
-      ++at;
+      if (!is_kind<kind>(in[from])) return from;
+      ++from;
     }
   }
-  while (at != stop && !other()) ++at;
-  return static_cast<std::size_t>(at - in.data());
+  return scan_rest<kind>(in, from, end);
 }
 template <std::uint8_t kind>
 bool all_of_kind(std::string_view text) {
@@ -328,6 +372,26 @@ KETTLINGAR_INLINE Step HeadLines::first_or_wrong_line_end(std::string_view in, s
   return Step::done;
 }
 
+/// The next line, if all of it is there and nothing about it is unusual: it is in name_ and value_. If not, nothing has
+/// changed, and next_field() looks closer.
+KETTLINGAR_INLINE bool HeadLines::whole_field(std::string_view in, std::size_t end, std::size_t max_count) {
+  if (state_ != State::field || eol_ != Eol::crlf || count_ >= max_count) return false;
+  const auto blank = [&](std::size_t at) { return in[at] == ' ' || in[at] == '\t'; };
+  const std::size_t colon = scan<token_char>(in, pos_, end);
+  if (colon == pos_ || colon == end || in[colon] != ':') return false;
+  std::size_t from = colon + 1;
+  while (from != end && blank(from)) ++from;
+  const std::size_t line_end = scan<value_char>(in, from, end);
+  if (end - line_end < 2 || in[line_end] != '\r' || in[line_end + 1] != '\n') return false;
+  std::size_t to = line_end;
+  while (to != from && blank(to - 1)) --to;
+  name_ = {pos_, colon - pos_};
+  value_ = {from, to - from};
+  pos_ = line_end + 2;
+  ++count_;
+  return true;
+}
+
 /// Step::field: a line is in name_ and value_. Step::done: the empty line was read.
 KETTLINGAR_INLINE Step HeadLines::next_field(std::string_view in, std::size_t end, std::size_t max_count) {
   if (pos_ == end) return Step::more;
@@ -369,7 +433,7 @@ inline Step HeadLines::fields(std::string_view in, std::size_t max_bytes, std::s
   const std::size_t end = (std::min)(in.size(), max_bytes);
   Step step = state_ == State::complete ? Step::done : Step::field;
   while (step == Step::field) {
-    step = next_field(in, end, max_count);
+    if (!whole_field(in, end, max_count)) step = next_field(in, end, max_count);
     if (step == Step::field) step = known();
   }
   return step == Step::more && in.size() >= max_bytes ? fail(431, "too-large", "header lines too long") : step;
@@ -383,17 +447,24 @@ KETTLINGAR_INLINE Step HeadLines::once(Span& slot) {
 }
 
 KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead& head) {
+  using namespace std::string_view_literals;
   const std::string_view name = name_.of(in), value = value_.of(in);
-  if (named(name, "connection")) {
-    connection_options(value);
-  } else if (named(name, "content-type")) {
-    return once(content_type_);
-  } else if (named(name, "content-length")) {
-    if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
-    head.content_length = parse_length(value);
-    if (!head.content_length) return fail(400, "bad-length", "Content-Length is not a number below 2^63");
-  } else if (named(name, "transfer-encoding")) {
-    return transfer_encoding(value, head);
+  switch (name.size()) {
+    case "connection"sv.size():
+      if (named(name, "connection")) connection_options(value);
+      break;
+    case "content-type"sv.size():
+      if (named(name, "content-type")) return once(content_type_);
+      break;
+    case "content-length"sv.size():
+      if (!named(name, "content-length")) break;
+      if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
+      head.content_length = parse_length(value);
+      if (!head.content_length) return fail(400, "bad-length", "Content-Length is not a number below 2^63");
+      break;
+    case "transfer-encoding"sv.size():
+      if (named(name, "transfer-encoding")) return transfer_encoding(value, head);
+      break;
   }
   return Step::field;
 }

@@ -157,6 +157,12 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         state_ = State::version;
         break;
       case State::version:
+        if (end - mark_ >= 8 && detail::http::load_bytes<std::uint64_t>(in.data() + mark_) ==
+                                    detail::http::load_bytes<std::uint64_t>("HTTP/1.1")) {
+          pos_ = mark_ + 8;
+          state_ = State::line_end;
+          break;
+        }
         step = match(in, end, "HTTP/d.d");
         if (step != Step::done) return step;
         if (in[mark_ + 5] != '1' || in[mark_ + 7] > '1') return fail(505, "bad-line", "not HTTP/1.0 or HTTP/1.1");
@@ -210,18 +216,26 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_
 
 KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_view in) {
   using detail::http::named;
+  using namespace std::string_view_literals;
   const std::string_view name = name_.of(in);
-  if (named(name, "host")) {
-    if (!detail::http::valid_authority(value_.of(in))) return fail(400, "bad-header", "Host is not a host and port");
-    return once(host_);
-  }
-  if (named(name, "origin")) return once(origin_);
-  if (named(name, "authorization")) return once(authorization_);
-  if (named(name, "sec-fetch-site")) return once(sec_fetch_site_);
-  if (named(name, "expect")) {
-    if (!detail::http::same_word(value_.of(in), "100-continue")) return fail(417, "bad-header", "unknown expectation");
-    head_.expect_continue = head_.version_minor == 1;
-    return once(expect_);
+  switch (name.size()) {
+    case "host"sv.size():
+      if (!named(name, "host")) break;
+      if (!detail::http::valid_authority(value_.of(in))) return fail(400, "bad-header", "Host is not a host and port");
+      return once(host_);
+    case "origin"sv.size():  // and of `expect`
+      if (named(name, "origin")) return once(origin_);
+      if (!named(name, "expect")) break;
+      if (!detail::http::same_word(value_.of(in), "100-continue"))
+        return fail(417, "bad-header", "unknown expectation");
+      head_.expect_continue = head_.version_minor == 1;
+      return once(expect_);
+    case "authorization"sv.size():
+      if (named(name, "authorization")) return once(authorization_);
+      break;
+    case "sec-fetch-site"sv.size():
+      if (named(name, "sec-fetch-site")) return once(sec_fetch_site_);
+      break;
   }
   const detail::http::Step step = common_field(in, head_);
   // No legacy client sends chunks, and behind an LF head nobody agrees where they would begin.
