@@ -2,11 +2,10 @@
 // pingpong.cpp: what no client can undercut: two processes that send each other bytes, or descriptors, and look at
 // nothing.
 //
-//   pingpong answer SOCKET REQUEST ANSWER             for each REQUEST bytes sends ANSWER bytes, and the descriptor
-//   back pingpong ask SOCKET REQUEST ANSWER SECONDS        prints how many answers came, and in how many seconds
+//   pingpong answer SOCKET REQUEST ANSWER             sends ANSWER bytes for REQUEST bytes, and the descriptor back
+//   pingpong ask SOCKET REQUEST ANSWER SECONDS        prints how many answers came, and in how many seconds
 //   pingpong ask SOCKET REQUEST ANSWER SECONDS FILE   the same; with each request goes the open file
-//   pingpong relay SOCKET TO                          between a client and its service; prints how many bytes their
-//   last
+//   pingpong relay SOCKET TO                          between a client and its service; prints how many bytes the last
 //                                                     request and answer had
 #include "../sockets.hpp"
 
