@@ -2699,7 +2699,7 @@ bool read_plain(MsgpackCursor& from, Sink& sink) {
     if (!number(0xD0)) return sink.fail(early);
     const std::size_t sign = (std::size_t{8} << (tag - 0xD0U)) - 1;
     if (n >> sign == 0) return sink.natural(n);
-    return sink.negative(static_cast<std::int64_t>(n | ~std::uint64_t{0} << sign));
+    return sink.negative(static_cast<std::int64_t>(n | ~((std::uint64_t{1} << sign) - 1)));
   }
   if (tag <= 0xD8 || tag > 0xDB) return sink.other(tag);
   return number(0xD9) ? text(n) : sink.fail(early);
