@@ -85,7 +85,7 @@ build/asan_test: SANITIZE := $(ASAN)
 build/tsan_test: SANITIZE := $(TSAN)
 
 # All targets in one program, at -O0: what fuzzing has found stays found, without clang as well.
-build/fuzz_replay: tests/fuzz/replay.cpp build/deps.mk
+build/fuzz_replay: tests/fuzz/targets.cpp build/deps.mk
 	$(COMPILE) -Isrc $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 test: all build/kettlingar_test build/fuzz_replay

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the fuzz targets share. FUZZ_TARGET(name) { ... } defines one, whose body gets `std::string_view bytes`: for
-// libFuzzer, or, where FUZZ_REPLAY is defined, for replay.cpp. It may keep state between two inputs only where that
-// changes nothing.
+// What the fuzz targets share. FUZZ_TARGET(name) { ... } defines one, whose body gets `std::string_view bytes`. It may
+// keep state between two inputs only where that changes nothing. targets.cpp includes all of them.
 #pragma once
 
 #include <cstddef>
@@ -14,20 +13,10 @@
 #include <string_view>
 #include <vector>
 
-#if defined(FUZZ_REPLAY)
 #define FUZZ_TARGET(name)                                                                                    \
   static void fuzz_target_##name(std::string_view bytes);                                                    \
   static const bool fuzz_target_##name##_known = fuzz::targets().emplace(#name, &fuzz_target_##name).second; \
   static void fuzz_target_##name([[maybe_unused]] std::string_view bytes)
-#else
-#define FUZZ_TARGET(name)                                                             \
-  static void fuzz_target_##name(std::string_view bytes);                             \
-  extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) { \
-    fuzz_target_##name({reinterpret_cast<const char*>(data), size});                  \
-    return 0;                                                                         \
-  }                                                                                   \
-  static void fuzz_target_##name(std::string_view bytes)
-#endif
 
 /// What has to hold in every build.
 #define FUZZ_CHECK(condition) \

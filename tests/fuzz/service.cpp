@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The methods of the fuzzed service. In split mode this is the file of the program that has the library's definitions,
-// so that those are compiled once for all targets.
-#if defined(KETTLINGAR_SPLIT)
-#define KETTLINGAR_IMPLEMENTATION
-#endif
+// The methods of the fuzzed service.
 #include "service.hpp"
 
 namespace fuzz {

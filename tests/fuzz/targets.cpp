@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// All fuzz targets in a plain program: runs each over the files of its corpus. Arguments: the folder of the corpora,
-// then names of targets if not all are wanted. The last line is `N passed, N failed`. What fails ends the program at
-// once, after its name has been said.
-#define FUZZ_REPLAY
-
+// All fuzz targets in one program.
+//
+// With FUZZ_WITH_LIBFUZZER libFuzzer makes the inputs, for the target that is named by FUZZ_TARGET in the environment.
+// Without, it runs each target over the files of its corpus. Arguments: the folder of the corpora, then names of
+// targets if not all are wanted. The last line is `N passed, N failed`. What fails ends the program at once, after its
+// name has been said.
 #include "chunked.cpp"
 #include "cli.cpp"
 #include "config.cpp"
@@ -20,6 +21,22 @@
 #include "sse.cpp"
 #include "text.cpp"
 #include "url.cpp"
+
+#if defined(FUZZ_WITH_LIBFUZZER)
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const auto run = [] {
+    const char* name = std::getenv("FUZZ_TARGET");
+    const auto found = fuzz::targets().find(name != nullptr ? name : "");
+    if (found != fuzz::targets().end()) return found->second;
+    std::cerr << "FUZZ_TARGET has to name one of the targets\n";
+    std::exit(2);
+  }();
+  run({reinterpret_cast<const char*>(data), size});
+  return 0;
+}
+
+#else
 
 #include <unistd.h>
 
@@ -63,3 +80,5 @@ int main(int argc, char** argv) {
   std::cout << passed << " passed, " << failed << " failed\n";
   return failed == 0 && passed != 0 ? 0 : 1;
 }
+
+#endif
