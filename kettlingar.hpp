@@ -11312,9 +11312,11 @@ struct ClientOptions {
 // SPDX-License-Identifier: MIT
 // client/transport.hpp: what a client talks to: something that takes calls and gives their answers.
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 
@@ -11325,12 +11327,37 @@ namespace detail {
 /// What stands for a document among values.
 bool is_document(const json& value);
 
+/// Arguments on their way, with placeholders for descriptors. Those in order, which most calls have and no others, are
+/// MessagePack at once: a tree of values would take longer than all else that a client does.
+class CallArguments {
+ public:
+  void add(const Scalar& value) { note(append_scalar(packed_, value)); }
+  void add(const json& value) { note(encode_msgpack(value, packed_, Limits{}.depth - 2)); }
+  /// Before all others.
+  void add_first(const json& value);
+  void set(const std::string& name, json value) { named_[name] = std::move(value); }
+
+  /// Appends the map that is sent: named ones first, the list `_args` last. Says what cannot be sent.
+  CodecError append(Format format, std::string& out) const;
+
+ private:
+  void note(const CodecError& error) {
+    ++count_;
+    if (error && !error_) error_ = error;
+  }
+  CodecError append_packed(std::string& out) const;
+
+  json named_ = json(json::value_t::object);
+  std::string packed_;  ///< one value behind the other
+  std::size_t count_ = 0;
+  CodecError error_;
+};
+
 /// One call as it is to be sent.
 struct CallMessage {
   std::string method;
-  /// Named ones first, the list `_args` last; placeholders for descriptors.
-  json arguments = json(json::value_t::object);
-  std::vector<Fd> descriptors = {};      ///< those of `_args`, then those of named arguments, as they stand there
+  CallArguments arguments = {};
+  std::vector<Fd> descriptors = {};      ///< those of arguments in order, then those of named ones, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
 };
 
@@ -11371,6 +11398,32 @@ class Transport {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void CallArguments::add_first(const json& value) {
+  const std::string others = std::exchange(packed_, {});
+  add(value);
+  packed_ += others;
+}
+
+KETTLINGAR_INLINE CodecError CallArguments::append_packed(std::string& out) const {
+  Appender to(out);
+  const auto& named = named_.get_ref<const json::object_t&>();
+  bool fits = msgpack_start(to, msgpack_map, named.size() + 1);
+  for (const auto& [name, value] : named)
+    fits = fits && msgpack_string(to, name) && write_msgpack(to, value, Limits{}.depth - 1);
+  if (fits && msgpack_string(to, positional_key) && msgpack_start(to, msgpack_array, count_)) to.put(packed_);
+  return to.finish();
+}
+
+KETTLINGAR_INLINE CodecError CallArguments::append(Format format, std::string& out) const {
+  if (error_) return error_;
+  if (format == Format::msgpack) return append_packed(out);
+  std::string packed;
+  json all;
+  if (const CodecError error = append_packed(packed)) return error;
+  if (const CodecError error = decode_msgpack(packed, all)) return error;
+  return encode(all, format, out);
+}
+
 KETTLINGAR_INLINE bool is_document(const json& value) {
   return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
 }
@@ -12378,9 +12431,8 @@ KETTLINGAR_INLINE bool HttpAnswer::wants_msgpack() const {
 
 KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   std::string body;
-  const CodecError error = msgpack ? encode_msgpack(message_.arguments, body) : encode_json(message_.arguments, body);
-  if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
-  if (!msgpack) body += '\n';
+  if (const CodecError error = message_.arguments.append(msgpack ? Format::msgpack : Format::json, body))
+    throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
   const std::string target = place_->address.path + "/" + message_.method;
   RequestHeadOptions head;
   head.target = target;
@@ -12621,7 +12673,7 @@ struct OutgoingCall {
 /// Collects arguments: `_args` in order, named ones by kt::arg().
 class CallBuilder {
  public:
-  explicit CallBuilder(std::string_view method);
+  explicit CallBuilder(std::string_view method) { call_.message.method = method; }
 
   template <class A>
   void add(A&& value) {
@@ -12631,11 +12683,11 @@ class CallBuilder {
     } else if constexpr (std::is_same_v<Value, Arg>) {
       add_named(value);
     } else if constexpr (PlainValue<Value>) {
-      add_positional(scalar_of(value).value());
+      call_.message.arguments.add(scalar_of(value));
     } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
-      add_positional(scalar_of(std::string_view(value)).value());
+      call_.message.arguments.add(scalar_of(std::string_view(value)));
     } else {
-      add_positional(put_value(std::forward<A>(value), call_.message.descriptors));
+      call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
     }
   }
   OutgoingCall finish();
@@ -12643,25 +12695,16 @@ class CallBuilder {
  private:
   void add_target(ReplyTo target);
   void add_named(const Arg& argument);
-  void add_positional(json value);
 
   OutgoingCall call_;
-  json positional_;
   std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE CallBuilder::CallBuilder(std::string_view method) : positional_(json::array()) {
-  call_.message.method = method;
-}
-
 KETTLINGAR_INLINE OutgoingCall CallBuilder::finish() {
-  call_.message.arguments[std::string(positional_key)] = std::move(positional_);
   for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));
   return std::move(call_);
 }
-
-KETTLINGAR_INLINE void CallBuilder::add_positional(json value) { positional_.push_back(std::move(value)); }
 
 KETTLINGAR_INLINE void CallBuilder::add_target(ReplyTo target) {
   if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
@@ -12673,7 +12716,7 @@ KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
     throw std::invalid_argument("kettlingar: kt::arg(\"" + argument.name() + "\") of a call needs a value: kt::arg(\"" +
                                 argument.name() + "\") = ...");
   }
-  call_.message.arguments[argument.name()] = *argument.fallback();
+  call_.message.arguments.set(argument.name(), *argument.fallback());
   if (!argument.descriptors()) return;
   for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
@@ -12727,13 +12770,8 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     sent = prepared.sent;
     message.use_msgpack = prepared.use_msgpack;  // the one who goes on has to go on in the same encoding
   }
-  const std::string key(positional_key);
-  json positional = json::array();
-  positional.push_back(describe_descriptor(fd.get()).text());
-  for (json& value : message.arguments[key]) positional.push_back(std::move(value));
-  message.arguments.erase(key);
-  message.arguments["reply_to_first_fd"] = sent;
-  message.arguments[key] = std::move(positional);
+  message.arguments.add_first(describe_descriptor(fd.get()).text());
+  message.arguments.set("reply_to_first_fd", sent);
   message.descriptors.insert(message.descriptors.begin(), std::move(fd));
 }
 
@@ -13635,7 +13673,7 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   if (!method_) throw NotFound();
   // Through the bytes, so that nothing arrives that could not be sent.
   std::string body;
-  CodecError error = encode(message_.arguments, style_.format, body);
+  CodecError error = message_.arguments.append(style_.format, body);
   if (!error) {
     json& arguments = ConnectionAccess::arguments(*request_);
     error = style_.format == Format::msgpack ? decode_msgpack(body, arguments, server_->limits.depth)
@@ -14827,7 +14865,10 @@ KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
   } catch (const std::system_error& error) {
     throw InvalidArgument(error.what());
   }
-  message.arguments = std::move(all);
+  for (const auto& [name, value] : all.items()) {
+    if (name != detail::positional_key) message.arguments.set(name, value);
+  }
+  for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
   while (auto item = answer->next()) {

@@ -199,7 +199,10 @@ KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
   } catch (const std::system_error& error) {
     throw InvalidArgument(error.what());
   }
-  message.arguments = std::move(all);
+  for (const auto& [name, value] : all.items()) {
+    if (name != detail::positional_key) message.arguments.set(name, value);
+  }
+  for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
   while (auto item = answer->next()) {

@@ -156,9 +156,8 @@ KETTLINGAR_INLINE bool HttpAnswer::wants_msgpack() const {
 
 KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   std::string body;
-  const CodecError error = msgpack ? encode_msgpack(message_.arguments, body) : encode_json(message_.arguments, body);
-  if (error) throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
-  if (!msgpack) body += '\n';
+  if (const CodecError error = message_.arguments.append(msgpack ? Format::msgpack : Format::json, body))
+    throw InvalidArgument("the arguments cannot be encoded: " + std::string(error.why));
   const std::string target = place_->address.path + "/" + message_.method;
   RequestHeadOptions head;
   head.target = target;

@@ -83,7 +83,7 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   if (!method_) throw NotFound();
   // Through the bytes, so that nothing arrives that could not be sent.
   std::string body;
-  CodecError error = encode(message_.arguments, style_.format, body);
+  CodecError error = message_.arguments.append(style_.format, body);
   if (!error) {
     json& arguments = ConnectionAccess::arguments(*request_);
     error = style_.format == Format::msgpack ? decode_msgpack(body, arguments, server_->limits.depth)

@@ -59,7 +59,7 @@ struct OutgoingCall {
 /// Collects arguments: `_args` in order, named ones by kt::arg().
 class CallBuilder {
  public:
-  explicit CallBuilder(std::string_view method);
+  explicit CallBuilder(std::string_view method) { call_.message.method = method; }
 
   template <class A>
   void add(A&& value) {
@@ -69,11 +69,11 @@ class CallBuilder {
     } else if constexpr (std::is_same_v<Value, Arg>) {
       add_named(value);
     } else if constexpr (PlainValue<Value>) {
-      add_positional(scalar_of(value).value());
+      call_.message.arguments.add(scalar_of(value));
     } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
-      add_positional(scalar_of(std::string_view(value)).value());
+      call_.message.arguments.add(scalar_of(std::string_view(value)));
     } else {
-      add_positional(put_value(std::forward<A>(value), call_.message.descriptors));
+      call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
     }
   }
   OutgoingCall finish();
@@ -81,25 +81,16 @@ class CallBuilder {
  private:
   void add_target(ReplyTo target);
   void add_named(const Arg& argument);
-  void add_positional(json value);
 
   OutgoingCall call_;
-  json positional_;
   std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE CallBuilder::CallBuilder(std::string_view method) : positional_(json::array()) {
-  call_.message.method = method;
-}
-
 KETTLINGAR_INLINE OutgoingCall CallBuilder::finish() {
-  call_.message.arguments[std::string(positional_key)] = std::move(positional_);
   for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));
   return std::move(call_);
 }
-
-KETTLINGAR_INLINE void CallBuilder::add_positional(json value) { positional_.push_back(std::move(value)); }
 
 KETTLINGAR_INLINE void CallBuilder::add_target(ReplyTo target) {
   if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
@@ -111,7 +102,7 @@ KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
     throw std::invalid_argument("kettlingar: kt::arg(\"" + argument.name() + "\") of a call needs a value: kt::arg(\"" +
                                 argument.name() + "\") = ...");
   }
-  call_.message.arguments[argument.name()] = *argument.fallback();
+  call_.message.arguments.set(argument.name(), *argument.fallback());
   if (!argument.descriptors()) return;
   for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
@@ -165,13 +156,8 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     sent = prepared.sent;
     message.use_msgpack = prepared.use_msgpack;  // the one who goes on has to go on in the same encoding
   }
-  const std::string key(positional_key);
-  json positional = json::array();
-  positional.push_back(describe_descriptor(fd.get()).text());
-  for (json& value : message.arguments[key]) positional.push_back(std::move(value));
-  message.arguments.erase(key);
-  message.arguments["reply_to_first_fd"] = sent;
-  message.arguments[key] = std::move(positional);
+  message.arguments.add_first(describe_descriptor(fd.get()).text());
+  message.arguments.set("reply_to_first_fd", sent);
   message.descriptors.insert(message.descriptors.begin(), std::move(fd));
 }
 

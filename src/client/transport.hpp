@@ -2,15 +2,19 @@
 // client/transport.hpp: what a client talks to: something that takes calls and gives their answers.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../base/json.hpp"
+#include "../base/limits.hpp"
 #include "../base/version.hpp"
 #include "../os/passing.hpp"
 #include "../service/coroutine.hpp"
+#include "../service/method.hpp"
 #include "../service/transfer.hpp"
 
 namespace kettlingar {
@@ -20,12 +24,37 @@ namespace detail {
 /// What stands for a document among values.
 bool is_document(const json& value);
 
+/// Arguments on their way, with placeholders for descriptors. Those in order, which most calls have and no others, are
+/// MessagePack at once: a tree of values would take longer than all else that a client does.
+class CallArguments {
+ public:
+  void add(const Scalar& value) { note(append_scalar(packed_, value)); }
+  void add(const json& value) { note(encode_msgpack(value, packed_, Limits{}.depth - 2)); }
+  /// Before all others.
+  void add_first(const json& value);
+  void set(const std::string& name, json value) { named_[name] = std::move(value); }
+
+  /// Appends the map that is sent: named ones first, the list `_args` last. Says what cannot be sent.
+  CodecError append(Format format, std::string& out) const;
+
+ private:
+  void note(const CodecError& error) {
+    ++count_;
+    if (error && !error_) error_ = error;
+  }
+  CodecError append_packed(std::string& out) const;
+
+  json named_ = json(json::value_t::object);
+  std::string packed_;  ///< one value behind the other
+  std::size_t count_ = 0;
+  CodecError error_;
+};
+
 /// One call as it is to be sent.
 struct CallMessage {
   std::string method;
-  /// Named ones first, the list `_args` last; placeholders for descriptors.
-  json arguments = json(json::value_t::object);
-  std::vector<Fd> descriptors = {};      ///< those of `_args`, then those of named arguments, as they stand there
+  CallArguments arguments = {};
+  std::vector<Fd> descriptors = {};      ///< those of arguments in order, then those of named ones, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
 };
 
@@ -66,6 +95,32 @@ class Transport {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void CallArguments::add_first(const json& value) {
+  const std::string others = std::exchange(packed_, {});
+  add(value);
+  packed_ += others;
+}
+
+KETTLINGAR_INLINE CodecError CallArguments::append_packed(std::string& out) const {
+  Appender to(out);
+  const auto& named = named_.get_ref<const json::object_t&>();
+  bool fits = msgpack_start(to, msgpack_map, named.size() + 1);
+  for (const auto& [name, value] : named)
+    fits = fits && msgpack_string(to, name) && write_msgpack(to, value, Limits{}.depth - 1);
+  if (fits && msgpack_string(to, positional_key) && msgpack_start(to, msgpack_array, count_)) to.put(packed_);
+  return to.finish();
+}
+
+KETTLINGAR_INLINE CodecError CallArguments::append(Format format, std::string& out) const {
+  if (error_) return error_;
+  if (format == Format::msgpack) return append_packed(out);
+  std::string packed;
+  json all;
+  if (const CodecError error = append_packed(packed)) return error;
+  if (const CodecError error = decode_msgpack(packed, all)) return error;
+  return encode(all, format, out);
+}
+
 KETTLINGAR_INLINE bool is_document(const json& value) {
   return value.is_object() && value.size() == 2 && value.contains("mimetype") && value.contains("data");
 }
