@@ -9008,6 +9008,17 @@ TEST_SUITE("cli") {
     CHECK(contains(ran.err, "cannot write to standard output"));
   }
 
+  TEST_CASE("a saved configuration does not lead to another service than the one that was named") {
+    const Program kitten("kitten");
+    const TempDir data;
+    const std::string where = "--app-data-dir=" + data.path() + " ";
+    write_file(data / "Kitty.cfg", "app_state_dir = " + (data / "elsewhere") + "\nsleep_time = 0.25\n");
+    CHECK(contains(kitten(where + "start").out, kitten.state / "Kitty.sock"));
+    CHECK(contains(kitten("config").out, "--sleep_time=0.25\n"));
+    CHECK(kitten(where + "status").code == 0);
+    CHECK(kitten(where + "stop").out == "mykitten/Kitty: Stopped\n");
+  }
+
   TEST_CASE("a service that speaks JSON only can be controlled without saying so") {
     const Program kitten("kitten");
     REQUIRE(kitten("--worker-use-msgpack=no start").code == 0);
@@ -9026,6 +9037,7 @@ TEST_SUITE("cli") {
     CHECK(kitten("-- meow").out == "Meow world, meow!\n");
     CHECK(kitten("-- status").code == 2);
     CHECK(contains(kitten("purr 1 -- --rr").out, "Kitty says --rr"));
+    CHECK(contains(kitten("purr 1 -- --worker-name=rr").out, "Kitty says --worker-name=rr"));
   }
 
   TEST_CASE("the port of a service that was killed does not get its token, whoever has it now (133)") {

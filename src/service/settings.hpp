@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "../base/limits.hpp"
 #include "../base/version.hpp"
@@ -131,15 +133,21 @@ inline std::string lock_file(const Settings& s) { return state_directory(s) + "/
   while (s.worker_url_path.ends_with('/')) s.worker_url_path.pop_back();
 }
 
-/// Takes the `--name=value` words of options out of `words`, in order, wherever they stand; a `--worker-config` is read
-/// at its position. Without any, bar those that name service and directories, the default file is read if there is one.
-/// Throws InvalidArgument, std::system_error for a file.
+/// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
+/// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
+/// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
+/// file.
 [[gnu::cold]] inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
   bool any = false;
+  bool command_seen = false;
+  bool only_arguments = false;
+  std::vector<std::pair<std::string, std::string>> which;
   std::vector<std::string> others;
   for (std::string& word : words) {
+    only_arguments |= command_seen && word == "--";
+    command_seen |= !word.starts_with("-");
     const std::size_t equals = word.find('=');
-    if (!word.starts_with("--") || equals == std::string::npos) {
+    if (only_arguments || !word.starts_with("--") || equals == std::string::npos) {
       others.push_back(std::move(word));
       continue;
     }
@@ -149,8 +157,12 @@ inline std::string lock_file(const Settings& s) { return state_directory(s) + "/
       continue;
     }
     // Which service is meant says nothing about its configuration.
-    any |= !name.starts_with("app_") && name != "worker_name";
     const std::string value = word.substr(equals + 1);
+    if (name.starts_with("app_") || name == "worker_name") {
+      which.emplace_back(name, value);
+    } else {
+      any = true;
+    }
     options.set(name, json(value));
     if (name != "worker_config" || value.empty()) continue;
     bool use_default = false;
@@ -163,7 +175,10 @@ inline std::string lock_file(const Settings& s) { return state_directory(s) + "/
   }
   words = std::move(others);
   const std::string file = default_config_file(settings);
-  if (!any && ::access(file.c_str(), F_OK) == 0) options.read_file(file);
+  if (any || ::access(file.c_str(), F_OK) != 0) return;
+  options.read_file(file);
+  // What `config --save` has written has all options, and would lead to another service.
+  for (const auto& [name, value] : which) options.set(name, json(value));
 }
 
 }  // namespace detail
