@@ -9006,6 +9006,22 @@ TEST_SUITE("cli") {
     const Ran ran = kitten("meow >/dev/full");
     CHECK(ran.code == 4);
     CHECK(contains(ran.err, "cannot write to standard output"));
+    CHECK(kitten("restart >/dev/full").code == 4);
+    CHECK(kitten("status").code == 0);  // it was to run on
+  }
+
+  TEST_CASE("of stops at the same time none fails") {
+    const Program kitten("kitten");
+    for (int round = 0; round < 3; ++round) {
+      REQUIRE(kitten("start").code == 0);
+      std::vector<std::future<Ran>> stops;
+      for (int i = 0; i < 6; ++i) stops.push_back(std::async(std::launch::async, [&] { return kitten("stop"); }));
+      for (auto& stop : stops) {
+        const Ran ran = stop.get();
+        CHECK_MESSAGE(ran.code == 0, ran.err);
+      }
+      CHECK(kitten("status").code == 1);
+    }
   }
 
   TEST_CASE("a saved configuration does not lead to another service than the one that was named") {

@@ -53,6 +53,8 @@ class CommandLine {
   ExitCode start_in_background();
   ExitCode serve(Fd report, bool background);
   ExitCode stop();
+  ExitCode restart();
+  std::string end_service() const;
   ExitCode status();
   ExitCode help();
   ExitCode call();
@@ -206,10 +208,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "stop") return stop();
     if (command_ == "status") return status();
     if (command_ == "help") return help();
-    if (command_ == "restart") {
-      const ExitCode stopped = stop();
-      return stopped == ExitCode::fine ? start() : stopped;
-    }
+    if (command_ == "restart") return restart();
     return call();
   } catch (const NotRunning& error) {
     return fail(ExitCode::not_running, error.what());

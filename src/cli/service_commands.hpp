@@ -180,7 +180,8 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
       if (!running) ::poll(nullptr, 0, 10);
     }
     if (!running && std::chrono::steady_clock::now() >= end) {
-      throw StartError("another process holds the lock of " + full_name() + ", but does not answer");
+      throw StartError("another process, " + std::to_string(detail::service_process(server_.settings)) +
+                       ", holds the lock of " + full_name() + ", but does not answer: end it first");
     }
   }
   say(addresses());
@@ -235,23 +236,37 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
 
 KETTLINGAR_COLD ExitCode CommandLine::stop() {
   require_no_words();
+  say(end_service());
+  return ExitCode::fine;
+}
+
+/// Output that cannot be written does not leave it stopped.
+KETTLINGAR_COLD ExitCode CommandLine::restart() {
+  require_no_words();
+  detail::write_all(STDOUT_FILENO, end_service());
+  return start();
+}
+
+/// Returns what there is to say when it is gone.
+KETTLINGAR_COLD std::string CommandLine::end_service() const {
   const pid_t pid = detail::service_process(server_.settings);
   const detail::ProcessWatch process(pid);
+  const std::string lock = detail::lock_file(server_.settings);
+  const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
   try {
     ClientOptions options = client_options();
     options.timeouts.first_byte = std::chrono::seconds(30);
     ClientAccess::make(server_.settings, options).call("quitquitquit");
   } catch (const NotRunning&) {
-    say(full_name() + ": Not running\n");
-    return ExitCode::fine;
+    return full_name() + ": Not running\n";
+  } catch (const ConnectionError&) {
+    // Somebody else has stopped it at the same time.
+    if (!gone() && (pid == 0 || !process.ended_within(std::chrono::seconds(8)))) throw;
   }
   // A program that had the service beside other things may well go on.
-  const std::string lock = detail::lock_file(server_.settings);
-  const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
   if (!process.ended_within(std::chrono::seconds(2)) && !gone() && !process.ended_within(std::chrono::seconds(8)))
     throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
-  say(full_name() + ": Stopped\n");
-  return ExitCode::fine;
+  return full_name() + ": Stopped\n";
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::status() {
