@@ -14347,6 +14347,10 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     command_ = words_.front();
     words_.erase(words_.begin());
+    if (words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
+      words_.front() = command_;
+      return help();
+    }
     if (method_only_) return call();
     if (command_ == "start") return start();
     if (command_ == "stop") return stop();
@@ -14816,11 +14820,6 @@ KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  const auto method = server_.methods.named(command_);
-  if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
-    say(detail::method_help(*method));
-    return ExitCode::fine;
-  }
   json all = arguments();
   check_names(all);
   if (command_ == "config" && all.contains("save") && all["save"].is_string()) absolute_save(all["save"]);

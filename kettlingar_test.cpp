@@ -8906,7 +8906,11 @@ TEST_SUITE("cli") {
     CHECK(kitten("-h").out == help);
     CHECK(contains(help, "API Commands: binary_result, blank, both"));
     CHECK(contains(help, "--sleep-time=1.0\n      Seconds between purrs"));
-    for (const Ran& line : {kitten("help start"), kitten("help stop")}) CHECK(line.code == 0);
+    for (const std::string command : {"start", "stop", "restart", "status"}) {
+      CHECK(contains(kitten("help " + command).out, "  " + command + " "));
+      CHECK(kitten(command + " --help").out == kitten("help " + command).out);
+    }
+    CHECK(kitten("status").code == 1);
     CHECK(contains(kitten("--version").out, "built with kettlingar 0."));
     CHECK(kitten("purr --help").out == kitten("help purr").out);
     write_file(kitten.state / "broken.cfg", "nonsense\n");

@@ -203,6 +203,10 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     command_ = words_.front();
     words_.erase(words_.begin());
+    if (words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
+      words_.front() = command_;
+      return help();
+    }
     if (method_only_) return call();
     if (command_ == "start") return start();
     if (command_ == "stop") return stop();

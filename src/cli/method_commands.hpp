@@ -121,11 +121,6 @@ KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  const auto method = server_.methods.named(command_);
-  if (method && words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
-    say(detail::method_help(*method));
-    return ExitCode::fine;
-  }
   json all = arguments();
   check_names(all);
   if (command_ == "config" && all.contains("save") && all["save"].is_string()) absolute_save(all["save"]);
