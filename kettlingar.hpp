@@ -14282,8 +14282,9 @@ KETTLINGAR_COLD void CommandLine::configure() {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
-  std::string line = server_.settings.worker_name;
-  if (!command_.empty()) line += " " + command_;
+  // Whatever has been typed, or pasted, does nothing to the terminal.
+  std::string line = log_escaped(server_.settings.worker_name);
+  if (!command_.empty()) line += " " + log_escaped(command_);
   line += " failed: " + std::string(why) + "\n";
   detail::write_all(STDERR_FILENO, line);
   return code;
@@ -14754,9 +14755,11 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
 
 KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
-  for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
-  return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + program_ +
-         " help";
+  if (!method_only_) {
+    for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
+  }
+  return (method_only_ ? "no method '" : "no command or method '") + log_escaped(command_) + "'" +
+         detail::suggestion(command_, known) + "; try: " + program_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.

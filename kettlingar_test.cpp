@@ -9055,9 +9055,14 @@ TEST_SUITE("cli") {
     CHECK(ran.code == 3);
     CHECK(contains(ran.err, "expected str"));
     CHECK(kitten("-- meow").out == "Meow world, meow!\n");
-    CHECK(kitten("-- status").code == 2);
+    const Ran command = kitten("-- status");
+    CHECK(command.code == 2);
+    CHECK(contains(command.err, "no method 'status'; try:"));  // it is no method, and is not what was meant
     CHECK(contains(kitten("purr 1 -- --rr").out, "Kitty says --rr"));
     CHECK(contains(kitten("purr 1 -- --worker-name=rr").out, "Kitty says --worker-name=rr"));
+    const Ran unprintable = kitten("\"$(printf 'pu\\033[1mrr')\"");
+    CHECK_MESSAGE(unprintable.err.starts_with("Kitty pu\\x1b[1mrr failed: "), unprintable.err);
+    CHECK_FALSE(contains(unprintable.err, "\033"));
   }
 
   TEST_CASE("the port of a service that was killed does not get its token, whoever has it now (133)") {

@@ -138,8 +138,9 @@ KETTLINGAR_COLD void CommandLine::configure() {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
-  std::string line = server_.settings.worker_name;
-  if (!command_.empty()) line += " " + command_;
+  // Whatever has been typed, or pasted, does nothing to the terminal.
+  std::string line = log_escaped(server_.settings.worker_name);
+  if (!command_.empty()) line += " " + log_escaped(command_);
   line += " failed: " + std::string(why) + "\n";
   detail::write_all(STDERR_FILENO, line);
   return code;

@@ -55,9 +55,11 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
 
 KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   std::vector<std::string> known = server_.methods.names(false);
-  for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
-  return "no command or method '" + command_ + "'" + detail::suggestion(command_, known) + "; try: " + program_ +
-         " help";
+  if (!method_only_) {
+    for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
+  }
+  return (method_only_ ? "no method '" : "no command or method '") + log_escaped(command_) + "'" +
+         detail::suggestion(command_, known) + "; try: " + program_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
