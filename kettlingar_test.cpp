@@ -4792,6 +4792,8 @@ TEST_SUITE("service/builtins") {
     CHECK_FALSE(std::filesystem::exists(home.state / "Kitty.cfg"));
     home.result("config", R"({"key": "motto", "val": "#=a#b = c"})");
     CHECK(contains(home.error("config", R"({"key": "worker_max_connections", "val": 0})"), "must be positive"));
+    // Saved, it would keep the service from starting again.
+    CHECK(contains(home.error("config", R"({"key": "worker_secret", "val": "short"})"), "at least 6 are needed"));
     CHECK(home.kitten.settings().worker_max_connections == 2048);
     CHECK(sleep_time == 0.5);
 

@@ -79,6 +79,18 @@ inline constexpr std::size_t shortest_secret = 6;
   options.add("worker_max_connections", s.worker_max_connections, "Connections open at once");
 }
 
+/// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
+[[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+  if (secret.size() < shortest_secret) {
+    throw InvalidArgument(where + ": the token has " + std::to_string(secret.size()) + " characters, at least " +
+                          std::to_string(shortest_secret) + " are needed");
+  }
+  if (secret.size() > 256 || secret.find_first_not_of(allowed) != std::string::npos) {
+    throw InvalidArgument(where + ": the token may contain letters, digits and - . _ ~ only, at most 256 of them");
+  }
+}
+
 /// Throws InvalidArgument for values that a type alone cannot refuse.
 [[gnu::cold]] inline void check_settings(const Settings& s) {
   const auto require = [](bool fine, const char* option, const char* expected) {
@@ -99,18 +111,7 @@ inline constexpr std::size_t shortest_secret = 6;
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
               s.worker_url_path.find("//") == std::string::npos,
           "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
-}
-
-/// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
-[[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
-  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
-  if (secret.size() < shortest_secret) {
-    throw InvalidArgument(where + ": the token has " + std::to_string(secret.size()) + " characters, at least " +
-                          std::to_string(shortest_secret) + " are needed");
-  }
-  if (secret.size() > 256 || secret.find_first_not_of(allowed) != std::string::npos) {
-    throw InvalidArgument(where + ": the token may contain letters, digits and - . _ ~ only, at most 256 of them");
-  }
+  if (!s.worker_secret.empty()) check_secret(s.worker_secret, "option 'worker_secret'");
 }
 
 inline std::string state_directory(const Settings& s) {
