@@ -1,4 +1,4 @@
-// expect: a parameter's type must be one that nlohmann_json converts
+// expect: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json converts
 #include "kettlingar.hpp"
 
 #include <string>
