@@ -14670,9 +14670,11 @@ KETTLINGAR_COLD std::string CommandLine::end_service() const {
     ClientAccess::make(server_.settings, options).call("quitquitquit");
   } catch (const NotRunning&) {
     return full_name() + ": Not running\n";
-  } catch (const ConnectionError&) {
+  } catch (const ConnectionError& error) {
     // Somebody else has stopped it at the same time.
-    if (!gone() && (pid == 0 || !process.ended_within(std::chrono::seconds(8)))) throw;
+    if (!gone() && (pid == 0 || !process.ended_within(std::chrono::seconds(8)))) {
+      throw ConnectionError(error.what() + (pid > 0 ? "; process " + std::to_string(pid) + " runs on" : std::string()));
+    }
   }
   // A program that had the service beside other things may well go on.
   if (!process.ended_within(std::chrono::seconds(2)) && !gone() && !process.ended_within(std::chrono::seconds(8)))
