@@ -7514,6 +7514,8 @@ namespace detail {
   constexpr std::size_t most_fields = 1000;
   while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
   out = json::object();
+  // What `curl -d '{...}'` calls a form. No form begins like that: browsers escape braces.
+  if (body.starts_with('{')) return bad_body("JSON is no form: send it with Content-Type: application/json");
   std::size_t fields = 0;
   std::string name;
   std::string value;
@@ -14354,6 +14356,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
       words_.front() = command_;
       return help();
     }
+    if (command_.empty()) return fail(ExitCode::unknown, unknown_command());
     if (method_only_) return call();
     if (command_ == "start") return start();
     if (command_ == "stop") return stop();

@@ -3988,6 +3988,7 @@ TEST_SUITE("service/serving") {
     REQUIRE_FALSE(kt::detail::decode_form("a=1&b=2&b=3&c=&_args=x&d=%c3%a9\n", found));
     CHECK(found == json{{"a", "1"}, {"b", {"2", "3"}}, {"_args", json::array({"x"})}, {"d", "\xc3\xa9"}});
     CHECK(kt::detail::decode_form("a=%zz", found));
+    CHECK(contains(kt::detail::decode_form(R"({"a": 1})", found).why, "Content-Type: application/json"));
     CHECK(kt::detail::decode_form("a=%ff", found));
   }
 
@@ -8870,6 +8871,7 @@ TEST_SUITE("cli") {
     fails("ping", 1, "Kitty ping failed: Kitty: Not running: Start it first?");
     fails("prr", 2, "no command or method 'prr' (did you mean 'purr'?)");
     fails("statr", 2, "(did you mean 'start'?)");
+    fails("''", 2, "no command or method ''");  // a variable that is not set, for one; not the web root
     fails("help prr", 2, "(did you mean 'purr'?)");
     fails("start now", 3, "invalid arguments: now");
     fails("start --worker-listn-port=5", 3, "(did you mean --worker-listen-port?)");

@@ -208,6 +208,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
       words_.front() = command_;
       return help();
     }
+    if (command_.empty()) return fail(ExitCode::unknown, unknown_command());
     if (method_only_) return call();
     if (command_ == "start") return start();
     if (command_ == "stop") return stop();

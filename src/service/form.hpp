@@ -38,6 +38,8 @@ namespace detail {
   constexpr std::size_t most_fields = 1000;
   while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
   out = json::object();
+  // What `curl -d '{...}'` calls a form. No form begins like that: browsers escape braces.
+  if (body.starts_with('{')) return bad_body("JSON is no form: send it with Content-Type: application/json");
   std::size_t fields = 0;
   std::string name;
   std::string value;
