@@ -5278,6 +5278,35 @@ TEST_SUITE("service/file_io") {
     CHECK(read == much.size());
   }
 
+  TEST_CASE("a terminal whose reader is slow keeps nobody else waiting, and its flags (122, 123)") {
+    const kt::Fd master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+    REQUIRE(master);
+    REQUIRE(::grantpt(master.get()) == 0);
+    REQUIRE(::unlockpt(master.get()) == 0);
+    const kt::Fd terminal(::open(::ptsname(master.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    REQUIRE(terminal);
+    for (const auto& [writer, reader] : {std::pair(&terminal, &master), std::pair(&master, &terminal)}) {
+      termios settings{};
+      REQUIRE(::tcgetattr(terminal.get(), &settings) == 0);
+      ::cfmakeraw(&settings);
+      REQUIRE(::tcsetattr(terminal.get(), TCSANOW, &settings) == 0);
+      const std::string much(300'000, 'm');
+      std::size_t read = 0;
+      asio::io_context loop;
+      asio::co_spawn(
+          loop, [&, to = writer]() -> kt::Task<> { co_await kt::async_write_all(*to, much); }, asio::detached);
+      asio::co_spawn(
+          loop,
+          [&, from = reader]() -> kt::Task<> {
+            while (read < much.size()) read += (co_await kt::async_read_some(*from)).size();
+          },
+          asio::detached);
+      loop.run();
+      CHECK(read == much.size());
+      CHECK((::fcntl(writer->get(), F_GETFL) & O_NONBLOCK) == 0);
+    }
+  }
+
   TEST_CASE("endless files are cut off, directories and what is closed are errors") {
     const kt::File zero = kt::File::open("/dev/zero");
     CHECK_THROWS_AS(on_loop([&]() -> kt::Task<> { co_await kt::async_read_all(zero, 1000); }), kt::InvalidArgument);

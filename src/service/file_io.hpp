@@ -7,6 +7,7 @@
 
 #if defined(__linux__)
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #else
 #include <sys/event.h>
 #endif
@@ -230,6 +231,21 @@ inline DescriptorKind kind_of(int fd) {
   return S_ISREG(info.st_mode) || S_ISBLK(info.st_mode) ? DescriptorKind::file : DescriptorKind::stream;
 }
 
+/// A terminal takes what fits and waits for its reader with the rest, whatever poll() said. Opened anew it can be told
+/// not to, unseen by those who share it. Nothing if that cannot be done: opening a pty's master makes another one.
+inline Fd reopen_terminal(int fd) {
+#if defined(__linux__)
+  int number = 0;
+  const bool is_master = ::ioctl(fd, TIOCGPTN, &number) == 0;
+  if (is_master || (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) return {};
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return Fd(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+#else
+  static_cast<void>(fd);
+  return {};
+#endif
+}
+
 /// Reads what is there now.
 inline IoOutcome read_now(int fd, bool is_socket, char* data, std::size_t size) {
   if (is_socket) return IoOutcome::of(retry_interrupted([&] { return ::recv(fd, data, size, MSG_DONTWAIT); }));
@@ -322,18 +338,22 @@ KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t lim
 KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
   const detail::DescriptorKind kind = detail::kind_of(fd.get());
   const auto shared = std::make_shared<const std::string>(std::move(bytes));
+  const bool is_terminal = kind == detail::DescriptorKind::stream && ::isatty(fd.get()) == 1;
+  const Fd reopened = is_terminal ? detail::reopen_terminal(fd.get()) : Fd();
+  const Fd& to = reopened ? reopened : fd;
+  const std::size_t most = is_terminal && !reopened ? 1 : std::string::npos;  // one fits if it is ready
   bool waitable = kind != detail::DescriptorKind::file;
   for (std::size_t done = 0; done < shared->size();) {
     detail::IoOutcome outcome;
     if (waitable) {
-      const std::string_view rest = std::string_view(*shared).substr(done);
-      outcome = detail::write_now(fd.get(), kind == detail::DescriptorKind::socket, rest);
+      const std::string_view rest = std::string_view(*shared).substr(done, most);
+      outcome = detail::write_now(to.get(), kind == detail::DescriptorKind::socket, rest);
       if (outcome.would_block()) {
-        waitable = co_await detail::wait_ready(fd, detail::Readiness::For::writing);
+        waitable = co_await detail::wait_ready(to, detail::Readiness::For::writing);
         continue;
       }
     } else {
-      outcome = co_await detail::write_at_leisure(fd, shared, done);
+      outcome = co_await detail::write_at_leisure(to, shared, done);
     }
     if (outcome.count < 0) detail::throw_errno("cannot write", outcome.error);
     done += static_cast<std::size_t>(outcome.count);
