@@ -5076,7 +5076,8 @@ inline Result text(std::string_view data) { return Result{"text/plain", std::str
 inline Result html(std::string_view data) { return Result{"text/html; charset=utf-8", std::string(data)}; }
 
 /// A whole HTTP answer, status line and head included, which is sent as it is; the connection is closed behind it. As
-/// the items of a generator: its parts. Nothing is checked: for what the library does not know how to say.
+/// the items of a generator: its parts. A HEAD gets what stands in front of the body. Nothing is checked: for what the
+/// library does not know how to say.
 struct RawReply {
   std::string bytes;
 };
@@ -9254,6 +9255,16 @@ inline bool own_name(std::string_view name, const std::string& listen_host) {
   return ours && (ours->is_any() || *address == *ours);
 }
 
+/// The part of a whole answer that a HEAD may see: up to its empty line.
+inline std::string_view head_of(std::string_view answer) {
+  for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
+    const std::string_view rest = answer.substr(at + 1);
+    if (rest.starts_with('\n')) return answer.substr(0, at + 2);
+    if (rest.starts_with("\r\n")) return answer.substr(0, at + 3);
+  }
+  return answer;
+}
+
 #if KETTLINGAR_DEFINITIONS
 /// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
 /// rebinding): the slug of the log line, or nothing.
@@ -9446,9 +9457,10 @@ KETTLINGAR_INLINE void Connection::append_answer() {
     return log_request(document.status, "ok", out_.size() - before);
   }
   if (call_->raw) {
-    out_ += call_->raw->bytes;
+    const std::string_view answer = call_->raw->bytes;
+    out_ += style_.without_body ? head_of(answer) : answer;
     style_.keep_alive = false;
-    return log_request(200, "raw", call_->raw->bytes.size());
+    return log_request(200, "raw", out_.size() - before);
   }
   if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
   if (!call_->descriptors.empty()) {

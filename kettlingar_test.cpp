@@ -5828,6 +5828,22 @@ TEST_SUITE("service/delegation") {
     CHECK(Wire::tcp(home.kitten).send(home.get(home.path("parts"))).rest() == "HTTP/1.1 200 OK\r\n\r\nbody");
   }
 
+  TEST_CASE("of a whole answer, HEAD has the head (21)") {
+    Home home;
+    std::string answer;
+    home.kitten.api("raw", [&] { return kt::RawReply{answer}; });
+    home.start();
+    for (const std::string head :
+         {"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", "HTTP/1.1 200 OK\nContent-Length: 4\n\n"}) {
+      for (const std::string body : {"body", "", "\r\n\r\n"}) {
+        answer = head + body;
+        CHECK(Wire::tcp(home.kitten).send("HEAD " + home.path("raw") + " HTTP/1.1\r\n\r\n").rest() == head);
+      }
+    }
+    answer = "no head at all";
+    CHECK(Wire::tcp(home.kitten).send("HEAD " + home.path("raw") + " HTTP/1.1\r\n\r\n").rest() == answer);
+  }
+
   TEST_CASE("a connection that was accepted elsewhere is served as any other") {
     Home home;
     home.kitten.api(

@@ -26,7 +26,8 @@ inline Result text(std::string_view data) { return Result{"text/plain", std::str
 inline Result html(std::string_view data) { return Result{"text/html; charset=utf-8", std::string(data)}; }
 
 /// A whole HTTP answer, status line and head included, which is sent as it is; the connection is closed behind it. As
-/// the items of a generator: its parts. Nothing is checked: for what the library does not know how to say.
+/// the items of a generator: its parts. A HEAD gets what stands in front of the body. Nothing is checked: for what the
+/// library does not know how to say.
 struct RawReply {
   std::string bytes;
 };
