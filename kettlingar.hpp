@@ -5746,7 +5746,9 @@ T take_descriptor(const json& value, DescriptorQueue& queue) {
   if constexpr (file) {
     return File(std::move(fd), found->mode);
   } else if constexpr (socket) {
-    return Socket(std::move(fd), found->family, found->type, found->protocol);
+    const Placeholder actual = describe_descriptor(fd.get());
+    if (!actual.is_socket) throw BadValue{expected, value};
+    return Socket(std::move(fd), actual.family, actual.type, found->protocol);
   } else {
     return fd;
   }

@@ -5378,6 +5378,8 @@ TEST_SUITE("service/descriptors") {
     CHECK(call_with("rest", "{}", {one.get(), two.get()}).body == "2\n");
     SocketPair pair;
     CHECK(call_with("family", R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})", {pair.here.get()}).body == "1\n");
+    // It is what it is, whatever it is said to be.
+    CHECK(call_with("family", R"({"_args": ["_SO_BRE_MAGIC_-2-1-0"]})", {pair.here.get()}).body == "1\n");
   }
 
   TEST_CASE_FIXTURE(Taking, "a placeholder without a descriptor, or a descriptor without a place, is refused") {
@@ -5397,6 +5399,7 @@ TEST_SUITE("service/descriptors") {
     refused("cat", R"({"_args": [7]})", {fd});
     refused("cat", R"({"_args": ["_FD_BRE_MAGIC_-no"]})", {fd});
     refused("cat", R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})", {fd});
+    refused("family", R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})", {fd});
     refused("cat", R"({"_args": ["_FD_BRE_MAGIC_-r"]})", {fd, fd});
     refused("count", R"({"_args": [["_FD_BRE_MAGIC_-r", "_FD_BRE_MAGIC_-r"]]})", {fd});
     refused("count", R"({"_args": [["_FD_BRE_MAGIC_-r"]]})", {fd, fd});
