@@ -9289,7 +9289,7 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
   }
   if (!head.origin) return {};
   const std::string_view origin = *head.origin;
-  const bool ours = origin.starts_with("http://") && http::same_word(origin.substr(7), host);
+  const bool ours = !host.empty() && origin.starts_with("http://") && http::same_word(origin.substr(7), host);
   return ours ? std::string_view{} : "origin";
 }
 
