@@ -7809,7 +7809,10 @@ inline IoOutcome read_now(int fd, bool is_socket, char* data, std::size_t size) 
 /// Writes what fits now.
 inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
   if (is_socket) return IoOutcome::of(send_some(fd, bytes));
-  if (!ready_now(fd, POLLOUT)) return {-1, EAGAIN};
+  pollfd entry{fd, POLLOUT, 0};
+  if (retry_interrupted([&] { return ::poll(&entry, 1, 0); }) <= 0) return {-1, EAGAIN};
+  // What has been hung up and is full would wait for ever: a terminal without anybody at its other end.
+  if (entry.revents == POLLHUP) return {-1, EIO};
   // A writable pipe takes as much without waiting.
   return IoOutcome::of(write_quietly(fd, bytes.substr(0, PIPE_BUF)));
 }

@@ -5283,9 +5283,10 @@ TEST_SUITE("service/file_io") {
     REQUIRE(master);
     REQUIRE(::grantpt(master.get()) == 0);
     REQUIRE(::unlockpt(master.get()) == 0);
-    const kt::Fd terminal(::open(::ptsname(master.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+    kt::Fd terminal(::open(::ptsname(master.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
     REQUIRE(terminal);
-    for (const auto& [writer, reader] : {std::pair(&terminal, &master), std::pair(&master, &terminal)}) {
+    using Pair = std::pair<const kt::Fd*, const kt::Fd*>;
+    for (const auto& [writer, reader] : {Pair(&terminal, &master), Pair(&master, &terminal)}) {
       termios settings{};
       REQUIRE(::tcgetattr(terminal.get(), &settings) == 0);
       ::cfmakeraw(&settings);
@@ -5305,6 +5306,10 @@ TEST_SUITE("service/file_io") {
       CHECK(read == much.size());
       CHECK((::fcntl(writer->get(), F_GETFL) & O_NONBLOCK) == 0);
     }
+    // What is full when it is hung up stays so.
+    while (kt::detail::ready_now(master.get(), POLLOUT)) REQUIRE(::write(master.get(), "x", 1) == 1);
+    terminal.reset();
+    CHECK_THROWS_AS(on_loop([&]() -> kt::Task<> { co_await kt::async_write_all(master, "x"); }), std::system_error);
   }
 
   TEST_CASE("endless files are cut off, directories and what is closed are errors") {
