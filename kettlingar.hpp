@@ -2948,10 +2948,12 @@ inline char* msgpack_signed(char* at, std::int64_t n) {
   return n >= INT32_MIN ? store_tagged(at, 0xD2, bits, 4) : store_tagged(at, 0xD3, bits, 8);
 }
 
+inline CodecError too_long() { return bad_body("longer than MessagePack allows"); }
+
 /// Tag and count of what follows; false if MessagePack has no such count.
 inline bool msgpack_start(Appender& out, const MsgpackFamily& family, std::size_t count) {
   char* const at = msgpack_header(out.room(5), family, count);
-  if (at == nullptr) return out.fail(bad_body("longer than MessagePack allows"));
+  if (at == nullptr) return out.fail(too_long());
   out.wrote(at);
   return true;
 }
@@ -2985,31 +2987,36 @@ inline bool msgpack_binary(Appender& out, const json::binary_t& bytes) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE CodecError append_scalar(std::string& out, const Scalar& scalar) {
-  Appender to(out);
+  char small[9];
+  char* end = small;
   switch (scalar.kind) {
     case Scalar::Kind::null:
-      to.put('\xC0');
+      *end++ = '\xC0';
       break;
     case Scalar::Kind::boolean:
-      to.put(scalar.number != 0 ? '\xC3' : '\xC2');
+      *end++ = scalar.number != 0 ? '\xC3' : '\xC2';
       break;
     case Scalar::Kind::unsigned_integer:
-      to.wrote(msgpack_unsigned(to.room(9), scalar.number));
+      end = msgpack_unsigned(end, scalar.number);
       break;
     case Scalar::Kind::negative_integer:
-      to.wrote(msgpack_signed(to.room(9), static_cast<std::int64_t>(scalar.number)));
+      end = msgpack_signed(end, static_cast<std::int64_t>(scalar.number));
       break;
     case Scalar::Kind::real:
-      to.wrote(store_tagged(to.room(9), 0xCB, scalar.number, 8));
+      end = store_tagged(end, 0xCB, scalar.number, 8);
       break;
     case Scalar::Kind::text:
-      msgpack_string(to, scalar.bytes);
+      if (!is_utf8(scalar.bytes)) return append_scalar(out, {scalar.kind, 0, mended_utf8(scalar.bytes)});
+      end = msgpack_header(end, msgpack_str, scalar.bytes.size());
       break;
     case Scalar::Kind::binary:
-      if (msgpack_start(to, msgpack_bin, scalar.bytes.size())) to.put(scalar.bytes);
+      end = msgpack_header(end, msgpack_bin, scalar.bytes.size());
       break;
   }
-  return to.finish();
+  if (end == nullptr) return too_long();
+  out.append(small, static_cast<std::size_t>(end - small));
+  if (scalar.kind >= Scalar::Kind::text) out += scalar.bytes;
+  return {};
 }
 #endif
 
@@ -11387,7 +11394,10 @@ bool is_document(const json& value);
 /// MessagePack at once: a tree of values would take longer than all else that a client does.
 class CallArguments {
  public:
-  void add(const Scalar& value) { note(append_scalar(packed_, value)); }
+  void add(const Scalar& value) {
+    if (packed_.empty()) packed_.reserve(64);
+    note(append_scalar(packed_, value));
+  }
   void add(const json& value) { note(encode_msgpack(value, packed_, Limits{}.depth - 2)); }
   /// Before all others.
   void add_first(const json& value);
@@ -11751,7 +11761,7 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::end_of_stream() {
 KETTLINGAR_INLINE json ResponseReader::decoded(std::string_view body) const {
   json value;
   CodecError error;
-  const std::string type = content_type_.substr(0, content_type_.find(';'));
+  const std::string_view type = std::string_view(content_type_).substr(0, content_type_.find(';'));
   if (body.empty() && !streaming_) return value;
   if (type == "application/x-msgpack") {
     error = decode_msgpack(body, value, limits_.depth);
@@ -12501,6 +12511,7 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
     head.host = "localhost";
   }
   std::string bytes;
+  bytes.reserve(target.size() + body.size() + 256);  // the rest of the head is shorter
   if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))
     throw InvalidArgument("'" + log_escaped(message_.method) + "' cannot be the name of a method");
   bytes += body;

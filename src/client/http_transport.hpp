@@ -170,6 +170,7 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
     head.host = "localhost";
   }
   std::string bytes;
+  bytes.reserve(target.size() + body.size() + 256);  // the rest of the head is shorter
   if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))
     throw InvalidArgument("'" + log_escaped(message_.method) + "' cannot be the name of a method");
   bytes += body;

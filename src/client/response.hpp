@@ -268,7 +268,7 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::end_of_stream() {
 KETTLINGAR_INLINE json ResponseReader::decoded(std::string_view body) const {
   json value;
   CodecError error;
-  const std::string type = content_type_.substr(0, content_type_.find(';'));
+  const std::string_view type = std::string_view(content_type_).substr(0, content_type_.find(';'));
   if (body.empty() && !streaming_) return value;
   if (type == "application/x-msgpack") {
     error = decode_msgpack(body, value, limits_.depth);

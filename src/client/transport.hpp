@@ -28,7 +28,10 @@ bool is_document(const json& value);
 /// MessagePack at once: a tree of values would take longer than all else that a client does.
 class CallArguments {
  public:
-  void add(const Scalar& value) { note(append_scalar(packed_, value)); }
+  void add(const Scalar& value) {
+    if (packed_.empty()) packed_.reserve(64);
+    note(append_scalar(packed_, value));
+  }
   void add(const json& value) { note(encode_msgpack(value, packed_, Limits{}.depth - 2)); }
   /// Before all others.
   void add_first(const json& value);

@@ -326,10 +326,12 @@ inline char* msgpack_signed(char* at, std::int64_t n) {
   return n >= INT32_MIN ? store_tagged(at, 0xD2, bits, 4) : store_tagged(at, 0xD3, bits, 8);
 }
 
+inline CodecError too_long() { return bad_body("longer than MessagePack allows"); }
+
 /// Tag and count of what follows; false if MessagePack has no such count.
 inline bool msgpack_start(Appender& out, const MsgpackFamily& family, std::size_t count) {
   char* const at = msgpack_header(out.room(5), family, count);
-  if (at == nullptr) return out.fail(bad_body("longer than MessagePack allows"));
+  if (at == nullptr) return out.fail(too_long());
   out.wrote(at);
   return true;
 }
@@ -363,31 +365,36 @@ inline bool msgpack_binary(Appender& out, const json::binary_t& bytes) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE CodecError append_scalar(std::string& out, const Scalar& scalar) {
-  Appender to(out);
+  char small[9];
+  char* end = small;
   switch (scalar.kind) {
     case Scalar::Kind::null:
-      to.put('\xC0');
+      *end++ = '\xC0';
       break;
     case Scalar::Kind::boolean:
-      to.put(scalar.number != 0 ? '\xC3' : '\xC2');
+      *end++ = scalar.number != 0 ? '\xC3' : '\xC2';
       break;
     case Scalar::Kind::unsigned_integer:
-      to.wrote(msgpack_unsigned(to.room(9), scalar.number));
+      end = msgpack_unsigned(end, scalar.number);
       break;
     case Scalar::Kind::negative_integer:
-      to.wrote(msgpack_signed(to.room(9), static_cast<std::int64_t>(scalar.number)));
+      end = msgpack_signed(end, static_cast<std::int64_t>(scalar.number));
       break;
     case Scalar::Kind::real:
-      to.wrote(store_tagged(to.room(9), 0xCB, scalar.number, 8));
+      end = store_tagged(end, 0xCB, scalar.number, 8);
       break;
     case Scalar::Kind::text:
-      msgpack_string(to, scalar.bytes);
+      if (!is_utf8(scalar.bytes)) return append_scalar(out, {scalar.kind, 0, mended_utf8(scalar.bytes)});
+      end = msgpack_header(end, msgpack_str, scalar.bytes.size());
       break;
     case Scalar::Kind::binary:
-      if (msgpack_start(to, msgpack_bin, scalar.bytes.size())) to.put(scalar.bytes);
+      end = msgpack_header(end, msgpack_bin, scalar.bytes.size());
       break;
   }
-  return to.finish();
+  if (end == nullptr) return too_long();
+  out.append(small, static_cast<std::size_t>(end - small));
+  if (scalar.kind >= Scalar::Kind::text) out += scalar.bytes;
+  return {};
 }
 #endif
 
