@@ -2665,44 +2665,56 @@ struct MsgpackCursor {
   }
 };
 
-/// Steps over one plain value and returns what `sink` makes of it: null(), boolean(bool), natural(std::uint64_t),
-/// negative(std::int64_t), real(double), text(std::string_view) or binary(std::string_view), both with views of the
-/// input; fail(why); or other(tag), with the cursor behind the tag, for lists, maps and ext.
+inline constexpr std::string_view msgpack_ends_early = "MessagePack ends early";
+
 template <class Sink>
-bool read_plain(MsgpackCursor& from, Sink& sink) {
-  constexpr std::string_view early = "MessagePack ends early";
-  std::uint64_t n = 0;
+bool read_text(MsgpackCursor& from, std::uint64_t size, Sink& sink) {
   std::string_view bytes;
-  const auto text = [&](std::uint64_t size) {
-    if (!from.raw(size, bytes)) return sink.fail(early);
-    return is_utf8(bytes) ? sink.text(bytes) : sink.fail("a string is not UTF-8");
-  };
-  if (from.at == from.end) return sink.fail(early);
-  const auto tag = static_cast<std::uint8_t>(*from.at++);
-  if (tag < 0x80) return sink.natural(tag);
-  if (tag < 0xA0) return sink.other(tag);
-  if (tag < 0xC0) return text(tag & 0x1FU);
-  if (tag >= 0xE0) return sink.negative(std::int64_t{tag} - 256);
-  if (tag == 0xC0) return sink.null();
-  if (tag == 0xC1) return sink.fail("0xc1 is not MessagePack");
-  if (tag <= 0xC3) return sink.boolean(tag == 0xC3);
+  if (!from.raw(size, bytes)) return sink.fail(msgpack_ends_early);
+  return is_utf8(bytes) ? sink.text(bytes) : sink.fail("a string is not UTF-8");
+}
+
+/// What read_plain() does with a `tag` that has more than itself to say.
+template <class Sink>
+[[gnu::noinline]] bool read_tagged(std::uint8_t tag, MsgpackCursor& from, Sink& sink) {
+  std::uint64_t n = 0;
   // Widths double from one tag of a family to the next.
   const auto number = [&](unsigned first) { return from.number(std::size_t{1} << (tag - first), n); };
-  if (tag <= 0xC6) return number(0xC4) && from.raw(n, bytes) ? sink.binary(bytes) : sink.fail(early);
+  const auto early = [&] { return sink.fail(msgpack_ends_early); };
+  if (tag == 0xC1) return sink.fail("0xc1 is not MessagePack");
+  if (tag <= 0xC6) {
+    std::string_view bytes;
+    return number(0xC4) && from.raw(n, bytes) ? sink.binary(bytes) : early();
+  }
   if (tag <= 0xC9) return sink.other(tag);
   if (tag == 0xCA)
-    return from.number(4, n) ? sink.real(double{std::bit_cast<float>(static_cast<std::uint32_t>(n))})
-                             : sink.fail(early);
-  if (tag == 0xCB) return from.number(8, n) ? sink.real(std::bit_cast<double>(n)) : sink.fail(early);
-  if (tag <= 0xCF) return number(0xCC) ? sink.natural(n) : sink.fail(early);
+    return from.number(4, n) ? sink.real(double{std::bit_cast<float>(static_cast<std::uint32_t>(n))}) : early();
+  if (tag == 0xCB) return from.number(8, n) ? sink.real(std::bit_cast<double>(n)) : early();
+  if (tag <= 0xCF) return number(0xCC) ? sink.natural(n) : early();
   if (tag <= 0xD3) {
-    if (!number(0xD0)) return sink.fail(early);
+    if (!number(0xD0)) return early();
     const std::size_t sign = (std::size_t{8} << (tag - 0xD0U)) - 1;
     if (n >> sign == 0) return sink.natural(n);
     return sink.negative(static_cast<std::int64_t>(n | ~((std::uint64_t{1} << sign) - 1)));
   }
   if (tag <= 0xD8 || tag > 0xDB) return sink.other(tag);
-  return number(0xD9) ? text(n) : sink.fail(early);
+  return number(0xD9) ? read_text(from, n, sink) : early();
+}
+
+/// Steps over one plain value and returns what `sink` makes of it: null(), boolean(bool), natural(std::uint64_t),
+/// negative(std::int64_t), real(double), text(std::string_view) or binary(std::string_view), both with views of the
+/// input; fail(why); or other(tag), with the cursor behind the tag, for lists, maps and ext.
+template <class Sink>
+bool read_plain(MsgpackCursor& from, Sink& sink) {
+  if (from.at == from.end) return sink.fail(msgpack_ends_early);
+  const auto tag = static_cast<std::uint8_t>(*from.at++);
+  if (tag < 0x80) return sink.natural(tag);
+  if (tag < 0xA0) return sink.other(tag);
+  if (tag < 0xC0) return read_text(from, tag & 0x1FU, sink);
+  if (tag >= 0xE0) return sink.negative(std::int64_t{tag} - 256);
+  if (tag == 0xC0) return sink.null();
+  if (tag == 0xC2 || tag == 0xC3) return sink.boolean(tag == 0xC3);
+  return read_tagged(tag, from, sink);
 }
 
 class MsgpackReader {
@@ -2741,11 +2753,9 @@ class MsgpackReader {
     return false;
   }
   bool number(std::size_t width, std::uint64_t& value) {
-    return from_.number(width, value) || fail("MessagePack ends early");
+    return from_.number(width, value) || fail(msgpack_ends_early);
   }
-  bool raw(std::uint64_t size, std::string_view& bytes) {
-    return from_.raw(size, bytes) || fail("MessagePack ends early");
-  }
+  bool raw(std::uint64_t size, std::string_view& bytes) { return from_.raw(size, bytes) || fail(msgpack_ends_early); }
 
   /// A new value where the next one belongs.
   json& put(json::value_t type);
@@ -2847,7 +2857,7 @@ KETTLINGAR_INLINE bool MsgpackReader::next_item() {
   --owed_;
   if (open_.back().array != nullptr) return true;
   --owed_;
-  if (from_.at == from_.end) return fail("MessagePack ends early");
+  if (from_.at == from_.end) return fail(msgpack_ends_early);
   const auto tag = static_cast<std::uint8_t>(*from_.at++);
   std::uint64_t size = tag & 0x1FU;
   if (tag >= 0xD9 && tag <= 0xDB) {
