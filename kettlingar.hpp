@@ -934,8 +934,8 @@ inline constexpr std::size_t scan_block = 16, scan_bits = 1;
 
 template <std::uint8_t kind>
 std::uint32_t others(const char* at) {
-  typedef unsigned char Bytes
-      [[gnu::vector_size(scan_block)]];  // in an alias declaration g++ would forget the attribute
+  // Not alias declarations: there g++ forgets the attribute.
+  typedef unsigned char Bytes [[gnu::vector_size(scan_block)]];
   typedef char Flags [[gnu::vector_size(scan_block)]];
   const auto bytes = load_bytes<Bytes>(at);
   const auto found = [&] {
@@ -967,7 +967,7 @@ std::uint64_t others(const char* at) {
     return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
   } else {
     static_assert(kind == token_char);  // letters and dashes, which most names consist of
-    // Sums of seven scan_bits carry into the high one, and no further: what is taken for one of these is one.
+    // Sums of seven bits carry into the high one, and no further: what is taken for one of these is one.
     const std::uint64_t small = (bytes | ones * 0x20) & ~highs, not_dash = bytes ^ (ones * '-');
     const std::uint64_t from_a = small + ones * (0x80 - 'a'), behind_z = small + ones * (0x7F - 'z');
     const std::uint64_t no_letter = ~from_a | behind_z, no_dash = ((not_dash & ~highs) + ~highs) | not_dash;
@@ -5467,8 +5467,7 @@ T from_json(const json& value) {
         std::is_same_v<T, nlohmann::json> ||
             requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
         "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
-        "converts: see "
-        "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+        "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
     return class_from_json<T>(value);
   }
 }
@@ -11390,6 +11389,7 @@ struct ClientOptions {
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 
@@ -11401,7 +11401,7 @@ namespace detail {
 bool is_document(const json& value);
 
 /// Arguments on their way, with placeholders for descriptors. Those in order, which most calls have and no others, are
-/// MessagePack at once: a tree of values would take longer than all else that a client does.
+/// MessagePack at once: a tree of values would be a quarter of what a call costs the client.
 class CallArguments {
  public:
   void add(const Scalar& value) {

@@ -163,8 +163,7 @@ T from_json(const json& value) {
         std::is_same_v<T, nlohmann::json> ||
             requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
         "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
-        "converts: see "
-        "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+        "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
     return class_from_json<T>(value);
   }
 }

@@ -177,8 +177,8 @@ inline constexpr std::size_t scan_block = 16, scan_bits = 1;
 
 template <std::uint8_t kind>
 std::uint32_t others(const char* at) {
-  typedef unsigned char Bytes
-      [[gnu::vector_size(scan_block)]];  // in an alias declaration g++ would forget the attribute
+  // Not alias declarations: there g++ forgets the attribute.
+  typedef unsigned char Bytes [[gnu::vector_size(scan_block)]];
   typedef char Flags [[gnu::vector_size(scan_block)]];
   const auto bytes = load_bytes<Bytes>(at);
   const auto found = [&] {
@@ -210,7 +210,7 @@ std::uint64_t others(const char* at) {
     return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
   } else {
     static_assert(kind == token_char);  // letters and dashes, which most names consist of
-    // Sums of seven scan_bits carry into the high one, and no further: what is taken for one of these is one.
+    // Sums of seven bits carry into the high one, and no further: what is taken for one of these is one.
     const std::uint64_t small = (bytes | ones * 0x20) & ~highs, not_dash = bytes ^ (ones * '-');
     const std::uint64_t from_a = small + ones * (0x80 - 'a'), behind_z = small + ones * (0x7F - 'z');
     const std::uint64_t no_letter = ~from_a | behind_z, no_dash = ((not_dash & ~highs) + ~highs) | not_dash;
