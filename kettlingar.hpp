@@ -5491,18 +5491,28 @@ T from_scalar(const Scalar& scalar) {
   }
 }
 
+template <class T>
+inline constexpr bool is_c_string = false;
+template <>
+inline constexpr bool is_c_string<char*> = true;
+template <>
+inline constexpr bool is_c_string<const char*> = true;
+
 /// Text, and not something of the program's own that knows how to become text: that may have a to_json() as well.
 template <class T>
 concept PlainText =
-    std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> || std::is_same_v < std::decay_t<const T&>,
-const char* > || std::is_same_v<std::decay_t<const T&>, char*>;
+    std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> || is_c_string<std::decay_t<T>>;
 
 /// Values of handlers that are Scalars.
 template <class T>
 concept PlainValue = std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || PlainText<T>;
 
+/// Arguments of calls, and defaults, that are Scalars: whatever becomes text is text there.
+template <class T>
+concept PlainArgument = PlainValue<T> || std::is_convertible_v<const T&, std::string_view>;
+
 /// Text is not copied: `value` has to stay.
-template <PlainValue T>
+template <PlainArgument T>
 Scalar scalar_of(const T& value) {
   using Kind = Scalar::Kind;
   if constexpr (std::is_same_v<T, std::nullptr_t>) {
@@ -5514,7 +5524,7 @@ Scalar scalar_of(const T& value) {
   } else if constexpr (std::is_arithmetic_v<T>) {
     return {Kind::real, std::bit_cast<std::uint64_t>(static_cast<double>(value))};
   } else {
-    return {Kind::text, 0, value};
+    return {Kind::text, 0, std::string_view(value)};
   }
 }
 
@@ -6060,10 +6070,8 @@ class Arg {
   template <class T>
   requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
     Arg with_default(name_);
-    if constexpr (detail::PlainValue<T>) {
+    if constexpr (detail::PlainArgument<T>) {
       with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
-    } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-      with_default.fallback_ = detail::shared_value(detail::scalar_of(std::string_view(value)));
     } else {
       with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
     }
@@ -12759,10 +12767,8 @@ class CallBuilder {
       add_target(std::forward<A>(value));
     } else if constexpr (std::is_same_v<Value, Arg>) {
       add_named(value);
-    } else if constexpr (PlainValue<Value>) {
+    } else if constexpr (PlainArgument<Value>) {
       call_.message.arguments.add(scalar_of(value));
-    } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
-      call_.message.arguments.add(scalar_of(std::string_view(value)));
     } else {
       call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
     }
@@ -14652,8 +14658,9 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
       if (!running) ::poll(nullptr, 0, 10);
     }
     if (!running && std::chrono::steady_clock::now() >= end) {
-      throw StartError("another process, " + std::to_string(detail::service_process(server_.settings)) +
-                       ", holds the lock of " + full_name() + ", but does not answer: end it first");
+      const pid_t pid = detail::service_process(server_.settings);
+      throw StartError((pid > 0 ? "process " + std::to_string(pid) : std::string("another process")) +
+                       " holds the lock of " + full_name() + ", but does not answer: end it first");
     }
   }
   say(addresses());

@@ -180,8 +180,9 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
       if (!running) ::poll(nullptr, 0, 10);
     }
     if (!running && std::chrono::steady_clock::now() >= end) {
-      throw StartError("another process, " + std::to_string(detail::service_process(server_.settings)) +
-                       ", holds the lock of " + full_name() + ", but does not answer: end it first");
+      const pid_t pid = detail::service_process(server_.settings);
+      throw StartError((pid > 0 ? "process " + std::to_string(pid) : std::string("another process")) +
+                       " holds the lock of " + full_name() + ", but does not answer: end it first");
     }
   }
   say(addresses());

@@ -68,10 +68,8 @@ class CallBuilder {
       add_target(std::forward<A>(value));
     } else if constexpr (std::is_same_v<Value, Arg>) {
       add_named(value);
-    } else if constexpr (PlainValue<Value>) {
+    } else if constexpr (PlainArgument<Value>) {
       call_.message.arguments.add(scalar_of(value));
-    } else if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
-      call_.message.arguments.add(scalar_of(std::string_view(value)));
     } else {
       call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
     }

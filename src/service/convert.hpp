@@ -187,18 +187,28 @@ T from_scalar(const Scalar& scalar) {
   }
 }
 
+template <class T>
+inline constexpr bool is_c_string = false;
+template <>
+inline constexpr bool is_c_string<char*> = true;
+template <>
+inline constexpr bool is_c_string<const char*> = true;
+
 /// Text, and not something of the program's own that knows how to become text: that may have a to_json() as well.
 template <class T>
 concept PlainText =
-    std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> || std::is_same_v < std::decay_t<const T&>,
-const char* > || std::is_same_v<std::decay_t<const T&>, char*>;
+    std::is_same_v<T, std::string> || std::is_same_v<T, std::string_view> || is_c_string<std::decay_t<T>>;
 
 /// Values of handlers that are Scalars.
 template <class T>
 concept PlainValue = std::is_arithmetic_v<T> || std::is_same_v<T, std::nullptr_t> || PlainText<T>;
 
+/// Arguments of calls, and defaults, that are Scalars: whatever becomes text is text there.
+template <class T>
+concept PlainArgument = PlainValue<T> || std::is_convertible_v<const T&, std::string_view>;
+
 /// Text is not copied: `value` has to stay.
-template <PlainValue T>
+template <PlainArgument T>
 Scalar scalar_of(const T& value) {
   using Kind = Scalar::Kind;
   if constexpr (std::is_same_v<T, std::nullptr_t>) {
@@ -210,7 +220,7 @@ Scalar scalar_of(const T& value) {
   } else if constexpr (std::is_arithmetic_v<T>) {
     return {Kind::real, std::bit_cast<std::uint64_t>(static_cast<double>(value))};
   } else {
-    return {Kind::text, 0, value};
+    return {Kind::text, 0, std::string_view(value)};
   }
 }
 

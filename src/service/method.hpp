@@ -48,10 +48,8 @@ class Arg {
   template <class T>
   requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
     Arg with_default(name_);
-    if constexpr (detail::PlainValue<T>) {
+    if constexpr (detail::PlainArgument<T>) {
       with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
-    } else if constexpr (std::is_convertible_v<const T&, std::string_view>) {
-      with_default.fallback_ = detail::shared_value(detail::scalar_of(std::string_view(value)));
     } else {
       with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
     }
