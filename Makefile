@@ -3,6 +3,7 @@
 #
 #   make            the examples: build/<name> from examples/<name>.cpp
 #   make test       examples and test suite, and runs the tests       TEST_ARGS='-tc=*chunk*' runs some
+#   make unit       the tests of some parts alone                     U='os client_calls' names them
 #   make demo       the examples at work
 #   make header     src/ joined into kettlingar.hpp; edit src/, never the result
 #   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
@@ -49,7 +50,7 @@ GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 export TARGETS SECONDS_EACH JOBS SEEDS
 
-.PHONY: all test demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench \
+.PHONY: all test unit demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench \
   guard bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
@@ -69,17 +70,61 @@ build/deps.mk: .ci/deps
 	@mkdir -p build
 	@sh .ci/deps
 
-$(EXAMPLES): build/%: examples/%.cpp build/deps.mk
+# Split mode: the library's own code is compiled once, everything else reads declarations only, where the compiler is
+# g++ from a precompiled header.
+SPLIT      := -DKETTLINGAR_SPLIT
+UNIT_SPLIT := $(SPLIT) -DKETTLINGAR_WITH_INTERNALS
+UNIT_TESTS := $(wildcard tests/unit/*.cpp)
+UNIT       := $(UNIT_TESTS:tests/unit/%.cpp=build/unit/%.o)
+LIBRARY    := build/unit/implementation.o
+ifeq ($(findstring clang,$(CXX)),)
+PRECOMPILED      := build/unit/example.hpp.gch
+UNIT_PRECOMPILED := build/unit/test.hpp.gch
+use_precompiled   = -Winvalid-pch -include $(1:.gch=)
+endif
+
+build/unit:
+	@mkdir -p $@
+
+build/unit/example.hpp: | build/unit
+	@echo '#include "kettlingar.hpp"' >$@
+
+build/unit/test.hpp: $(wildcard tests/unit/*.hpp) | build/unit
+	@printf '#include "%s"\n' tests/unit/support.hpp $(filter-out %/support.hpp,$(filter %.hpp,$^)) >$@
+
+build/unit/example.hpp.gch: build/unit/example.hpp build/deps.mk
+	$(COMPILE) $(SPLIT) $(DEPENDS) -x c++-header $< -o $@
+
+build/unit/test.hpp.gch: build/unit/test.hpp build/deps.mk
+	$(COMPILE) $(UNIT_SPLIT) $(DEPENDS) -x c++-header $< -o $@
+
+$(LIBRARY): tests/implementation.cpp build/deps.mk | build/unit
+	$(COMPILE) $(SPLIT) $(DEPENDS) -c $< -o $@
+
+# As the README shows it: the header alone.
+build/hello: examples/hello.cpp build/deps.mk
 	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
-build/kettlingar_test.o: kettlingar_test.cpp build/deps.mk
-	$(COMPILE) $(DEPENDS) -c $< -o $@
+$(filter-out build/hello,$(EXAMPLES)): build/%: examples/%.cpp $(LIBRARY) $(PRECOMPILED) build/deps.mk
+	$(COMPILE) $(SPLIT) $(call use_precompiled,$(PRECOMPILED)) $(DEPENDS) $< $(LIBRARY) -o $@ $(LDFLAGS) $(LDLIBS)
 
-build/kettlingar_test: build/kettlingar_test.o
-	$(CXX) $(CXXFLAGS) -pthread $< -o $@ $(LDFLAGS) $(LDLIBS)
+$(UNIT): build/unit/%.o: tests/unit/%.cpp $(UNIT_PRECOMPILED) build/deps.mk | build/unit
+	$(COMPILE) $(UNIT_SPLIT) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(DEPENDS) -c $< -o $@
 
-build/asan_test build/tsan_test: kettlingar_test.cpp build/deps.mk
-	$(COMPILE) $(SANITIZE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+build/unit/main.o: kettlingar_test.cpp $(UNIT_PRECOMPILED) build/deps.mk | build/unit
+	$(COMPILE) $(UNIT_SPLIT) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(DEPENDS) -c $< -o $@
+
+build/kettlingar_test: build/unit/main.o $(LIBRARY) $(UNIT)
+	$(CXX) $(CXXFLAGS) -pthread $^ -o $@ $(LDFLAGS) $(LDLIBS)
+
+# Some files of tests/unit alone.
+unit: build/unit/main.o $(LIBRARY) $(U:%=build/unit/%.o)
+	$(CXX) $(CXXFLAGS) -pthread $^ -o build/unit_some $(LDFLAGS) $(LDLIBS)
+	build/unit_some $(TEST_ARGS)
+
+# Header-only, and all in one: what sanitizers see is what programs get.
+build/asan_test build/tsan_test: kettlingar_test.cpp $(UNIT_TESTS) build/deps.mk
+	$(COMPILE) $(SANITIZE) $(DEPENDS) $(UNIT_TESTS:%=-include %) $< -o $@ $(LDFLAGS) $(LDLIBS)
 
 build/asan_test: SANITIZE := $(ASAN)
 build/tsan_test: SANITIZE := $(TSAN)
@@ -215,4 +260,4 @@ format:
 clean:
 	rm -rf build
 
--include $(wildcard build/*.d build/bench/*.d build/faults/*.d)
+-include $(wildcard build/*.d build/unit/*.d build/bench/*.d build/faults/*.d)

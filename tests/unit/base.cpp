@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+#include "support.hpp"
+
+TEST_SUITE("base") {
+  TEST_CASE("the version is one number for #if, made of three") {
+    CHECK(KETTLINGAR_VERSION ==
+          KETTLINGAR_VERSION_MAJOR * 10000 + KETTLINGAR_VERSION_MINOR * 100 + KETTLINGAR_VERSION_PATCH);
+  }
+
+  TEST_CASE("what a peer sent cannot forge a log line or reach a terminal") {
+    CHECK(kt::log_escaped("a b") == "a b");
+    CHECK(kt::log_escaped("x\r\ny\x1b[31m\"'\\") == "x\\x0d\\x0ay\\x1b[31m\\x22\\x27\\x5c");
+    CHECK(kt::log_escaped("\xc3\xa9\x7f") == "\\xc3\\xa9\\x7f");
+    CHECK(kt::log_escaped(std::string(1000, 'a')) == std::string(200, 'a') + "...");
+  }
+
+  TEST_CASE("log lines of one kind are limited, and the rest is counted") {
+    kt::Log log;
+    std::string suffix;
+    int admitted = 0;
+    while (log.admit("flood", suffix)) {
+      if (++admitted > 10000) break;
+    }
+    CHECK(admitted >= 20);
+    CHECK(admitted <= 40);  // twice as many if the second changes meanwhile
+    CHECK(log.admit("another", suffix));
+  }
+
+  TEST_CASE("an error with a status that is none counts as 500") {
+    CHECK(kt::Error(418, "x").status() == 418);
+    CHECK(kt::Error(200, "x").status() == 500);
+    CHECK(kt::Error(99, "x").status() == 500);
+    CHECK(kt::Error(1000, "x").status() == 500);
+  }
+
+  TEST_CASE("a typo finds the word that was meant, and nonsense finds none") {
+    const std::vector<std::string> known{"purr", "meow", "start", "status", "stop", "worker_listen_port"};
+    CHECK(kt::detail::closest("prr", known) == "purr");
+    CHECK(kt::detail::closest("pur", known) == "purr");
+    CHECK(kt::detail::closest("mewo", known) == "meow");
+    CHECK(kt::detail::closest("statsu", known) == "status");
+    CHECK(kt::detail::closest("worker_listn_port", known) == "worker_listen_port");
+    CHECK(kt::detail::closest("elephant", known).empty());
+    CHECK(kt::detail::closest(std::string(100000, 'x'), known).empty());
+  }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#include "support.hpp"
+
+namespace {
+
+// Answers one connection with prepared bytes, as servers in other languages or none at all would.
+json answered(const std::string& bytes) {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  std::thread service([&] {
+    for (std::string_view rest = bytes; !rest.empty();) {
+      const ssize_t n = ::send(ends[1], rest.data(), rest.size(), MSG_NOSIGNAL);
+      if (n <= 0) break;  // the client has heard enough
+      rest.remove_prefix(static_cast<std::size_t>(n));
+    }
+    ::shutdown(ends[1], SHUT_WR);
+  });
+  const kt::Limits limits;
+  const kt::Timeouts timeouts;
+  json items = json::array();
+  using Step = kt::detail::Exchange::Step;
+  try {
+    kt::detail::Exchange exchange({kt::Fd(ends[0]), true}, "request", {}, limits, timeouts);
+    for (Step step = exchange.step(); step != Step::done; step = exchange.step()) {
+      if (step == Step::item) {
+        items.push_back(exchange.take());
+      } else {
+        CHECK(kt::detail::wait_for(exchange.socket(), step == Step::want_read ? POLLIN : POLLOUT,
+                                   std::chrono::steady_clock::now() + patience));
+      }
+    }
+  } catch (const std::exception& error) {
+    items.push_back(std::string("! ") + error.what());
+  }
+  service.join();
+  ::close(ends[1]);
+  return items;
+}
+
+}  // namespace
+
+TEST_SUITE("client/exchange") {
+  TEST_CASE("answers of Python services are understood: bare LF, no length, several end marks, none at all") {
+    CHECK(answered("HTTP/1.1 200 OK\nContent-Type: application/json\nConnection: close\n\n{\"a\": 1}\n") ==
+          json::array({json{{"a", 1}}}));
+    CHECK(answered("HTTP/1.1 200 OK\nContent-Type: text/plain\nConnection: close\n\nMeow\n") ==
+          json::array({json{{"mimetype", "text/plain"}, {"data", "Meow\n"}}}));
+    CHECK(answered("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: "
+                   "application/json\n\n2\r\n1\n\r\n0\r\n\r\n0\r\n\r\n2\r\n2\n\r\n0\r\n\r\n") == json::array({1, 2}));
+    CHECK(answered("0\r\n\r\n") == json::array());
+    CHECK(answered("0\r\n\r\n0\r\n\r\n") == json::array());  // passed on by another service
+    CHECK(contains(answered("")[0].get<std::string>(), "without an answer"));
+  }
+
+  TEST_CASE("what breaks off or is no HTTP is an error, after the items that did arrive (136 to 138, 146)") {
+    const std::string whole =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: "
+        "application/json\r\n\r\n2\r\n1\n\r\n2\r\n2\n\r\n0\r\n\r\n";
+    CHECK(answered(whole) == json::array({1, 2}));
+    for (std::size_t cut = 0; cut < whole.size(); ++cut) {
+      CAPTURE(cut);
+      const json found = answered(whole.substr(0, cut));
+      REQUIRE_FALSE(found.empty());
+      CHECK(found.back().is_string());
+    }
+    for (const char* bad :
+         {"garbage\r\n\r\n", "HTTP/1.1 20\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n",
+          "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+          "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+          "HTTP/1.1 200 OK\r\nContent-Type: application/x-msgpack\r\nContent-Length: 1\r\n\r\n\xc1",
+          "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n{"}) {
+      CAPTURE(bad);
+      const json found = answered(bad);
+      REQUIRE(found.size() == 1);
+      CHECK(found[0].is_string());
+    }
+  }
+
+  TEST_CASE("an item is a chunk: half of one, two in one and empty ones end the stream (144)") {
+    const auto stream = [](const std::string& type, const std::vector<std::string>& chunks) {
+      std::ostringstream bytes;
+      bytes << "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: " << type << "\r\n\r\n" << std::hex;
+      for (const std::string& chunk : chunks) bytes << chunk.size() << "\r\n" << chunk << "\r\n";
+      return answered(bytes.str());
+    };
+    const std::string text = "application/json", packed = "application/x-msgpack", events = "text/event-stream";
+    CHECK(stream(text, {"1\n", "", "2\n", ""}) == json::array({1}));
+    for (const json& items : {stream(text, {"[1", "]\n", ""}), stream(text, {"1\n2\n", ""}), stream(text, {"\n", ""}),
+                              stream(packed, {"\x92\x01", "\x02", ""}), stream(packed, {"\x01\x02", ""}),
+                              stream(events, {"data: 1\ndata", "", ""})}) {
+      CAPTURE(items);
+      REQUIRE(items.size() == 1);
+      CHECK(contains(items[0].get<std::string>(), "!"));
+    }
+  }
+
+  TEST_CASE("answers that nest too deeply, or are no text, are errors (145)") {
+    const auto document = [](const std::string& type, const std::string& body) {
+      return answered("HTTP/1.1 200 OK\r\nContent-Type: " + type +
+                      "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    };
+    for (const json& items : {document("application/json", std::string(100'000, '[')),
+                              document("application/json", std::string(100'000, '[') + std::string(100'000, ']')),
+                              document("application/x-msgpack", std::string(100'000, '\x91')),
+                              document("application/x-msgpack", "\xa1\xff"), document("application/json", "\"\xff\""),
+                              document("application/x-msgpack", "\xdd\xff\xff\xff\xff")}) {
+      REQUIRE(items.size() == 1);
+      CHECK(contains(items[0].get<std::string>(), "!"));
+    }
+  }
+
+  TEST_CASE("statuses become exceptions, and a 2xx map with an error is one, too") {
+    const auto error = [](const std::string& status, const std::string& body) {
+      return answered("HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\nContent-Length: " +
+                      std::to_string(body.size()) + "\r\n\r\n" + body)[0]
+          .get<std::string>();
+    };
+    CHECK(error("200 OK", R"({"error": "x"})") == "! HTTP 500: x");
+    CHECK(error("404 Not Found", R"({"error": "x"})") == "! HTTP 404: x");
+    CHECK(error("500 Oops", "[]") == "! HTTP 500: Internal Server Error");
+    CHECK(answered("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n") == json::array({nullptr}));
+    std::string interim;
+    for (int i = 0; i < 20; ++i) interim += "HTTP/1.1 100 Continue\r\n\r\n";
+    CHECK(contains(answered(interim)[0].get<std::string>(), "interim"));
+  }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+#include "support.hpp"
+
+TEST_SUITE("os") {
+  TEST_CASE("an instance lock has one holder, and leaves no file behind") {
+    TempDir dir;
+    kt::detail::InstanceLock first(dir / "lock");
+    CHECK(first.held());
+    CHECK_FALSE(kt::detail::InstanceLock(dir / "lock").held());
+    CHECK(std::stoi(contents(dir / "lock")) == ::getpid());
+    first.release();
+    CHECK_FALSE(std::filesystem::exists(dir / "lock"));
+    CHECK(kt::detail::InstanceLock(dir / "lock").held());
+  }
+
+  TEST_CASE("a lock taken by many at once has one holder at any time") {
+    TempDir dir;
+    std::atomic<int> holders = 0, most = 0, taken = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] {
+        for (int round = 0; round < 200; ++round) {
+          kt::detail::InstanceLock lock(dir / "lock");
+          if (!lock.held()) continue;
+          ++taken;
+          most = (std::max)(most.load(), ++holders);
+          std::this_thread::yield();
+          --holders;
+          lock.release();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(taken > 0);
+    CHECK(most == 1);
+  }
+
+  TEST_CASE("private files are readable by their owner only from the start, and are whole") {
+    TempDir dir;
+    const mode_t before = ::umask(0);
+    kt::detail::write_private_file(dir / "url", "http://x");
+    ::umask(before);
+    kt::detail::FileInfo info{};
+    REQUIRE(::stat((dir / "url").c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+    CHECK(contents(dir / "url") == "http://x");
+    CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 1);
+  }
+
+  TEST_CASE("a private file replaces a symbolic link instead of following it") {
+    TempDir dir;
+    write_file(dir / "victim", "precious");
+    std::filesystem::create_symlink(dir / "victim", dir / "url");
+    kt::detail::write_private_file(dir / "url", "http://x");
+    CHECK(contents(dir / "victim") == "precious");
+    CHECK(contents(dir / "url") == "http://x");
+  }
+
+  TEST_CASE("a file that belongs to a successor is left alone") {
+    TempDir dir;
+    write_file(dir / "old", "mine");
+    kt::detail::OwnedFile mine(dir / "old");
+    write_file(dir / "new", "successor's");
+    std::filesystem::rename(dir / "new", dir / "old");
+    mine.remove();
+    CHECK(contents(dir / "old") == "successor's");
+  }
+
+  TEST_CASE("a directory that others can write to, or a link to one, is refused") {
+    TempDir dir;
+    kt::detail::require_private_directory(dir.path());
+    ::chmod(dir.path().c_str(), 0770);
+    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir.path()), doctest::Contains("others can write"),
+                         kt::StartError);
+    ::chmod(dir.path().c_str(), 0700);
+    std::filesystem::create_directory_symlink(dir.path(), dir / "link");
+    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "link/"), doctest::Contains("symbolic link"),
+                         kt::StartError);
+    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "none"), doctest::Contains("No such file"),
+                         kt::StartError);
+  }
+
+  TEST_CASE("directories are created with their parents, for the owner only") {
+    TempDir dir;
+    const mode_t before = ::umask(0);
+    kt::detail::create_directories(dir / "a/b/c");
+    ::umask(before);
+    kt::detail::FileInfo info{};
+    REQUIRE(::stat((dir / "a/b").c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0700);
+  }
+
+  TEST_CASE("a socket path that is too long is refused with its length and the limit") {
+    TempDir dir;
+    const std::string path = dir / std::string(200, 'x');
+    CHECK_THROWS_WITH_AS(kt::detail::listen_unix(path, 1), doctest::Contains("a unix socket allows"), kt::StartError);
+  }
+
+  TEST_CASE("a host is an address or localhost, never a name to look up") {
+    CHECK(kt::detail::tcp_address("127.0.0.1", 1));
+    CHECK(kt::detail::tcp_address("localhost", 1));
+    CHECK(kt::detail::tcp_address("::1", 1));
+    CHECK(kt::detail::tcp_address("[::1]", 1));
+    CHECK_FALSE(kt::detail::tcp_address("example.com", 1));
+    CHECK_FALSE(kt::detail::tcp_address("", 1));
+    CHECK_FALSE(kt::detail::tcp_address("127.0.0.1.nip.io", 1));
+    CHECK_THROWS_WITH_AS(kt::detail::listen_tcp("example.com", 0, 1), doctest::Contains("not an IPv4"), kt::StartError);
+  }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+#include "services.hpp"
+#include "support.hpp"
+
+namespace {
+
+enum class Plain { one = 1, two = 2 };
+enum class Mood { happy, sleepy };
+NLOHMANN_JSON_SERIALIZE_ENUM(Mood, {{Mood::happy, "happy"}, {Mood::sleepy, "sleepy"}})
+
+// The text of the refusal, or nothing if `value` becomes a T.
+template <class T>
+std::string refusal(const json& value) {
+  try {
+    static_cast<void>(kt::detail::from_json<T>(value));
+    return "";
+  } catch (const kt::detail::BadValue& bad) {
+    return bad.expected;
+  }
+}
+template <class T>
+T converted(const json& value) {
+  return kt::detail::from_json<T>(value);
+}
+
+}  // namespace
+
+TEST_SUITE("service/convert") {
+  TEST_CASE("integers come as numbers or as text in four bases") {
+    CHECK(converted<int>(42) == 42);
+    CHECK(converted<int>("42") == 42);
+    CHECK(converted<int>("-42") == -42);
+    CHECK(converted<int>("+42") == 42);
+    CHECK(converted<int>("0xa") == 10);
+    CHECK(converted<int>("0XA") == 10);
+    CHECK(converted<int>("-0x1f") == -31);
+    CHECK(converted<int>("0o17") == 15);
+    CHECK(converted<int>("0b101") == 5);
+    CHECK(converted<int>("1_000") == 1000);
+    CHECK(converted<int>(2.0) == 2);
+    CHECK(converted<int>(kt::bytes("7")) == 7);
+    CHECK(converted<std::int64_t>("-9223372036854775808") == std::numeric_limits<std::int64_t>::min());
+    CHECK(converted<std::uint64_t>("18446744073709551615") == std::numeric_limits<std::uint64_t>::max());
+    CHECK(converted<std::uint64_t>(std::uint64_t{1} << 63) == std::uint64_t{1} << 63);
+  }
+
+  TEST_CASE("nothing becomes an integer by accident") {
+    for (const json& value :
+         {json(1.9),   json("1.9"),        json(""),      json("-"),        json("0x"),  json(" 1"),    json("1 "),
+          json("_1"),  json("1_"),         json("1__0"),  json("elephant"), json("1e3"), json(nullptr), json(true),
+          json(1e300), json(std::nan("")), json::array(), json::object(),   json("--1"), json("0x-1")}) {
+      CAPTURE(value.dump());
+      CHECK(refusal<std::int64_t>(value) == "int");
+    }
+    for (const char* huge : {"99999999999999999999", "-99999999999999999999", "0xfffffffffffffffff"}) {
+      CHECK(refusal<int>(huge) == "int from -2147483648 to 2147483647");
+      CHECK(refusal<std::uint64_t>(huge) == "int from 0 to 18446744073709551615");
+      CHECK(refusal<std::int64_t>(huge) == "int from -9223372036854775808 to 9223372036854775807");
+    }
+    CHECK(refusal<float>("1e39") == "float that fits");
+    CHECK(refusal<std::uint8_t>(256) == "int from 0 to 255");
+    CHECK(refusal<std::uint8_t>(-1) == "int from 0 to 255");
+    CHECK(refusal<std::int8_t>("-129") == "int from -128 to 127");
+    CHECK(refusal<int>(2147483648) == "int from -2147483648 to 2147483647");
+    CHECK(refusal<std::uint64_t>("-1") == "int from 0 to 18446744073709551615");
+  }
+
+  TEST_CASE("a bool is yes or no, and nothing else is no") {
+    for (const char* yes : {"true", "T", "yes", "Y", "1", "on"}) CHECK(converted<bool>(yes));
+    for (const char* no : {"false", "F", "No", "n", "0", "off"}) CHECK_FALSE(converted<bool>(no));
+    CHECK(converted<bool>(true));
+    CHECK(converted<bool>(1));
+    CHECK_FALSE(converted<bool>(0));
+    for (const json& value : {json("banana"), json(""), json(2), json(nullptr), json(0.5), json::array()}) {
+      CHECK(refusal<bool>(value) == "bool (yes or no)");
+    }
+  }
+
+  TEST_CASE("floats come as numbers or text, text stays text, bytes are bytes") {
+    CHECK(converted<double>(1) == 1.0);
+    CHECK(converted<double>("-2.5e3") == -2500.0);
+    CHECK(converted<double>("+1.5") == 1.5);
+    CHECK(std::isinf(converted<double>("inf")));
+    for (const json& value :
+         {json("1,5"), json(""), json("1e400"), json(" 1"), json("0x10"), json(nullptr), json(true)}) {
+      CAPTURE(value.dump());
+      CHECK(refusal<double>(value) == "float");
+    }
+    CHECK(converted<std::string>("x") == "x");
+    CHECK(converted<std::string>(kt::bytes("\xc3\xa9")) == "\xc3\xa9");
+    CHECK(refusal<std::string>(kt::bytes("\xff")) == "str");
+    CHECK(refusal<std::string>(5) == "str");
+    CHECK(refusal<std::string>(nullptr) == "str");
+    CHECK(converted<kt::Bytes>(kt::bytes("ab")) == kt::Bytes{'a', 'b'});
+    CHECK(converted<kt::Bytes>("ab") == kt::Bytes{'a', 'b'});
+    CHECK(refusal<kt::Bytes>(3) == "bytes");
+  }
+
+  TEST_CASE("lists, maps, optionals, enumerations with names and user types convert as deeply as they go") {
+    CHECK(converted<std::vector<int>>(json::array({1, "0x2"})) == std::vector<int>{1, 2});
+    CHECK(converted<std::vector<int>>("[1, 2]") == std::vector<int>{1, 2});
+    CHECK(refusal<std::vector<int>>("abc") == "list");
+    CHECK(refusal<std::vector<int>>("[1,") == "list (as JSON text)");
+    CHECK(refusal<std::vector<int>>(json::array({1, "x"})) == "int");
+    CHECK(converted<std::map<std::string, double>>(json{{"a", 1}}).at("a") == 1.0);
+    CHECK(refusal<std::map<std::string, double>>(json::array()) == "dict");
+    CHECK(converted<std::optional<int>>(nullptr) == std::nullopt);
+    CHECK(converted<std::optional<int>>("3") == 3);
+    CHECK(converted<std::pair<int, std::string>>(json::array({1, "x"})).second == "x");
+    CHECK(refusal<std::pair<int, int>>(json::array({1})) == "list of 2");
+    CHECK(converted<Mood>("sleepy") == Mood::sleepy);
+    CHECK(refusal<Mood>("angry") == "Mood");
+    CHECK(converted<Item>(json{{"text", "x"}, {"number", 3}}).number == 3);
+    CHECK(converted<Item>(R"({"text": "x", "number": 3})").text == "x");
+    CHECK(refusal<Item>(json{{"text", "x"}}) == "Item (key 'number' not found)");
+    CHECK(contains(refusal<Item>(5), "Item ("));
+    for (const json& number : {json(1.9), json(99999999999), json(true)}) {
+      CAPTURE(number.dump());
+      CHECK(refusal<Item>(json{{"text", "x"}, {"number", number}}) == "Item (whole numbers that fit)");
+      CHECK_FALSE(refusal<std::vector<Item>>(json::array({json{{"text", "x"}, {"number", number}}})).empty());
+    }
+    CHECK(converted<Item>(json{{"text", "x"}, {"number", 2.0}}).number == 2);
+    CHECK(converted<Plain>("2") == Plain::two);
+    CHECK(converted<Plain>(1) == Plain::one);
+    CHECK(refusal<Plain>("x") == "int");
+  }
+
+  TEST_CASE("every kind of value against every type is a value or a refusal") {
+    const std::vector<json> values{
+        nullptr, true, 0, -1, 1.5, "", "x", "[]", json::array(), json::object(), kt::bytes(""), json::binary({}, 7)};
+    for (const json& value : values) {
+      refusal<int>(value), refusal<bool>(value), refusal<double>(value), refusal<std::string>(value),
+          refusal<kt::Bytes>(value);
+      refusal<std::optional<int>>(value), refusal<std::vector<int>>(value), refusal<std::map<std::string, int>>(value);
+      refusal<Mood>(value), refusal<Item>(value), refusal<json>(value), refusal<nlohmann::json>(value);
+    }
+    CHECK(refusal<json>(nullptr).empty());
+  }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+#include "services.hpp"
+#include "support.hpp"
+
+TEST_SUITE("service/delegation") {
+  struct Replying : Home {
+    Replying() {
+      kitten.api(
+          "add", [](int a, int b) { return a + b; }, kt::arg("a"), kt::arg("b") = 1);
+      kitten.api(
+          "count",
+          [](int n) -> kt::Generator<int> {
+            for (int i = 0; i < n; ++i) {
+              co_yield i;
+              co_await kt::sleep_for(1ms);
+            }
+          },
+          kt::arg("n"));
+      kitten.api("endless", []() -> kt::Generator<std::string> {
+        for (;;) {
+          co_yield std::string(10'000, 'x');
+          co_await kt::sleep_for(1ms);
+        }
+      });
+      kitten.api("fails", []() -> kt::Generator<int> {
+        co_yield 1;
+        throw kt::NotFound("no more");
+      });
+      start();
+    }
+    // The 202, or what came instead of it.
+    Answer call_with_target(const std::string& method, const std::string& arguments, int target) {
+      Wire wire = Wire::local(kitten);
+      send_with(wire, post(path(method), arguments), {target});
+      const Answer answer = wire.answer();
+      if (answer.status == 202) CHECK(wire.closed());
+      return answer;
+    }
+  };
+
+  TEST_CASE_FIXTURE(Replying, "an answer goes to a socket that came with the call") {
+    const int before = open_descriptors();
+    {
+      SocketPair pair;
+      const Answer accepted = call_with_target(
+          "add", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", 3, 4]})", pair.there.get());
+      CHECK(accepted.status == 202);
+      CHECK(accepted.body == "{\"replied_to_first_fd\": true}\n");
+      pair.there.reset();
+      CHECK(pair.rest() ==
+            "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: 2\nConnection: close\n\n7\n");
+    }
+    {
+      SocketPair pair;
+      call_with_target("count", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", 2]})", pair.there.get());
+      pair.there.reset();
+      const std::string stream = pair.rest();
+      CHECK(stream.starts_with("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n"));
+      CHECK(stream.ends_with("\n\n2\r\n0\n\r\n2\r\n1\n\r\n0\r\n\r\n"));
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE_FIXTURE(Replying, "an answer goes on with what another service has begun") {
+    SocketPair pair;
+    call_with_target("count", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0", 2]})", pair.there.get());
+    pair.there.reset();
+    CHECK(pair.rest() == "2\r\n0\n\r\n2\r\n1\n\r\n0\r\n\r\n");
+    SocketPair plain;
+    call_with_target("add", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0", 2]})", plain.there.get());
+    plain.there.reset();
+    CHECK(plain.rest() == "2\r\n3\n\r\n0\r\n\r\n");
+    SocketPair failing;
+    call_with_target("fails", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", failing.there.get());
+    failing.there.reset();
+    CHECK(failing.rest() == "2\r\n1\n\r\n14\r\n{\"error\":\"no more\"}\n\r\n");
+  }
+
+  TEST_CASE_FIXTURE(Replying, "an answer goes to a file, and the file's flags stay as they were") {
+    const kt::File file = kt::File::open(state / "out", "wb");
+    call_with_target("help", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb", "add"]})", file.get());
+    CHECK(eventually([&] { return contents(state / "out").ends_with("\"\n"); }));
+    CHECK(contents(state / "out").starts_with("HTTP/1.1 200 OK\nContent-Type: application/json\n"));
+    CHECK((::fcntl(file.get(), F_GETFL) & O_NONBLOCK) == 0);
+    Pipe pipe;
+    call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb", 1]})", pipe.writer.get());
+    pipe.writer.reset();
+    CHECK(all_of(pipe.reader).ends_with("\n\n2\n"));
+    const kt::File many = kt::File::open(state / "many", "wb");
+    call_with_target("count", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb", 100]})", many.get());
+    CHECK(eventually([&] { return contents(state / "many").ends_with("0\r\n\r\n"); }));
+  }
+
+  TEST_CASE_FIXTURE(Replying, "errors before the 202 go to the caller, later ones to the target") {
+    SocketPair pair;
+    const int fd = pair.there.get();
+    CHECK(call_with_target("nope", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", fd).status == 404);
+    for (const char* bad : {R"({"reply_to_first_fd": -1, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": "0", "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": 1e30, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": 18446744073709551615, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})",
+                            R"({"reply_to_first_fd": 0, "_args": []})", R"({"reply_to_first_fd": 0})",
+                            R"({"reply_to_first_fd": 0, "_args": ["x"]})",
+                            R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-x"]})"}) {
+      CHECK_MESSAGE(call_with_target("add", bad, fd).status == 400, bad);
+    }
+    call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0", "elephant"]})", fd);
+    pair.there.reset();
+    const std::string refused = pair.rest();
+    CHECK(refused.starts_with("HTTP/1.1 400"));
+    CHECK(refused.find("elephant") != std::string::npos);
+    // Without a descriptor the key is an argument like others.
+    CHECK(error("add", R"({"reply_to_first_fd": 0, "_args": [1]})").find("unknown argument") != std::string::npos);
+  }
+
+  TEST_CASE_FIXTURE(Replying, "a target that is dead, full or gone ends the call, not the service") {
+    const int before = open_descriptors();
+    {
+      SocketPair dead;
+      dead.here.reset();
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", dead.there.get());
+      Pipe closed;
+      closed.reader.reset();
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb"]})", closed.writer.get());
+      const kt::File full = kt::File::open("/dev/full", "wb");
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-wb"]})", full.get());
+      const kt::File unwritable = kt::File::open("/dev/null", "rb");
+      call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-rb", 1]})", unwritable.get());
+      const kt::Fd folder(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      call_with_target("add", R"({"reply_to_first_fd": 0, "_args": ["_FD_BRE_MAGIC_-rb", 1]})", folder.get());
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+    {
+      SocketPair leaves;
+      call_with_target("endless", R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", leaves.there.get());
+      leaves.there.reset();
+      char byte = 0;
+      CHECK(::recv(leaves.here.get(), &byte, 1, 0) == 1);
+    }
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+    CHECK(result("add", "{\"a\": 1}") == 2);
+  }
+
+  TEST_CASE("a connection is taken over, and spoken whatever") {
+    Home home;
+    home.kitten.api("upgrade", [](kt::Request& request) {
+      std::string early;
+      const kt::Socket socket = request.take_connection(&early);
+      kt::detail::write_all(socket.get(), "raw:" + early);
+    });
+    home.kitten.api("later", [](kt::Request& request) -> kt::Task<int> {
+      const kt::Socket socket = request.take_connection();
+      co_await kt::sleep_for(1ms);
+      kt::detail::write_all(socket.get(), "later");
+      CHECK_THROWS_AS(request.take_connection(), kt::Error);
+      co_return 5;
+    });
+    home.start();
+    const int before = open_descriptors();
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("upgrade")) + "EARLY").rest() == "raw:EARLY");
+    CHECK(Wire::local(home.kitten).send(home.get(home.path("later"))).rest() == "later");
+    CHECK(eventually([&] { return open_descriptors() == before; }));
+  }
+
+  TEST_CASE("whole answers are sent as they are") {
+    Home home;
+    home.kitten.api("teapot", [] { return kt::RawReply{"HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n"}; });
+    home.kitten.api("parts", []() -> kt::Generator<kt::RawReply> {
+      kt::RawReply part{"HTTP/1.1 200 OK\r\n\r\n"};
+      co_yield part;
+      part.bytes = "body";
+      co_yield part;
+    });
+    home.start();
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("teapot"))).rest() ==
+          "HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n");
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("parts"))).rest() == "HTTP/1.1 200 OK\r\n\r\nbody");
+  }
+
+  TEST_CASE("of a whole answer, HEAD has the head (21)") {
+    Home home;
+    std::string answer;
+    home.kitten.api("raw", [&] { return kt::RawReply{answer}; });
+    home.start();
+    for (const std::string head :
+         {"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", "HTTP/1.1 200 OK\nContent-Length: 4\n\n"}) {
+      for (const std::string body : {"body", "", "\r\n\r\n"}) {
+        answer = head + body;
+        CHECK(Wire::tcp(home.kitten).send("HEAD " + home.path("raw") + " HTTP/1.1\r\n\r\n").rest() == head);
+      }
+    }
+    answer = "no head at all";
+    CHECK(Wire::tcp(home.kitten).send("HEAD " + home.path("raw") + " HTTP/1.1\r\n\r\n").rest() == answer);
+  }
+
+  TEST_CASE("a connection that was accepted elsewhere is served as any other") {
+    Home home;
+    home.kitten.api(
+        "serve", [&](kt::Socket socket) { home.kitten.serve_connection(std::move(socket)); }, kt::arg("socket"));
+    home.kitten.public_api("meow", [] { return kt::text("Meow"); });
+    home.start();
+    SocketPair pair;
+    Wire wire = Wire::local(home.kitten);
+    send_with(wire, home.post(home.path("serve"), R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})"), {pair.there.get()});
+    CHECK(wire.answer().status == 200);
+    pair.there.reset();
+    CHECK(kt::detail::write_all(pair.here.get(), "GET /meow HTTP/1.0\r\n\r\n"));
+    CHECK(pair.rest().ends_with("\r\n\r\nMeow"));
+    const kt::File file = kt::File::open("/dev/null");
+    send_with(wire, home.post(home.path("serve"), R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})"), {file.get()});
+    CHECK(wire.answer().status == 400);
+  }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+#include "support.hpp"
+
+TEST_SUITE("service/options") {
+  TEST_CASE("words of the command line are taken out in order, others stay") {
+    kt::Settings settings;
+    kt::detail::Options options;
+    kt::detail::add_builtin_options(options, settings);
+    std::vector<std::string> words{"--worker-listen-port=80", "call",  "--x=y", "--worker_listen_port=81",
+                                   "--worker-name=Tom",       "--flag"};
+    kt::detail::configure(options, settings, words);
+    CHECK(words == std::vector<std::string>{"call", "--x=y", "--flag"});
+    CHECK(settings.worker_listen_port == 81);
+    CHECK(settings.worker_name == "Tom");
+    for (const char* bad : {"--worker-use-tcp=banana", "--worker-listen-port=65536", "--worker-listen-port=x",
+                            "--worker-listen-port=1.5"}) {
+      std::vector<std::string> wrong{bad};
+      CHECK_THROWS_AS(kt::detail::configure(options, settings, wrong), kt::InvalidArgument);
+    }
+    std::vector<std::string> empty{"--worker-name="};
+    kt::detail::configure(options, settings, empty);
+    CHECK(settings.worker_name == "worker");
+  }
+
+  TEST_CASE("an option may be a std::atomic, which the program's threads read while config changes it") {
+    Home home;
+    std::atomic<double> speed = 1.5;
+    std::atomic<int> lives = 9;
+    home.kitten.option("speed", speed, "Metres per second").option("lives", lives);
+    home.start();
+    std::thread reader([&] { CHECK(eventually([&] { return speed == 2.5; })); });
+    home.result("config", R"({"key": "speed", "val": "2.5"})");
+    reader.join();
+    CHECK(contains(home.error("config", R"({"key": "lives", "val": "many"})"), "option 'lives': expected int, got"));
+    CHECK(lives == 9);
+    home.result("config", R"({"reset": "speed"})");
+    CHECK(speed == 1.5);
+  }
+
+  TEST_CASE("a file is read at its position on the line, and errors say where") {
+    TempDir dir;
+    write_file(dir / "good",
+               "# comment\n\n--worker-listen-port = 1234\nworker_name=a=b # rest\r\nworker_secret = "
+               "pass#word\nworker_config = nowhere\n");
+    kt::Settings settings;
+    kt::detail::Options options;
+    kt::detail::add_builtin_options(options, settings);
+    std::vector<std::string> words{"--worker-listen-port=1", "--worker-config=" + (dir / "good"),
+                                   "--worker-log-level=30"};
+    kt::detail::configure(options, settings, words);
+    CHECK(settings.worker_listen_port == 1234);
+    CHECK(settings.worker_name == "a=b");
+    CHECK(settings.worker_secret == "pass#word");
+    CHECK(settings.worker_log_level == 30);
+    words = {"--worker-config=" + (dir / "good"), "--worker-listen-port=2"};
+    kt::detail::configure(options, settings, words);
+    CHECK(settings.worker_listen_port == 2);
+
+    write_file(dir / "bad", "worker_nice = 1\nworker_use_tcp = banana\n");
+    words = {"--worker-config=" + (dir / "bad")};
+    CHECK_THROWS_WITH_AS(kt::detail::configure(options, settings, words),
+                         doctest::Contains("bad:2: option 'worker_use_tcp'"), kt::InvalidArgument);
+    write_file(dir / "no_equals", "hello\n");
+    CHECK_THROWS_WITH_AS(options.read_file(dir / "no_equals"), doctest::Contains(":1: expected 'name = value'"),
+                         kt::InvalidArgument);
+    write_file(dir / "binary", "a=\xff\n");
+    CHECK_THROWS_AS(options.read_file(dir / "binary"), kt::InvalidArgument);
+    write_file(dir / "nameless", "= 1\n");
+    CHECK_THROWS_AS(options.read_file(dir / "nameless"), kt::InvalidArgument);
+    CHECK_THROWS_AS(options.read_file(dir / "missing"), std::system_error);
+  }
+
+  TEST_CASE("a number that JSON does not have is saved so that it can be read again") {
+    TempDir dir;
+    double variable = 0;
+    kt::detail::Options options;
+    options.add("x", variable, "");
+    for (const char* text : {"inf", "-inf", "nan"}) {
+      options.set("x", json(text));
+      CHECK(options.file_lines() == "--x="s + text + "\n");
+      write_file(dir / "saved", options.file_lines());
+      CHECK_NOTHROW(options.read_file(dir / "saved"));
+    }
+  }
+
+  TEST_CASE("the default file is read when no option was given, and may be missing or empty") {
+    TempDir dir;
+    kt::Settings settings;
+    settings.app_data_dir = dir.path();
+    kt::detail::Options options;
+    kt::detail::add_builtin_options(options, settings);
+    std::vector<std::string> words;
+    kt::detail::configure(options, settings, words);
+    write_file(dir / "worker.cfg", "");
+    kt::detail::configure(options, settings, words);
+    write_file(dir / "worker.cfg", "worker_nice = 3\n");
+    kt::detail::configure(options, settings, words);
+    CHECK(settings.worker_nice == 3);
+  }
+
+  TEST_CASE("settings that make no sense are refused before anything is started") {
+    const auto refused = [](auto change) {
+      Home home;
+      change(home.kitten.settings());
+      CHECK_THROWS_AS(home.kitten.start_thread(), kt::InvalidArgument);
+      CHECK(std::filesystem::is_empty(home.state.path()));
+    };
+    refused([](kt::Settings& s) { s.worker_secret = "short"; });
+    refused([](kt::Settings& s) { s.worker_secret = "with/slash"; });
+    refused([](kt::Settings& s) { s.worker_name = "../x"; });
+    refused([](kt::Settings& s) { s.worker_use_tcp = s.worker_use_unixdomain = false; });
+    refused([](kt::Settings& s) { s.worker_http_request_timeout1 = 0; });
+    refused([](kt::Settings& s) { s.worker_url_path = "a b"; });
+  }
+
+  TEST_CASE("the token can come from a file that only its owner can read (77)") {
+    Home home;
+    home.kitten.settings().worker_secret_file = home.state / "token";
+    CHECK_THROWS_AS(home.kitten.start_thread(), kt::StartError);
+    write_file(home.state / "token", "a-secret-from-a-file\nrest\n", 0644);
+    CHECK_THROWS_WITH_AS(home.kitten.start_thread(), doctest::Contains("others can read"), kt::StartError);
+    ::chmod((home.state / "token").c_str(), 0600);
+    home.start();
+    CHECK(home.kitten.token() == "a-secret-from-a-file");
+    CHECK(contents(home.state / "Kitty.url").ends_with("/a-secret-from-a-file"));
+  }
+
+  TEST_CASE("what stands in the way of a start is named, and left alone") {
+    Home home;
+    write_file(home.state / "Kitty.sock", "not a socket");
+    CHECK_THROWS_WITH_AS(home.kitten.start_thread(), doctest::Contains("not a socket"), kt::StartError);
+    CHECK(contents(home.state / "Kitty.sock") == "not a socket");
+    CHECK(std::distance(std::filesystem::directory_iterator(home.state.path()), {}) == 1);
+    std::filesystem::remove(home.state / "Kitty.sock");
+    home.start();
+    Home same;
+    same.kitten.settings().app_state_dir = home.state.path();
+    CHECK_THROWS_WITH_AS(same.kitten.start_thread(), doctest::Contains("already running"), kt::StartError);
+    Home port("Other");
+    port.kitten.settings().worker_listen_port =
+        static_cast<std::uint16_t>(std::stoi(home.kitten.url().substr(home.kitten.url().rfind(':') + 1)));
+    CHECK_THROWS_WITH_AS(port.kitten.start_thread(), doctest::Contains("Address already in use"), kt::StartError);
+    CHECK(std::filesystem::is_empty(port.state.path()));
+    CHECK(home.result("ping")["pong"] == true);
+  }
+
+  TEST_CASE("the socket and the url file are for their owner only, whatever the umask (128)") {
+    const mode_t before = ::umask(0);
+    Home home;
+    home.start();
+    ::umask(before);
+    kt::detail::FileInfo info{};
+    for (const char* name : {"Kitty.sock", "Kitty.url", "Kitty.lock"}) {
+      REQUIRE(::lstat((home.state / name).c_str(), &info) == 0);
+      CHECK((info.st_mode & 0777) == 0600);
+    }
+  }
+
+  TEST_CASE("a service listens on an IPv6 address, or on the unix socket alone") {
+    Home local("Local");
+    local.kitten.settings().worker_use_tcp = false;
+    local.start();
+    CHECK(contents(local.state / "Local.url") == "http://unix-domain:0/" + local.kitten.token());
+    CHECK(Wire::local(local.kitten).send("GET /ping HTTP/1.1\n\n").answer().body == "Pong\n");
+    Home six("Six");
+    six.kitten.settings().worker_listen_host = "::1";
+    try {
+      six.start();
+    } catch (const kt::StartError&) {
+      MESSAGE("no IPv6 here");
+      return;
+    }
+    CHECK(six.kitten.url().starts_with("http://[::1]:"));
+    const kt::Client client =
+        kt::Client::connect("testkitten", "Six", {.state_directory = six.state.path(), .use_unix_socket = false});
+    CHECK(client.call("ping")["pong"] == true);
+  }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+#include "services.hpp"
+#include "support.hpp"
+
+TEST_SUITE("service/topic") {
+  TEST_CASE("events of other threads reach every stream, in order") {
+    Home home;
+    kt::Topic<int> ticks(1000);
+    home.kitten.api("ticks", ticks, "What happens.");
+    home.start();
+    const kt::Client client = home.kitten.connect();
+    std::vector<kt::Stream<int>> streams;
+    std::vector<std::thread> readers;
+    std::vector<std::vector<int>> got(3);
+    for (int i = 0; i < 3; ++i) {
+      readers.emplace_back([&, i] {
+        for (const int tick : client.stream<int>("ticks")) got[static_cast<std::size_t>(i)].push_back(tick);
+      });
+    }
+    CHECK(eventually([&] { return ticks.subscribers() == 3; }));
+    std::vector<std::thread> writers;
+    for (int w = 0; w < 2; ++w) {
+      writers.emplace_back([&, w] {
+        for (int i = 0; i < 400; ++i) ticks.publish(w * 1000 + i);
+      });
+    }
+    for (std::thread& writer : writers) writer.join();
+    ticks.close();
+    for (std::thread& reader : readers) reader.join();
+    for (const auto& items : got) {
+      CHECK(items.size() == 800);
+      std::vector<int> first;
+      std::copy_if(items.begin(), items.end(), std::back_inserter(first), [](int tick) { return tick < 1000; });
+      CHECK(std::is_sorted(first.begin(), first.end()));
+    }
+    CHECK(ticks.subscribers() == 0);
+  }
+
+  TEST_CASE("a subscriber that does not keep up loses what its policy says") {
+    using kt::Overflow;
+    for (const Overflow policy : {Overflow::drop_oldest, Overflow::latest_only, Overflow::disconnect}) {
+      kt::Topic<int> topic(3, policy);
+      Home home;
+      home.kitten.api("topic", topic);
+      const kt::Client client = home.kitten.loopback();
+      auto items = client.stream<int>("topic");
+      asio::io_context loop;
+      kt::Generator<int> stream = topic.subscribe();
+      std::vector<int> got;
+      std::string error;
+      asio::co_spawn(
+          loop,
+          [&]() -> kt::Task<> {
+            try {
+              while (auto item = co_await stream.next()) got.push_back(*item);
+            } catch (const kt::Error& thrown) {
+              error = thrown.what();
+            }
+          },
+          asio::detached);
+      loop.poll();
+      CHECK(topic.subscribers() == 1);
+      for (int i = 1; i <= 5; ++i) topic.publish(i);
+      topic.close();
+      loop.restart();
+      loop.run();
+      if (policy == Overflow::drop_oldest) CHECK(got == std::vector<int>{3, 4, 5});
+      if (policy == Overflow::latest_only) CHECK(got == std::vector<int>{5});
+      CHECK(error == (policy == Overflow::disconnect ? "events came faster than they were taken" : ""));
+      CHECK(topic.dropped() == (policy == Overflow::latest_only ? 4 : 2));
+    }
+  }
+
+  TEST_CASE("a topic that is closed takes nothing more, so that its streams end however much is published") {
+    Home home;
+    kt::Topic<int> ticks;
+    home.kitten.api("ticks", ticks);
+    const kt::Client client = home.kitten.loopback();
+    asio::io_context loop;
+    kt::Generator<int> stream = ticks.subscribe();
+    std::vector<int> got;
+    asio::co_spawn(
+        loop,
+        [&]() -> kt::Task<> {
+          while (auto item = co_await stream.next()) {
+            got.push_back(*item);
+            if (got.size() == 100) co_return;
+            ticks.publish(*item + 1);
+            if (*item == 2) ticks.close();
+          }
+        },
+        [](const std::exception_ptr& error) { CHECK(error == nullptr); });
+    loop.poll();
+    ticks.publish(1);
+    for (int i = 0; i < 100; ++i) loop.poll();
+    CHECK(got == std::vector<int>{1, 2, 3});
+    CHECK(ticks.subscribers() == 0);
+    ticks.close();
+    ticks.publish(5);
+    int late = 0;
+    for (const int item : client.stream<int>("ticks")) late += item;
+    CHECK(late == 0);
+  }
+
+  TEST_CASE("browsers get the events of a topic as server-sent events, and leaving unsubscribes") {
+    Home home;
+    kt::Topic<std::string> news;
+    home.kitten.api("news", news);
+    home.start();
+    {
+      Wire wire = Wire::tcp(home.kitten);
+      wire.send(home.get(home.path("news"), "Accept: text/event-stream\r\n"));
+      CHECK(eventually([&] { return news.subscribers() == 1; }));
+      news.publish("fish");
+      CHECK(wire.until("data: fish\n\n"));
+    }
+    CHECK(eventually([&] { return news.subscribers() == 0; }));
+  }
+}
