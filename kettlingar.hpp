@@ -11366,13 +11366,14 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// How long a client waits, in milliseconds; zero waits for as long as it takes. What runs out is a ConnectionError
-/// that says which of these it was, and costs the connection.
+/// that says which of these it was, and costs the connection. No service can hold a call for longer, whatever it sends:
+/// only between two items of a stream, call() excepted, may it be silent for as long as `stream_idle` says.
 struct Timeouts {
   std::chrono::milliseconds connect{5'000};      ///< for a connection
   std::chrono::milliseconds first_byte{60'000};  ///< from the sent request to the whole head of the answer
-  std::chrono::milliseconds idle{60'000};        ///< between two bytes of a request, or of an answer that is no stream
-  std::chrono::milliseconds stream_idle{0};      ///< for the next item of a stream, from when it is asked for
-  std::chrono::milliseconds total{300'000};      ///< for request and answer together, unless that is a stream
+  std::chrono::milliseconds idle{60'000};    ///< between two bytes of a request, a result, or an item that has begun
+  std::chrono::milliseconds stream_idle{0};  ///< for the next item of a stream, from when it is asked for
+  std::chrono::milliseconds total{300'000};  ///< for a call, all of it; for an item of a stream, from its first byte
 };
 
 /// How a client finds its service, and how it calls.
@@ -11443,6 +11444,7 @@ struct CallMessage {
   CallArguments arguments = {};
   std::vector<Fd> descriptors = {};      ///< those of arguments in order, then those of named ones, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
+  bool one_result = false;  ///< the caller takes one value, be it the first of a stream, and waits for no more
 };
 
 /// The answer to one call. For one thread, or one coroutine, at a time; not both faces in one answer. Destroying it
@@ -11570,6 +11572,8 @@ class ResponseReader {
   const std::optional<json>& last_words() const noexcept { return last_words_; }
   bool any_input() const noexcept { return any_input_; }
   bool finished() const noexcept { return phase_ == Phase::done; }
+  /// In a stream, with nothing there of the next item, nor of its end.
+  bool between_items() const noexcept { return phase_ == Phase::chunks && begin_ == end_ && !end_mark_; }
   /// True if the answer is complete, nothing came behind it, and the service goes on to listen: the connection can take
   /// another request.
   bool reusable() const noexcept { return phase_ == Phase::done && reusable_ && begin_ == end_ && !ended_; }
@@ -12023,6 +12027,7 @@ KETTLINGAR_COLD Connector::Step Connector::step() {
 // SPDX-License-Identifier: MIT
 // client/exchange.hpp: one request and its answer over one connection, step by step; never waits itself.
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -12050,10 +12055,16 @@ struct Channel {
 /// The step machine of one call, once there is a connection. Whoever drives it waits for what it wants.
 class Exchange {
  public:
-  /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only. Limits and timeouts must
-  /// outlive the exchange.
-  Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
-           const Timeouts& timeouts);
+  /// What a call allows its answer.
+  struct Terms {
+    const Limits& limits;  ///< both outlive the exchange
+    const Timeouts& timeouts;
+    Deadline began;   ///< of the call, which may have been tried before
+    bool one_result;  ///< `total` and `idle` hold for an answer that streams as for any other
+  };
+
+  /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only.
+  Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Terms& terms);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
   ~Exchange() { close(); }
@@ -12090,6 +12101,10 @@ class Exchange {
     Deadline when = no_deadline;
     const char* what = "";
     std::chrono::milliseconds length{};
+
+    void consider(Deadline from, std::chrono::milliseconds patience, const char* name) {
+      if (patience.count() > 0 && from + patience < when) *this = {from + patience, name, patience};
+    }
   };
 
   bool sending() const noexcept { return sent_ < request_.size() && !refused_; }
@@ -12103,23 +12118,23 @@ class Exchange {
   std::size_t sent_ = 0;
   bool refused_ = false;  ///< the service does not read any further
   std::vector<Fd> descriptors_;
-  const Timeouts& timeouts_;
+  const Terms terms_;
   ResponseReader reader_;
   DescriptorQueue came_;
-  Deadline started_ = std::chrono::steady_clock::now();
-  Deadline progress_ = started_;  ///< last byte that moved
-  Deadline all_sent_ = started_;
-  Deadline asked_ = started_;
+  Deadline progress_ = std::chrono::steady_clock::now();  ///< last byte that moved
+  Deadline all_sent_ = progress_;
+  Deadline asked_ = progress_;
+  Deadline item_began_ = progress_;  ///< of a stream: the first byte of what is not complete yet
 };
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors,
-                                     const Limits& limits, const Timeouts& timeouts)
+                                     const Terms& terms)
     : channel_(std::move(channel)),
       request_(std::move(request)),
       descriptors_(std::move(descriptors)),
-      timeouts_(timeouts),
-      reader_(limits) {}
+      terms_(terms),
+      reader_(terms.limits) {}
 
 KETTLINGAR_INLINE Exchange::Step Exchange::step() {
   for (;;) {
@@ -12128,14 +12143,18 @@ KETTLINGAR_INLINE Exchange::Step Exchange::step() {
     if (sends && !refused_) return Step::want_read;
     switch (reader_.advance()) {
       case ResponseReader::Step::head:
+        item_began_ = progress_;
         continue;
       case ResponseReader::Step::item:
+        item_began_ = progress_;
         return Step::item;
       case ResponseReader::Step::done:
         return Step::done;
       case ResponseReader::Step::need_more:
         break;
     }
+    // A peer that never pauses is never waited for.
+    if (progress_ >= deadline()) expire();
     if (!receive()) return Step::want_read;
   }
 }
@@ -12167,6 +12186,7 @@ KETTLINGAR_INLINE bool Exchange::send() {
 /// False if that would wait.
 KETTLINGAR_INLINE bool Exchange::receive() {
   const std::size_t block = reader_.any_input() ? 64 * 1024 : 2 * 1024;  // most answers are small
+  const bool begins = reader_.between_items();
   char* room = reader_.prepare(block);
   ssize_t n = 0;
   if (channel_.over_unix_socket) {
@@ -12181,6 +12201,7 @@ KETTLINGAR_INLINE bool Exchange::receive() {
   if (n > 0) {
     reader_.received(static_cast<std::size_t>(n));
     progress_ = std::chrono::steady_clock::now();
+    if (begins) item_began_ = progress_;
     return true;
   }
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
@@ -12201,21 +12222,21 @@ KETTLINGAR_INLINE void Exchange::keep(ReceivedDescriptors came) {
 }
 
 KETTLINGAR_INLINE Exchange::TimeLimit Exchange::limit() const {
+  const Timeouts& timeouts = terms_.timeouts;
   TimeLimit first;
-  const auto consider = [&](Deadline from, std::chrono::milliseconds length, const char* what) {
-    if (length.count() > 0 && from + length < first.when) first = {from + length, what, length};
-  };
-  const bool stream = reader_.has_head() && reader_.streaming();
+  const bool stream = reader_.has_head() && reader_.streaming() && !terms_.one_result;
+  if (stream) first.consider(asked_, timeouts.stream_idle, "stream_idle': no further item");
+  if (stream && reader_.between_items()) return first;
   if (sending()) {
-    consider(progress_, timeouts_.idle, "idle': the service does not read");
+    first.consider(progress_, timeouts.idle, "idle': the service does not read");
   } else if (!reader_.has_head()) {
-    consider(all_sent_, timeouts_.first_byte, "first_byte': no answer");
-  } else if (stream) {
-    consider(asked_, timeouts_.stream_idle, "stream_idle': no further item");
+    first.consider(all_sent_, timeouts.first_byte, "first_byte': no answer");
   } else {
-    consider(progress_, timeouts_.idle, "idle': the answer stopped");
+    // While nobody asks for an item, nobody reads what comes of it.
+    first.consider((std::max)(progress_, asked_), timeouts.idle, "idle': nothing more of the answer");
   }
-  if (!stream) consider(started_, timeouts_.total, "total': the answer is not complete");
+  first.consider(stream ? (std::max)(item_began_, asked_) : terms_.began, timeouts.total,
+                 "total': the answer is not complete");
   return first;
 }
 
@@ -12371,6 +12392,7 @@ KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
 
 #include <poll.h>
 
+#include <algorithm>
 #include <asio/any_io_executor.hpp>
 #include <asio/error.hpp>
 #include <asio/posix/stream_descriptor.hpp>
@@ -12474,12 +12496,20 @@ class HttpAnswer final : public Answer {
   void finish();
   void abandon() noexcept;
   int socket() const noexcept { return stage_ == Stage::connecting ? connector_->socket() : exchange_->socket(); }
-  Deadline deadline() const { return stage_ == Stage::connecting ? connector_->deadline() : exchange_->deadline(); }
+  /// Of a call that has not come to its request; without one the exchange knows better.
+  Deadline call_deadline() const {
+    const auto total = endpoint_->options().timeouts.total;
+    return total.count() > 0 ? began_ + total : no_deadline;
+  }
+  Deadline deadline() const {
+    return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : exchange_->deadline();
+  }
   [[noreturn]] void expire();
 
   std::shared_ptr<Endpoint> endpoint_;
   CallMessage message_;
   bool with_descriptors_;
+  Deadline began_ = no_deadline;  ///< once it has
   Stage stage_ = Stage::start;
   bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;      ///< the connection has had requests before
@@ -12545,8 +12575,9 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   if (with_descriptors_ && one_request_ && bytes.size() >= most_with_descriptors)
     throw InvalidArgument("a call with file descriptors must be shorter than " + std::to_string(most_with_descriptors) +
                           " bytes");
-  exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors), endpoint_->options().limits,
-                    endpoint_->options().timeouts);
+  const ClientOptions& options = endpoint_->options();
+  exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors),
+                    Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result});
   connector_.reset();
   reused_ = reused;
   stage_ = Stage::talking;
@@ -12554,6 +12585,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
 
 /// Over a kept connection, or a new one.
 KETTLINGAR_COLD void HttpAnswer::connect() {
+  if (began_ == no_deadline) began_ = std::chrono::steady_clock::now();
   if (!fresh_only_) {
     if (auto kept = endpoint_->take_kept(with_descriptors_)) {
       place_ = std::move(kept->place);
@@ -12655,6 +12687,10 @@ KETTLINGAR_COLD void HttpAnswer::abandon() noexcept {
 KETTLINGAR_COLD void HttpAnswer::expire() {
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
+  if (connecting && call_deadline() <= connector_->deadline()) {
+    throw ConnectionError("timeout 'total': no connection within " +
+                          std::to_string(endpoint_->options().timeouts.total.count()) + " ms");
+  }
   if (connecting) connector_->expire();
   exchange_->close();
   exchange_->expire();
@@ -12818,6 +12854,9 @@ class RunningCall {
   RunningCall(std::shared_ptr<Transport> transport, OutgoingCall call)
       : transport_(std::move(transport)), call_(std::move(call)), method_(call_.message.method) {}
 
+  /// Before the first next(): the caller wants a result, not a stream.
+  void expect_one() noexcept { call_.message.one_result = true; }
+
   /// Like Answer::next(); the first one prepares and starts the call.
   std::optional<json> next();
   Task<std::optional<json>> async_next();
@@ -12955,6 +12994,7 @@ T as_result(json value, Answer& answer, const std::string& method) {
 
 template <class T>
 T only_result(RunningCall& call) {
+  call.expect_one();
   std::optional<json> value = call.next();
   if constexpr (!std::is_void_v<T>)
     return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
@@ -12963,6 +13003,7 @@ T only_result(RunningCall& call) {
 // By value: the frame owns what it needs.
 template <class T>
 Task<T> async_only_result(RunningCall call) {
+  call.expect_one();
   std::optional<json> value = co_await call.async_next();
   if constexpr (!std::is_void_v<T>)
     co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
@@ -14571,7 +14612,7 @@ inline std::string duration_text(std::int64_t seconds) {
 KETTLINGAR_COLD bool CommandLine::answers() const {
   try {
     ClientOptions options;
-    options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
+    options.timeouts.total = std::chrono::seconds(5);
     const json pong = ClientAccess::make(server_.settings, options).call("ping");
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
@@ -14734,7 +14775,7 @@ KETTLINGAR_COLD std::string CommandLine::end_service() const {
   const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
   try {
     ClientOptions options = client_options();
-    options.timeouts.first_byte = std::chrono::seconds(30);
+    options.timeouts.total = std::chrono::seconds(30);
     ClientAccess::make(server_.settings, options).call("quitquitquit");
   } catch (const NotRunning&) {
     return full_name() + ": Not running\n";

@@ -93,7 +93,7 @@ inline std::string duration_text(std::int64_t seconds) {
 KETTLINGAR_COLD bool CommandLine::answers() const {
   try {
     ClientOptions options;
-    options.timeouts.first_byte = options.timeouts.idle = std::chrono::seconds(5);
+    options.timeouts.total = std::chrono::seconds(5);
     const json pong = ClientAccess::make(server_.settings, options).call("ping");
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
@@ -256,7 +256,7 @@ KETTLINGAR_COLD std::string CommandLine::end_service() const {
   const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
   try {
     ClientOptions options = client_options();
-    options.timeouts.first_byte = std::chrono::seconds(30);
+    options.timeouts.total = std::chrono::seconds(30);
     ClientAccess::make(server_.settings, options).call("quitquitquit");
   } catch (const NotRunning&) {
     return full_name() + ": Not running\n";

@@ -12,13 +12,14 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// How long a client waits, in milliseconds; zero waits for as long as it takes. What runs out is a ConnectionError
-/// that says which of these it was, and costs the connection.
+/// that says which of these it was, and costs the connection. No service can hold a call for longer, whatever it sends:
+/// only between two items of a stream, call() excepted, may it be silent for as long as `stream_idle` says.
 struct Timeouts {
   std::chrono::milliseconds connect{5'000};      ///< for a connection
   std::chrono::milliseconds first_byte{60'000};  ///< from the sent request to the whole head of the answer
-  std::chrono::milliseconds idle{60'000};        ///< between two bytes of a request, or of an answer that is no stream
-  std::chrono::milliseconds stream_idle{0};      ///< for the next item of a stream, from when it is asked for
-  std::chrono::milliseconds total{300'000};      ///< for request and answer together, unless that is a stream
+  std::chrono::milliseconds idle{60'000};    ///< between two bytes of a request, a result, or an item that has begun
+  std::chrono::milliseconds stream_idle{0};  ///< for the next item of a stream, from when it is asked for
+  std::chrono::milliseconds total{300'000};  ///< for a call, all of it; for an item of a stream, from its first byte
 };
 
 /// How a client finds its service, and how it calls.

@@ -2,6 +2,7 @@
 // client/exchange.hpp: one request and its answer over one connection, step by step; never waits itself.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -37,10 +38,16 @@ struct Channel {
 /// The step machine of one call, once there is a connection. Whoever drives it waits for what it wants.
 class Exchange {
  public:
-  /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only. Limits and timeouts must
-  /// outlive the exchange.
-  Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Limits& limits,
-           const Timeouts& timeouts);
+  /// What a call allows its answer.
+  struct Terms {
+    const Limits& limits;  ///< both outlive the exchange
+    const Timeouts& timeouts;
+    Deadline began;   ///< of the call, which may have been tried before
+    bool one_result;  ///< `total` and `idle` hold for an answer that streams as for any other
+  };
+
+  /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only.
+  Exchange(Channel channel, std::string request, std::vector<Fd> descriptors, const Terms& terms);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
   ~Exchange() { close(); }
@@ -77,6 +84,10 @@ class Exchange {
     Deadline when = no_deadline;
     const char* what = "";
     std::chrono::milliseconds length{};
+
+    void consider(Deadline from, std::chrono::milliseconds patience, const char* name) {
+      if (patience.count() > 0 && from + patience < when) *this = {from + patience, name, patience};
+    }
   };
 
   bool sending() const noexcept { return sent_ < request_.size() && !refused_; }
@@ -90,23 +101,23 @@ class Exchange {
   std::size_t sent_ = 0;
   bool refused_ = false;  ///< the service does not read any further
   std::vector<Fd> descriptors_;
-  const Timeouts& timeouts_;
+  const Terms terms_;
   ResponseReader reader_;
   DescriptorQueue came_;
-  Deadline started_ = std::chrono::steady_clock::now();
-  Deadline progress_ = started_;  ///< last byte that moved
-  Deadline all_sent_ = started_;
-  Deadline asked_ = started_;
+  Deadline progress_ = std::chrono::steady_clock::now();  ///< last byte that moved
+  Deadline all_sent_ = progress_;
+  Deadline asked_ = progress_;
+  Deadline item_began_ = progress_;  ///< of a stream: the first byte of what is not complete yet
 };
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors,
-                                     const Limits& limits, const Timeouts& timeouts)
+                                     const Terms& terms)
     : channel_(std::move(channel)),
       request_(std::move(request)),
       descriptors_(std::move(descriptors)),
-      timeouts_(timeouts),
-      reader_(limits) {}
+      terms_(terms),
+      reader_(terms.limits) {}
 
 KETTLINGAR_INLINE Exchange::Step Exchange::step() {
   for (;;) {
@@ -115,14 +126,18 @@ KETTLINGAR_INLINE Exchange::Step Exchange::step() {
     if (sends && !refused_) return Step::want_read;
     switch (reader_.advance()) {
       case ResponseReader::Step::head:
+        item_began_ = progress_;
         continue;
       case ResponseReader::Step::item:
+        item_began_ = progress_;
         return Step::item;
       case ResponseReader::Step::done:
         return Step::done;
       case ResponseReader::Step::need_more:
         break;
     }
+    // A peer that never pauses is never waited for.
+    if (progress_ >= deadline()) expire();
     if (!receive()) return Step::want_read;
   }
 }
@@ -154,6 +169,7 @@ KETTLINGAR_INLINE bool Exchange::send() {
 /// False if that would wait.
 KETTLINGAR_INLINE bool Exchange::receive() {
   const std::size_t block = reader_.any_input() ? 64 * 1024 : 2 * 1024;  // most answers are small
+  const bool begins = reader_.between_items();
   char* room = reader_.prepare(block);
   ssize_t n = 0;
   if (channel_.over_unix_socket) {
@@ -168,6 +184,7 @@ KETTLINGAR_INLINE bool Exchange::receive() {
   if (n > 0) {
     reader_.received(static_cast<std::size_t>(n));
     progress_ = std::chrono::steady_clock::now();
+    if (begins) item_began_ = progress_;
     return true;
   }
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
@@ -188,21 +205,21 @@ KETTLINGAR_INLINE void Exchange::keep(ReceivedDescriptors came) {
 }
 
 KETTLINGAR_INLINE Exchange::TimeLimit Exchange::limit() const {
+  const Timeouts& timeouts = terms_.timeouts;
   TimeLimit first;
-  const auto consider = [&](Deadline from, std::chrono::milliseconds length, const char* what) {
-    if (length.count() > 0 && from + length < first.when) first = {from + length, what, length};
-  };
-  const bool stream = reader_.has_head() && reader_.streaming();
+  const bool stream = reader_.has_head() && reader_.streaming() && !terms_.one_result;
+  if (stream) first.consider(asked_, timeouts.stream_idle, "stream_idle': no further item");
+  if (stream && reader_.between_items()) return first;
   if (sending()) {
-    consider(progress_, timeouts_.idle, "idle': the service does not read");
+    first.consider(progress_, timeouts.idle, "idle': the service does not read");
   } else if (!reader_.has_head()) {
-    consider(all_sent_, timeouts_.first_byte, "first_byte': no answer");
-  } else if (stream) {
-    consider(asked_, timeouts_.stream_idle, "stream_idle': no further item");
+    first.consider(all_sent_, timeouts.first_byte, "first_byte': no answer");
   } else {
-    consider(progress_, timeouts_.idle, "idle': the answer stopped");
+    // While nobody asks for an item, nobody reads what comes of it.
+    first.consider((std::max)(progress_, asked_), timeouts.idle, "idle': nothing more of the answer");
   }
-  if (!stream) consider(started_, timeouts_.total, "total': the answer is not complete");
+  first.consider(stream ? (std::max)(item_began_, asked_) : terms_.began, timeouts.total,
+                 "total': the answer is not complete");
   return first;
 }
 

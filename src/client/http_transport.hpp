@@ -6,6 +6,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <asio/any_io_executor.hpp>
 #include <asio/error.hpp>
 #include <asio/posix/stream_descriptor.hpp>
@@ -115,12 +116,20 @@ class HttpAnswer final : public Answer {
   void finish();
   void abandon() noexcept;
   int socket() const noexcept { return stage_ == Stage::connecting ? connector_->socket() : exchange_->socket(); }
-  Deadline deadline() const { return stage_ == Stage::connecting ? connector_->deadline() : exchange_->deadline(); }
+  /// Of a call that has not come to its request; without one the exchange knows better.
+  Deadline call_deadline() const {
+    const auto total = endpoint_->options().timeouts.total;
+    return total.count() > 0 ? began_ + total : no_deadline;
+  }
+  Deadline deadline() const {
+    return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : exchange_->deadline();
+  }
   [[noreturn]] void expire();
 
   std::shared_ptr<Endpoint> endpoint_;
   CallMessage message_;
   bool with_descriptors_;
+  Deadline began_ = no_deadline;  ///< once it has
   Stage stage_ = Stage::start;
   bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;      ///< the connection has had requests before
@@ -186,8 +195,9 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   if (with_descriptors_ && one_request_ && bytes.size() >= most_with_descriptors)
     throw InvalidArgument("a call with file descriptors must be shorter than " + std::to_string(most_with_descriptors) +
                           " bytes");
-  exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors), endpoint_->options().limits,
-                    endpoint_->options().timeouts);
+  const ClientOptions& options = endpoint_->options();
+  exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors),
+                    Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result});
   connector_.reset();
   reused_ = reused;
   stage_ = Stage::talking;
@@ -195,6 +205,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
 
 /// Over a kept connection, or a new one.
 KETTLINGAR_COLD void HttpAnswer::connect() {
+  if (began_ == no_deadline) began_ = std::chrono::steady_clock::now();
   if (!fresh_only_) {
     if (auto kept = endpoint_->take_kept(with_descriptors_)) {
       place_ = std::move(kept->place);
@@ -296,6 +307,10 @@ KETTLINGAR_COLD void HttpAnswer::abandon() noexcept {
 KETTLINGAR_COLD void HttpAnswer::expire() {
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
+  if (connecting && call_deadline() <= connector_->deadline()) {
+    throw ConnectionError("timeout 'total': no connection within " +
+                          std::to_string(endpoint_->options().timeouts.total.count()) + " ms");
+  }
   if (connecting) connector_->expire();
   exchange_->close();
   exchange_->expire();

@@ -59,6 +59,8 @@ class ResponseReader {
   const std::optional<json>& last_words() const noexcept { return last_words_; }
   bool any_input() const noexcept { return any_input_; }
   bool finished() const noexcept { return phase_ == Phase::done; }
+  /// In a stream, with nothing there of the next item, nor of its end.
+  bool between_items() const noexcept { return phase_ == Phase::chunks && begin_ == end_ && !end_mark_; }
   /// True if the answer is complete, nothing came behind it, and the service goes on to listen: the connection can take
   /// another request.
   bool reusable() const noexcept { return phase_ == Phase::done && reusable_ && begin_ == end_ && !ended_; }

@@ -49,6 +49,7 @@ T as_result(json value, Answer& answer, const std::string& method) {
 
 template <class T>
 T only_result(RunningCall& call) {
+  call.expect_one();
   std::optional<json> value = call.next();
   if constexpr (!std::is_void_v<T>)
     return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
@@ -57,6 +58,7 @@ T only_result(RunningCall& call) {
 // By value: the frame owns what it needs.
 template <class T>
 Task<T> async_only_result(RunningCall call) {
+  call.expect_one();
   std::optional<json> value = co_await call.async_next();
   if constexpr (!std::is_void_v<T>)
     co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());

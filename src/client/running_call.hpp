@@ -119,6 +119,9 @@ class RunningCall {
   RunningCall(std::shared_ptr<Transport> transport, OutgoingCall call)
       : transport_(std::move(transport)), call_(std::move(call)), method_(call_.message.method) {}
 
+  /// Before the first next(): the caller wants a result, not a stream.
+  void expect_one() noexcept { call_.message.one_result = true; }
+
   /// Like Answer::next(); the first one prepares and starts the call.
   std::optional<json> next();
   Task<std::optional<json>> async_next();

@@ -60,6 +60,7 @@ struct CallMessage {
   CallArguments arguments = {};
   std::vector<Fd> descriptors = {};      ///< those of arguments in order, then those of named ones, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
+  bool one_result = false;  ///< the caller takes one value, be it the first of a stream, and waits for no more
 };
 
 /// The answer to one call. For one thread, or one coroutine, at a time; not both faces in one answer. Destroying it

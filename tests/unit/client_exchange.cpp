@@ -20,7 +20,8 @@ json answered(const std::string& bytes) {
   json items = json::array();
   using Step = kt::detail::Exchange::Step;
   try {
-    kt::detail::Exchange exchange({kt::Fd(ends[0]), true}, "request", {}, limits, timeouts);
+    kt::detail::Exchange exchange({kt::Fd(ends[0]), true}, "request", {},
+                                  {limits, timeouts, std::chrono::steady_clock::now(), false});
     for (Step step = exchange.step(); step != Step::done; step = exchange.step()) {
       if (step == Step::item) {
         items.push_back(exchange.take());
