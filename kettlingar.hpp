@@ -6975,9 +6975,11 @@ struct Option {
   std::string help;
   json fallback;
   bool secret = false;
+  bool at_start = false;  ///< a change counts from the next start only
   std::function<json()> get;
-  std::function<void(const json&)> set;  ///< throws BadValue
-  std::function<void()> changed;         ///< may be empty; called after a change at run time
+  std::function<void(const json&)> set;    ///< throws BadValue
+  std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
+  json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
 };
 
 /// What the variable of an option holds.
@@ -7003,6 +7005,7 @@ Option make_option(std::string name, T& variable, std::string help) {
     return to_json_value(value);
   };
   option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
+  option.convert = [](const json& value) { return to_json_value(from_json<Value>(value)); };
   option.fallback = option.get();
   return option;
 }
@@ -7051,12 +7054,13 @@ class Options {
   void set(std::string_view name, const json& value) const;
 
   /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
-  /// the value may contain `=`. `worker_config` in a file is ignored. Throws InvalidArgument with file and line,
-  /// std::system_error if it cannot be read.
-  void read_file(const std::string& path) const;
+  /// the value may contain `=`. `worker_config` in a file is ignored, and so is a byte order mark. Throws
+  /// InvalidArgument with file and line, std::system_error if it cannot be read; never waits. With `problems`, what is
+  /// wrong is added to them instead, and the lines that are right count.
+  void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
 
-  /// One `--name=value` line for each option, for people. Without the secret.
-  std::string lines() const;
+  /// `--name=value` for people, on one line whatever the value is; empty for the secret.
+  static std::string line(const Option& option);
   /// The same for read_file(), with the secret. Throws InvalidArgument if it would read a value back as another one.
   std::string file_lines() const;
 
@@ -7066,6 +7070,7 @@ class Options {
     std::string_view value;
   };
   static std::optional<Line> parse_line(std::string_view line);
+  static std::string read_text(const std::string& path);
   void read_line(std::string_view line) const;
 
   std::vector<Option> options_;
@@ -7101,13 +7106,21 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
 KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
-    throw InvalidArgument("unknown option '" + std::string(name) + "'" + suggestion(name, names()));
+    throw InvalidArgument("unknown option '" + log_escaped(name) + "'" + suggestion(name, names()));
   }
   const bool reset = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty());
+  const json before = option->get();
   try {
     option->set(reset ? option->fallback : value);
   } catch (const BadValue& bad) {
     throw InvalidArgument("option '" + option->name + "': expected " + bad.expected + ", got " + shown(bad.value));
+  }
+  if (!option->check) return;
+  try {
+    option->check();
+  } catch (...) {
+    option->set(before);
+    throw;
   }
 }
 
@@ -7136,30 +7149,62 @@ KETTLINGAR_COLD void Options::read_line(std::string_view line) const {
   if (name != "worker_config") set(name, json(std::string(found->value)));
 }
 
-KETTLINGAR_COLD void Options::read_file(const std::string& path) const {
+KETTLINGAR_COLD std::string Options::read_text(const std::string& path) {
   constexpr std::size_t longest = 1024 * 1024;
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+  // Opening a fifo would wait for a writer.
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  FileInfo info{};
+  if (!fd || ::fstat(fd.get(), &info) != 0) throw_errno("cannot read " + path);
+  if (path == "/dev/null") return {};
+  if (!S_ISREG(info.st_mode)) throw InvalidArgument("cannot read " + path + ": it is not a regular file");
   std::string content;
-  if (!fd || !read_all(fd.get(), content, longest)) throw_errno("cannot read " + path);
-  if (!is_utf8(content)) throw InvalidArgument(path + ": not UTF-8 text");
+  if (!read_all(fd.get(), content, longest)) {
+    if (errno != EFBIG) throw_errno("cannot read " + path);
+    throw InvalidArgument("cannot read " + path + ": it is larger than 1 MiB");
+  }
+  if (!is_utf8(content) || content.find('\0') != std::string::npos) throw InvalidArgument(path + ": not UTF-8 text");
+  if (content.starts_with(byte_order_mark)) content.erase(0, byte_order_mark.size());
+  return content;
+}
+
+KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) const {
+  std::string content;
+  try {
+    content = read_text(path);
+  } catch (const std::exception& error) {
+    if (problems == nullptr) throw;
+    problems->push_back(error.what());
+  }
   std::size_t number = 1;
   for (std::string_view rest = content; !rest.empty(); ++number) {
     const std::size_t end = rest.find('\n');
     try {
       read_line(rest.substr(0, end));
     } catch (const InvalidArgument& error) {
-      throw InvalidArgument(path + ":" + std::to_string(number) + ": " + error.what());
+      const std::string problem = path + ":" + std::to_string(number) + ": " + error.what();
+      if (problems == nullptr) throw InvalidArgument(problem);
+      problems->push_back(problem);
     }
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
   }
 }
 
-KETTLINGAR_COLD std::string Options::lines() const {
-  std::string out;
-  for (const Option& option : options_) {
-    if (option.secret) continue;
-    if (!out.empty()) out += '\n';
-    out += "--" + option.name + "=" + option_text(option.get());
+KETTLINGAR_COLD std::string Options::line(const Option& option) {
+  if (option.secret) return {};
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string out = "--" + option.name + "=";
+  for (const char c : option_text(option.get())) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += "\\x";
+      out += digits[byte >> 4];
+      out += digits[byte & 15];
+    }
   }
   return out;
 }
@@ -7229,37 +7274,6 @@ namespace detail {
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
 inline constexpr std::size_t shortest_secret = 6;
 
-[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
-  options.add("app_name", s.app_name, "Name of the program; its directories are named after it");
-  options.add("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
-  options.add("app_state_dir", s.app_state_dir,
-              "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
-  options.add("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
-  options.add("worker_config", s.worker_config,
-              "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
-  options.add("worker_nice", s.worker_nice, "Niceness of the service process");
-  options.add("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
-  options.add("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
-      .secret = true;
-  options.add("worker_secret_file", s.worker_secret_file,
-              "File whose first line is the token (default: a new random one at each start)");
-  options.add("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
-  options.add("worker_accept_timeout", s.worker_accept_timeout,
-              "Accepted for files shared with Python services; has no effect");
-  options.add("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
-  options.add("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
-  options.add("worker_url_path", s.worker_url_path, "Prefix of all paths");
-  options.add("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
-  options.add("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
-  options.add("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  options.add("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
-  options.add("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
-  options.add("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
-  options.add("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
-  options.add("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
-  options.add("worker_max_connections", s.worker_max_connections, "Connections open at once");
-}
-
 /// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
 [[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
@@ -7272,15 +7286,18 @@ inline constexpr std::size_t shortest_secret = 6;
   }
 }
 
-/// Throws InvalidArgument for values that a type alone cannot refuse.
-[[gnu::cold]] inline void check_settings(const Settings& s) {
-  const auto require = [](bool fine, const char* option, const char* expected) {
-    if (!fine) throw InvalidArgument(std::string("option '") + option + "': " + expected);
+/// Throws InvalidArgument for values that a type alone cannot refuse: of all options, or of one.
+[[gnu::cold]] inline void check_settings(const Settings& s, std::string_view only = {}) {
+  const auto require = [only](bool fine, std::string_view option, const char* expected) {
+    if (!fine && (only.empty() || only == option))
+      throw InvalidArgument("option '" + std::string(option) + "': " + expected);
   };
   require(safe_file_name(s.app_name), "app_name", "must be usable as a directory name");
   require(safe_file_name(s.worker_name), "worker_name", "must be usable as a file name");
   require((s.worker_umask & 0700) == 0700, "worker_umask", "must leave all rights to the owner (448, which is 0o700)");
-  require(s.worker_use_tcp || s.worker_use_unixdomain, "worker_use_tcp", "needed when worker_use_unixdomain is off");
+  // One is set before the other.
+  require(s.worker_use_tcp || s.worker_use_unixdomain || !only.empty(), "worker_use_tcp",
+          "needed when worker_use_unixdomain is off");
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
   require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1",
           "must be positive");
@@ -7292,7 +7309,48 @@ inline constexpr std::size_t shortest_secret = 6;
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
               s.worker_url_path.find("//") == std::string::npos,
           "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
-  if (!s.worker_secret.empty()) check_secret(s.worker_secret, "option 'worker_secret'");
+  if (!s.worker_secret.empty() && (only.empty() || only == "worker_secret"))
+    check_secret(s.worker_secret, "option 'worker_secret'");
+}
+
+[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
+  const auto at_once = [&](const char* name, auto& variable, const char* help) -> Option& {
+    Option& option = options.add(name, variable, help);
+    option.check = [&s, name] { check_settings(s, name); };
+    return option;
+  };
+  const auto at_start = [&](const char* name, auto& variable, const char* help) -> Option& {
+    Option& option = at_once(name, variable, help);
+    option.at_start = true;
+    return option;
+  };
+  at_start("app_name", s.app_name, "Name of the program; its directories are named after it");
+  at_start("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
+  at_start("app_state_dir", s.app_state_dir,
+           "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
+  at_start("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
+  at_start("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
+  at_start("worker_nice", s.worker_nice, "Niceness of the service process");
+  at_start("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
+  at_start("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
+      .secret = true;
+  at_start("worker_secret_file", s.worker_secret_file,
+           "File whose first line is the token (default: a new random one at each start)");
+  at_start("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
+  at_once("worker_accept_timeout", s.worker_accept_timeout,
+          "Accepted for files shared with Python services; has no effect");
+  at_start("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
+  at_start("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
+  at_start("worker_url_path", s.worker_url_path, "Prefix of all paths");
+  at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
+  at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
+  at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
+  at_once("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
+  at_start("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
+  at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
+  at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
+  at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
+  at_once("worker_max_connections", s.worker_max_connections, "Connections open at once");
 }
 
 inline std::string state_directory(const Settings& s) {
@@ -7315,11 +7373,34 @@ inline std::string lock_file(const Settings& s) { return state_directory(s) + "/
   while (s.worker_url_path.ends_with('/')) s.worker_url_path.pop_back();
 }
 
+/// The file that `--worker-config=VALUE` means; empty if it says no.
+[[gnu::cold]] inline std::string config_file(const Settings& settings, const std::string& value) {
+  try {
+    return to_bool(json(value)) ? default_config_file(settings) : std::string();
+  } catch (const BadValue&) {
+    return absolute_path(value);
+  }
+}
+
+/// Where the settings of a process come from.
+struct Configuration {
+  std::vector<std::string> words;     ///< `--name=value`, which mean the same in any directory
+  std::vector<std::string> files;     ///< that were read
+  std::vector<std::string> problems;  ///< what is wrong in these files, and was left out
+};
+
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
-/// file.
-[[gnu::cold]] inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
+/// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead.
+[[gnu::cold]] inline Configuration configure(const Options& options, const Settings& settings,
+                                             std::vector<std::string>& words, bool tolerant = false) {
+  Configuration done;
+  const auto read = [&](const std::string& file) {
+    const bool missing = ::access(file.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
+    options.read_file(file, tolerant && !missing ? &done.problems : nullptr);
+    done.files.push_back(file);
+  };
   bool any = false;
   bool command_seen = false;
   bool only_arguments = false;
@@ -7338,29 +7419,30 @@ inline std::string lock_file(const Settings& s) { return state_directory(s) + "/
       others.push_back(std::move(word));
       continue;
     }
+    std::string value = word.substr(equals + 1);
+    for (const char* path : {"app_data_dir", "app_state_dir", "worker_secret_file", "worker_log_file"}) {
+      if (name == path) value = absolute_path(value);
+    }
+    options.set(name, json(value));
+    if (name == "worker_config" && !value.empty()) {
+      if (const std::string file = config_file(settings, value); !file.empty()) read(value = file);
+    }
     // Which service is meant says nothing about its configuration.
-    const std::string value = word.substr(equals + 1);
     if (name.starts_with("app_") || name == "worker_name") {
       which.emplace_back(name, value);
     } else {
       any = true;
     }
-    options.set(name, json(value));
-    if (name != "worker_config" || value.empty()) continue;
-    bool use_default = false;
-    try {
-      use_default = to_bool(json(value));
-      if (!use_default) continue;
-    } catch (const BadValue&) {
-    }
-    options.read_file(use_default ? default_config_file(settings) : value);
+    done.words.push_back("--" + name + "=" + value);
   }
   words = std::move(others);
   const std::string file = default_config_file(settings);
-  if (any || ::access(file.c_str(), F_OK) != 0) return;
-  options.read_file(file);
+  if (any || ::access(file.c_str(), F_OK) != 0) return done;
+  read(file);
+  done.words.insert(done.words.begin(), "--worker_config=" + file);
   // What `config --save` has written has all options, and would lead to another service.
   for (const auto& [name, value] : which) options.set(name, json(value));
+  return done;
 }
 
 }  // namespace detail
@@ -10748,35 +10830,48 @@ inline std::string command_line(const Command& command) {
 
 /// Arguments of `config`, as the Python peers name them.
 struct ConfigRequest {
-  std::optional<std::string> reset, key;
+  std::optional<std::string> key, reset;
   json val, append, remove, pop;
   std::optional<std::string> save;
 };
 
-/// All options as a map, and as lines that can be fed back. The token is never among them.
-[[gnu::cold]] inline json config_shown(const Options& options) {
+/// All options, or the one that is named, as a map and as lines that can be fed back. The token is never among them.
+[[gnu::cold]] inline json config_shown(const Options& options, const std::string& key) {
   json reply = json::object();
   reply["config"] = json::object();
+  std::string lines;
   for (const Option& option : options.all()) {
-    if (!option.secret) reply["config"][option.name] = option.get();
+    if (option.secret || (!key.empty() && option.name != key)) continue;
+    reply["config"][option.name] = option.get();
+    lines += (lines.empty() ? "" : "\n") + Options::line(option);
   }
-  std::string format;
-  for (const char c : options.lines()) {
-    format += c;
-    if (c == '%') format += c;
-  }
-  reply["_format"] = format;
+  reply["_format"] = std::move(lines);
   return reply;
+}
+
+/// What a result is printed by where the text is to be shown as it is.
+[[gnu::cold]] inline void escape_format(json& reply) {
+  std::string format;
+  for (const char c : reply["_format"].get_ref<const std::string&>()) format.append(c == '%' ? 2 : 1, c);
+  reply["_format"] = std::move(format);
 }
 
 /// The list in option `key` with `change` applied.
 template <class Change>
 void change_list(const Options& options, const std::string& key, Change change) {
-  const Option* option = options.find(key);
-  json list = option == nullptr ? json(nullptr) : option->get();
-  if (option != nullptr && !list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
+  json list = options.find(key)->get();
+  if (!list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
   change(list);
   options.set(key, list);
+}
+
+/// `item` as it would be in the list of that option: text becomes what it means there.
+[[gnu::cold]] inline json list_item(const Option& option, const json& item) {
+  try {
+    return option.convert(json::array({item})).at(0);
+  } catch (const BadValue& bad) {
+    throw InvalidArgument("option '" + option.name + "': expected " + bad.expected + ", got " + shown(bad.value));
+  }
 }
 
 /// Writes the configuration, the token included if it was configured, to `where`, or to the default file for `yes`.
@@ -10811,9 +10906,13 @@ void change_list(const Options& options, const std::string& key, Change change) 
     throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
   const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
-  if (!key.empty() && options.find(key) == nullptr) options.set(key, json(nullptr));  // throws, with a suggestion
+  const Option* const option = options.find(key);
+  if (option == nullptr && (operations > 0 || !key.empty()))
+    options.set(key, json(nullptr));  // throws, with a suggestion
+  if (operations == 0 && option != nullptr && option->secret)
+    throw InvalidArgument("config: option '" + key + "' is secret, and not shown");
 
-  const json before = key.empty() ? json(nullptr) : options.find(key)->get();
+  const json before = option == nullptr ? json(nullptr) : option->get();
   const char* action = nullptr;
   if (request.reset) {
     action = "reset";
@@ -10827,7 +10926,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
   } else if (!request.remove.is_null()) {
     action = "remove";
     change_list(options, key, [&](json& list) {
-      const auto found = std::find(list.begin(), list.end(), request.remove);
+      const auto found = std::find(list.begin(), list.end(), list_item(*option, request.remove));
       if (found == list.end())
         throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
       list.erase(found);
@@ -10851,7 +10950,14 @@ void change_list(const Options& options, const std::string& key, Change change) 
     }
     if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
   }
-  json reply = config_shown(options);
+  json reply = config_shown(options, action == nullptr ? key : std::string());
+  if (action != nullptr && option->at_start) {
+    const std::string note = key + " counts from the next start" +
+                             (request.save ? "" : ": keep it for that (config --save=yes), and restart");
+    reply["note"] = note;
+    reply["_format"].get_ref<std::string&>() += "\n# " + note;
+  }
+  escape_format(reply);
   if (action != nullptr) reply[action] = hooked;
   return reply;
 }
@@ -10861,11 +10967,11 @@ class Config final : public Method {
  public:
   Config(Server& server, const ConfigHooks& hooks)
       : Method("config",
-               "Shows the configuration; changes one option: --reset=NAME, or --key=NAME with one of\n"
-               "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
+               "Shows the configuration, or one option: --key=NAME. Changes one: --reset=NAME, or --key=NAME with one\n"
+               "of --val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
         server_(server),
         hooks_(hooks) {
-    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
+    for (const char* name : {"key", "reset", "val", "append", "remove", "pop", "save"})
       add_parameter(arg(name) = nullptr);
     describe_as("dict");
     set_builtin(false);
@@ -10874,8 +10980,8 @@ class Config final : public Method {
  protected:
   void run(Call& call) const override {
     ConfigRequest request;
-    request.reset = call.take<std::optional<std::string>>(0);
-    request.key = call.take<std::optional<std::string>>(1);
+    request.key = call.take<std::optional<std::string>>(0);
+    request.reset = call.take<std::optional<std::string>>(1);
     request.val = call.take<json>(2);
     request.append = call.take<json>(3);
     request.remove = call.take<json>(4);
@@ -14297,6 +14403,7 @@ class CommandLine {
  private:
   void take_prefix();
   void configure();
+  bool needs_sound_configuration() const;
   ExitCode dispatch();
   ExitCode introduce() const;
   void take_flags();
@@ -14339,6 +14446,7 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
+  detail::Configuration configured_;
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
@@ -14359,7 +14467,6 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     take_prefix();
     words_ = all_words_;
     configure();
-    detail::check_settings(server_.settings);
     detail::normalise(server_.settings);
     code = dispatch();
   } catch (const std::exception& error) {
@@ -14377,9 +14484,20 @@ KETTLINGAR_COLD void CommandLine::take_prefix() {
   }
 }
 
+/// What decides how a service is started has to be right; calls reach a running one whatever a file says.
+KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
+  const auto command = std::find_if(words_.begin(), words_.end(),
+                                    [](const std::string& word) { return word == "--" || !word.starts_with("-"); });
+  if (command == words_.end()) return false;
+  if (*command == "start" || *command == "restart") return true;
+  return *command == "config" &&
+         std::any_of(command, words_.end(), [](const std::string& word) { return word.starts_with("--save="); });
+}
+
 KETTLINGAR_COLD void CommandLine::configure() {
+  const bool tolerant = !needs_sound_configuration();
   try {
-    detail::configure(server_.options, server_.settings, words_);
+    configured_ = detail::configure(server_.options, server_.settings, words_, tolerant);
   } catch (const std::exception& error) {
     // Help is what one wants then.
     const auto first =
@@ -14388,6 +14506,19 @@ KETTLINGAR_COLD void CommandLine::configure() {
     fail(ExitCode::not_running, error.what());
     words_.erase(words_.begin(), first);
   }
+  std::vector<std::string>& problems = configured_.problems;
+  try {
+    detail::check_settings(server_.settings);
+  } catch (const InvalidArgument& error) {
+    if (!tolerant || configured_.files.empty()) throw;
+    problems.push_back(configured_.files.back() + ": " + error.what());
+    for (const char* way : {"worker_use_tcp", "worker_use_unixdomain"}) server_.options.set(way, nullptr);
+  }
+  if (problems.empty()) return;
+  std::string more;
+  if (problems.size() > 1) more = " (and " + std::to_string(problems.size() - 1) + " more)";
+  detail::write_all(STDERR_FILENO, log_escaped(server_.settings.worker_name) + " warning: " + problems.front() + more +
+                                       "; left out, but start and restart will refuse it\n");
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {

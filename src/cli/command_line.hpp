@@ -44,6 +44,7 @@ class CommandLine {
  private:
   void take_prefix();
   void configure();
+  bool needs_sound_configuration() const;
   ExitCode dispatch();
   ExitCode introduce() const;
   void take_flags();
@@ -86,6 +87,7 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
+  detail::Configuration configured_;
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
@@ -106,7 +108,6 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     take_prefix();
     words_ = all_words_;
     configure();
-    detail::check_settings(server_.settings);
     detail::normalise(server_.settings);
     code = dispatch();
   } catch (const std::exception& error) {
@@ -124,9 +125,20 @@ KETTLINGAR_COLD void CommandLine::take_prefix() {
   }
 }
 
+/// What decides how a service is started has to be right; calls reach a running one whatever a file says.
+KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
+  const auto command = std::find_if(words_.begin(), words_.end(),
+                                    [](const std::string& word) { return word == "--" || !word.starts_with("-"); });
+  if (command == words_.end()) return false;
+  if (*command == "start" || *command == "restart") return true;
+  return *command == "config" &&
+         std::any_of(command, words_.end(), [](const std::string& word) { return word.starts_with("--save="); });
+}
+
 KETTLINGAR_COLD void CommandLine::configure() {
+  const bool tolerant = !needs_sound_configuration();
   try {
-    detail::configure(server_.options, server_.settings, words_);
+    configured_ = detail::configure(server_.options, server_.settings, words_, tolerant);
   } catch (const std::exception& error) {
     // Help is what one wants then.
     const auto first =
@@ -135,6 +147,19 @@ KETTLINGAR_COLD void CommandLine::configure() {
     fail(ExitCode::not_running, error.what());
     words_.erase(words_.begin(), first);
   }
+  std::vector<std::string>& problems = configured_.problems;
+  try {
+    detail::check_settings(server_.settings);
+  } catch (const InvalidArgument& error) {
+    if (!tolerant || configured_.files.empty()) throw;
+    problems.push_back(configured_.files.back() + ": " + error.what());
+    for (const char* way : {"worker_use_tcp", "worker_use_unixdomain"}) server_.options.set(way, nullptr);
+  }
+  if (problems.empty()) return;
+  std::string more;
+  if (problems.size() > 1) more = " (and " + std::to_string(problems.size() - 1) + " more)";
+  detail::write_all(STDERR_FILENO, log_escaped(server_.settings.worker_name) + " warning: " + problems.front() + more +
+                                       "; left out, but start and restart will refuse it\n");
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {

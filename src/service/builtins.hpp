@@ -130,35 +130,48 @@ inline std::string command_line(const Command& command) {
 
 /// Arguments of `config`, as the Python peers name them.
 struct ConfigRequest {
-  std::optional<std::string> reset, key;
+  std::optional<std::string> key, reset;
   json val, append, remove, pop;
   std::optional<std::string> save;
 };
 
-/// All options as a map, and as lines that can be fed back. The token is never among them.
-[[gnu::cold]] inline json config_shown(const Options& options) {
+/// All options, or the one that is named, as a map and as lines that can be fed back. The token is never among them.
+[[gnu::cold]] inline json config_shown(const Options& options, const std::string& key) {
   json reply = json::object();
   reply["config"] = json::object();
+  std::string lines;
   for (const Option& option : options.all()) {
-    if (!option.secret) reply["config"][option.name] = option.get();
+    if (option.secret || (!key.empty() && option.name != key)) continue;
+    reply["config"][option.name] = option.get();
+    lines += (lines.empty() ? "" : "\n") + Options::line(option);
   }
-  std::string format;
-  for (const char c : options.lines()) {
-    format += c;
-    if (c == '%') format += c;
-  }
-  reply["_format"] = format;
+  reply["_format"] = std::move(lines);
   return reply;
+}
+
+/// What a result is printed by where the text is to be shown as it is.
+[[gnu::cold]] inline void escape_format(json& reply) {
+  std::string format;
+  for (const char c : reply["_format"].get_ref<const std::string&>()) format.append(c == '%' ? 2 : 1, c);
+  reply["_format"] = std::move(format);
 }
 
 /// The list in option `key` with `change` applied.
 template <class Change>
 void change_list(const Options& options, const std::string& key, Change change) {
-  const Option* option = options.find(key);
-  json list = option == nullptr ? json(nullptr) : option->get();
-  if (option != nullptr && !list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
+  json list = options.find(key)->get();
+  if (!list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
   change(list);
   options.set(key, list);
+}
+
+/// `item` as it would be in the list of that option: text becomes what it means there.
+[[gnu::cold]] inline json list_item(const Option& option, const json& item) {
+  try {
+    return option.convert(json::array({item})).at(0);
+  } catch (const BadValue& bad) {
+    throw InvalidArgument("option '" + option.name + "': expected " + bad.expected + ", got " + shown(bad.value));
+  }
 }
 
 /// Writes the configuration, the token included if it was configured, to `where`, or to the default file for `yes`.
@@ -193,9 +206,13 @@ void change_list(const Options& options, const std::string& key, Change change) 
     throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
   const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
-  if (!key.empty() && options.find(key) == nullptr) options.set(key, json(nullptr));  // throws, with a suggestion
+  const Option* const option = options.find(key);
+  if (option == nullptr && (operations > 0 || !key.empty()))
+    options.set(key, json(nullptr));  // throws, with a suggestion
+  if (operations == 0 && option != nullptr && option->secret)
+    throw InvalidArgument("config: option '" + key + "' is secret, and not shown");
 
-  const json before = key.empty() ? json(nullptr) : options.find(key)->get();
+  const json before = option == nullptr ? json(nullptr) : option->get();
   const char* action = nullptr;
   if (request.reset) {
     action = "reset";
@@ -209,7 +226,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
   } else if (!request.remove.is_null()) {
     action = "remove";
     change_list(options, key, [&](json& list) {
-      const auto found = std::find(list.begin(), list.end(), request.remove);
+      const auto found = std::find(list.begin(), list.end(), list_item(*option, request.remove));
       if (found == list.end())
         throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
       list.erase(found);
@@ -233,7 +250,14 @@ void change_list(const Options& options, const std::string& key, Change change) 
     }
     if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
   }
-  json reply = config_shown(options);
+  json reply = config_shown(options, action == nullptr ? key : std::string());
+  if (action != nullptr && option->at_start) {
+    const std::string note = key + " counts from the next start" +
+                             (request.save ? "" : ": keep it for that (config --save=yes), and restart");
+    reply["note"] = note;
+    reply["_format"].get_ref<std::string&>() += "\n# " + note;
+  }
+  escape_format(reply);
   if (action != nullptr) reply[action] = hooked;
   return reply;
 }
@@ -243,11 +267,11 @@ class Config final : public Method {
  public:
   Config(Server& server, const ConfigHooks& hooks)
       : Method("config",
-               "Shows the configuration; changes one option: --reset=NAME, or --key=NAME with one of\n"
-               "--val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
+               "Shows the configuration, or one option: --key=NAME. Changes one: --reset=NAME, or --key=NAME with one\n"
+               "of --val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
         server_(server),
         hooks_(hooks) {
-    for (const char* name : {"reset", "key", "val", "append", "remove", "pop", "save"})
+    for (const char* name : {"key", "reset", "val", "append", "remove", "pop", "save"})
       add_parameter(arg(name) = nullptr);
     describe_as("dict");
     set_builtin(false);
@@ -256,8 +280,8 @@ class Config final : public Method {
  protected:
   void run(Call& call) const override {
     ConfigRequest request;
-    request.reset = call.take<std::optional<std::string>>(0);
-    request.key = call.take<std::optional<std::string>>(1);
+    request.key = call.take<std::optional<std::string>>(0);
+    request.reset = call.take<std::optional<std::string>>(1);
     request.val = call.take<json>(2);
     request.append = call.take<json>(3);
     request.remove = call.take<json>(4);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../base/errors.hpp"
+#include "../base/log.hpp"
 #include "../base/suggest.hpp"
 #include "../base/version.hpp"
 #include "../os/descriptor.hpp"
@@ -29,9 +30,11 @@ struct Option {
   std::string help;
   json fallback;
   bool secret = false;
+  bool at_start = false;  ///< a change counts from the next start only
   std::function<json()> get;
-  std::function<void(const json&)> set;  ///< throws BadValue
-  std::function<void()> changed;         ///< may be empty; called after a change at run time
+  std::function<void(const json&)> set;    ///< throws BadValue
+  std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
+  json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
 };
 
 /// What the variable of an option holds.
@@ -57,6 +60,7 @@ Option make_option(std::string name, T& variable, std::string help) {
     return to_json_value(value);
   };
   option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
+  option.convert = [](const json& value) { return to_json_value(from_json<Value>(value)); };
   option.fallback = option.get();
   return option;
 }
@@ -105,12 +109,13 @@ class Options {
   void set(std::string_view name, const json& value) const;
 
   /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
-  /// the value may contain `=`. `worker_config` in a file is ignored. Throws InvalidArgument with file and line,
-  /// std::system_error if it cannot be read.
-  void read_file(const std::string& path) const;
+  /// the value may contain `=`. `worker_config` in a file is ignored, and so is a byte order mark. Throws
+  /// InvalidArgument with file and line, std::system_error if it cannot be read; never waits. With `problems`, what is
+  /// wrong is added to them instead, and the lines that are right count.
+  void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
 
-  /// One `--name=value` line for each option, for people. Without the secret.
-  std::string lines() const;
+  /// `--name=value` for people, on one line whatever the value is; empty for the secret.
+  static std::string line(const Option& option);
   /// The same for read_file(), with the secret. Throws InvalidArgument if it would read a value back as another one.
   std::string file_lines() const;
 
@@ -120,6 +125,7 @@ class Options {
     std::string_view value;
   };
   static std::optional<Line> parse_line(std::string_view line);
+  static std::string read_text(const std::string& path);
   void read_line(std::string_view line) const;
 
   std::vector<Option> options_;
@@ -155,13 +161,21 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
 KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
-    throw InvalidArgument("unknown option '" + std::string(name) + "'" + suggestion(name, names()));
+    throw InvalidArgument("unknown option '" + log_escaped(name) + "'" + suggestion(name, names()));
   }
   const bool reset = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty());
+  const json before = option->get();
   try {
     option->set(reset ? option->fallback : value);
   } catch (const BadValue& bad) {
     throw InvalidArgument("option '" + option->name + "': expected " + bad.expected + ", got " + shown(bad.value));
+  }
+  if (!option->check) return;
+  try {
+    option->check();
+  } catch (...) {
+    option->set(before);
+    throw;
   }
 }
 
@@ -190,30 +204,62 @@ KETTLINGAR_COLD void Options::read_line(std::string_view line) const {
   if (name != "worker_config") set(name, json(std::string(found->value)));
 }
 
-KETTLINGAR_COLD void Options::read_file(const std::string& path) const {
+KETTLINGAR_COLD std::string Options::read_text(const std::string& path) {
   constexpr std::size_t longest = 1024 * 1024;
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+  // Opening a fifo would wait for a writer.
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  FileInfo info{};
+  if (!fd || ::fstat(fd.get(), &info) != 0) throw_errno("cannot read " + path);
+  if (path == "/dev/null") return {};
+  if (!S_ISREG(info.st_mode)) throw InvalidArgument("cannot read " + path + ": it is not a regular file");
   std::string content;
-  if (!fd || !read_all(fd.get(), content, longest)) throw_errno("cannot read " + path);
-  if (!is_utf8(content)) throw InvalidArgument(path + ": not UTF-8 text");
+  if (!read_all(fd.get(), content, longest)) {
+    if (errno != EFBIG) throw_errno("cannot read " + path);
+    throw InvalidArgument("cannot read " + path + ": it is larger than 1 MiB");
+  }
+  if (!is_utf8(content) || content.find('\0') != std::string::npos) throw InvalidArgument(path + ": not UTF-8 text");
+  if (content.starts_with(byte_order_mark)) content.erase(0, byte_order_mark.size());
+  return content;
+}
+
+KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) const {
+  std::string content;
+  try {
+    content = read_text(path);
+  } catch (const std::exception& error) {
+    if (problems == nullptr) throw;
+    problems->push_back(error.what());
+  }
   std::size_t number = 1;
   for (std::string_view rest = content; !rest.empty(); ++number) {
     const std::size_t end = rest.find('\n');
     try {
       read_line(rest.substr(0, end));
     } catch (const InvalidArgument& error) {
-      throw InvalidArgument(path + ":" + std::to_string(number) + ": " + error.what());
+      const std::string problem = path + ":" + std::to_string(number) + ": " + error.what();
+      if (problems == nullptr) throw InvalidArgument(problem);
+      problems->push_back(problem);
     }
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
   }
 }
 
-KETTLINGAR_COLD std::string Options::lines() const {
-  std::string out;
-  for (const Option& option : options_) {
-    if (option.secret) continue;
-    if (!out.empty()) out += '\n';
-    out += "--" + option.name + "=" + option_text(option.get());
+KETTLINGAR_COLD std::string Options::line(const Option& option) {
+  if (option.secret) return {};
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string out = "--" + option.name + "=";
+  for (const char c : option_text(option.get())) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += "\\x";
+      out += digits[byte >> 4];
+      out += digits[byte & 15];
+    }
   }
   return out;
 }

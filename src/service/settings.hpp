@@ -48,37 +48,6 @@ namespace detail {
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
 inline constexpr std::size_t shortest_secret = 6;
 
-[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
-  options.add("app_name", s.app_name, "Name of the program; its directories are named after it");
-  options.add("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
-  options.add("app_state_dir", s.app_state_dir,
-              "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
-  options.add("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
-  options.add("worker_config", s.worker_config,
-              "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
-  options.add("worker_nice", s.worker_nice, "Niceness of the service process");
-  options.add("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
-  options.add("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
-      .secret = true;
-  options.add("worker_secret_file", s.worker_secret_file,
-              "File whose first line is the token (default: a new random one at each start)");
-  options.add("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
-  options.add("worker_accept_timeout", s.worker_accept_timeout,
-              "Accepted for files shared with Python services; has no effect");
-  options.add("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
-  options.add("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
-  options.add("worker_url_path", s.worker_url_path, "Prefix of all paths");
-  options.add("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
-  options.add("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
-  options.add("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  options.add("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
-  options.add("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
-  options.add("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
-  options.add("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
-  options.add("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
-  options.add("worker_max_connections", s.worker_max_connections, "Connections open at once");
-}
-
 /// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
 [[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
   constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
@@ -91,15 +60,18 @@ inline constexpr std::size_t shortest_secret = 6;
   }
 }
 
-/// Throws InvalidArgument for values that a type alone cannot refuse.
-[[gnu::cold]] inline void check_settings(const Settings& s) {
-  const auto require = [](bool fine, const char* option, const char* expected) {
-    if (!fine) throw InvalidArgument(std::string("option '") + option + "': " + expected);
+/// Throws InvalidArgument for values that a type alone cannot refuse: of all options, or of one.
+[[gnu::cold]] inline void check_settings(const Settings& s, std::string_view only = {}) {
+  const auto require = [only](bool fine, std::string_view option, const char* expected) {
+    if (!fine && (only.empty() || only == option))
+      throw InvalidArgument("option '" + std::string(option) + "': " + expected);
   };
   require(safe_file_name(s.app_name), "app_name", "must be usable as a directory name");
   require(safe_file_name(s.worker_name), "worker_name", "must be usable as a file name");
   require((s.worker_umask & 0700) == 0700, "worker_umask", "must leave all rights to the owner (448, which is 0o700)");
-  require(s.worker_use_tcp || s.worker_use_unixdomain, "worker_use_tcp", "needed when worker_use_unixdomain is off");
+  // One is set before the other.
+  require(s.worker_use_tcp || s.worker_use_unixdomain || !only.empty(), "worker_use_tcp",
+          "needed when worker_use_unixdomain is off");
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
   require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1",
           "must be positive");
@@ -111,7 +83,48 @@ inline constexpr std::size_t shortest_secret = 6;
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
               s.worker_url_path.find("//") == std::string::npos,
           "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
-  if (!s.worker_secret.empty()) check_secret(s.worker_secret, "option 'worker_secret'");
+  if (!s.worker_secret.empty() && (only.empty() || only == "worker_secret"))
+    check_secret(s.worker_secret, "option 'worker_secret'");
+}
+
+[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
+  const auto at_once = [&](const char* name, auto& variable, const char* help) -> Option& {
+    Option& option = options.add(name, variable, help);
+    option.check = [&s, name] { check_settings(s, name); };
+    return option;
+  };
+  const auto at_start = [&](const char* name, auto& variable, const char* help) -> Option& {
+    Option& option = at_once(name, variable, help);
+    option.at_start = true;
+    return option;
+  };
+  at_start("app_name", s.app_name, "Name of the program; its directories are named after it");
+  at_start("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
+  at_start("app_state_dir", s.app_state_dir,
+           "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
+  at_start("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
+  at_start("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
+  at_start("worker_nice", s.worker_nice, "Niceness of the service process");
+  at_start("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
+  at_start("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
+      .secret = true;
+  at_start("worker_secret_file", s.worker_secret_file,
+           "File whose first line is the token (default: a new random one at each start)");
+  at_start("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
+  at_once("worker_accept_timeout", s.worker_accept_timeout,
+          "Accepted for files shared with Python services; has no effect");
+  at_start("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
+  at_start("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
+  at_start("worker_url_path", s.worker_url_path, "Prefix of all paths");
+  at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
+  at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
+  at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
+  at_once("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
+  at_start("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
+  at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
+  at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
+  at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
+  at_once("worker_max_connections", s.worker_max_connections, "Connections open at once");
 }
 
 inline std::string state_directory(const Settings& s) {
@@ -134,11 +147,34 @@ inline std::string lock_file(const Settings& s) { return state_directory(s) + "/
   while (s.worker_url_path.ends_with('/')) s.worker_url_path.pop_back();
 }
 
+/// The file that `--worker-config=VALUE` means; empty if it says no.
+[[gnu::cold]] inline std::string config_file(const Settings& settings, const std::string& value) {
+  try {
+    return to_bool(json(value)) ? default_config_file(settings) : std::string();
+  } catch (const BadValue&) {
+    return absolute_path(value);
+  }
+}
+
+/// Where the settings of a process come from.
+struct Configuration {
+  std::vector<std::string> words;     ///< `--name=value`, which mean the same in any directory
+  std::vector<std::string> files;     ///< that were read
+  std::vector<std::string> problems;  ///< what is wrong in these files, and was left out
+};
+
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
-/// file.
-[[gnu::cold]] inline void configure(const Options& options, const Settings& settings, std::vector<std::string>& words) {
+/// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead.
+[[gnu::cold]] inline Configuration configure(const Options& options, const Settings& settings,
+                                             std::vector<std::string>& words, bool tolerant = false) {
+  Configuration done;
+  const auto read = [&](const std::string& file) {
+    const bool missing = ::access(file.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
+    options.read_file(file, tolerant && !missing ? &done.problems : nullptr);
+    done.files.push_back(file);
+  };
   bool any = false;
   bool command_seen = false;
   bool only_arguments = false;
@@ -157,29 +193,30 @@ inline std::string lock_file(const Settings& s) { return state_directory(s) + "/
       others.push_back(std::move(word));
       continue;
     }
+    std::string value = word.substr(equals + 1);
+    for (const char* path : {"app_data_dir", "app_state_dir", "worker_secret_file", "worker_log_file"}) {
+      if (name == path) value = absolute_path(value);
+    }
+    options.set(name, json(value));
+    if (name == "worker_config" && !value.empty()) {
+      if (const std::string file = config_file(settings, value); !file.empty()) read(value = file);
+    }
     // Which service is meant says nothing about its configuration.
-    const std::string value = word.substr(equals + 1);
     if (name.starts_with("app_") || name == "worker_name") {
       which.emplace_back(name, value);
     } else {
       any = true;
     }
-    options.set(name, json(value));
-    if (name != "worker_config" || value.empty()) continue;
-    bool use_default = false;
-    try {
-      use_default = to_bool(json(value));
-      if (!use_default) continue;
-    } catch (const BadValue&) {
-    }
-    options.read_file(use_default ? default_config_file(settings) : value);
+    done.words.push_back("--" + name + "=" + value);
   }
   words = std::move(others);
   const std::string file = default_config_file(settings);
-  if (any || ::access(file.c_str(), F_OK) != 0) return;
-  options.read_file(file);
+  if (any || ::access(file.c_str(), F_OK) != 0) return done;
+  read(file);
+  done.words.insert(done.words.begin(), "--worker_config=" + file);
   // What `config --save` has written has all options, and would lead to another service.
   for (const auto& [name, value] : which) options.set(name, json(value));
+  return done;
 }
 
 }  // namespace detail

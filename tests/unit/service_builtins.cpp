@@ -52,10 +52,11 @@ TEST_SUITE("service/builtins") {
     Home home;
     double sleep_time = 1;
     std::vector<std::string> names{"a"};
+    std::vector<int> sizes{1};
     std::string motto;
     int changes = 0;
     home.kitten.option("sleep_time", sleep_time, "Seconds", [&] { ++changes; });
-    home.kitten.option("names", names).option("motto", motto);
+    home.kitten.option("names", names).option("motto", motto).option("sizes", sizes);
     home.start();
     const json shown = home.result("config");
     CHECK(shown["config"]["sleep_time"] == 1.0);
@@ -72,6 +73,18 @@ TEST_SUITE("service/builtins") {
     CHECK(names.empty());
     home.result("config", R"({"reset": "names"})");
     CHECK(names == std::vector<std::string>{"a"});
+    for (const char* five : {"5", "\"5\"", "\"0x5\""}) {
+      home.result("config", R"({"key": "sizes", "append": )"s + five + "}");
+      CHECK(sizes == std::vector<int>{1, 5});
+      home.result("config", R"({"key": "sizes", "remove": )"s + five + "}");
+      CHECK(sizes == std::vector<int>{1});
+    }
+    for (const char* action : {"append", "remove"}) {
+      CHECK(contains(home.error("config", R"({"key": "sizes", ")"s + action + R"(": "many"})"),
+                     "option 'sizes': expected int, got \"many\""));
+    }
+    CHECK(contains(home.error("config", R"({"key": "sizes", "remove": "7"})"), "\"7\" is not in option 'sizes'"));
+    CHECK(contains(home.error("config", R"({"key": "", "append": "7"})"), "unknown option ''"));
     CHECK(contains(home.error("config", R"({"key": "sleep_time", "val": "banana"})"),
                    "'sleep_time': expected float, got \"banana\""));
     CHECK(contains(home.error("config", R"({"key": "sleep_tim", "val": 1})"), "did you mean 'sleep_time'?"));
@@ -87,6 +100,8 @@ TEST_SUITE("service/builtins") {
     for (const char* text : {"a\nworker_umask=511", "a #b", " a", "a "}) {
       home.result("config", json{{"key", "motto"}, {"val", text}}.dump());
       CHECK(motto == text);
+      const auto shown_text = home.result("config", R"({"key": "motto"})")["_format"].get<std::string>();
+      CHECK(shown_text == (text == "a\nworker_umask=511"s ? "--motto=a\\nworker_umask=511" : "--motto="s + text));
       CHECK(contains(home.error("config", R"({"save": "yes"})"), "option 'motto': a file cannot hold "));
     }
     CHECK_FALSE(std::filesystem::exists(home.state / "Kitty.cfg"));

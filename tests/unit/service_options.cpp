@@ -40,7 +40,7 @@ TEST_SUITE("service/options") {
   TEST_CASE("a file is read at its position on the line, and errors say where") {
     TempDir dir;
     write_file(dir / "good",
-               "# comment\n\n--worker-listen-port = 1234\nworker_name=a=b # rest\r\nworker_secret = "
+               "# comment\n\n--worker-listen-port = 1234\nworker_name=a=b # rest\r\nworker_listen_host = "
                "pass#word\nworker_config = nowhere\n");
     kt::Settings settings;
     kt::detail::Options options;
@@ -50,7 +50,7 @@ TEST_SUITE("service/options") {
     kt::detail::configure(options, settings, words);
     CHECK(settings.worker_listen_port == 1234);
     CHECK(settings.worker_name == "a=b");
-    CHECK(settings.worker_secret == "pass#word");
+    CHECK(settings.worker_listen_host == "pass#word");
     CHECK(settings.worker_log_level == 30);
     words = {"--worker-config=" + (dir / "good"), "--worker-listen-port=2"};
     kt::detail::configure(options, settings, words);
@@ -68,6 +68,44 @@ TEST_SUITE("service/options") {
     write_file(dir / "nameless", "= 1\n");
     CHECK_THROWS_AS(options.read_file(dir / "nameless"), kt::InvalidArgument);
     CHECK_THROWS_AS(options.read_file(dir / "missing"), std::system_error);
+  }
+
+  TEST_CASE("a value that cannot be used is not stored, wherever it comes from") {
+    TempDir dir;
+    kt::Settings settings;
+    kt::detail::Options options;
+    kt::detail::add_builtin_options(options, settings);
+    CHECK_THROWS_WITH_AS(options.set("worker_max_connections", json(0)),
+                         "option 'worker_max_connections': must be positive", kt::InvalidArgument);
+    CHECK(settings.worker_max_connections == 2048);
+    write_file(dir / "bad", "worker_nice = 1\nworker_name = ../x\nworker_listen_queue = 7\n");
+    CHECK_THROWS_WITH_AS(options.read_file(dir / "bad"),
+                         doctest::Contains("bad:2: option 'worker_name': must be usable as a file name"),
+                         kt::InvalidArgument);
+    CHECK(settings.worker_name == "worker");
+    // Both ways in may be off for a moment.
+    std::vector<std::string> words{"--worker-use-tcp=no", "--worker-use-unixdomain=no", "--worker-use-tcp=yes"};
+    kt::detail::configure(options, settings, words);
+    CHECK_NOTHROW(kt::detail::check_settings(settings));
+  }
+
+  TEST_CASE("what leads to the same settings elsewhere is known, and which files were read") {
+    TempDir dir;
+    kt::Settings settings;
+    kt::detail::Options options;
+    kt::detail::add_builtin_options(options, settings);
+    write_file(dir / "worker.cfg", "worker_nice = 3\n");
+    const std::string data = "--app_data_dir=" + dir.path();
+    std::vector<std::string> words{data, "start"};
+    auto done = kt::detail::configure(options, settings, words);
+    CHECK(done.words == std::vector<std::string>{"--worker_config=" + (dir / "worker.cfg"), data});
+    CHECK(done.files == std::vector<std::string>{dir / "worker.cfg"});
+    words = {data, "--worker-config=yes", "--worker-log-file=log", "--worker-config=no"};
+    done = kt::detail::configure(options, settings, words);
+    CHECK(done.words == std::vector<std::string>{data, "--worker_config=" + (dir / "worker.cfg"),
+                                                 "--worker_log_file=" + std::filesystem::absolute("log").string(),
+                                                 "--worker_config=no"});
+    CHECK(done.files == std::vector<std::string>{dir / "worker.cfg"});
   }
 
   TEST_CASE("a number that JSON does not have is saved so that it can be read again") {
