@@ -4318,6 +4318,117 @@ inline Fd connect_socket(const SocketAddress& address, std::chrono::steady_clock
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== os/running_process.hpp ========
+// SPDX-License-Identifier: MIT
+// os/running_process.hpp: other processes, told by number and start time from later ones of the same number.
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/types.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What the system tells of a process.
+struct ProcessFacts {
+  char state = 0;             ///< as in /proc/PID/stat: T is stopped, Z has ended; 0 where nothing is told
+  std::uint64_t started = 0;  ///< clock ticks since the system's start; 0 where nothing is told
+};
+
+[[gnu::cold]] inline ProcessFacts process_facts(pid_t pid) {
+  ProcessFacts facts;
+  const Fd fd(::open(("/proc/" + std::to_string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  if (!fd || !read_all(fd.get(), text, 4096)) return facts;
+  // The second field is the name, in parentheses, which may have blanks and parentheses of its own.
+  std::size_t at = text.rfind(')') + 2;
+  if (at >= text.size()) return facts;
+  facts.state = text[at];
+  for (int field = 3; field < 22 && at != 0; ++field) at = text.find(' ', at) + 1;
+  if (at != 0) std::from_chars(text.data() + at, text.data() + text.size(), facts.started);
+  return facts;
+}
+
+/// A process that need not be a child of ours.
+class RunningProcess {
+ public:
+  /// None.
+  RunningProcess() = default;
+  /// The process of that number, if it began when `started` says; 0 for not known. None if it is another one.
+  RunningProcess(pid_t pid, std::uint64_t started);
+
+  /// 0 for none.
+  pid_t pid() const noexcept { return pid_; }
+  bool ended() const { return ended_within({}); }
+  /// Waits; true for none.
+  bool ended_within(std::chrono::milliseconds patience) const;
+  /// True while a signal keeps it from running, as Ctrl-Z does.
+  bool stopped() const { return pid_ > 0 && process_facts(pid_).state == 'T'; }
+  /// Sends a signal to it, and to no later process of that number. False with errno set if that cannot be.
+  bool signal(int number) const;
+
+ private:
+  bool there() const;
+
+  pid_t pid_ = 0;
+  std::uint64_t started_ = 0;
+  Fd fd_;  ///< refers to the process itself, where the system has such descriptors
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD RunningProcess::RunningProcess(pid_t pid, std::uint64_t started) : pid_(pid), started_(started) {
+#if defined(SYS_pidfd_open)
+  // Before the start time is looked at, so that both are of one process.
+  if (pid > 0) fd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+#endif
+  if (!there()) *this = RunningProcess();
+}
+
+KETTLINGAR_COLD bool RunningProcess::there() const {
+  if (pid_ <= 0 || (::kill(pid_, 0) != 0 && errno == ESRCH)) return false;
+  const ProcessFacts facts = process_facts(pid_);
+  const bool another = started_ != 0 && facts.started != 0 && facts.started != started_;
+  return !another && facts.state != 'Z' && facts.state != 'X';
+}
+
+KETTLINGAR_COLD bool RunningProcess::ended_within(std::chrono::milliseconds patience) const {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (;;) {
+    if (!there()) return true;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    if (left <= 0) return false;
+    // Without such a descriptor, poll() just waits for a moment.
+    pollfd entry{fd_.get(), POLLIN, 0};
+    ::poll(&entry, 1, static_cast<int>((std::min<std::int64_t>)(left, fd_ ? 1000 : 5)));
+  }
+}
+
+KETTLINGAR_COLD bool RunningProcess::signal(int number) const {
+  errno = ESRCH;
+  if (!there()) return false;
+#if defined(SYS_pidfd_send_signal)
+  if (fd_) return ::syscall(SYS_pidfd_send_signal, fd_.get(), number, nullptr, 0) == 0;
+#endif
+  return ::kill(pid_, number) == 0;
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== os/state.hpp ========
 // SPDX-License-Identifier: MIT
 // os/state.hpp: where a service keeps its address and token, for its own user only.
@@ -4327,10 +4438,13 @@ inline Fd connect_socket(const SocketAddress& address, std::chrono::steady_clock
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 
 namespace kettlingar {
@@ -4451,6 +4565,17 @@ class OwnedFile {
   ino_t inode_ = 0;
 };
 
+/// What the lock file says of the process that holds it: a line with its number and start time, and, behind an empty
+/// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.
+struct LockHolder {
+  bool held = false;
+  bool foreign = false;  ///< the file, or the way to it, is another user's
+  pid_t pid = 0;
+  std::uint64_t started = 0;
+  bool whole_process = false;
+  std::vector<std::string> words;
+};
+
 /// Held by the one running service of a name. The file goes with an orderly stop; after a crash the kernel has dropped
 /// the lock.
 class InstanceLock {
@@ -4460,6 +4585,8 @@ class InstanceLock {
   InstanceLock() = default;
 
   bool held() const noexcept { return static_cast<bool>(fd_); }
+  /// Says in the file that the service is all of this process, and what it was started with. False if that fails.
+  bool remember(const std::vector<std::string>& words) const;
   /// Removes the file while the lock is held, then lets go.
   void release() noexcept {
     file_.remove();
@@ -4469,7 +4596,11 @@ class InstanceLock {
  private:
   Fd fd_;
   OwnedFile file_;
+  std::size_t head_size_ = 0;  ///< of what the file says in any case
 };
+
+/// Looks at a lock file, without waiting; who asks for the lock meanwhile tries again.
+LockHolder lock_holder(const std::string& path);
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
@@ -4487,16 +4618,56 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
     FileInfo ours{};
     FileInfo named{};
     if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
-    const std::string pid = std::to_string(::getpid()) + "\n";
-    if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), pid)) {
+    const pid_t pid = ::getpid();
+    const std::string head = std::to_string(pid) + " " + std::to_string(process_facts(pid).started) + "\n";
+    if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), head)) {
       const int error = errno;
       ::unlink(path.c_str());
       throw StartError("cannot write " + path + ": " + std::strerror(error));
     }
     fd_ = std::move(fd);
     file_ = OwnedFile(path, ours.st_ino);
+    head_size_ = head.size();
     return;
   }
+}
+
+KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& words) const {
+  std::string text = "\n";
+  for (const std::string& word : words) text += word + '\0';
+  // What comes first stays readable meanwhile.
+  const auto head_size = static_cast<off_t>(head_size_);
+  return ::ftruncate(fd_.get(), head_size) == 0 && ::lseek(fd_.get(), head_size, SEEK_SET) == head_size &&
+         write_all(fd_.get(), text);
+}
+
+KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
+  constexpr std::size_t longest = 4 * 1024 * 1024;
+  LockHolder holder;
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  FileInfo ours{};
+  holder.foreign = fd ? ::fstat(fd.get(), &ours) != 0 || ours.st_uid != ::geteuid() : errno == EACCES || errno == EPERM;
+  if (!fd || holder.foreign) return holder;
+  holder.held = retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) != 0;
+  if (!holder.held) {
+    // Its name may have been given to a new file since.
+    FileInfo named{};
+    const bool same = ::lstat(path.c_str(), &named) != 0 || ours.st_ino == named.st_ino;
+    return same ? holder : lock_holder(path);
+  }
+  std::string text;
+  if (!read_all(fd.get(), text, longest)) return holder;
+  const std::size_t head_end = text.find("\n\n");
+  const char* const end = text.data() + text.size();
+  const auto [blank, error] = std::from_chars(text.data(), end, holder.pid);
+  if (error == std::errc{} && blank != end && *blank == ' ') std::from_chars(blank + 1, end, holder.started);
+  holder.whole_process = head_end != std::string::npos;
+  for (std::size_t at = head_end + 2; holder.whole_process && at < text.size();) {
+    const std::size_t stop = (std::min)(text.find('\0', at), text.size());
+    holder.words.push_back(text.substr(at, stop - at));
+    at = stop + 1;
+  }
+  return holder;
 }
 #endif
 

@@ -98,6 +98,7 @@
 #include "os/passing.hpp"
 #if KETTLINGAR_INTERNALS
 #include "os/socket.hpp"
+#include "os/running_process.hpp"
 #include "os/state.hpp"
 #include "os/process.hpp"
 #endif

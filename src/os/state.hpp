@@ -7,14 +7,18 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "../base/errors.hpp"
 #include "../base/version.hpp"
 #include "descriptor.hpp"
+#include "running_process.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -134,6 +138,17 @@ class OwnedFile {
   ino_t inode_ = 0;
 };
 
+/// What the lock file says of the process that holds it: a line with its number and start time, and, behind an empty
+/// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.
+struct LockHolder {
+  bool held = false;
+  bool foreign = false;  ///< the file, or the way to it, is another user's
+  pid_t pid = 0;
+  std::uint64_t started = 0;
+  bool whole_process = false;
+  std::vector<std::string> words;
+};
+
 /// Held by the one running service of a name. The file goes with an orderly stop; after a crash the kernel has dropped
 /// the lock.
 class InstanceLock {
@@ -143,6 +158,8 @@ class InstanceLock {
   InstanceLock() = default;
 
   bool held() const noexcept { return static_cast<bool>(fd_); }
+  /// Says in the file that the service is all of this process, and what it was started with. False if that fails.
+  bool remember(const std::vector<std::string>& words) const;
   /// Removes the file while the lock is held, then lets go.
   void release() noexcept {
     file_.remove();
@@ -152,7 +169,11 @@ class InstanceLock {
  private:
   Fd fd_;
   OwnedFile file_;
+  std::size_t head_size_ = 0;  ///< of what the file says in any case
 };
+
+/// Looks at a lock file, without waiting; who asks for the lock meanwhile tries again.
+LockHolder lock_holder(const std::string& path);
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
@@ -170,16 +191,56 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
     FileInfo ours{};
     FileInfo named{};
     if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
-    const std::string pid = std::to_string(::getpid()) + "\n";
-    if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), pid)) {
+    const pid_t pid = ::getpid();
+    const std::string head = std::to_string(pid) + " " + std::to_string(process_facts(pid).started) + "\n";
+    if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), head)) {
       const int error = errno;
       ::unlink(path.c_str());
       throw StartError("cannot write " + path + ": " + std::strerror(error));
     }
     fd_ = std::move(fd);
     file_ = OwnedFile(path, ours.st_ino);
+    head_size_ = head.size();
     return;
   }
+}
+
+KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& words) const {
+  std::string text = "\n";
+  for (const std::string& word : words) text += word + '\0';
+  // What comes first stays readable meanwhile.
+  const auto head_size = static_cast<off_t>(head_size_);
+  return ::ftruncate(fd_.get(), head_size) == 0 && ::lseek(fd_.get(), head_size, SEEK_SET) == head_size &&
+         write_all(fd_.get(), text);
+}
+
+KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
+  constexpr std::size_t longest = 4 * 1024 * 1024;
+  LockHolder holder;
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  FileInfo ours{};
+  holder.foreign = fd ? ::fstat(fd.get(), &ours) != 0 || ours.st_uid != ::geteuid() : errno == EACCES || errno == EPERM;
+  if (!fd || holder.foreign) return holder;
+  holder.held = retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) != 0;
+  if (!holder.held) {
+    // Its name may have been given to a new file since.
+    FileInfo named{};
+    const bool same = ::lstat(path.c_str(), &named) != 0 || ours.st_ino == named.st_ino;
+    return same ? holder : lock_holder(path);
+  }
+  std::string text;
+  if (!read_all(fd.get(), text, longest)) return holder;
+  const std::size_t head_end = text.find("\n\n");
+  const char* const end = text.data() + text.size();
+  const auto [blank, error] = std::from_chars(text.data(), end, holder.pid);
+  if (error == std::errc{} && blank != end && *blank == ' ') std::from_chars(blank + 1, end, holder.started);
+  holder.whole_process = head_end != std::string::npos;
+  for (std::size_t at = head_end + 2; holder.whole_process && at < text.size();) {
+    const std::size_t stop = (std::min)(text.find('\0', at), text.size());
+    holder.words.push_back(text.substr(at, stop - at));
+    at = stop + 1;
+  }
+  return holder;
 }
 #endif
 

@@ -35,6 +35,69 @@ TEST_SUITE("os") {
     CHECK(most == 1);
   }
 
+  TEST_CASE("a lock file says who holds it, and what its process was started with") {
+    TempDir dir;
+    const std::string path = dir / "lock";
+    kt::detail::LockHolder holder = kt::detail::lock_holder(path);
+    CHECK_FALSE((holder.held || holder.foreign));
+    {
+      kt::detail::InstanceLock lock(path);
+      holder = kt::detail::lock_holder(path);
+      CHECK(holder.held);
+      CHECK_FALSE(holder.whole_process);
+      CHECK(holder.pid == ::getpid());
+      CHECK(holder.started == kt::detail::process_facts(::getpid()).started);
+      CHECK(holder.started != 0);
+      for (const std::vector<std::string>& words :
+           {std::vector<std::string>{"--motto=a\nb\n\nc", "", "--x=\xff"}, {std::string(300'000, 'x')}, {}}) {
+        CHECK(lock.remember(words));
+        holder = kt::detail::lock_holder(path);
+        CHECK(holder.whole_process);
+        CHECK(holder.words == words);
+        CHECK(holder.pid == ::getpid());
+      }
+      // Not removed: as after a crash.
+      std::filesystem::copy_file(path, dir / "copy");
+    }
+    CHECK_FALSE(kt::detail::lock_holder(path).held);
+    holder = kt::detail::lock_holder(dir / "copy");
+    CHECK_FALSE((holder.held || holder.foreign));
+    CHECK(holder.pid == 0);
+    if (::geteuid() != 0) return;
+    REQUIRE(::chown((dir / "copy").c_str(), 65534, 65534) == 0);
+    CHECK(kt::detail::lock_holder(dir / "copy").foreign);
+  }
+
+  TEST_CASE("a process is told from another one that has its number, and from one that has ended") {
+    using kt::detail::RunningProcess;
+    const std::uint64_t started = kt::detail::process_facts(::getpid()).started;
+    CHECK(RunningProcess(::getpid(), started).pid() == ::getpid());
+    CHECK(RunningProcess(::getpid(), 0).pid() == ::getpid());
+    const RunningProcess earlier(::getpid(), started - 1);
+    CHECK(earlier.pid() == 0);
+    CHECK(earlier.ended());
+    CHECK_FALSE(earlier.signal(SIGTERM));  // which would end this test
+    CHECK(RunningProcess(0, 0).ended());
+
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    const RunningProcess process(child, kt::detail::process_facts(child).started);
+    CHECK(process.pid() == child);
+    CHECK_FALSE(process.ended_within(10ms));
+    CHECK(process.signal(SIGSTOP));
+    CHECK(eventually([&] { return process.stopped(); }));
+    CHECK_FALSE(process.ended());
+    CHECK(process.signal(SIGKILL));
+    CHECK(process.ended_within(10s));  // although nobody has waited for it so far
+    CHECK_FALSE(process.signal(0));
+    int status = 0;
+    CHECK(::waitpid(child, &status, 0) == child);
+    CHECK(process.ended());
+    CHECK(WTERMSIG(status) == SIGKILL);
+  }
+
   TEST_CASE("private files are readable by their owner only from the start, and are whole") {
     TempDir dir;
     const mode_t before = ::umask(0);
