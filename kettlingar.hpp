@@ -106,10 +106,11 @@
 #define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if defined(KETTLINGAR_CANNOT_COMPILE_HERE)
-#include <kettlingar.hpp/see_the_error_above>  // there is none: compilers stop here, with nothing else to say
+#include <kettlingar.hpp/see_the_error_above>  // does not exist: compilers stop here, without further errors
 #endif
 
-// What Asio 1.22 does not find out by itself, said before it is included anywhere.
+// Asio 1.22 does not know that clang 15 and newer have coroutines: these macros have to be defined before it is
+// included.
 #if defined(__clang__) && __clang_major__ >= 15
 #if !defined(ASIO_HAS_CO_AWAIT)
 #define ASIO_HAS_CO_AWAIT 1
@@ -135,10 +136,10 @@
 #define KETTLINGAR_DEFINITIONS 0
 #endif
 
-// The same for what runs once in a while, to start or to ask for help: compilers make it small rather than fast.
+// KETTLINGAR_INLINE for functions that run seldom, at a start or for help texts: compilers make them small, not fast.
 #define KETTLINGAR_COLD [[gnu::cold]] KETTLINGAR_INLINE
 
-// Whether what only the library itself needs is there, too; its tests ask for it in split mode.
+// 1 where the internal parts are declared, too: with the definitions, and in the library's own tests.
 #if KETTLINGAR_DEFINITIONS || defined(KETTLINGAR_WITH_INTERNALS)
 #define KETTLINGAR_INTERNALS 1
 #else
@@ -194,7 +195,7 @@ struct Limits {
 
 // ======== base/json.hpp ========
 // SPDX-License-Identifier: MIT
-// base/json.hpp: the value that travels: nlohmann's, with its keys in the order they were given.
+// base/json.hpp: the type of arguments and results: nlohmann's json, with keys in the order in which they were added.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -206,9 +207,9 @@ struct Limits {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Any argument or result. Order of keys is kept on the wire, as the Python peers do. Handlers may use `nlohmann::json`
-/// just as well. Binary values without subtype are bytes; binary values with a subtype 0..255 are msgpack ext values,
-/// the subtype being the ext code as an unsigned byte (-1 is 255).
+/// Any argument or result. The order of keys is kept on the wire, as Python peers keep it. Handlers may use
+/// `nlohmann::json` just as well. Binary values without subtype are bytes; binary values with a subtype 0..255 are
+/// msgpack ext values, the subtype being the ext code as an unsigned byte (-1 is 255).
 using json = nlohmann::ordered_json;
 
 /// Raw bytes as argument, result or member: msgpack `bin`, in JSON `{"__base64__": "..."}`.
@@ -229,7 +230,7 @@ KETTLINGAR_INLINE json bytes(std::string_view text) { return json::binary(Bytes(
 
 // ======== base/errors.hpp ========
 // SPDX-License-Identifier: MIT
-// base/errors.hpp: what handlers throw and clients throw back: one tree, by HTTP status.
+// base/errors.hpp: the exceptions that handlers throw and clients throw back: one tree, by HTTP status.
 
 #include <exception>
 #include <stdexcept>
@@ -525,7 +526,7 @@ namespace detail {
   constexpr std::size_t longest = 64;
   std::string best;
   if (word.size() > longest) return best;
-  std::size_t best_distance = word.size() <= 2 ? 2 : word.size() <= 5 ? 3 : 4;  // found means: nearer than this
+  std::size_t best_distance = word.size() <= 2 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
   for (const std::string& candidate : known) {
     if (candidate.size() > longest) continue;
     const std::size_t distance = edit_distance(word, candidate);
@@ -551,7 +552,7 @@ namespace detail {
 
 // ======== wire/codec.hpp ========
 // SPDX-License-Identifier: MIT
-// wire/codec.hpp: values and text from and to bytes, as programs may use them, too.
+// wire/codec.hpp: MessagePack, JSON, UTF-8 and base64, for programs as well.
 
 #include <cstddef>
 #include <cstdint>
@@ -563,17 +564,18 @@ namespace detail {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Why bytes could not be read or a value not be written. All texts are static and never echo input, so they are safe
-/// to log and to send. False when all is well: `if (CodecError error = decode_msgpack(body, value)) ...`.
+/// Why bytes could not be read, or a value not be written. All texts are static and never repeat input, so they are
+/// safe to log and to send. False if there is no error:
+/// `if (CodecError error = decode_msgpack(body, value)) ...`.
 struct CodecError {
-  std::string_view slug;   ///< "bad-body" or "depth"; empty when all is well
+  std::string_view slug;   ///< "bad-body" or "depth"; empty if there is no error
   std::string_view why;    ///< for humans
   std::size_t offset = 0;  ///< bytes of input before the fault, roughly; 0 when writing
 
   explicit operator bool() const { return !slug.empty(); }
 };
 
-/// Is `text` well-formed UTF-8 (RFC 3629: no surrogates, nothing overlong, nothing beyond U+10FFFF)? Empty text is.
+/// True if `text` is well-formed UTF-8 (RFC 3629: no surrogates, nothing overlong, nothing beyond U+10FFFF), or empty.
 [[nodiscard]] bool is_utf8(std::string_view text);
 
 /// Append `text`, every malformed part (as Unicode counts them, "maximal subparts") replaced by one U+FFFD.
@@ -585,25 +587,26 @@ enum class Base64 { standard, url };
 /// Append `bytes` as base64 text.
 void append_base64(std::string& out, std::string_view bytes, Base64 form = Base64::standard);
 
-/// The bytes of base64 `text`. Strict: nothing if a foreign character (white space as well), wrong padding, a wrong
-/// length or leftover bits occur, so that no two texts stand for the same bytes.
+/// The bytes of base64 `text`. Strict, so that no two texts stand for the same bytes: std::nullopt if there is a
+/// foreign character (white space as well), wrong padding, a wrong length, or a bit left over.
 [[nodiscard]] std::optional<Bytes> decode_base64(std::string_view text, Base64 form = Base64::standard);
 
-/// Read the one MessagePack value that `bytes` consist of into `out`; null remains there after an error.
+/// Read the one MessagePack value that `bytes` consist of into `out`, which is null after an error.
 /// - `bin` becomes binary without subtype, `ext` binary with the code as subtype, 0 to 255, so that -1 is 255. That
 ///   includes timestamps, valid or not, see `timestamp_of`.
 /// - Integers become unsigned unless negative. Both kinds of float become the double of the same value.
 /// - ext 1, big integers of Python peers: 1 to 1024 hex digits with optional `-` and `0x` become a native integer if 64
 ///   bit are enough, else binary with subtype 1 and lower-case digits; anything else is an error.
-/// - Errors are also `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
+/// - Further errors: `c1`, fewer or more bytes than one value, more than `depth` maps and lists inside each other, text
 ///   that is not UTF-8, map keys that are not strings (`bin` included) or occur twice.
-/// Takes less than 100 bytes of memory for each byte of input, whatever it claims. Throws nothing but std::bad_alloc.
+/// Takes less than 100 bytes of memory for each byte of input, whatever lengths that announces. Throws nothing but
+/// std::bad_alloc.
 [[nodiscard]] CodecError decode_msgpack(std::string_view bytes, json& out, int depth = Limits{}.depth);
 
-/// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64. `out` is
-/// unchanged after an error: more than `depth` maps and lists inside each other (the depth of recursion), a count or
-/// length above 2^32-1, a subtype above 255, a discarded value. Malformed UTF-8 is sent as U+FFFD; ext values as they
-/// are. Throws nothing but std::bad_alloc.
+/// Append `value` (kt::json or nlohmann::json) as MessagePack in its shortest form; floats are always float64.
+/// Malformed UTF-8 is written as U+FFFD, ext values unchanged. Errors, after which `out` is as before: more than
+/// `depth` maps and lists inside each other (the depth of recursion), a count or length above 2^32-1, a subtype above
+/// 255, a discarded value. Throws nothing but std::bad_alloc.
 template <class Json>
 [[nodiscard]] CodecError encode_msgpack(const Json& value, std::string& out, int depth = Limits{}.depth);
 
@@ -613,33 +616,33 @@ struct Timestamp {
   std::uint32_t nanoseconds = 0;  ///< 0 to 999,999,999, on top of `seconds`
 };
 
-/// The timestamp in `value`; nothing if that is no binary with subtype 255, of 4, 8 or 12 bytes, and a valid time.
+/// The timestamp in `value`; std::nullopt if that is not binary with subtype 255, 4, 8 or 12 bytes and a valid time.
 [[nodiscard]] std::optional<Timestamp> timestamp_of(const json& value);
 
-/// Read the one JSON text (RFC 8259) that `text` consists of into `out`; null remains there after an error.
-/// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; anything
-///   but such a string in them is an error.
+/// Read the one JSON value (RFC 8259) that `text` consists of into `out`, which is null after an error.
+/// - Maps with the one key `__base64__` (strict, padded) or `__bytes__` (UTF-8) become binary, at any depth; any
+///   other value of such a key is an error.
 /// - Maps with the one key of an ExtType become binary with its code as subtype.
 /// - Integers beyond 64 bit become binary with subtype 1, as those of MessagePack, up to 1024 hex digits.
 /// - If a key occurs twice, the last value wins, at the place of the first.
-/// - Errors are also more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
+/// - Further errors: more than `depth` maps and lists inside each other, numbers like 1e999 or NaN, comments, a byte
 ///   order mark, malformed UTF-8, lone surrogates, anything but white space behind the value.
 /// Takes less than 64 bytes of memory for each byte of text. Throws nothing but std::bad_alloc.
 [[nodiscard]] CodecError decode_json(std::string_view text, json& out, int depth = Limits{}.depth);
 
-/// How encode_json writes.
+/// The style in which encode_json() writes.
 enum class JsonStyle {
   compact,   ///< no blanks, UTF-8
   spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
   terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
 };
 
-/// Append `value` (kt::json or nlohmann::json) as JSON. `out` is unchanged after an error: text with more than `depth`
-/// maps and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing
-/// but std::bad_alloc.
+/// Append `value` (kt::json or nlohmann::json) as JSON. Errors, after which `out` is as before: more than `depth` maps
+/// and lists inside each other (the depth of recursion), a subtype above 255, a discarded value. Throws nothing but
+/// std::bad_alloc.
 /// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
 ///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
-///   which readers leave as it is.
+///   which readers do not change back.
 /// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
 /// - Malformed UTF-8 becomes U+FFFD.
 template <class Json>
@@ -648,23 +651,23 @@ template <class Json>
 
 namespace detail {
 
-/// A value that is neither list nor map nor ext, where it lies. Most arguments and results are such, and neither have
-/// to become a kt::json on their way, nor do users have to compile one.
+/// A value that is not a list, a map or an ext value; its text or bytes are a view of the input. Most arguments and
+/// results are such values. They do not have to become a kt::json first, which saves time at run time and in compilers.
 struct Scalar {
   enum class Kind : std::uint8_t { null, boolean, unsigned_integer, negative_integer, real, text, binary };
 
   Kind kind = Kind::null;
   std::uint64_t number = 0;     ///< the bits of numbers, 0 and 1 for false and true
-  std::string_view bytes = {};  ///< of text and binary, in the input
+  std::string_view bytes = {};  ///< of text and binary; a view of the input
 
-  /// As decode_msgpack() would have made it.
+  /// The value that decode_msgpack() makes of it.
   json value() const;
 };
 
-/// Appends it as MessagePack; malformed UTF-8 becomes U+FFFD.
+/// Appends `scalar` as MessagePack; malformed UTF-8 becomes U+FFFD.
 CodecError append_scalar(std::string& out, const Scalar& scalar);
 
-/// Reads one at `at`, and steps over it. False if there is something else, or something wrong.
+/// Reads the value at `at` into `out`, and moves `at` behind it. False if it is of another kind, or malformed.
 bool read_scalar(const char*& at, const char* end, Scalar& out);
 
 }  // namespace detail
@@ -674,7 +677,7 @@ bool read_scalar(const char*& at, const char* end, Scalar& out);
 
 // ======== wire/ext.hpp ========
 // SPDX-License-Identifier: MIT
-// wire/ext.hpp: types of the program's own that have a MessagePack ext code, and a form in JSON.
+// wire/ext.hpp: a program's own types, with a MessagePack ext code and a form in JSON.
 
 #include <algorithm>
 #include <cstdint>
@@ -689,8 +692,8 @@ bool read_scalar(const char*& at, const char* end, Scalar& out);
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// A MessagePack ext value: what a type's to_json() assigns, and its from_json() finds, as binary with a subtype. Works
-/// with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
+/// A MessagePack ext value, which is binary with a subtype: a type's to_json() assigns it, its from_json() reads it.
+/// Works with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
 template <class Json = json>
 Json ext(std::uint8_t code, std::string_view content) {
   return Json::binary(Bytes(content.begin(), content.end()), code);
@@ -702,14 +705,14 @@ struct ExtType {
   std::uint8_t code = 0;      ///< 0 or 2 to 127; 1 is taken by big integers
   std::string json_key = {};  ///< such as `__intset__`; maps with this one key are read back
   std::function<json(std::string_view content)> to_json = {};
-  std::function<std::string(const json&)> from_json = {};  ///< throws for what it does not know
+  std::function<std::string(const json&)> from_json = {};  ///< throws if the value is not of this type
 };
 
 namespace detail {
 
 std::vector<ExtType>& ext_types();
 
-/// Null if there is none.
+/// The registered type; null if there is none.
 const ExtType* find_ext_type(std::uint64_t code);
 const ExtType* find_ext_type(std::string_view json_key);
 
@@ -759,7 +762,7 @@ KETTLINGAR_COLD void register_ext_type(ExtType type) {
 
 // ======== wire/http_fields.hpp ========
 // SPDX-License-Identifier: MIT
-// wire/http_fields.hpp: characters, line ends and header lines: what requests, responses and trailers share.
+// wire/http_fields.hpp: characters, line ends and header lines, as requests, responses and trailers share them.
 
 #include <algorithm>
 #include <array>
@@ -776,7 +779,7 @@ KETTLINGAR_COLD void register_ext_type(ExtType type) {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// What a parser makes of the bytes it has seen so far.
+/// What a parser says of the bytes that it has seen so far.
 enum class Parse { complete, need_more, bad };
 
 /// Outcome of one call of a parser. After `bad` nothing further on that connection may be interpreted.
@@ -785,7 +788,7 @@ struct ParseResult {
   std::size_t consumed = 0;    ///< when complete: bytes of the input that belong to what was parsed
   int http_status = 0;         ///< when bad: what to answer: 400, 413, 414, 417, 431, 501 or 505
   std::string_view slug = {};  ///< when bad: reason word of the log line
-  std::string_view why = {};   ///< when bad: static text; never echoes input, so safe to send and to log
+  std::string_view why = {};   ///< when bad: static text; never repeats input, so safe to send and to log
 };
 
 /// One header line: the name as it was spelled, the value without white space around it.
@@ -794,8 +797,8 @@ struct HeaderField {
   std::string_view value = {};
 };
 
-/// The header lines of a parsed head, as a forward range of HeaderField. A view into the parsed input, found anew on
-/// each pass; never holds more than one pointer and a size.
+/// The header lines of a parsed head, as a forward range of HeaderField. A view of the parsed input, which is split
+/// again on each pass.
 class HeaderFields {
  public:
   class iterator {
@@ -819,12 +822,12 @@ class HeaderFields {
   };
 
   HeaderFields() = default;
-  /// `block` are whole header lines that a parser has accepted, without the empty line behind them.
+  /// `block` is whole header lines that a parser has accepted, without the empty line behind them.
   explicit HeaderFields(std::string_view block) : block_(block) {}
 
   iterator begin() const { return iterator(block_); }
   iterator end() const { return iterator(block_.substr(block_.size())); }
-  /// The value of the first line of that name (any case), or nothing.
+  /// The value of the first line of that name (in any case), or std::nullopt.
   std::optional<std::string_view> find(std::string_view name) const;
 
  private:
@@ -848,7 +851,7 @@ enum class Step { field, done, more, bad };
 enum class Eol : std::uint8_t { unknown, crlf, lf };
 
 /// A piece of the input by offset, because the buffer may move between two calls. No header's value is at offset 0, so
-/// that stands for none.
+/// offset 0 means that there is none.
 struct Span {
   std::size_t at = 0;
   std::size_t size = 0;
@@ -860,7 +863,7 @@ struct Span {
   }
 };
 
-/// Lines of heads and trailers. Resumes at `pos_`, so that every byte is looked at once however it arrives.
+/// Reads the lines of heads and trailers. Each call goes on at `pos_`: every byte is read once, however it arrives.
 class HeadLines {
  protected:
   enum class State : std::uint8_t { start, method, target, version, line_end, field, name, value, complete, failed };
@@ -919,7 +922,7 @@ constexpr std::array<std::uint8_t, 256> make_char_kinds() {
 }
 inline constexpr std::array<std::uint8_t, 256> char_kinds = make_char_kinds();
 
-/// A T of the bytes at `at`, in the machine's order.
+/// The bytes at `at` as a T, in the machine's byte order.
 template <class T>
 T load_bytes(const char* at) {
   T value;
@@ -927,14 +930,15 @@ T load_bytes(const char* at) {
   return value;
 }
 
-// scan() looks at a block of bytes at once. others() has the highest of `scan_bits` bits set for each byte that is not
-// of that kind, or perhaps not.
+// scan() looks at a block of bytes at once. In the result of others(), each byte of the block has `scan_bits` bits, of
+// which the highest is set if the byte is not of that kind. It may be set for a byte of that kind, too: scan() looks at
+// that byte again.
 #if defined(__SSE2__)
 inline constexpr std::size_t scan_block = 16, scan_bits = 1;
 
 template <std::uint8_t kind>
 std::uint32_t others(const char* at) {
-  // Not alias declarations: there g++ forgets the attribute.
+  // No alias declarations: g++ ignores the attribute in them.
   typedef unsigned char Bytes [[gnu::vector_size(scan_block)]];
   typedef char Flags [[gnu::vector_size(scan_block)]];
   const auto bytes = load_bytes<Bytes>(at);
@@ -958,7 +962,7 @@ template <std::uint8_t kind>
 std::uint64_t others(const char* at) {
   constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
   const auto bytes = load_bytes<std::uint64_t>(at);
-  // A byte below a bound borrows from its high bit when the bound is subtracted, and perhaps from those behind it.
+  // Subtracting the bound sets the high bit of each byte below it, perhaps also of bytes behind that one.
   const auto below = [](std::uint64_t x, std::uint64_t bound) { return (x - ones * bound) & ~x & highs; };
   const auto equal = [&](std::uint64_t c) { return below(bytes ^ (ones * c), 1); };
   if constexpr (kind == value_char) {
@@ -967,7 +971,7 @@ std::uint64_t others(const char* at) {
     return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
   } else {
     static_assert(kind == token_char);  // letters and dashes, which most names consist of
-    // Sums of seven bits carry into the high one, and no further: what is taken for one of these is one.
+    // Sums of seven bits carry into the high bit and no further: no other byte is taken for a letter or a dash.
     const std::uint64_t small = (bytes | ones * 0x20) & ~highs, not_dash = bytes ^ (ones * '-');
     const std::uint64_t from_a = small + ones * (0x80 - 'a'), behind_z = small + ones * (0x7F - 'z');
     const std::uint64_t no_letter = ~from_a | behind_z, no_dash = ((not_dash & ~highs) + ~highs) | not_dash;
@@ -985,7 +989,7 @@ bool is_kind(char c) {
   return (char_kinds[static_cast<unsigned char>(c)] & kind) != 0;
 }
 
-/// scan() where less than a block is left: a block that ends there is looked at, if there are as many bytes before.
+/// scan() where less than a block is left: takes the last whole block of the input, if that is long enough.
 template <std::uint8_t kind>
 [[gnu::noinline]] std::size_t scan_rest(std::string_view in, std::size_t from, std::size_t end) {
   if constexpr (by_blocks<kind>) {
@@ -1000,7 +1004,7 @@ template <std::uint8_t kind>
   return from;
 }
 
-/// The first offset in [from, end) whose byte is not of that kind, or `end`.
+/// The offset of the first byte in [from, end) that is not of that kind, or `end`.
 template <std::uint8_t kind>
 std::size_t scan(std::string_view in, std::size_t from, std::size_t end) {
   if constexpr (by_blocks<kind>) {
@@ -1032,8 +1036,8 @@ inline bool same_word(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
-/// Whether `name` is `small` but for its case. It has to be a token: in those, bit 5 makes no other byte a letter or
-/// dash.
+/// True if `name` is `small` in any case. It has to be a token: bit 5 turns no other character of tokens into a
+/// letter or a dash.
 template <std::size_t N>
 bool named(std::string_view name, const char (&small)[N]) {
   constexpr std::size_t size = N - 1;
@@ -1055,7 +1059,8 @@ inline std::string_view trim(std::string_view text) {
   return text;
 }
 
-/// Digits only, at most 19 of them and below 2^63: no library function refuses signs, blanks, 0x and overflow alike.
+/// Digits only, at most 19 of them and below 2^63: no library function refuses signs, blanks, 0x and overflow, all
+/// four.
 inline std::optional<std::uint64_t> parse_length(std::string_view digits) {
   if (digits.empty() || digits.size() > 19) return std::nullopt;
   std::uint64_t value = 0;
@@ -1083,8 +1088,8 @@ inline bool valid_authority(std::string_view text) {
   return text[at] == ':' && port.size() <= 5 && std::all_of(port.begin(), port.end(), is_digit);
 }
 
-/// The byte that the escape at `at` stands for, or -1: broken, or a control character (NUL would cut the path for
-/// others).
+/// The byte that the escape at `at` stands for; -1 if it is broken or stands for a control character (for C functions a
+/// NUL would end the path).
 inline int escaped_byte(std::string_view text, std::size_t at) {
   if (text.size() - at < 3) return -1;
   const int high = hex_value(text[at + 1]), low = hex_value(text[at + 2]);
@@ -1116,7 +1121,8 @@ KETTLINGAR_INLINE Step HeadLines::match(std::string_view in, std::size_t end, st
   return have == form.size() ? Step::done : Step::more;
 }
 
-/// Steps over the line end at `pos_`. The first one decides the style; who changes it wants to be read in two ways.
+/// Moves behind the line end at `pos_`. The first one decides the style. A change of style is refused: other parsers
+/// might see other lines.
 KETTLINGAR_INLINE Step HeadLines::first_or_wrong_line_end(std::string_view in, std::size_t end, std::string_view slug) {
   const bool cr = in[pos_] == '\r';
   if (!cr && in[pos_] != '\n') return fail(400, slug, "a byte that may not be in such a line");
@@ -1129,8 +1135,8 @@ KETTLINGAR_INLINE Step HeadLines::first_or_wrong_line_end(std::string_view in, s
   return Step::done;
 }
 
-/// The next line, if all of it is there and nothing about it is unusual: it is in name_ and value_. If not, nothing has
-/// changed, and next_field() looks closer.
+/// True if all of the next line is there and nothing about it is unusual: it is in name_ and value_ then. If false,
+/// nothing has changed, and next_field() has to read it.
 KETTLINGAR_INLINE bool HeadLines::whole_field(std::string_view in, std::size_t end, std::size_t max_count) {
   if (state_ != State::field || eol_ != Eol::crlf || count_ >= max_count) return false;
   const auto blank = [&](std::size_t at) { return in[at] == ' ' || in[at] == '\t'; };
@@ -1184,7 +1190,7 @@ KETTLINGAR_INLINE Step HeadLines::next_field(std::string_view in, std::size_t en
 }
 #endif
 
-/// All lines up to the empty one; `known` judges each.
+/// Reads all lines up to the empty one, and calls `known` for each.
 template <class Known>
 inline Step HeadLines::fields(std::string_view in, std::size_t max_bytes, std::size_t max_count, Known known) {
   const std::size_t end = (std::min)(in.size(), max_bytes);
@@ -1226,7 +1232,7 @@ KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead&
   return Step::field;
 }
 
-/// Exactly one line with exactly `chunked`: all else is where two readers disagree on where a body ends.
+/// Exactly one line with exactly `chunked`: with anything else two parsers may disagree about where the body ends.
 KETTLINGAR_INLINE Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
   if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
   if (head.version_minor == 0) return fail(400, "bad-length", "Transfer-Encoding in HTTP/1.0");
@@ -1290,7 +1296,7 @@ KETTLINGAR_INLINE std::optional<std::string_view> HeaderFields::find(std::string
 
 // ======== wire/http_head.hpp ========
 // SPDX-License-Identifier: MIT
-// wire/http_head.hpp: request and response heads, parsed where they lie, strictly and without allocating.
+// wire/http_head.hpp: request and response heads, parsed in the caller's buffer, strictly and without allocating.
 
 #include <algorithm>
 #include <cstddef>
@@ -1307,7 +1313,7 @@ struct RequestHead : MessageHead {
   std::string_view method = {};  ///< any token of up to 32 bytes, CONNECT excepted
   std::string_view target = {};
   std::string_view path = {};                 ///< starts with `/`, or is `*` (OPTIONS only)
-  std::string_view query = {};                ///< behind the first `?`, not checked any further
+  std::string_view query = {};                ///< behind the first `?`, not checked further
   std::string_view authority = {};            ///< host and port of `http://host:port/path`; overrides `host`
   std::string_view authorization = {};        ///< empty when absent
   std::optional<std::string_view> host = {};  ///< absent from Python clients; may be present and empty
@@ -1316,8 +1322,8 @@ struct RequestHead : MessageHead {
   bool expect_continue = false;  ///< wants `100 Continue` before it sends the body
 };
 
-/// A response head. Whether a body follows depends on the request, too: HEAD, 1xx, 204 and 304 have none whatever is
-/// said here; without `chunked` and `content_length` it lasts until the connection ends (RFC 9112 6.3).
+/// A response head. Whether a body follows depends on the request, too: HEAD, 1xx, 204 and 304 have none, whatever the
+/// head says; without `chunked` and `content_length` it lasts until the connection ends (RFC 9112 6.3).
 struct ResponseHead : MessageHead {
   int status = 0;                ///< 100 to 599
   std::string_view reason = {};  ///< may be empty
@@ -1326,7 +1332,7 @@ struct ResponseHead : MessageHead {
 /// Decodes %XX into `out`, which is replaced. False when an escape is broken or stands for a control character.
 bool percent_decode(std::string_view text, std::string& out);
 
-/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where leniency has been used for smuggling. A
+/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where lenient parsers let requests be smuggled. A
 /// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
 /// throws; total time is linear in the bytes, however they are split.
 class RequestHeadParser : private detail::http::HeadLines {
@@ -1336,13 +1342,13 @@ class RequestHeadParser : private detail::http::HeadLines {
       : HeadLines(limits, accept_bare_lf ? detail::http::Eol::unknown : detail::http::Eol::crlf),
         accept_bare_lf_(accept_bare_lf) {}
 
-  /// `input` starts at the first byte of this message (up to four empty lines before it are its part, too), and on each
-  /// further call is the same bytes and more, possibly elsewhere. Once complete or bad it stays so until reset().
+  /// `input` starts at the first byte of this message (up to four empty lines before it belong to it); each further
+  /// call gets the same bytes and more, possibly at another address. After complete or bad, call reset() first.
   ParseResult parse(std::string_view input);
   /// Valid once complete; its views point into the last input given to parse() or rebase(). When bad, only `bare_lf` is
   /// valid: the line ends in which to answer.
   const RequestHead& head() const { return head_; }
-  /// Points the views into `input`, which holds the same bytes elsewhere (the buffer grew). Only once complete.
+  /// Points the views into `input`, which has the same bytes at another address (the buffer grew). Only when complete.
   void rebase(std::string_view input);
   /// Ready for the next message.
   void reset() { *this = RequestHeadParser(*limits_, accept_bare_lf_); }
@@ -1401,7 +1407,7 @@ KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
     const std::size_t most = (std::min)(limits_->request_line_bytes, limits_->head_bytes);
     Step step = request_line(input, (std::min)(input.size(), most));
     if (step == Step::more && input.size() >= most) step = fail(414, "too-large", "request line too long");
-    head_.bare_lf = eol_ == detail::http::Eol::lf;  // so that a refusal can be read by a legacy peer
+    head_.bare_lf = eol_ == detail::http::Eol::lf;  // so that a Python client can read the refusal
     if (step != Step::done) return result(step);
   }
   const Step step = fields(input, limits_->head_bytes, limits_->header_count, [&] { return known_field(input); });
@@ -1431,7 +1437,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         if (pos_ == end) return Step::more;
         if (in[pos_] != ' ' || pos_ == mark_) return fail(400, "bad-line", "method is not a token before one space");
         method_ = {mark_, pos_ - mark_};
-        if (method_.of(in) == "CONNECT") return fail(501, "bad-line", "no tunnels here");
+        if (method_.of(in) == "CONNECT") return fail(501, "bad-line", "CONNECT is not supported");
         mark_ = ++pos_;
         state_ = State::target;
         break;
@@ -1479,12 +1485,12 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_
   }
   if (target.front() != '/') {
     if (!detail::http::same_word(target.substr(0, 7), "http://")) {
-      return fail(400, "bad-target", "not a path or http address");
+      return fail(400, "bad-target", "the target is neither a path nor an http address");
     }
     const std::size_t stop = (std::min)(target.find_first_of("/?", 7), target.size());
     authority_ = {mark_ + 7, stop - 7};
     if (stop == 7 || !detail::http::valid_authority(authority_.of(in))) {
-      return fail(400, "bad-target", "not a host in the target");
+      return fail(400, "bad-target", "the host in the target is malformed");
     }
     path_ = {mark_ + stop, target.size() - stop};
   }
@@ -1496,7 +1502,8 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_
     path = path.substr(0, question);
   }
   for (std::size_t at = path.find('%'); at != path.npos; at = path.find('%', at + 3)) {
-    if (detail::http::escaped_byte(path, at) < 0) return fail(400, "bad-target", "broken or control character escape");
+    if (detail::http::escaped_byte(path, at) < 0)
+      return fail(400, "bad-target", "a broken escape in the path, or one of a control character");
   }
   return detail::http::Step::done;
 }
@@ -1525,7 +1532,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_
       break;
   }
   const detail::http::Step step = common_field(in, head_);
-  // No legacy client sends chunks, and behind an LF head nobody agrees where they would begin.
+  // No Python client sends chunks, and parsers disagree about where chunks begin behind a head in LF.
   const bool legacy = eol_ == detail::http::Eol::lf;
   return head_.chunked && legacy ? fail(400, "bad-length", "Transfer-Encoding under LF line ends") : step;
 }
@@ -1594,7 +1601,7 @@ KETTLINGAR_INLINE void ResponseHeadParser::rebase(std::string_view input) {
 
 // ======== wire/http_body.hpp ========
 // SPDX-License-Identifier: MIT
-// wire/http_body.hpp: message bodies, of known length or in chunks, read where they lie.
+// wire/http_body.hpp: message bodies, of known length or in chunks, read in the caller's buffer.
 
 #include <algorithm>
 #include <cstddef>
@@ -1608,8 +1615,9 @@ inline namespace v0_1 {
 
 namespace detail::http {
 
-/// The framing of a chunked body (RFC 9112 7.1), more strictly than there: CRLF only, no white space around sizes and
-/// extensions. Each call gets its own piece of the body, which starts at the same byte until it is complete.
+/// The framing of a chunked body (RFC 9112 7.1), read more strictly than the RFC asks: CRLF only, no white space around
+/// sizes and extensions. Each function reads one kind of piece. Until it returns Parse::complete, it has to be called
+/// again with the same piece from its first byte, and more.
 class ChunkFraming : private HeadLines {
  public:
   ChunkFraming(const Limits& limits, std::uint64_t total_limit)
@@ -1642,21 +1650,22 @@ class ChunkFraming : private HeadLines {
 
 }  // namespace detail::http
 
-/// Cuts a chunked stream into whole chunks; each item of a kettlingar stream is one chunk. For readers who want every
-/// chunk in one piece, which may be as long as Limits::body_bytes.
+/// Cuts a chunked stream into whole chunks of up to Limits::body_bytes each; an item of a kettlingar stream is one
+/// chunk.
 class ChunkParser {
  public:
-  /// For streams that may go on forever. Each chunk is still limited, and so is the ratio of framing to data.
+  /// As `total_limit`, for streams without an end. Each chunk is still limited, and so is the ratio of framing to data.
   static constexpr std::uint64_t no_total = static_cast<std::uint64_t>(-1);
 
   /// `limits` must outlive the parser; `total_limit` bounds the data of all chunks together, in bytes.
   explicit ChunkParser(const Limits& limits, std::uint64_t total_limit = no_total)
       : framing_(limits, total_limit), limits_(&limits), total_limit_(total_limit) {}
 
-  /// `input` starts at a chunk-size line, and until that chunk is complete is the same bytes and more on each call,
-  /// possibly elsewhere. Complete: one chunk with all that belongs to it is in `consumed` bytes; the next call starts
-  /// behind it. After a last chunk the next call takes what follows for a further chunk: Python services forward
-  /// streams with their zero chunks, and only the end of the connection tells which of those was the end.
+  /// `input` starts at a chunk-size line; until that chunk is complete, each call gets the same bytes and more,
+  /// possibly at another address. When complete, the first `consumed` bytes are the chunk and all that belongs to it;
+  /// the next call starts behind them. After a last chunk the next call reads what follows as a further chunk: Python
+  /// services forward streams with their zero chunks, and only the end of the connection tells which of them was the
+  /// end.
   ParseResult next(std::string_view input);
   /// The data of the complete chunk; points into the last input.
   std::string_view data() const { return data_; }
@@ -1677,30 +1686,30 @@ class ChunkParser {
   bool last_ = false;
 };
 
-/// Whether the announced length of a body is within Limits::body_bytes: complete, or bad with 413. To be asked as soon
-/// as the head is there, before `100 Continue` is sent or a byte of the body is read.
+/// Checks the announced length of a body against Limits::body_bytes: complete if it fits, else bad with 413. Call it as
+/// soon as the head is there, before `100 Continue` is sent or a byte of the body is read.
 ParseResult check_body_length(const MessageHead& head, const Limits& limits);
 
 /// Reads a whole body in the caller's buffer; chunks are joined in place as they come. Allocates nothing.
 ///
-/// With D = body_size() and R = raw_size(), the bytes behind `data` are: [0, D) the body so far, [D, R) left-overs of
-/// no use, [R, size) not looked at yet. The caller only appends at the end of its buffer, may move all of it elsewhere,
-/// and may close_gap(). Total time is linear in the bytes.
+/// With D = body_size() and R = raw_size(), the bytes behind `data` are: [0, D) the body so far, [D, R) bytes that
+/// are no longer needed, [R, size) not read yet. The caller only appends at the end of its buffer, may move all of it
+/// to another address, and may close_gap(). Total time is linear in the bytes.
 class BodyReader {
  public:
-  /// `limits` must outlive the reader. Until start() is called, the body is an empty one.
+  /// `limits` must outlive the reader. Until start() is called, the body is empty.
   explicit BodyReader(const Limits& limits) : framing_(limits, limits.body_bytes), limits_(&limits) {}
 
   /// Begins a body as `head` announces it, which is empty without `content_length` and `chunked`: bodies of responses
   /// that last until the connection ends are not for this class.
   void start(const MessageHead& head);
-  /// `data` points at the first byte of the body, `size` counts all bytes there, the next message perhaps among them.
-  /// Complete: the body is in [0, body_size()), the next message begins at `consumed`, which is raw_size().
+  /// `data` points at the first byte of the body, `size` counts all bytes from there on, those of the next message,
+  /// too. Complete: the body is in [0, body_size()), the next message begins at `consumed`, which is raw_size().
   ParseResult advance(char* data, std::size_t size);
   std::size_t body_size() const { return decoded_; }
   std::size_t raw_size() const { return raw_; }
-  /// Moves what is behind the gap down over it and returns the new size, to which the caller then shrinks its buffer.
-  /// Costs a copy of [R, size); worth it when advance() needs more and the gap has grown beyond some 64 KiB.
+  /// Moves the bytes [R, size) to D, and returns the new size, to which the caller then shrinks its buffer. Worth that
+  /// copy when advance() needs more and the gap has grown beyond some 64 KiB.
   std::size_t close_gap(char* data, std::size_t size);
 
  private:
@@ -1737,8 +1746,8 @@ KETTLINGAR_INLINE ParseResult ChunkFraming::size_line(std::string_view in) {
   return result(step);
 }
 
-/// size *( ";" name [ "=" ( token / quoted-string ) ] ) CRLF. Extensions mean nothing here, yet what is skipped
-/// unchecked is where smuggled requests hide.
+/// size *( ";" name [ "=" ( token / quoted-string ) ] ) CRLF. Extensions mean nothing here, but are checked:
+/// requests have been smuggled in extensions that a parser only skipped.
 KETTLINGAR_INLINE Step ChunkFraming::line_byte(char c) {
   const unsigned kind = char_kinds[static_cast<unsigned char>(c)];
   const bool token = (kind & token_char) != 0, text = (kind & value_char) != 0;
@@ -1787,7 +1796,8 @@ KETTLINGAR_INLINE Step ChunkFraming::separator(char c) {
   return fail(400, "bad-chunk", "not a chunk-size line");
 }
 
-/// Own loop, because library functions take signs, blanks and 0x. No sum here can overflow: sizes have 32 bit.
+/// A loop of our own, because library functions accept signs, blanks and 0x. No sum here can overflow: sizes have 32
+/// bit.
 KETTLINGAR_INLINE Step ChunkFraming::size_digit(unsigned value) {
   if (++digits_ > 16 || (size_ >> 28) != 0) return fail(400, "bad-chunk", "chunk size has too many digits");
   size_ = size_ * 16 + value;
@@ -1795,7 +1805,7 @@ KETTLINGAR_INLINE Step ChunkFraming::size_digit(unsigned value) {
   return Step::field;
 }
 
-/// One-byte chunks are legal; kilobytes of extensions per byte of data are only sent to keep us busy.
+/// One-byte chunks are legal; kilobytes of extensions for a byte of data are sent only to waste our time.
 KETTLINGAR_INLINE ParseResult ChunkFraming::count_line() {
   const std::size_t consumed = pos_;
   total_ += size_;
@@ -1885,7 +1895,8 @@ KETTLINGAR_INLINE ParseResult BodyReader::plain(std::size_t size) {
   return raw_ == length ? ParseResult{Parse::complete, raw_} : ParseResult{};
 }
 
-/// One element of a chunked body; `consumed` are the raw bytes that have not been counted here.
+/// Reads one element of a chunked body: a size line, data, an end of data, trailers. `consumed` are those bytes of it
+/// that raw_ does not count yet.
 KETTLINGAR_INLINE ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
   const std::string_view rest(data + raw_, size - raw_);
   ParseResult result;
@@ -1934,7 +1945,7 @@ KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size
 
 // ======== wire/http_writer.hpp ========
 // SPDX-License-Identifier: MIT
-// wire/http_writer.hpp: the only place that writes heads and chunks, and refuses what would break out of them.
+// wire/http_writer.hpp: the only place that writes heads and chunks; it refuses values that would break out of them.
 
 #include <algorithm>
 #include <array>
@@ -1951,19 +1962,19 @@ KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// What to say about the connection: nothing (HTTP/1.1 keeps it), that it ends, or to HTTP/1.0 that it does not.
+/// The Connection line: none (HTTP/1.1 keeps the connection), `close`, or for HTTP/1.0 peers `keep-alive`.
 enum class ConnectionHeader { none, close, keep_alive };
 
 /// What to write in front of a response body. The views have to live only as long as the call.
 struct ResponseHeadOptions {
   int status = 200;                                  ///< 200 to 599
   std::string_view content_type = {};                ///< no such line when empty
-  std::optional<std::uint64_t> content_length = {};  ///< in bytes; Python clients need it wherever nothing is chunked
+  std::optional<std::uint64_t> content_length = {};  ///< in bytes; Python clients need it unless the body is chunked
   bool chunked = false;                              ///< never for HTTP/1.0 peers, who would not understand it
   ConnectionHeader connection = ConnectionHeader::none;  ///< `close` whenever the connection will be closed
   bool bare_lf = false;                                  ///< as the request had it; chunk lines remain CRLF
   std::span<const HeaderField> extra = {};               ///< further lines, not those which the members above stand for
-  std::string_view lines = {};  ///< more of them, whole with their ends and known to be right: written as they are
+  std::string_view lines = {};  ///< further lines with their line ends, known to be valid: not checked
 };
 
 /// What to write in front of a request body.
@@ -2076,7 +2087,7 @@ inline constexpr std::array<Reason, 52> reasons{{{100, "Continue"},
 
 inline bool valid_value(std::string_view value) { return all_of_kind<value_char>(value); }
 
-/// A second framing or connection line would contradict ours, and let a handler smuggle.
+/// A second line about framing or connection would contradict ours.
 inline bool valid_extra(const HeaderField& field) {
   if (field.name.empty() || !all_of_kind<token_char>(field.name) || !valid_value(field.value)) return false;
   return !named(field.name, "content-length") && !named(field.name, "transfer-encoding") &&
@@ -2098,8 +2109,8 @@ inline bool valid_request(const RequestHeadOptions& options) {
                      [](const HeaderField& field) { return valid_extra(field) && !named(field.name, "host"); });
 }
 
-/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space. Room for
-/// all is made at once: growing by pieces would cost more than the bytes do.
+/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space. Memory
+/// for all of them is reserved at once: growing piece by piece would cost more than the copying.
 class LineWriter {
  public:
   /// Room for the lines that both kinds of heads may have, and `varying` bytes.
@@ -2116,7 +2127,7 @@ class LineWriter {
   }
 
   void put(std::string_view text) { at_ = std::copy(text.begin(), text.end(), at_); }
-  /// The same for literals, whose size compilers make use of.
+  /// The same for literals: the compiler knows their size.
   template <std::size_t N>
   void put(const char (&text)[N]) {
     std::memcpy(at_, text, N - 1);
@@ -2287,7 +2298,7 @@ inline std::string_view chars(const Bytes& bytes) {
 }
 
 /// The integer that hex digits with optional `-` and `0x` stand for: native if 64 bit are enough, else binary with
-/// subtype 1 and normal digits: lower case, no prefix, no leading zeros. Nothing if not 1 to 1024 hex digits.
+/// subtype 1 and normal digits: lower case, no prefix, no leading zeros. std::nullopt if not 1 to 1024 hex digits.
 [[nodiscard]] std::optional<json> big_integer(std::string_view hex);
 
 /// Digits of an integer in another radix, 10 or 16; `digits` must be valid, without sign, not empty.
@@ -2296,24 +2307,26 @@ inline std::string_view chars(const Bytes& bytes) {
 /// nlohmann's JSON parser refuses integers from 1.8e308 on: longer ones are cut to so many digits before it sees them.
 inline constexpr std::size_t short_integer_digits = 300;
 
-/// Only digits, perhaps behind `-`?
+/// True if `number` is digits only, perhaps behind a `-`.
 inline bool is_integer(std::string_view number) {
   return number.find_first_not_of("0123456789", number.starts_with('-') ? 1 : 0) == std::string_view::npos;
 }
 
-/// Has `text` more than `short_integer_digits` digits in a row? Looks at few bytes.
+/// True if `text` has more than `short_integer_digits` digits in a row. Looks at few of its bytes.
 [[nodiscard]] bool has_long_integers(std::string_view text);
 
-/// JSON `text` with long integers cut. `integers` gets, in order, what those were that now have `short_integer_digits`.
+/// JSON `text` with its integers cut to `short_integer_digits` digits. `integers` gets, in order, the whole text of
+/// those that have so many digits now.
 [[nodiscard]] std::string cut_integers(std::string_view text, std::vector<std::string_view>& integers);
 
 /// Places of `keys` in ascending order of key, then of place.
 [[nodiscard]] std::vector<std::size_t> key_order(const std::vector<std::string_view>& keys);
 
-/// Are all the keys different? Linear, and never worse than n log n even if somebody has prepared hash collisions.
+/// True if all keys are different. Linear, and never worse than n log n even if somebody has prepared hash collisions.
 [[nodiscard]] bool all_different(const std::vector<std::string_view>& keys);
 
-/// Are the keys `key_at(0)` to `key_at(count - 1)` all different? Few keys, the common case, cost no allocation.
+/// True if the keys `key_at(0)` to `key_at(count - 1)` are all different. Few keys, the common case, cost no
+/// allocation.
 template <class KeyAt>
 [[nodiscard]] bool all_different(std::size_t count, KeyAt key_at) {
   if (count > 16) {
@@ -2332,7 +2345,7 @@ template <class KeyAt>
 }
 
 /// Appends to a string through a pointer, which is several times faster than `push_back`. The string must not be
-/// touched by others meanwhile, and has its old size again in the end unless finish() has found no error.
+/// used by others meanwhile. The string gets its old size back if finish() finds an error or is not called.
 class Appender {
  public:
   explicit Appender(std::string& text) : text_(text), start_(text.size()) { grow(0); }
@@ -2365,7 +2378,7 @@ class Appender {
  private:
   std::size_t used() const { return static_cast<std::size_t>(at_ - text_.data()); }
   void grow(std::size_t size) {
-    // Doubling steps keep the zeroes that resize() writes below the bytes that are needed.
+    // resize() writes zeros. Growing to twice the size keeps them fewer than the bytes that are needed.
     const std::size_t old = used();
     text_.resize(old + (std::max)({size, old - start_, std::size_t{128}}));
     at_ = text_.data() + old;
@@ -2645,7 +2658,7 @@ inline namespace v0_1 {
 
 namespace detail {
 
-/// A place in MessagePack that never gets past its end.
+/// A position in MessagePack that cannot move beyond the end.
 struct MsgpackCursor {
   const char* at;
   const char* end;
@@ -2674,7 +2687,7 @@ bool read_text(MsgpackCursor& from, std::uint64_t size, Sink& sink) {
   return is_utf8(bytes) ? sink.text(bytes) : sink.fail("a string is not UTF-8");
 }
 
-/// What read_plain() does with a `tag` that has more than itself to say.
+/// The part of read_plain() for a `tag` that is followed by a number or a length.
 template <class Sink>
 [[gnu::noinline]] bool read_tagged(std::uint8_t tag, MsgpackCursor& from, Sink& sink) {
   std::uint64_t n = 0;
@@ -2757,7 +2770,7 @@ class MsgpackReader {
   }
   bool raw(std::uint64_t size, std::string_view& bytes) { return from_.raw(size, bytes) || fail(msgpack_ends_early); }
 
-  /// A new value where the next one belongs.
+  /// Adds a value at the place where the next one belongs.
   json& put(json::value_t type);
   template <class T, class Value>
   bool put_as(json::value_t type, Value value) {
@@ -2828,7 +2841,7 @@ KETTLINGAR_INLINE bool MsgpackReader::ext(std::uint64_t size) {
 
 KETTLINGAR_INLINE bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
   if (depth_ <= 0 || open_.size() >= static_cast<std::size_t>(depth_)) return fail(too_deep());
-  // A value takes one byte or more: what is not there yet cannot be claimed, by all open lists and maps together.
+  // A value takes at least one byte: all open lists and maps together cannot claim more values than bytes are left.
   const std::uint64_t bytes = type == json::value_t::object ? 2 * count : count;
   if (bytes + owed_ > from_.remaining()) return fail("MessagePack claims more values than it has bytes");
   owed_ += bytes;
@@ -2870,7 +2883,7 @@ KETTLINGAR_INLINE bool MsgpackReader::next_item() {
 #endif
 
 #if KETTLINGAR_DEFINITIONS
-/// What read_plain() finds, for a caller who has another way if it is anything else.
+/// Takes what read_plain() finds; false for lists, maps, ext values and errors, which the caller then reads otherwise.
 struct ScalarSink {
   Scalar& out;
 
@@ -3093,7 +3106,7 @@ KETTLINGAR_INLINE std::optional<Timestamp> timestamp_of(const json& value) {
 }
 #endif
 
-// For the files that have the declarations only.
+// In split mode, for the files that have the declarations only.
 #if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
 template CodecError encode_msgpack(const json&, std::string&, int);
 template CodecError encode_msgpack(const nlohmann::json&, std::string&, int);
@@ -3304,7 +3317,7 @@ inline void json_unit(Appender& out, std::uint32_t unit) {
   for (int shift = 12; shift >= 0; shift -= 4) out.put(digits[unit >> shift & 15]);
 }
 
-/// One character that does not stand for itself: quotes, backslash, control characters; beyond ASCII if `ascii`.
+/// Writes one character as an escape: quotes, backslashes, control characters, and in ASCII styles all beyond ASCII.
 inline void json_escape(Appender& out, std::string_view sequence) {
   constexpr std::string_view plain = "\"\\\b\f\n\r\t";
   constexpr std::string_view letters = "\"\\bfnrt";
@@ -3323,7 +3336,7 @@ inline void json_escape(Appender& out, std::string_view sequence) {
   json_unit(out, code);
 }
 
-/// Bytes that stand for themselves in a JSON string. DEL would, too, but Python escapes it.
+/// Bytes that need no escape in a JSON string. DEL needs none either, but Python escapes it.
 inline constexpr auto json_plain = [] {
   std::array<bool, 256> plain{};
   for (std::size_t c = 0x20; c < 0x7F; ++c) plain[c] = c != '"' && c != '\\';
@@ -3357,7 +3370,7 @@ void json_number(Appender& out, Number number, Format... format) {
   out.wrote(std::to_chars(at, at + longest, number, format...).ptr);
 }
 
-/// As Python's repr(): plain digits from 1e-4 to below 1e16, and always recognisable as a float.
+/// As Python's repr() does: plain digits from 1e-4 to below 1e16, and always with a dot or an exponent.
 inline void json_float(Appender& out, double number) {
   const double size = std::fabs(number);
   if (!std::isfinite(number)) {
@@ -3370,7 +3383,7 @@ inline void json_float(Appender& out, double number) {
   }
 }
 
-/// What big_integer() makes.
+/// Writes a result of big_integer().
 inline void json_big_integer(Appender& out, const json& integer) {
   if (integer.is_number_unsigned()) return json_number(out, *integer.get_ptr<const std::uint64_t*>());
   if (integer.is_number_integer()) return json_number(out, *integer.get_ptr<const std::int64_t*>());
@@ -3505,7 +3518,7 @@ CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int
   return appender.finish();
 }
 
-// For the files that have the declarations only.
+// In split mode, for the files that have the declarations only.
 #if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
 template CodecError encode_json(const json&, std::string&, JsonStyle, int);
 template CodecError encode_json(const nlohmann::json&, std::string&, JsonStyle, int);
@@ -4853,7 +4866,7 @@ inline std::string describe_end(int status) {
 // SPDX-License-Identifier: MIT
 // service/coroutine.hpp: the two coroutine types of handlers: Task (one result) and Generator (many items).
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
@@ -5131,7 +5144,7 @@ Task<void> async_write_all(const Fd& fd, std::string bytes);
 // service/loop.hpp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
 // anew for each function they are given; these have been given one.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <asio/bind_cancellation_slot.hpp>
@@ -6062,7 +6075,7 @@ KETTLINGAR_INLINE json put_descriptor(Fd&& fd, Placeholder placeholder, std::vec
 // SPDX-License-Identifier: MIT
 // service/request.hpp: what a handler may know about the call it serves.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <atomic>
@@ -7832,7 +7845,7 @@ namespace detail {
 // service/file_io.hpp: reading and writing descriptors that others share, without blocking the loop and without
 // changing their flags.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #if defined(__linux__)
 #include <sys/epoll.h>
@@ -8195,7 +8208,7 @@ KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
 // SPDX-License-Identifier: MIT
 // service/host_executor.hpp: handlers where the host wants them: on its GUI thread, or inside its frame.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -8698,7 +8711,7 @@ KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown)
 // SPDX-License-Identifier: MIT
 // service/server.hpp: one running service: what its connections share, its listeners, its files and its end.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <array>
 #include <asio/any_io_executor.hpp>
@@ -8858,7 +8871,7 @@ class Server : public std::enable_shared_from_this<Server> {
 // SPDX-License-Identifier: MIT
 // service/connection.hpp: one accepted connection: its buffers, its deadlines, the request it is at.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -10356,7 +10369,7 @@ KETTLINGAR_INLINE void Server::finish_if_empty() {
 // SPDX-License-Identifier: MIT
 // service/runner.hpp: on which thread a service runs, how it starts there, and how it is stopped from anywhere.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -10692,7 +10705,7 @@ KETTLINGAR_COLD Task<void> Runner::until_stopped() {
 // SPDX-License-Identifier: MIT
 // service/topic.hpp: events from other threads, for any number of streams.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <algorithm>
 #include <cstddef>
@@ -11203,7 +11216,7 @@ class Config final : public Method {
 // SPDX-License-Identifier: MIT
 // service/kitten.hpp: the class that users see: name a service, add methods and options, run it.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <cassert>
@@ -12665,7 +12678,7 @@ KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
 // SPDX-License-Identifier: MIT
 // client/http_transport.hpp: calls over HTTP: from a message to its answer, in one step machine with two drivers.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <poll.h>
 
@@ -13018,7 +13031,7 @@ KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
 
 // ======== client/running_call.hpp ========
 // SPDX-License-Identifier: MIT
-// client/running_call.hpp: from arguments to a call, and who answers it: the service itself, or whoever it is told to.
+// client/running_call.hpp: a call from its arguments to its first answer, and where that answer goes.
 
 #include <cstdint>
 #include <memory>
@@ -13062,7 +13075,7 @@ inline ReplyTo reply_to(Request& request) { return ReplyTo(request); }
 
 namespace detail {
 
-/// A call whose arguments have been converted, but which has not begun.
+/// A call with converted arguments that has not begun.
 struct OutgoingCall {
   CallMessage message;
   std::optional<ReplyTo> reply_to = {};
@@ -13093,7 +13106,7 @@ class CallBuilder {
   void add_named(const Arg& argument);
 
   OutgoingCall call_;
-  std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
+  std::vector<Fd> named_descriptors_;  ///< sent behind those of positional arguments
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -13125,7 +13138,7 @@ OutgoingCall make_call(std::string_view method, A&&... arguments) {
   return builder.finish();
 }
 
-/// A call on its way, with the hand-over of an answer where one is wanted.
+/// A call on its way; with kt::reply_to(), its answer is handed over to somebody else.
 class RunningCall {
  public:
   RunningCall(std::shared_ptr<Transport> transport, OutgoingCall call)
@@ -13138,7 +13151,7 @@ class RunningCall {
   std::optional<json> next();
   Task<std::optional<json>> async_next();
 
-  /// Once next() has given something.
+  /// Only after next() has returned a value or thrown.
   Answer& answer() { return *answer_; }
   const std::string& method() const noexcept { return method_; }
 
@@ -13167,7 +13180,7 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     caller_ = &caller;
     fd = std::move(prepared.connection);
     sent = prepared.sent;
-    message.use_msgpack = prepared.use_msgpack;  // the one who goes on has to go on in the same encoding
+    message.use_msgpack = prepared.use_msgpack;  // the rest of the answer has to have the same encoding
   }
   message.arguments.add_first(describe_descriptor(fd.get()).text());
   message.arguments.set("reply_to_first_fd", sent);
@@ -13186,7 +13199,7 @@ KETTLINGAR_INLINE void RunningCall::succeeded() {
   if (caller != nullptr && answer_->status() == accepted) caller->released();
 }
 
-/// Without an answer the other service may be writing already, unless it has got nothing.
+/// If no answer came, the other service may be writing to the caller already, unless it has got nothing of the request.
 KETTLINGAR_COLD void RunningCall::failed() {
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller == nullptr || !answer_ || !answer_->sent()) return;
@@ -13231,7 +13244,7 @@ KETTLINGAR_INLINE Task<std::optional<json>> RunningCall::async_next() {
 
 // ======== client/results.hpp ========
 // SPDX-License-Identifier: MIT
-// client/results.hpp: what a caller gets: results and items as C++ values, streams to iterate over.
+// client/results.hpp: results and items as C++ values, and streams to iterate over.
 
 #include <iterator>
 #include <memory>
@@ -13245,7 +13258,7 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// A document, or a value as the text that it is in JSON.
+/// The document that `value` is, or `value` as a document of JSON text.
 Result to_document(const json& value, const Answer& answer);
 
 /// `value`, which `answer` gave, as a T. Throws ConnectionError: it is not what was asked for.
@@ -13342,7 +13355,7 @@ class [[nodiscard]] Stream {
    private:
     Stream* stream_ = nullptr;
   };
-  /// Waits for an item. Iterators belong to this very object, and all stand at the same item.
+  /// Waits for an item. All iterators belong to this very object, and are at the same item.
   iterator begin() { return iterator(this); }
   std::default_sentinel_t end() const noexcept { return {}; }
 
@@ -13377,7 +13390,7 @@ class [[nodiscard]] AsyncStream {
 
 // ======== client/typed_call.hpp ========
 // SPDX-License-Identifier: MIT
-// client/typed_call.hpp: calls that name the handler itself, checked at compile time against its parameters.
+// client/typed_call.hpp: calls by a pointer to the handler, checked against its parameters at compile time.
 
 #include <cstddef>
 #include <optional>
@@ -13398,7 +13411,7 @@ concept NamedFunction = (std::is_member_function_pointer_v<F> ||
                          (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>)) &&
                         Signature<F>::known;
 
-/// What a caller gets for what a handler returns.
+/// The type that a caller gets for a handler's return type R.
 template <class R>
 struct Returned {
   static constexpr bool streams = false;
@@ -13423,7 +13436,7 @@ template <class A>
 inline constexpr bool is_nothing =
     std::is_same_v<std::remove_cvref_t<A>, std::nullptr_t> || std::is_same_v<std::remove_cvref_t<A>, std::nullopt_t>;
 
-/// Whether an argument of type A can be given to a parameter of type P without surprise.
+/// True if an argument of type A can be given to a parameter of type P without losing or changing anything.
 template <class P, class A>
 constexpr bool fits_parameter() {
   using Value = std::remove_cvref_t<A>;
@@ -13477,7 +13490,7 @@ void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
   }
 }
 
-/// A call of the method `name`, which F handles.
+/// A call of the method `name`, whose handler has type F.
 template <class F, class... A>
 OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
   using Parameters = typename Signature<F>::Parameters::Types;
@@ -13700,7 +13713,7 @@ KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
 // SPDX-License-Identifier: MIT
 // client/client.hpp: finds a service and calls it.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <chrono>
 #include <exception>
@@ -13999,7 +14012,7 @@ KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
 // client/loopback.hpp: calls of a service within its own process, without sockets, with the same results and
 // exceptions.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
@@ -14537,7 +14550,7 @@ class SecretInput {
 // cli/command_line.hpp: from argv to commands and exit codes; only this folder prints, starts processes and handles
 // signals.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <algorithm>
 #include <cerrno>
@@ -14825,7 +14838,7 @@ KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
 // SPDX-License-Identifier: MIT
 // cli/service_commands.hpp: start, stop and status: the commands about the service itself.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// samples.hpp: what programs of this folder read and write, the same in each.
+// samples.hpp: the values and heads that all programs of this folder read and write.
 #pragma once
 
 #include "kettlingar.hpp"
@@ -13,7 +13,7 @@
 
 namespace kt = kettlingar;
 
-/// Makes the compiler believe that somebody looks at `value`.
+/// Makes the compiler believe that `value` is used, so that it computes it.
 template <class T>
 void keep(const T& value) {
   asm volatile("" : : "r"(&value) : "memory");
@@ -81,7 +81,7 @@ constexpr std::string_view browser_head =
     "Sec-Fetch-Mode: navigate\r\n"
     "Sec-Fetch-Site: none\r\n\r\n";
 
-/// A head that has to be right.
+/// Parses a head that is valid; false if the parser refuses it.
 inline bool parse_head(std::string_view bytes, const kt::Limits& limits) {
   kt::RequestHeadParser parser(limits);
   const kt::ParseResult result = parser.parse(bytes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// sockets.hpp: what programs of this folder do with sockets, those without the library. An address is a port of
+// sockets.hpp: sockets for those programs of this folder that do not use the library. An address is a port of
 // 127.0.0.1, or the path of a unix socket.
 #pragma once
 
@@ -52,7 +52,7 @@ inline sockaddr_un socket_at(const std::string& path) {
   return address;
 }
 
-/// Anything that is received from it later has to come within `patience`.
+/// Connects. Each later receive has to succeed within `patience`.
 inline int connect_to(const std::string& where) {
   const bool path = where.find('/') != where.npos;
   const int fd = ::socket(path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

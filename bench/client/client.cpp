@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// client.cpp: a blocking client in a hurry.
+// client.cpp: a blocking client that calls as often as it can.
 //
 //   client call STATE SECONDS   calls a method with three arguments, again and again
 //   client pass STATE SECONDS   passes a descriptor, and gets it back

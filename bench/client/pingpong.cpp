@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// pingpong.cpp: what no client can undercut: two processes that send each other bytes, or descriptors, and look at
-// nothing.
+// pingpong.cpp: the least that a call can cost: two processes that send each other bytes, or descriptors, without
+// reading what is in them.
 //
 //   pingpong answer SOCKET REQUEST ANSWER             sends ANSWER bytes for REQUEST bytes, and the descriptor back
 //   pingpong ask SOCKET REQUEST ANSWER SECONDS        prints how many answers came, and in how many seconds

@@ -3,8 +3,8 @@
 //
 //   codec ROUND   prints lines of `group|row|ROUND|nanoseconds|` for bench/report
 //
-// Those of a group do the same work and take turns, the fastest of TURNS turns counts: all else is what the machine
-// did meanwhile.
+// The rows of a group do the same work and take turns. The fastest of TURNS turns counts: a slower one was disturbed by
+// something else on the machine.
 #include "../samples.hpp"
 
 #include <algorithm>
@@ -52,7 +52,7 @@ void measure(const char* group, int round, const std::vector<Row>& rows) {
   constexpr double turn = 4e7;
   std::vector<long> times;
   for (const Row& row : rows) {
-    const double once = row.work ? nanoseconds(row.work, 3) : turn;  // which also warms it up
+    const double once = row.work ? nanoseconds(row.work, 3) : turn;  // this run also warms the caches
     times.push_back(std::max(1L, static_cast<long>(turn / once)));
   }
   std::vector<double> fastest(rows.size(), std::numeric_limits<double>::max());
@@ -93,7 +93,7 @@ void values(int round) {
   const msgpack::object_handle object = msgpack::unpack(packed.data(), packed.size());
   msgpack::sbuffer again;
   msgpack::pack(again, object.get());
-  // Not the same bytes: it makes integers of floats that have no fraction.
+  // Its bytes differ: it writes floats without a fraction as integers.
   require(!kt::decode_msgpack({again.data(), again.size()}, read) && read == value, "msgpack-cxx packs something else");
   reading.push_back({"msgpack-cxx, own object", [&] { keep(msgpack::unpack(packed.data(), packed.size())); }});
   writing.push_back({"msgpack-cxx, own object", [&] {
@@ -129,7 +129,7 @@ void arguments(int round) {
 #if WITH_MSGPACK_CXX
   rows.push_back({"msgpack-cxx", [&] {
                     const msgpack::object_handle map = msgpack::unpack(small_body.data(), small_body.size());
-                    const auto* at = map.get().via.map.ptr;  // in the order they came: it has no look-up by name
+                    const auto* at = map.get().via.map.ptr;  // in the order of the map: it cannot look up a name
                     keep(std::tuple{at[0].val.as<int>(), at[1].val.as<std::string>(), at[2].val.as<bool>()});
                   }});
 #else
@@ -143,7 +143,7 @@ void head(const char* group, int round, std::string_view bytes) {
   require(parse_head(bytes, limits), "the head is refused");
   std::vector<Row> rows;
 #ifdef WITH_HTTP_PARSER
-  // Told of every part, as any program that makes use of a head has to be.
+  // With a callback for every part, as any program that uses a head needs.
   http_parser_settings settings;
   http_parser_settings_init(&settings);
   settings.on_url = settings.on_header_field =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// wall.cpp: how long a program takes from being started to its end.
+// wall.cpp: the time from the start of a program to its end.
 //
 //   wall PROGRAM ARGUMENT...   prints microseconds; what the program prints is thrown away
 //

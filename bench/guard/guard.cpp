@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// guard.cpp: does units of work whose instructions are counted, see run. Each work is done twice, once to warm up, and
-// between the two as after them checkpoint() is called. Prints lines of `units|work`.
+// guard.cpp: does units of work whose instructions are counted, see run. Each work is done twice, the first time to
+// warm up; checkpoint() is called after each. Prints lines of `units|work`.
 //
-// Service and caller take turns on one thread, over the unix socket: so nothing depends on time.
+// Service and caller take turns on one thread, over the unix socket, so that nothing depends on time.
 #include "../kitten.hpp"
 #include "../samples.hpp"
 
@@ -75,7 +75,7 @@ class Caller {
       require(kitten_.poll() > 0 || ++idle < 100, "no whole answer");
       const ssize_t n = ::recv(fd_, block, sizeof block, MSG_DONTWAIT);
       if (n <= 0) continue;
-      // The end of what was there before may be the begin of an end.
+      // Keeps what may be the first part of `end`.
       answer.erase(0, answer.size() - std::min(answer.size(), end.size() - 1));
       answer.append(block, static_cast<std::size_t>(n));
       for (std::size_t at = 0; (at = answer.find(end, at)) != answer.npos; at += end.size()) --times;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// httplib.cpp: the same document from cpp-httplib, with a thread for each connection, as it wants to have them.
+// httplib.cpp: the same document from cpp-httplib, with one thread for each connection, as it needs them.
 #include <httplib.h>
 
 #include <iostream>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// load.cpp: keeps a service busy over some connections, and counts.
+// load.cpp: keeps a service busy over some connections, and counts requests.
 //
 //   load ADDRESS FILE CONNECTIONS DEPTH SECONDS   prints how many requests were answered, and in how many seconds
 //   load port                                     prints a TCP port that is free

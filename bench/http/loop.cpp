@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// loop.cpp: what no service can undercut: an epoll loop that receives and sends and looks at nothing.
+// loop.cpp: the least that a request can cost: an epoll loop that receives and sends without reading what is in it.
 //
 //   loop REQUEST_BYTES [SOCKET]   answers once for so many bytes, on a TCP port or the unix socket, which it prints
 #include "../sockets.hpp"
@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
   watch(listener);
 
   static char block[65536];
-  std::vector<std::size_t> begun;  // by descriptor: bytes of the request that has not come to its end
+  std::vector<std::size_t> begun;  // by descriptor: bytes of a request that is not complete
   std::string out;
   epoll_event events[64];
   for (;;) {
@@ -52,7 +52,7 @@ int main(int argc, char** argv) {
         out.clear();
         for (; begun[slot] >= request_bytes; begun[slot] -= request_bytes) out.append(answer, sizeof answer - 1);
       }
-      // A reader that takes nothing for so long is cut off.
+      // A client that does not read is cut off.
       if (n <= 0 || ::send(fd, out.data(), out.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(out.size())) ::close(fd);
     }
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service.cpp: what is measured of ours. Connections may be idle for as long as a measurement takes.
+// service.cpp: our service that is measured. Connections may be idle for as long as a measurement takes.
 #include "../kitten.hpp"
 
 int main(int argc, char** argv) {

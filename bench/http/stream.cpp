@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // stream.cpp: reads a stream, and sends one without any library.
 //
-//   stream read ADDRESS FILE ITEMS             sends the request in FILE, prints ITEMS, which have to be as many in the
-//                                              answer, and in how many seconds they came
-//   stream send SOCKET REQUEST_BYTES ITEMS     answers with the very bytes of our service to a request that is so long
+//   stream read ADDRESS FILE ITEMS             sends the request in FILE, prints ITEMS, the number of items that the
+//                                              answer must have, and in how many seconds they came
+//   stream send SOCKET REQUEST_BYTES ITEMS     answers a request of that length with the same bytes as our service
 #include "../sockets.hpp"
 
 #include <bit>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// base/errors.hpp: what handlers throw and clients throw back: one tree, by HTTP status.
+// base/errors.hpp: the exceptions that handlers throw and clients throw back: one tree, by HTTP status.
 #pragma once
 
 #include <exception>

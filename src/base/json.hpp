@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// base/json.hpp: the value that travels: nlohmann's, with its keys in the order they were given.
+// base/json.hpp: the type of arguments and results: nlohmann's json, with keys in the order in which they were added.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,9 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Any argument or result. Order of keys is kept on the wire, as the Python peers do. Handlers may use `nlohmann::json`
-/// just as well. Binary values without subtype are bytes; binary values with a subtype 0..255 are msgpack ext values,
-/// the subtype being the ext code as an unsigned byte (-1 is 255).
+/// Any argument or result. The order of keys is kept on the wire, as Python peers keep it. Handlers may use
+/// `nlohmann::json` just as well. Binary values without subtype are bytes; binary values with a subtype 0..255 are
+/// msgpack ext values, the subtype being the ext code as an unsigned byte (-1 is 255).
 using json = nlohmann::ordered_json;
 
 /// Raw bytes as argument, result or member: msgpack `bin`, in JSON `{"__base64__": "..."}`.

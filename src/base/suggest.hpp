@@ -39,7 +39,7 @@ namespace detail {
   constexpr std::size_t longest = 64;
   std::string best;
   if (word.size() > longest) return best;
-  std::size_t best_distance = word.size() <= 2 ? 2 : word.size() <= 5 ? 3 : 4;  // found means: nearer than this
+  std::size_t best_distance = word.size() <= 2 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
   for (const std::string& candidate : known) {
     if (candidate.size() > longest) continue;
     const std::size_t distance = edit_distance(word, candidate);

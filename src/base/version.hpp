@@ -28,10 +28,11 @@
 #define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if defined(KETTLINGAR_CANNOT_COMPILE_HERE)
-#include <kettlingar.hpp/see_the_error_above>  // there is none: compilers stop here, with nothing else to say
+#include <kettlingar.hpp/see_the_error_above>  // does not exist: compilers stop here, without further errors
 #endif
 
-// What Asio 1.22 does not find out by itself, said before it is included anywhere.
+// Asio 1.22 does not know that clang 15 and newer have coroutines: these macros have to be defined before it is
+// included.
 #if defined(__clang__) && __clang_major__ >= 15
 #if !defined(ASIO_HAS_CO_AWAIT)
 #define ASIO_HAS_CO_AWAIT 1
@@ -57,10 +58,10 @@
 #define KETTLINGAR_DEFINITIONS 0
 #endif
 
-// The same for what runs once in a while, to start or to ask for help: compilers make it small rather than fast.
+// KETTLINGAR_INLINE for functions that run seldom, at a start or for help texts: compilers make them small, not fast.
 #define KETTLINGAR_COLD [[gnu::cold]] KETTLINGAR_INLINE
 
-// Whether what only the library itself needs is there, too; its tests ask for it in split mode.
+// 1 where the internal parts are declared, too: with the definitions, and in the library's own tests.
 #if KETTLINGAR_DEFINITIONS || defined(KETTLINGAR_WITH_INTERNALS)
 #define KETTLINGAR_INTERNALS 1
 #else

@@ -2,7 +2,7 @@
 // cli/service_commands.hpp: start, stop and status: the commands about the service itself.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <signal.h>
 #include <sys/resource.h>

@@ -2,7 +2,7 @@
 // client/client.hpp: finds a service and calls it.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <chrono>
 #include <exception>

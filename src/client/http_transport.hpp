@@ -2,7 +2,7 @@
 // client/http_transport.hpp: calls over HTTP: from a message to its answer, in one step machine with two drivers.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <poll.h>
 

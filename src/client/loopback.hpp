@@ -3,7 +3,7 @@
 // exceptions.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>

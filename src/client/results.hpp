@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// client/results.hpp: what a caller gets: results and items as C++ values, streams to iterate over.
+// client/results.hpp: results and items as C++ values, and streams to iterate over.
 #pragma once
 
 #include <iterator>
@@ -23,7 +23,7 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// A document, or a value as the text that it is in JSON.
+/// The document that `value` is, or `value` as a document of JSON text.
 Result to_document(const json& value, const Answer& answer);
 
 /// `value`, which `answer` gave, as a T. Throws ConnectionError: it is not what was asked for.
@@ -120,7 +120,7 @@ class [[nodiscard]] Stream {
    private:
     Stream* stream_ = nullptr;
   };
-  /// Waits for an item. Iterators belong to this very object, and all stand at the same item.
+  /// Waits for an item. All iterators belong to this very object, and are at the same item.
   iterator begin() { return iterator(this); }
   std::default_sentinel_t end() const noexcept { return {}; }
 

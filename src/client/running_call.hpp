@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// client/running_call.hpp: from arguments to a call, and who answers it: the service itself, or whoever it is told to.
+// client/running_call.hpp: a call from its arguments to its first answer, and where that answer goes.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,7 @@ inline ReplyTo reply_to(Request& request) { return ReplyTo(request); }
 
 namespace detail {
 
-/// A call whose arguments have been converted, but which has not begun.
+/// A call with converted arguments that has not begun.
 struct OutgoingCall {
   CallMessage message;
   std::optional<ReplyTo> reply_to = {};
@@ -81,7 +81,7 @@ class CallBuilder {
   void add_named(const Arg& argument);
 
   OutgoingCall call_;
-  std::vector<Fd> named_descriptors_;  ///< come behind those of positional arguments
+  std::vector<Fd> named_descriptors_;  ///< sent behind those of positional arguments
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -113,7 +113,7 @@ OutgoingCall make_call(std::string_view method, A&&... arguments) {
   return builder.finish();
 }
 
-/// A call on its way, with the hand-over of an answer where one is wanted.
+/// A call on its way; with kt::reply_to(), its answer is handed over to somebody else.
 class RunningCall {
  public:
   RunningCall(std::shared_ptr<Transport> transport, OutgoingCall call)
@@ -126,7 +126,7 @@ class RunningCall {
   std::optional<json> next();
   Task<std::optional<json>> async_next();
 
-  /// Once next() has given something.
+  /// Only after next() has returned a value or thrown.
   Answer& answer() { return *answer_; }
   const std::string& method() const noexcept { return method_; }
 
@@ -155,7 +155,7 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     caller_ = &caller;
     fd = std::move(prepared.connection);
     sent = prepared.sent;
-    message.use_msgpack = prepared.use_msgpack;  // the one who goes on has to go on in the same encoding
+    message.use_msgpack = prepared.use_msgpack;  // the rest of the answer has to have the same encoding
   }
   message.arguments.add_first(describe_descriptor(fd.get()).text());
   message.arguments.set("reply_to_first_fd", sent);
@@ -174,7 +174,7 @@ KETTLINGAR_INLINE void RunningCall::succeeded() {
   if (caller != nullptr && answer_->status() == accepted) caller->released();
 }
 
-/// Without an answer the other service may be writing already, unless it has got nothing.
+/// If no answer came, the other service may be writing to the caller already, unless it has got nothing of the request.
 KETTLINGAR_COLD void RunningCall::failed() {
   Caller* caller = std::exchange(caller_, nullptr);
   if (caller == nullptr || !answer_ || !answer_->sent()) return;

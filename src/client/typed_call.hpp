@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// client/typed_call.hpp: calls that name the handler itself, checked at compile time against its parameters.
+// client/typed_call.hpp: calls by a pointer to the handler, checked against its parameters at compile time.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ concept NamedFunction = (std::is_member_function_pointer_v<F> ||
                          (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>)) &&
                         Signature<F>::known;
 
-/// What a caller gets for what a handler returns.
+/// The type that a caller gets for a handler's return type R.
 template <class R>
 struct Returned {
   static constexpr bool streams = false;
@@ -48,7 +48,7 @@ template <class A>
 inline constexpr bool is_nothing =
     std::is_same_v<std::remove_cvref_t<A>, std::nullptr_t> || std::is_same_v<std::remove_cvref_t<A>, std::nullopt_t>;
 
-/// Whether an argument of type A can be given to a parameter of type P without surprise.
+/// True if an argument of type A can be given to a parameter of type P without losing or changing anything.
 template <class P, class A>
 constexpr bool fits_parameter() {
   using Value = std::remove_cvref_t<A>;
@@ -102,7 +102,7 @@ void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
   }
 }
 
-/// A call of the method `name`, which F handles.
+/// A call of the method `name`, whose handler has type F.
 template <class F, class... A>
 OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
   using Parameters = typename Signature<F>::Parameters::Types;

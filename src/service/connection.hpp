@@ -2,7 +2,7 @@
 // service/connection.hpp: one accepted connection: its buffers, its deadlines, the request it is at.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/buffer.hpp>
 #include <asio/cancellation_signal.hpp>

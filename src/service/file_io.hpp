@@ -3,7 +3,7 @@
 // changing their flags.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #if defined(__linux__)
 #include <sys/epoll.h>

@@ -2,7 +2,7 @@
 // service/host_executor.hpp: handlers where the host wants them: on its GUI thread, or inside its frame.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>

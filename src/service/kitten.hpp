@@ -2,7 +2,7 @@
 // service/kitten.hpp: the class that users see: name a service, add methods and options, run it.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <cassert>

@@ -3,7 +3,7 @@
 // anew for each function they are given; these have been given one.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <asio/bind_cancellation_slot.hpp>

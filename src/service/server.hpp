@@ -2,7 +2,7 @@
 // service/server.hpp: one running service: what its connections share, its listeners, its files and its end.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <array>
 #include <asio/any_io_executor.hpp>

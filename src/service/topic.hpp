@@ -2,7 +2,7 @@
 // service/topic.hpp: events from other threads, for any number of streams.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <algorithm>
 #include <cstddef>

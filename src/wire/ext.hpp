@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// wire/ext.hpp: types of the program's own that have a MessagePack ext code, and a form in JSON.
+// wire/ext.hpp: a program's own types, with a MessagePack ext code and a form in JSON.
 #pragma once
 
 #include <algorithm>
@@ -17,8 +17,8 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// A MessagePack ext value: what a type's to_json() assigns, and its from_json() finds, as binary with a subtype. Works
-/// with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
+/// A MessagePack ext value, which is binary with a subtype: a type's to_json() assigns it, its from_json() reads it.
+/// Works with kt::json and nlohmann::json: `j = kt::ext<Json>(2, set.pack());`.
 template <class Json = json>
 Json ext(std::uint8_t code, std::string_view content) {
   return Json::binary(Bytes(content.begin(), content.end()), code);
@@ -30,14 +30,14 @@ struct ExtType {
   std::uint8_t code = 0;      ///< 0 or 2 to 127; 1 is taken by big integers
   std::string json_key = {};  ///< such as `__intset__`; maps with this one key are read back
   std::function<json(std::string_view content)> to_json = {};
-  std::function<std::string(const json&)> from_json = {};  ///< throws for what it does not know
+  std::function<std::string(const json&)> from_json = {};  ///< throws if the value is not of this type
 };
 
 namespace detail {
 
 std::vector<ExtType>& ext_types();
 
-/// Null if there is none.
+/// The registered type; null if there is none.
 const ExtType* find_ext_type(std::uint64_t code);
 const ExtType* find_ext_type(std::string_view json_key);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// wire/http_body.hpp: message bodies, of known length or in chunks, read where they lie.
+// wire/http_body.hpp: message bodies, of known length or in chunks, read in the caller's buffer.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,9 @@ inline namespace v0_1 {
 
 namespace detail::http {
 
-/// The framing of a chunked body (RFC 9112 7.1), more strictly than there: CRLF only, no white space around sizes and
-/// extensions. Each call gets its own piece of the body, which starts at the same byte until it is complete.
+/// The framing of a chunked body (RFC 9112 7.1), read more strictly than the RFC asks: CRLF only, no white space around
+/// sizes and extensions. Each function reads one kind of piece. Until it returns Parse::complete, it has to be called
+/// again with the same piece from its first byte, and more.
 class ChunkFraming : private HeadLines {
  public:
   ChunkFraming(const Limits& limits, std::uint64_t total_limit)
@@ -52,21 +53,22 @@ class ChunkFraming : private HeadLines {
 
 }  // namespace detail::http
 
-/// Cuts a chunked stream into whole chunks; each item of a kettlingar stream is one chunk. For readers who want every
-/// chunk in one piece, which may be as long as Limits::body_bytes.
+/// Cuts a chunked stream into whole chunks of up to Limits::body_bytes each; an item of a kettlingar stream is one
+/// chunk.
 class ChunkParser {
  public:
-  /// For streams that may go on forever. Each chunk is still limited, and so is the ratio of framing to data.
+  /// As `total_limit`, for streams without an end. Each chunk is still limited, and so is the ratio of framing to data.
   static constexpr std::uint64_t no_total = static_cast<std::uint64_t>(-1);
 
   /// `limits` must outlive the parser; `total_limit` bounds the data of all chunks together, in bytes.
   explicit ChunkParser(const Limits& limits, std::uint64_t total_limit = no_total)
       : framing_(limits, total_limit), limits_(&limits), total_limit_(total_limit) {}
 
-  /// `input` starts at a chunk-size line, and until that chunk is complete is the same bytes and more on each call,
-  /// possibly elsewhere. Complete: one chunk with all that belongs to it is in `consumed` bytes; the next call starts
-  /// behind it. After a last chunk the next call takes what follows for a further chunk: Python services forward
-  /// streams with their zero chunks, and only the end of the connection tells which of those was the end.
+  /// `input` starts at a chunk-size line; until that chunk is complete, each call gets the same bytes and more,
+  /// possibly at another address. When complete, the first `consumed` bytes are the chunk and all that belongs to it;
+  /// the next call starts behind them. After a last chunk the next call reads what follows as a further chunk: Python
+  /// services forward streams with their zero chunks, and only the end of the connection tells which of them was the
+  /// end.
   ParseResult next(std::string_view input);
   /// The data of the complete chunk; points into the last input.
   std::string_view data() const { return data_; }
@@ -87,30 +89,30 @@ class ChunkParser {
   bool last_ = false;
 };
 
-/// Whether the announced length of a body is within Limits::body_bytes: complete, or bad with 413. To be asked as soon
-/// as the head is there, before `100 Continue` is sent or a byte of the body is read.
+/// Checks the announced length of a body against Limits::body_bytes: complete if it fits, else bad with 413. Call it as
+/// soon as the head is there, before `100 Continue` is sent or a byte of the body is read.
 ParseResult check_body_length(const MessageHead& head, const Limits& limits);
 
 /// Reads a whole body in the caller's buffer; chunks are joined in place as they come. Allocates nothing.
 ///
-/// With D = body_size() and R = raw_size(), the bytes behind `data` are: [0, D) the body so far, [D, R) left-overs of
-/// no use, [R, size) not looked at yet. The caller only appends at the end of its buffer, may move all of it elsewhere,
-/// and may close_gap(). Total time is linear in the bytes.
+/// With D = body_size() and R = raw_size(), the bytes behind `data` are: [0, D) the body so far, [D, R) bytes that
+/// are no longer needed, [R, size) not read yet. The caller only appends at the end of its buffer, may move all of it
+/// to another address, and may close_gap(). Total time is linear in the bytes.
 class BodyReader {
  public:
-  /// `limits` must outlive the reader. Until start() is called, the body is an empty one.
+  /// `limits` must outlive the reader. Until start() is called, the body is empty.
   explicit BodyReader(const Limits& limits) : framing_(limits, limits.body_bytes), limits_(&limits) {}
 
   /// Begins a body as `head` announces it, which is empty without `content_length` and `chunked`: bodies of responses
   /// that last until the connection ends are not for this class.
   void start(const MessageHead& head);
-  /// `data` points at the first byte of the body, `size` counts all bytes there, the next message perhaps among them.
-  /// Complete: the body is in [0, body_size()), the next message begins at `consumed`, which is raw_size().
+  /// `data` points at the first byte of the body, `size` counts all bytes from there on, those of the next message,
+  /// too. Complete: the body is in [0, body_size()), the next message begins at `consumed`, which is raw_size().
   ParseResult advance(char* data, std::size_t size);
   std::size_t body_size() const { return decoded_; }
   std::size_t raw_size() const { return raw_; }
-  /// Moves what is behind the gap down over it and returns the new size, to which the caller then shrinks its buffer.
-  /// Costs a copy of [R, size); worth it when advance() needs more and the gap has grown beyond some 64 KiB.
+  /// Moves the bytes [R, size) to D, and returns the new size, to which the caller then shrinks its buffer. Worth that
+  /// copy when advance() needs more and the gap has grown beyond some 64 KiB.
   std::size_t close_gap(char* data, std::size_t size);
 
  private:
@@ -147,8 +149,8 @@ KETTLINGAR_INLINE ParseResult ChunkFraming::size_line(std::string_view in) {
   return result(step);
 }
 
-/// size *( ";" name [ "=" ( token / quoted-string ) ] ) CRLF. Extensions mean nothing here, yet what is skipped
-/// unchecked is where smuggled requests hide.
+/// size *( ";" name [ "=" ( token / quoted-string ) ] ) CRLF. Extensions mean nothing here, but are checked:
+/// requests have been smuggled in extensions that a parser only skipped.
 KETTLINGAR_INLINE Step ChunkFraming::line_byte(char c) {
   const unsigned kind = char_kinds[static_cast<unsigned char>(c)];
   const bool token = (kind & token_char) != 0, text = (kind & value_char) != 0;
@@ -197,7 +199,8 @@ KETTLINGAR_INLINE Step ChunkFraming::separator(char c) {
   return fail(400, "bad-chunk", "not a chunk-size line");
 }
 
-/// Own loop, because library functions take signs, blanks and 0x. No sum here can overflow: sizes have 32 bit.
+/// A loop of our own, because library functions accept signs, blanks and 0x. No sum here can overflow: sizes have 32
+/// bit.
 KETTLINGAR_INLINE Step ChunkFraming::size_digit(unsigned value) {
   if (++digits_ > 16 || (size_ >> 28) != 0) return fail(400, "bad-chunk", "chunk size has too many digits");
   size_ = size_ * 16 + value;
@@ -205,7 +208,7 @@ KETTLINGAR_INLINE Step ChunkFraming::size_digit(unsigned value) {
   return Step::field;
 }
 
-/// One-byte chunks are legal; kilobytes of extensions per byte of data are only sent to keep us busy.
+/// One-byte chunks are legal; kilobytes of extensions for a byte of data are sent only to waste our time.
 KETTLINGAR_INLINE ParseResult ChunkFraming::count_line() {
   const std::size_t consumed = pos_;
   total_ += size_;
@@ -295,7 +298,8 @@ KETTLINGAR_INLINE ParseResult BodyReader::plain(std::size_t size) {
   return raw_ == length ? ParseResult{Parse::complete, raw_} : ParseResult{};
 }
 
-/// One element of a chunked body; `consumed` are the raw bytes that have not been counted here.
+/// Reads one element of a chunked body: a size line, data, an end of data, trailers. `consumed` are those bytes of it
+/// that raw_ does not count yet.
 KETTLINGAR_INLINE ParseResult BodyReader::chunk_step(char* data, std::size_t size) {
   const std::string_view rest(data + raw_, size - raw_);
   ParseResult result;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// wire/http_fields.hpp: characters, line ends and header lines: what requests, responses and trailers share.
+// wire/http_fields.hpp: characters, line ends and header lines, as requests, responses and trailers share them.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// What a parser makes of the bytes it has seen so far.
+/// What a parser says of the bytes that it has seen so far.
 enum class Parse { complete, need_more, bad };
 
 /// Outcome of one call of a parser. After `bad` nothing further on that connection may be interpreted.
@@ -28,7 +28,7 @@ struct ParseResult {
   std::size_t consumed = 0;    ///< when complete: bytes of the input that belong to what was parsed
   int http_status = 0;         ///< when bad: what to answer: 400, 413, 414, 417, 431, 501 or 505
   std::string_view slug = {};  ///< when bad: reason word of the log line
-  std::string_view why = {};   ///< when bad: static text; never echoes input, so safe to send and to log
+  std::string_view why = {};   ///< when bad: static text; never repeats input, so safe to send and to log
 };
 
 /// One header line: the name as it was spelled, the value without white space around it.
@@ -37,8 +37,8 @@ struct HeaderField {
   std::string_view value = {};
 };
 
-/// The header lines of a parsed head, as a forward range of HeaderField. A view into the parsed input, found anew on
-/// each pass; never holds more than one pointer and a size.
+/// The header lines of a parsed head, as a forward range of HeaderField. A view of the parsed input, which is split
+/// again on each pass.
 class HeaderFields {
  public:
   class iterator {
@@ -62,12 +62,12 @@ class HeaderFields {
   };
 
   HeaderFields() = default;
-  /// `block` are whole header lines that a parser has accepted, without the empty line behind them.
+  /// `block` is whole header lines that a parser has accepted, without the empty line behind them.
   explicit HeaderFields(std::string_view block) : block_(block) {}
 
   iterator begin() const { return iterator(block_); }
   iterator end() const { return iterator(block_.substr(block_.size())); }
-  /// The value of the first line of that name (any case), or nothing.
+  /// The value of the first line of that name (in any case), or std::nullopt.
   std::optional<std::string_view> find(std::string_view name) const;
 
  private:
@@ -91,7 +91,7 @@ enum class Step { field, done, more, bad };
 enum class Eol : std::uint8_t { unknown, crlf, lf };
 
 /// A piece of the input by offset, because the buffer may move between two calls. No header's value is at offset 0, so
-/// that stands for none.
+/// offset 0 means that there is none.
 struct Span {
   std::size_t at = 0;
   std::size_t size = 0;
@@ -103,7 +103,7 @@ struct Span {
   }
 };
 
-/// Lines of heads and trailers. Resumes at `pos_`, so that every byte is looked at once however it arrives.
+/// Reads the lines of heads and trailers. Each call goes on at `pos_`: every byte is read once, however it arrives.
 class HeadLines {
  protected:
   enum class State : std::uint8_t { start, method, target, version, line_end, field, name, value, complete, failed };
@@ -162,7 +162,7 @@ constexpr std::array<std::uint8_t, 256> make_char_kinds() {
 }
 inline constexpr std::array<std::uint8_t, 256> char_kinds = make_char_kinds();
 
-/// A T of the bytes at `at`, in the machine's order.
+/// The bytes at `at` as a T, in the machine's byte order.
 template <class T>
 T load_bytes(const char* at) {
   T value;
@@ -170,14 +170,15 @@ T load_bytes(const char* at) {
   return value;
 }
 
-// scan() looks at a block of bytes at once. others() has the highest of `scan_bits` bits set for each byte that is not
-// of that kind, or perhaps not.
+// scan() looks at a block of bytes at once. In the result of others(), each byte of the block has `scan_bits` bits, of
+// which the highest is set if the byte is not of that kind. It may be set for a byte of that kind, too: scan() looks at
+// that byte again.
 #if defined(__SSE2__)
 inline constexpr std::size_t scan_block = 16, scan_bits = 1;
 
 template <std::uint8_t kind>
 std::uint32_t others(const char* at) {
-  // Not alias declarations: there g++ forgets the attribute.
+  // No alias declarations: g++ ignores the attribute in them.
   typedef unsigned char Bytes [[gnu::vector_size(scan_block)]];
   typedef char Flags [[gnu::vector_size(scan_block)]];
   const auto bytes = load_bytes<Bytes>(at);
@@ -201,7 +202,7 @@ template <std::uint8_t kind>
 std::uint64_t others(const char* at) {
   constexpr std::uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
   const auto bytes = load_bytes<std::uint64_t>(at);
-  // A byte below a bound borrows from its high bit when the bound is subtracted, and perhaps from those behind it.
+  // Subtracting the bound sets the high bit of each byte below it, perhaps also of bytes behind that one.
   const auto below = [](std::uint64_t x, std::uint64_t bound) { return (x - ones * bound) & ~x & highs; };
   const auto equal = [&](std::uint64_t c) { return below(bytes ^ (ones * c), 1); };
   if constexpr (kind == value_char) {
@@ -210,7 +211,7 @@ std::uint64_t others(const char* at) {
     return (bytes & highs) | below(bytes, 0x21) | equal(0x7F) | equal('#') | equal('\\');
   } else {
     static_assert(kind == token_char);  // letters and dashes, which most names consist of
-    // Sums of seven bits carry into the high one, and no further: what is taken for one of these is one.
+    // Sums of seven bits carry into the high bit and no further: no other byte is taken for a letter or a dash.
     const std::uint64_t small = (bytes | ones * 0x20) & ~highs, not_dash = bytes ^ (ones * '-');
     const std::uint64_t from_a = small + ones * (0x80 - 'a'), behind_z = small + ones * (0x7F - 'z');
     const std::uint64_t no_letter = ~from_a | behind_z, no_dash = ((not_dash & ~highs) + ~highs) | not_dash;
@@ -228,7 +229,7 @@ bool is_kind(char c) {
   return (char_kinds[static_cast<unsigned char>(c)] & kind) != 0;
 }
 
-/// scan() where less than a block is left: a block that ends there is looked at, if there are as many bytes before.
+/// scan() where less than a block is left: takes the last whole block of the input, if that is long enough.
 template <std::uint8_t kind>
 [[gnu::noinline]] std::size_t scan_rest(std::string_view in, std::size_t from, std::size_t end) {
   if constexpr (by_blocks<kind>) {
@@ -243,7 +244,7 @@ template <std::uint8_t kind>
   return from;
 }
 
-/// The first offset in [from, end) whose byte is not of that kind, or `end`.
+/// The offset of the first byte in [from, end) that is not of that kind, or `end`.
 template <std::uint8_t kind>
 std::size_t scan(std::string_view in, std::size_t from, std::size_t end) {
   if constexpr (by_blocks<kind>) {
@@ -275,8 +276,8 @@ inline bool same_word(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
-/// Whether `name` is `small` but for its case. It has to be a token: in those, bit 5 makes no other byte a letter or
-/// dash.
+/// True if `name` is `small` in any case. It has to be a token: bit 5 turns no other character of tokens into a
+/// letter or a dash.
 template <std::size_t N>
 bool named(std::string_view name, const char (&small)[N]) {
   constexpr std::size_t size = N - 1;
@@ -298,7 +299,8 @@ inline std::string_view trim(std::string_view text) {
   return text;
 }
 
-/// Digits only, at most 19 of them and below 2^63: no library function refuses signs, blanks, 0x and overflow alike.
+/// Digits only, at most 19 of them and below 2^63: no library function refuses signs, blanks, 0x and overflow, all
+/// four.
 inline std::optional<std::uint64_t> parse_length(std::string_view digits) {
   if (digits.empty() || digits.size() > 19) return std::nullopt;
   std::uint64_t value = 0;
@@ -326,8 +328,8 @@ inline bool valid_authority(std::string_view text) {
   return text[at] == ':' && port.size() <= 5 && std::all_of(port.begin(), port.end(), is_digit);
 }
 
-/// The byte that the escape at `at` stands for, or -1: broken, or a control character (NUL would cut the path for
-/// others).
+/// The byte that the escape at `at` stands for; -1 if it is broken or stands for a control character (for C functions a
+/// NUL would end the path).
 inline int escaped_byte(std::string_view text, std::size_t at) {
   if (text.size() - at < 3) return -1;
   const int high = hex_value(text[at + 1]), low = hex_value(text[at + 2]);
@@ -359,7 +361,8 @@ KETTLINGAR_INLINE Step HeadLines::match(std::string_view in, std::size_t end, st
   return have == form.size() ? Step::done : Step::more;
 }
 
-/// Steps over the line end at `pos_`. The first one decides the style; who changes it wants to be read in two ways.
+/// Moves behind the line end at `pos_`. The first one decides the style. A change of style is refused: other parsers
+/// might see other lines.
 KETTLINGAR_INLINE Step HeadLines::first_or_wrong_line_end(std::string_view in, std::size_t end, std::string_view slug) {
   const bool cr = in[pos_] == '\r';
   if (!cr && in[pos_] != '\n') return fail(400, slug, "a byte that may not be in such a line");
@@ -372,8 +375,8 @@ KETTLINGAR_INLINE Step HeadLines::first_or_wrong_line_end(std::string_view in, s
   return Step::done;
 }
 
-/// The next line, if all of it is there and nothing about it is unusual: it is in name_ and value_. If not, nothing has
-/// changed, and next_field() looks closer.
+/// True if all of the next line is there and nothing about it is unusual: it is in name_ and value_ then. If false,
+/// nothing has changed, and next_field() has to read it.
 KETTLINGAR_INLINE bool HeadLines::whole_field(std::string_view in, std::size_t end, std::size_t max_count) {
   if (state_ != State::field || eol_ != Eol::crlf || count_ >= max_count) return false;
   const auto blank = [&](std::size_t at) { return in[at] == ' ' || in[at] == '\t'; };
@@ -427,7 +430,7 @@ KETTLINGAR_INLINE Step HeadLines::next_field(std::string_view in, std::size_t en
 }
 #endif
 
-/// All lines up to the empty one; `known` judges each.
+/// Reads all lines up to the empty one, and calls `known` for each.
 template <class Known>
 inline Step HeadLines::fields(std::string_view in, std::size_t max_bytes, std::size_t max_count, Known known) {
   const std::size_t end = (std::min)(in.size(), max_bytes);
@@ -469,7 +472,7 @@ KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead&
   return Step::field;
 }
 
-/// Exactly one line with exactly `chunked`: all else is where two readers disagree on where a body ends.
+/// Exactly one line with exactly `chunked`: with anything else two parsers may disagree about where the body ends.
 KETTLINGAR_INLINE Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
   if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
   if (head.version_minor == 0) return fail(400, "bad-length", "Transfer-Encoding in HTTP/1.0");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// wire/http_head.hpp: request and response heads, parsed where they lie, strictly and without allocating.
+// wire/http_head.hpp: request and response heads, parsed in the caller's buffer, strictly and without allocating.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ struct RequestHead : MessageHead {
   std::string_view method = {};  ///< any token of up to 32 bytes, CONNECT excepted
   std::string_view target = {};
   std::string_view path = {};                 ///< starts with `/`, or is `*` (OPTIONS only)
-  std::string_view query = {};                ///< behind the first `?`, not checked any further
+  std::string_view query = {};                ///< behind the first `?`, not checked further
   std::string_view authority = {};            ///< host and port of `http://host:port/path`; overrides `host`
   std::string_view authorization = {};        ///< empty when absent
   std::optional<std::string_view> host = {};  ///< absent from Python clients; may be present and empty
@@ -29,8 +29,8 @@ struct RequestHead : MessageHead {
   bool expect_continue = false;  ///< wants `100 Continue` before it sends the body
 };
 
-/// A response head. Whether a body follows depends on the request, too: HEAD, 1xx, 204 and 304 have none whatever is
-/// said here; without `chunked` and `content_length` it lasts until the connection ends (RFC 9112 6.3).
+/// A response head. Whether a body follows depends on the request, too: HEAD, 1xx, 204 and 304 have none, whatever the
+/// head says; without `chunked` and `content_length` it lasts until the connection ends (RFC 9112 6.3).
 struct ResponseHead : MessageHead {
   int status = 0;                ///< 100 to 599
   std::string_view reason = {};  ///< may be empty
@@ -39,7 +39,7 @@ struct ResponseHead : MessageHead {
 /// Decodes %XX into `out`, which is replaced. False when an escape is broken or stands for a control character.
 bool percent_decode(std::string_view text, std::string& out);
 
-/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where leniency has been used for smuggling. A
+/// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where lenient parsers let requests be smuggled. A
 /// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
 /// throws; total time is linear in the bytes, however they are split.
 class RequestHeadParser : private detail::http::HeadLines {
@@ -49,13 +49,13 @@ class RequestHeadParser : private detail::http::HeadLines {
       : HeadLines(limits, accept_bare_lf ? detail::http::Eol::unknown : detail::http::Eol::crlf),
         accept_bare_lf_(accept_bare_lf) {}
 
-  /// `input` starts at the first byte of this message (up to four empty lines before it are its part, too), and on each
-  /// further call is the same bytes and more, possibly elsewhere. Once complete or bad it stays so until reset().
+  /// `input` starts at the first byte of this message (up to four empty lines before it belong to it); each further
+  /// call gets the same bytes and more, possibly at another address. After complete or bad, call reset() first.
   ParseResult parse(std::string_view input);
   /// Valid once complete; its views point into the last input given to parse() or rebase(). When bad, only `bare_lf` is
   /// valid: the line ends in which to answer.
   const RequestHead& head() const { return head_; }
-  /// Points the views into `input`, which holds the same bytes elsewhere (the buffer grew). Only once complete.
+  /// Points the views into `input`, which has the same bytes at another address (the buffer grew). Only when complete.
   void rebase(std::string_view input);
   /// Ready for the next message.
   void reset() { *this = RequestHeadParser(*limits_, accept_bare_lf_); }
@@ -114,7 +114,7 @@ KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
     const std::size_t most = (std::min)(limits_->request_line_bytes, limits_->head_bytes);
     Step step = request_line(input, (std::min)(input.size(), most));
     if (step == Step::more && input.size() >= most) step = fail(414, "too-large", "request line too long");
-    head_.bare_lf = eol_ == detail::http::Eol::lf;  // so that a refusal can be read by a legacy peer
+    head_.bare_lf = eol_ == detail::http::Eol::lf;  // so that a Python client can read the refusal
     if (step != Step::done) return result(step);
   }
   const Step step = fields(input, limits_->head_bytes, limits_->header_count, [&] { return known_field(input); });
@@ -144,7 +144,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         if (pos_ == end) return Step::more;
         if (in[pos_] != ' ' || pos_ == mark_) return fail(400, "bad-line", "method is not a token before one space");
         method_ = {mark_, pos_ - mark_};
-        if (method_.of(in) == "CONNECT") return fail(501, "bad-line", "no tunnels here");
+        if (method_.of(in) == "CONNECT") return fail(501, "bad-line", "CONNECT is not supported");
         mark_ = ++pos_;
         state_ = State::target;
         break;
@@ -192,12 +192,12 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_
   }
   if (target.front() != '/') {
     if (!detail::http::same_word(target.substr(0, 7), "http://")) {
-      return fail(400, "bad-target", "not a path or http address");
+      return fail(400, "bad-target", "the target is neither a path nor an http address");
     }
     const std::size_t stop = (std::min)(target.find_first_of("/?", 7), target.size());
     authority_ = {mark_ + 7, stop - 7};
     if (stop == 7 || !detail::http::valid_authority(authority_.of(in))) {
-      return fail(400, "bad-target", "not a host in the target");
+      return fail(400, "bad-target", "the host in the target is malformed");
     }
     path_ = {mark_ + stop, target.size() - stop};
   }
@@ -209,7 +209,8 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_
     path = path.substr(0, question);
   }
   for (std::size_t at = path.find('%'); at != path.npos; at = path.find('%', at + 3)) {
-    if (detail::http::escaped_byte(path, at) < 0) return fail(400, "bad-target", "broken or control character escape");
+    if (detail::http::escaped_byte(path, at) < 0)
+      return fail(400, "bad-target", "a broken escape in the path, or one of a control character");
   }
   return detail::http::Step::done;
 }
@@ -238,7 +239,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_
       break;
   }
   const detail::http::Step step = common_field(in, head_);
-  // No legacy client sends chunks, and behind an LF head nobody agrees where they would begin.
+  // No Python client sends chunks, and parsers disagree about where chunks begin behind a head in LF.
   const bool legacy = eol_ == detail::http::Eol::lf;
   return head_.chunked && legacy ? fail(400, "bad-length", "Transfer-Encoding under LF line ends") : step;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// wire/http_writer.hpp: the only place that writes heads and chunks, and refuses what would break out of them.
+// wire/http_writer.hpp: the only place that writes heads and chunks; it refuses values that would break out of them.
 #pragma once
 
 #include <algorithm>
@@ -19,19 +19,19 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// What to say about the connection: nothing (HTTP/1.1 keeps it), that it ends, or to HTTP/1.0 that it does not.
+/// The Connection line: none (HTTP/1.1 keeps the connection), `close`, or for HTTP/1.0 peers `keep-alive`.
 enum class ConnectionHeader { none, close, keep_alive };
 
 /// What to write in front of a response body. The views have to live only as long as the call.
 struct ResponseHeadOptions {
   int status = 200;                                  ///< 200 to 599
   std::string_view content_type = {};                ///< no such line when empty
-  std::optional<std::uint64_t> content_length = {};  ///< in bytes; Python clients need it wherever nothing is chunked
+  std::optional<std::uint64_t> content_length = {};  ///< in bytes; Python clients need it unless the body is chunked
   bool chunked = false;                              ///< never for HTTP/1.0 peers, who would not understand it
   ConnectionHeader connection = ConnectionHeader::none;  ///< `close` whenever the connection will be closed
   bool bare_lf = false;                                  ///< as the request had it; chunk lines remain CRLF
   std::span<const HeaderField> extra = {};               ///< further lines, not those which the members above stand for
-  std::string_view lines = {};  ///< more of them, whole with their ends and known to be right: written as they are
+  std::string_view lines = {};  ///< further lines with their line ends, known to be valid: not checked
 };
 
 /// What to write in front of a request body.
@@ -144,7 +144,7 @@ inline constexpr std::array<Reason, 52> reasons{{{100, "Continue"},
 
 inline bool valid_value(std::string_view value) { return all_of_kind<value_char>(value); }
 
-/// A second framing or connection line would contradict ours, and let a handler smuggle.
+/// A second line about framing or connection would contradict ours.
 inline bool valid_extra(const HeaderField& field) {
   if (field.name.empty() || !all_of_kind<token_char>(field.name) || !valid_value(field.value)) return false;
   return !named(field.name, "content-length") && !named(field.name, "transfer-encoding") &&
@@ -166,8 +166,8 @@ inline bool valid_request(const RequestHeadOptions& options) {
                      [](const HeaderField& field) { return valid_extra(field) && !named(field.name, "host"); });
 }
 
-/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space. Room for
-/// all is made at once: growing by pieces would cost more than the bytes do.
+/// Writes lines that have been checked, in the spelling that Python peers compare with: one colon, one space. Memory
+/// for all of them is reserved at once: growing piece by piece would cost more than the copying.
 class LineWriter {
  public:
   /// Room for the lines that both kinds of heads may have, and `varying` bytes.
@@ -184,7 +184,7 @@ class LineWriter {
   }
 
   void put(std::string_view text) { at_ = std::copy(text.begin(), text.end(), at_); }
-  /// The same for literals, whose size compilers make use of.
+  /// The same for literals: the compiler knows their size.
   template <std::size_t N>
   void put(const char (&text)[N]) {
     std::memcpy(at_, text, N - 1);

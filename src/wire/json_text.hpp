@@ -205,7 +205,7 @@ inline void json_unit(Appender& out, std::uint32_t unit) {
   for (int shift = 12; shift >= 0; shift -= 4) out.put(digits[unit >> shift & 15]);
 }
 
-/// One character that does not stand for itself: quotes, backslash, control characters; beyond ASCII if `ascii`.
+/// Writes one character as an escape: quotes, backslashes, control characters, and in ASCII styles all beyond ASCII.
 inline void json_escape(Appender& out, std::string_view sequence) {
   constexpr std::string_view plain = "\"\\\b\f\n\r\t";
   constexpr std::string_view letters = "\"\\bfnrt";
@@ -224,7 +224,7 @@ inline void json_escape(Appender& out, std::string_view sequence) {
   json_unit(out, code);
 }
 
-/// Bytes that stand for themselves in a JSON string. DEL would, too, but Python escapes it.
+/// Bytes that need no escape in a JSON string. DEL needs none either, but Python escapes it.
 inline constexpr auto json_plain = [] {
   std::array<bool, 256> plain{};
   for (std::size_t c = 0x20; c < 0x7F; ++c) plain[c] = c != '"' && c != '\\';
@@ -258,7 +258,7 @@ void json_number(Appender& out, Number number, Format... format) {
   out.wrote(std::to_chars(at, at + longest, number, format...).ptr);
 }
 
-/// As Python's repr(): plain digits from 1e-4 to below 1e16, and always recognisable as a float.
+/// As Python's repr() does: plain digits from 1e-4 to below 1e16, and always with a dot or an exponent.
 inline void json_float(Appender& out, double number) {
   const double size = std::fabs(number);
   if (!std::isfinite(number)) {
@@ -271,7 +271,7 @@ inline void json_float(Appender& out, double number) {
   }
 }
 
-/// What big_integer() makes.
+/// Writes a result of big_integer().
 inline void json_big_integer(Appender& out, const json& integer) {
   if (integer.is_number_unsigned()) return json_number(out, *integer.get_ptr<const std::uint64_t*>());
   if (integer.is_number_integer()) return json_number(out, *integer.get_ptr<const std::int64_t*>());
@@ -406,7 +406,7 @@ CodecError encode_json(const Json& value, std::string& out, JsonStyle style, int
   return appender.finish();
 }
 
-// For the files that have the declarations only.
+// In split mode, for the files that have the declarations only.
 #if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
 template CodecError encode_json(const json&, std::string&, JsonStyle, int);
 template CodecError encode_json(const nlohmann::json&, std::string&, JsonStyle, int);

@@ -23,7 +23,7 @@ inline namespace v0_1 {
 
 namespace detail {
 
-/// A place in MessagePack that never gets past its end.
+/// A position in MessagePack that cannot move beyond the end.
 struct MsgpackCursor {
   const char* at;
   const char* end;
@@ -52,7 +52,7 @@ bool read_text(MsgpackCursor& from, std::uint64_t size, Sink& sink) {
   return is_utf8(bytes) ? sink.text(bytes) : sink.fail("a string is not UTF-8");
 }
 
-/// What read_plain() does with a `tag` that has more than itself to say.
+/// The part of read_plain() for a `tag` that is followed by a number or a length.
 template <class Sink>
 [[gnu::noinline]] bool read_tagged(std::uint8_t tag, MsgpackCursor& from, Sink& sink) {
   std::uint64_t n = 0;
@@ -135,7 +135,7 @@ class MsgpackReader {
   }
   bool raw(std::uint64_t size, std::string_view& bytes) { return from_.raw(size, bytes) || fail(msgpack_ends_early); }
 
-  /// A new value where the next one belongs.
+  /// Adds a value at the place where the next one belongs.
   json& put(json::value_t type);
   template <class T, class Value>
   bool put_as(json::value_t type, Value value) {
@@ -206,7 +206,7 @@ KETTLINGAR_INLINE bool MsgpackReader::ext(std::uint64_t size) {
 
 KETTLINGAR_INLINE bool MsgpackReader::open(std::uint64_t count, json::value_t type) {
   if (depth_ <= 0 || open_.size() >= static_cast<std::size_t>(depth_)) return fail(too_deep());
-  // A value takes one byte or more: what is not there yet cannot be claimed, by all open lists and maps together.
+  // A value takes at least one byte: all open lists and maps together cannot claim more values than bytes are left.
   const std::uint64_t bytes = type == json::value_t::object ? 2 * count : count;
   if (bytes + owed_ > from_.remaining()) return fail("MessagePack claims more values than it has bytes");
   owed_ += bytes;
@@ -248,7 +248,7 @@ KETTLINGAR_INLINE bool MsgpackReader::next_item() {
 #endif
 
 #if KETTLINGAR_DEFINITIONS
-/// What read_plain() finds, for a caller who has another way if it is anything else.
+/// Takes what read_plain() finds; false for lists, maps, ext values and errors, which the caller then reads otherwise.
 struct ScalarSink {
   Scalar& out;
 
@@ -471,7 +471,7 @@ KETTLINGAR_INLINE std::optional<Timestamp> timestamp_of(const json& value) {
 }
 #endif
 
-// For the files that have the declarations only.
+// In split mode, for the files that have the declarations only.
 #if defined(KETTLINGAR_SPLIT) && KETTLINGAR_DEFINITIONS
 template CodecError encode_msgpack(const json&, std::string&, int);
 template CodecError encode_msgpack(const nlohmann::json&, std::string&, int);

@@ -41,7 +41,7 @@ inline std::string_view chars(const Bytes& bytes) {
 }
 
 /// The integer that hex digits with optional `-` and `0x` stand for: native if 64 bit are enough, else binary with
-/// subtype 1 and normal digits: lower case, no prefix, no leading zeros. Nothing if not 1 to 1024 hex digits.
+/// subtype 1 and normal digits: lower case, no prefix, no leading zeros. std::nullopt if not 1 to 1024 hex digits.
 [[nodiscard]] std::optional<json> big_integer(std::string_view hex);
 
 /// Digits of an integer in another radix, 10 or 16; `digits` must be valid, without sign, not empty.
@@ -50,24 +50,26 @@ inline std::string_view chars(const Bytes& bytes) {
 /// nlohmann's JSON parser refuses integers from 1.8e308 on: longer ones are cut to so many digits before it sees them.
 inline constexpr std::size_t short_integer_digits = 300;
 
-/// Only digits, perhaps behind `-`?
+/// True if `number` is digits only, perhaps behind a `-`.
 inline bool is_integer(std::string_view number) {
   return number.find_first_not_of("0123456789", number.starts_with('-') ? 1 : 0) == std::string_view::npos;
 }
 
-/// Has `text` more than `short_integer_digits` digits in a row? Looks at few bytes.
+/// True if `text` has more than `short_integer_digits` digits in a row. Looks at few of its bytes.
 [[nodiscard]] bool has_long_integers(std::string_view text);
 
-/// JSON `text` with long integers cut. `integers` gets, in order, what those were that now have `short_integer_digits`.
+/// JSON `text` with its integers cut to `short_integer_digits` digits. `integers` gets, in order, the whole text of
+/// those that have so many digits now.
 [[nodiscard]] std::string cut_integers(std::string_view text, std::vector<std::string_view>& integers);
 
 /// Places of `keys` in ascending order of key, then of place.
 [[nodiscard]] std::vector<std::size_t> key_order(const std::vector<std::string_view>& keys);
 
-/// Are all the keys different? Linear, and never worse than n log n even if somebody has prepared hash collisions.
+/// True if all keys are different. Linear, and never worse than n log n even if somebody has prepared hash collisions.
 [[nodiscard]] bool all_different(const std::vector<std::string_view>& keys);
 
-/// Are the keys `key_at(0)` to `key_at(count - 1)` all different? Few keys, the common case, cost no allocation.
+/// True if the keys `key_at(0)` to `key_at(count - 1)` are all different. Few keys, the common case, cost no
+/// allocation.
 template <class KeyAt>
 [[nodiscard]] bool all_different(std::size_t count, KeyAt key_at) {
   if (count > 16) {
@@ -86,7 +88,7 @@ template <class KeyAt>
 }
 
 /// Appends to a string through a pointer, which is several times faster than `push_back`. The string must not be
-/// touched by others meanwhile, and has its old size again in the end unless finish() has found no error.
+/// used by others meanwhile. The string gets its old size back if finish() finds an error or is not called.
 class Appender {
  public:
   explicit Appender(std::string& text) : text_(text), start_(text.size()) { grow(0); }
@@ -119,7 +121,7 @@ class Appender {
  private:
   std::size_t used() const { return static_cast<std::size_t>(at_ - text_.data()); }
   void grow(std::size_t size) {
-    // Doubling steps keep the zeroes that resize() writes below the bytes that are needed.
+    // resize() writes zeros. Growing to twice the size keeps them fewer than the bytes that are needed.
     const std::size_t old = used();
     text_.resize(old + (std::max)({size, old - start_, std::size_t{128}}));
     at_ = text_.data() + old;
