@@ -4738,8 +4738,10 @@ namespace detail {
   return ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
 }
 
-/// The number under which a background child finds the pipe it reports on.
-inline constexpr int report_descriptor = 3;
+/// The numbers under which programs that we start find what their command line leaves out, and the pipe that a
+/// background child reports on.
+inline constexpr int secrets_descriptor = 3;
+inline constexpr int report_descriptor = 4;
 
 /// What a child reports: its first byte says which, the rest is text.
 enum class StartReport : char { ready = '+', already_running = '=', failed = '-' };
@@ -4750,9 +4752,9 @@ struct StartOutcome {
 };
 
 /// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and
-/// waits until it reports or ends. Descriptors of this process are not inherited. Throws StartError if it cannot be
-/// started.
-StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
+/// waits until it reports or ends. Descriptors of this process are not inherited, bar `secrets`, if there is one: see
+/// filled_pipe(). Throws StartError if it cannot be started.
+StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments, Fd secrets,
                                  std::chrono::seconds patience);
 
 /// Sends the child's report, once; `descriptor` is closed.
@@ -4774,6 +4776,24 @@ inline void close_all_on_exec() {
   ::closedir(directory);
 }
 
+/// A pipe with `text` in it for a child, closed on exec, its number above those that children get; none for no text.
+/// Throws StartError if there is too much of it: as nobody may ever read it, it is not waited for.
+[[gnu::cold]] inline Fd filled_pipe(std::string_view text) {
+  constexpr int lowest = 16;
+  if (text.empty()) return Fd();
+  int ends[2];
+  if (::pipe(ends) != 0) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  const Fd writer(ends[1]);
+  const Fd low(ends[0]);
+  for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
+  Fd reader(::fcntl(low.get(), F_DUPFD_CLOEXEC, lowest));
+  if (!reader) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  ::fcntl(writer.get(), F_SETFL, O_NONBLOCK);
+  if (::write(writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    throw StartError(std::to_string(text.size()) + " bytes in secret options are too many");
+  return reader;
+}
+
 /// posix_spawn's two helper objects, destroyed on every path.
 class SpawnSetup {
  public:
@@ -4788,12 +4808,14 @@ class SpawnSetup {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  /// A session of its own, default signal handling, /dev/null as standard streams, `pipe` as report descriptor.
-  void detach(int pipe) {
+  /// A session of its own, default signal handling, /dev/null as standard streams, `pipe` as report descriptor,
+  /// `secrets`, unless -1, as secrets descriptor.
+  void detach(int pipe, int secrets) {
     ::posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
     ::posix_spawn_file_actions_addopen(&actions_, 1, "/dev/null", O_WRONLY, 0);
     ::posix_spawn_file_actions_addopen(&actions_, 2, "/dev/null", O_WRONLY, 0);
     ::posix_spawn_file_actions_adddup2(&actions_, pipe, report_descriptor);
+    if (secrets >= 0) ::posix_spawn_file_actions_adddup2(&actions_, secrets, secrets_descriptor);
     sigset_t all;
     sigset_t none;
     ::sigfillset(&all);
@@ -4822,7 +4844,7 @@ inline std::string describe_end(int status) {
 }
 
 [[gnu::cold]] inline StartOutcome start_in_background(const std::string& program,
-                                                      const std::vector<std::string>& arguments,
+                                                      const std::vector<std::string>& arguments, Fd secrets,
                                                       std::chrono::seconds patience) {
   int ends[2];
   if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
@@ -4834,11 +4856,12 @@ inline std::string describe_end(int status) {
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   SpawnSetup setup;
-  setup.detach(writer.get());
+  setup.detach(writer.get(), secrets.get());
   pid_t child = 0;
   const int error = ::posix_spawn(&child, program.c_str(), setup.actions(), setup.attributes(), argv.data(), environ);
   if (error != 0) throw StartError("cannot start " + program + ": " + std::strerror(error));
   writer.reset();
+  secrets.reset();
 
   std::string message;
   pollfd entry{reader.get(), POLLIN, 0};
@@ -7158,8 +7181,9 @@ struct Option {
   std::string type;
   std::string help;
   json fallback;
-  bool secret = false;
+  bool secret = false;    ///< its value is shown nowhere, and is in no command line that we make
   bool at_start = false;  ///< a change counts from the next start only
+  bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
   std::function<json()> get;
   std::function<void(const json&)> set;    ///< throws BadValue
   std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
@@ -7207,6 +7231,11 @@ inline std::string option_name(std::string_view text) {
   return name;
 }
 
+inline bool is_option_name(std::string_view name) {
+  return !name.empty() && name.front() != '_' &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string_view::npos;
+}
+
 /// A value as it stands behind `--name=`; null is empty, which means "the default" when it is read back.
 inline std::string option_text(const json& value) {
   if (value.is_null()) return {};
@@ -7233,9 +7262,12 @@ class Options {
   const Option* find(std::string_view name) const noexcept;
   std::vector<std::string> names() const;
 
-  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value, and
-  /// changes nothing then. The hook is not called: it belongs to changes at run time.
+  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value (not
+  /// that of a secret), and changes nothing then. The hook is not called: it belongs to changes at run time.
   void set(std::string_view name, const json& value) const;
+
+  /// What is wrong with a value, which is not said of a secret.
+  static InvalidArgument mistake(const Option& option, const BadValue& bad);
 
   /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
   /// the value may contain `=`. `worker_config` in a file is ignored, and so is a byte order mark. Throws
@@ -7243,10 +7275,12 @@ class Options {
   /// wrong is added to them instead, and the lines that are right count.
   void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
 
-  /// `--name=value` for people, on one line whatever the value is; empty for the secret.
+  /// `--name=value` for people, on one line whatever the value is; empty for a secret.
   static std::string line(const Option& option);
-  /// The same for read_file(), with the secret. Throws InvalidArgument if it would read a value back as another one.
+  /// The same for read_file(), with secrets. Throws InvalidArgument if it would read a value back as another one.
   std::string file_lines() const;
+  /// One line of those. Throws InvalidArgument, without the value if that is `secret`.
+  static std::string file_line(const std::string& name, const json& value, bool secret);
 
  private:
   struct Line {
@@ -7262,14 +7296,16 @@ class Options {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD Option& Options::add(Option option) {
-  const bool clean = !option.name.empty() &&
-                     option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
-  if (!clean || option.name.front() == '_') {
+  if (!is_option_name(option.name)) {
     throw std::invalid_argument("kettlingar: '" + option.name + "' cannot be an option: use a-z, 0-9 and _");
   }
   for (Option& present : options_) {
-    // A class may give a built-in variable a default of its own by declaring it again.
-    if (present.name == option.name) return present = std::move(option);
+    if (present.name != option.name) continue;
+    // A class may give a built-in variable a default of its own by declaring it again. What it is for stays.
+    option.secret |= present.secret;
+    option.at_start |= present.at_start;
+    option.on_disk |= present.on_disk;
+    return present = std::move(option);
   }
   return options_.emplace_back(std::move(option));
 }
@@ -7287,6 +7323,11 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
   return names;
 }
 
+KETTLINGAR_COLD InvalidArgument Options::mistake(const Option& option, const BadValue& bad) {
+  return InvalidArgument("option '" + option.name + "': expected " + bad.expected + ", got " +
+                         (option.secret ? "something else" : shown(bad.value)));
+}
+
 KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
@@ -7297,7 +7338,7 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   try {
     option->set(reset ? option->fallback : value);
   } catch (const BadValue& bad) {
-    throw InvalidArgument("option '" + option->name + "': expected " + bad.expected + ", got " + shown(bad.value));
+    throw mistake(*option, bad);
   }
   if (!option->check) return;
   try {
@@ -7393,15 +7434,17 @@ KETTLINGAR_COLD std::string Options::line(const Option& option) {
   return out;
 }
 
+KETTLINGAR_COLD std::string Options::file_line(const std::string& name, const json& value, bool secret) {
+  const std::string text = option_text(value);
+  std::string line = "--" + name + "=" + text;
+  if (line.find('\n') != std::string::npos || parse_line(line)->value != text)
+    throw InvalidArgument("option '" + name + "': a file cannot hold " + (secret ? "its value" : shown(json(text))));
+  return line + "\n";
+}
+
 KETTLINGAR_COLD std::string Options::file_lines() const {
   std::string out;
-  for (const Option& option : options_) {
-    const std::string text = option_text(option.get());
-    const std::string line = "--" + option.name + "=" + text;
-    if (line.find('\n') != std::string::npos || parse_line(line)->value != text)
-      throw InvalidArgument("option '" + option.name + "': a file cannot hold " + shown(json(text)));
-    out += line + "\n";
-  }
+  for (const Option& option : options_) out += file_line(option.name, option.get(), option.secret);
   return out;
 }
 #endif
@@ -7508,18 +7551,23 @@ inline constexpr std::size_t shortest_secret = 6;
     option.at_start = true;
     return option;
   };
+  const auto on_disk = [&](const char* name, auto& variable, const char* help) -> Option& {
+    Option& option = at_start(name, variable, help);
+    option.on_disk = true;
+    return option;
+  };
   at_start("app_name", s.app_name, "Name of the program; its directories are named after it");
-  at_start("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
-  at_start("app_state_dir", s.app_state_dir,
-           "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
+  on_disk("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
+  on_disk("app_state_dir", s.app_state_dir,
+          "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
   at_start("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
-  at_start("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
+  on_disk("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
   at_start("worker_nice", s.worker_nice, "Niceness of the service process");
   at_start("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
   at_start("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
       .secret = true;
-  at_start("worker_secret_file", s.worker_secret_file,
-           "File whose first line is the token (default: a new random one at each start)");
+  on_disk("worker_secret_file", s.worker_secret_file,
+          "File whose first line is the token (default: a new random one at each start)");
   at_start("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
   at_once("worker_accept_timeout", s.worker_accept_timeout,
           "Accepted for files shared with Python services; has no effect");
@@ -7530,7 +7578,7 @@ inline constexpr std::size_t shortest_secret = 6;
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
   at_once("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
-  at_start("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
+  on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
   at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
   at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
@@ -7634,6 +7682,74 @@ struct Configuration {
 }  // namespace v0_1
 }  // namespace kettlingar
 #if KETTLINGAR_INTERNALS
+
+// ======== service/hidden_words.hpp ========
+// SPDX-License-Identifier: MIT
+// service/hidden_words.hpp: command lines that we make, without the secrets in them: every user can read those lines.
+
+#include <unistd.h>
+
+#include <charconv>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Stands in a command line for a word with a secret: the number behind it is that of a descriptor which the program
+/// inherits, and from which it reads the words that were taken out, in their order, a NUL behind each.
+inline constexpr std::string_view hidden_word = "--secret-from=";
+
+/// A command line that everybody may read, and what is missing in it.
+struct HiddenWords {
+  std::vector<std::string> words;
+  std::string secrets;  ///< what the program reads from its secrets_descriptor
+};
+
+/// `words` for a program that is started with the secrets in its secrets_descriptor.
+[[gnu::cold]] inline HiddenWords hide_secrets(const Options& options, std::vector<std::string> words) {
+  std::string secrets;
+  for (std::string& word : words) {
+    const std::size_t equals = word.find('=');
+    if (!word.starts_with("--") || equals == std::string::npos) continue;
+    const Option* option = options.find(option_name(std::string_view(word).substr(2, equals - 2)));
+    if (option == nullptr || !option->secret) continue;
+    secrets.append(word.c_str(), std::string_view(word.c_str()).size() + 1);  // up to a NUL, as in any command line
+    word = std::string(hidden_word) + std::to_string(secrets_descriptor);
+  }
+  return {std::move(words), std::move(secrets)};
+}
+
+/// Puts the secrets back to where hide_secrets() has taken them from. Throws InvalidArgument.
+[[gnu::cold]] inline void restore_secrets(std::vector<std::string>& words) {
+  constexpr std::size_t longest = 1024 * 1024;
+  std::string secrets;
+  std::string_view rest;
+  int descriptor = -1;
+  for (std::string& word : words) {
+    if (!word.starts_with(hidden_word)) continue;
+    if (descriptor < 0) {
+      const char* const end = word.data() + word.size();
+      const auto number = std::from_chars(word.data() + hidden_word.size(), end, descriptor);
+      const Fd inherited(number.ptr == end && descriptor > STDERR_FILENO ? descriptor : -1);
+      if (!inherited || !read_all(inherited.get(), secrets, longest))
+        throw InvalidArgument(word + ": nothing can be read there");
+      rest = secrets;
+    }
+    const std::size_t size = rest.find('\0');
+    if (size == std::string_view::npos) throw InvalidArgument(word + ": there are more of these than secrets");
+    word = std::string(rest.substr(0, size));
+    rest.remove_prefix(size + 1);
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
 
 // ======== service/auth.hpp ========
 // SPDX-License-Identifier: MIT
@@ -8772,6 +8888,8 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return socket_path_; }
 
+  /// The default configuration file, as of the start: what `config` may write to.
+  const std::string& config_file() const noexcept { return config_file_; }
   /// What all paths start with, without slashes at its ends, as of the start.
   const std::string& prefix() const noexcept { return prefix_; }
 
@@ -8852,6 +8970,7 @@ class Server : public std::enable_shared_from_this<Server> {
   InstanceLock lock_;
   OwnedFile socket_;
   OwnedFile url_;
+  std::string config_file_;
   std::string prefix_;
   std::string full_url_;  ///< what the url file says
   std::string tcp_url_;
@@ -10105,6 +10224,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
   lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 
+  config_file_ = default_config_file(settings);
   prefix_ = settings.worker_url_path;
   tcp_url_.clear();
   socket_path_.clear();
@@ -11019,7 +11139,7 @@ struct ConfigRequest {
   std::optional<std::string> save;
 };
 
-/// All options, or the one that is named, as a map and as lines that can be fed back. The token is never among them.
+/// All options, or the one that is named, as a map and as lines that can be fed back, without secrets.
 [[gnu::cold]] inline json config_shown(const Options& options, const std::string& key) {
   json reply = json::object();
   reply["config"] = json::object();
@@ -11054,26 +11174,38 @@ void change_list(const Options& options, const std::string& key, Change change) 
   try {
     return option.convert(json::array({item})).at(0);
   } catch (const BadValue& bad) {
-    throw InvalidArgument("option '" + option.name + "': expected " + bad.expected + ", got " + shown(bad.value));
+    throw Options::mistake(option, bad);
   }
 }
 
-/// Writes the configuration, the token included if it was configured, to `where`, or to the default file for `yes`.
-[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
-  std::string path = where;
+/// The file that `config` saves to for `where`, `yes` or NAME.cfg: always one in the data directory that the service
+/// was started with, for no caller is to choose where something is written. Empty for `no`. Throws InvalidArgument.
+[[gnu::cold]] inline std::string saved_file(const Server& server, const std::string& where) {
+  const std::string file = server.config_file().empty() ? default_config_file(server.settings) : server.config_file();
   try {
-    path = to_bool(json(where)) ? default_config_file(server.settings) : "";
-    if (path.empty()) return;
-    create_directories(data_directory(server.settings));
+    return to_bool(json(where)) ? file : "";
   } catch (const BadValue&) {
   }
-  // The service may well have another directory than whoever asked.
-  if (path.front() != '/') throw InvalidArgument("config: save needs an absolute path");
+  const std::string directory = file.substr(0, file.rfind('/'));
+  std::string name = where;
+  if (name.starts_with(directory + "/")) name.erase(0, directory.size() + 1);
+  if (!safe_file_name(name) || !name.ends_with(".cfg")) {
+    throw InvalidArgument("config: save takes 'yes', or NAME.cfg for a file in " + directory +
+                          "; another one can be named on a command line: config --save=FILE");
+  }
+  return directory + "/" + name;
+}
+
+/// Writes the configuration, secrets included, to a file as saved_file() says.
+[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
+  const std::string path = saved_file(server, where);
+  if (path.empty()) return;
   FileInfo info{};
   if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     throw InvalidArgument("config: " + path + " is not a regular file");
   const std::string lines = server.options.file_lines();
   try {
+    create_directories(path.substr(0, path.rfind('/')));
     write_private_file(path, lines);
   } catch (const StartError& error) {
     throw Error(500, error.what());
@@ -11095,6 +11227,10 @@ void change_list(const Options& options, const std::string& key, Change change) 
     options.set(key, json(nullptr));  // throws, with a suggestion
   if (operations == 0 && option != nullptr && option->secret)
     throw InvalidArgument("config: option '" + key + "' is secret, and not shown");
+  if (operations == 1 && option->on_disk) {
+    throw InvalidArgument("config: '" + key +
+                          "' says where files are: give it on the command line, or in the configuration file");
+  }
 
   const json before = option == nullptr ? json(nullptr) : option->get();
   const char* action = nullptr;
@@ -11112,7 +11248,8 @@ void change_list(const Options& options, const std::string& key, Change change) 
     change_list(options, key, [&](json& list) {
       const auto found = std::find(list.begin(), list.end(), list_item(*option, request.remove));
       if (found == list.end())
-        throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
+        throw InvalidArgument("config: " + (option->secret ? "this" : shown(request.remove)) + " is not in option '" +
+                              key + "'");
       list.erase(found);
     });
   } else if (!request.pop.is_null()) {
@@ -11152,7 +11289,8 @@ class Config final : public Method {
   Config(Server& server, const ConfigHooks& hooks)
       : Method("config",
                "Shows the configuration, or one option: --key=NAME. Changes one: --reset=NAME, or --key=NAME with one\n"
-               "of --val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
+               "of --val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file,\n"
+               "--save=NAME.cfg to another one beside that."),
         server_(server),
         hooks_(hooks) {
     for (const char* name : {"key", "reset", "val", "append", "remove", "pop", "save"})
@@ -11377,6 +11515,17 @@ class Kitten {
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
+  }
+
+  /// An option whose value is shown nowhere: not by `config` and `help`, not in messages, nor in the command lines of
+  /// processes that `start` and kt::auto_start make, which get it in another way. `config` can set it, and writes it to
+  /// the file when it saves there. What the user types on a command line can be seen by all others on the machine: a
+  /// line of the configuration file is better.
+  template <class T>
+  Kitten& secret_option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
+    detail::Option option = detail::make_option(std::move(name), variable, std::move(help));
+    option.secret = true;
+    return add(std::move(option), std::move(changed));
   }
 
   /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
@@ -13590,8 +13739,9 @@ class WordList {
 /// A program on its way through `start`.
 class Starter {
  public:
-  /// Runs `program`; it inherits nothing of ours but the working directory and the environment. Throws NotRunning.
-  Starter(const std::string& program, const std::vector<std::string>& words, const std::string& name);
+  /// Runs `program`; it inherits nothing of ours but the working directory, the environment, and the secrets that its
+  /// words leave out. Throws NotRunning.
+  Starter(const std::string& program, const HiddenWords& hidden, const std::string& name);
 
   /// Waits until it has ended. Throws NotRunning if it fails, with what it said on standard error, or takes longer.
   void wait(std::chrono::seconds patience);
@@ -13608,8 +13758,7 @@ class Starter {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<std::string>& words,
-                                 const std::string& name)
+KETTLINGAR_COLD Starter::Starter(const std::string& program, const HiddenWords& hidden, const std::string& name)
     : program_(program.empty() ? executable_path("") : program) {
   int ends[2];
   if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
@@ -13618,9 +13767,15 @@ KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<s
   for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   ::fcntl(errors_.get(), F_SETFL, O_NONBLOCK);
 
+  Fd secrets;
+  try {
+    secrets = filled_pipe(hidden.secrets);
+  } catch (const StartError& error) {
+    throw NotRunning("cannot start " + program_ + ": " + error.what());
+  }
   WordList arguments;
   arguments.add(program_);
-  for (const std::string& word : words) arguments.add(word);
+  for (const std::string& word : hidden.words) arguments.add(word);
   arguments.add("start");
   WordList environment;
   const std::string mark = std::string(started_as) + "=";
@@ -13637,8 +13792,9 @@ KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<s
   ::posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  if (secrets) ::posix_spawn_file_actions_adddup2(&actions, secrets.get(), secrets_descriptor);
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
-  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, secrets ? secrets_descriptor + 1 : STDERR_FILENO + 1);
 #endif
   sigset_t all;
   sigset_t none;
@@ -13693,14 +13849,13 @@ KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
 #endif
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
-[[gnu::cold]] inline void start_service(const AutoStart& how, const std::vector<std::string>& words,
-                                        const std::string& name) {
+[[gnu::cold]] inline void start_service(const AutoStart& how, const HiddenWords& hidden, const std::string& name) {
   const char* mark = std::getenv(started_as);
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
   }
-  std::vector<std::string> all = how.command_prefix;
-  all.insert(all.end(), words.begin(), words.end());
+  HiddenWords all{how.command_prefix, hidden.secrets};
+  all.words.insert(all.words.end(), hidden.words.begin(), hidden.words.end());
   Starter(how.program, all, name).wait(std::chrono::seconds(60));
 }
 
@@ -13728,6 +13883,10 @@ KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+namespace detail {
+struct HiddenWords;
+}
 
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
 /// may call at the same time.
@@ -13849,7 +14008,7 @@ class ClientAccess {
   static Task<Client> async_require_pong(Client client, std::string name);
   /// Calls `connect` until it does not throw NotRunning; starts the service in between.
   template <class Connect>
-  static Client start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+  static Client start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
                           const std::string& name);
 
  private:
@@ -13917,7 +14076,7 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 template <class Connect>
-Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+Client ClientAccess::start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
                                const std::string& name) {
   try {
     return connect();
@@ -13950,15 +14109,15 @@ inline Settings client_settings(const std::string& app, const std::string& worke
 }
 
 /// What has to be said to a program so that it becomes the service that `options` describe here.
-inline std::vector<std::string> differing_options(const Options& options) {
+inline HiddenWords differing_options(const Options& options) {
   std::vector<std::string> words;
   for (const Option& option : options.all()) {
     const json value = option.get();
-    // Everybody sees the words of a process; and what a configuration file said is in the values.
-    if (option.secret || option.name == "worker_config" || value == option.fallback) continue;
+    // What a configuration file said is in the values.
+    if (option.name == "worker_config" || value == option.fallback) continue;
     words.push_back("--" + option.name + "=" + option_text(value));
   }
-  return words;
+  return hide_secrets(options, std::move(words));
 }
 
 inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods) {
@@ -13987,8 +14146,8 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  std::vector<std::string> words{"--worker-name=" + worker};
-  if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
+  detail::HiddenWords words{{"--worker-name=" + worker}, {}};
+  if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);
   return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
 }
 
@@ -14288,6 +14447,116 @@ KETTLINGAR_INLINE Client Kitten::loopback() {
 }  // namespace kettlingar
 
 
+// ======== cli/terminal.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/terminal.hpp: what others have said, on its way to a terminal, which would obey some of it.
+
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// How a terminal reads what is written to it.
+enum class TerminalText {
+  utf8,
+  eight_bit  ///< each byte by itself, so that half of a character may be a control character
+};
+
+/// `text` with what a terminal would obey shown instead, `\x1b` for ESC: control characters but tab and line feed, DEL,
+/// those from U+0080 to U+009F, and bytes that are no UTF-8, which some take for the latter.
+std::string visible(std::string_view text, TerminalText reads = TerminalText::utf8);
+
+/// How many bytes at the end of `text` are the start of a character that goes on behind it.
+std::size_t unfinished(std::string_view text);
+
+/// Writes all of `text` to standard output or standard error, made visible if that is a terminal; false with errno set
+/// if that fails.
+bool show(int fd, std::string_view text);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string visible(std::string_view text, TerminalText reads) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string out;
+  const auto escape = [&](std::string_view bytes) {
+    for (const char c : bytes) {
+      const auto byte = static_cast<unsigned char>(c);
+      out += "\\x";
+      out += digits[byte >> 4];
+      out += digits[byte & 15];
+    }
+  };
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data(); at != end;) {
+    const Utf8Step step = utf8_step(at, end);
+    const std::string_view character(at, step.size);
+    const auto is_c1 = [](char c) { return (static_cast<unsigned char>(c) & 0xE0) == 0x80; };
+    if (step.size == 1 && step.valid) {
+      const char c = *at;
+      const bool control = (static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n') || c == 0x7F;
+      control ? escape(character) : out.push_back(c);
+    } else if (!step.valid || (reads == TerminalText::eight_bit && std::any_of(at, at + step.size, is_c1))) {
+      escape(character);
+    } else if (step.size == 2 && at[0] == '\xC2' && is_c1(at[1])) {
+      escape(character.substr(1));
+    } else {
+      out += character;
+    }
+    at += step.size;
+  }
+  return out;
+}
+
+KETTLINGAR_COLD std::size_t unfinished(std::string_view text) {
+  for (std::size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xC0) == 0x80) continue;
+    const std::size_t size = byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+    return size > back ? back : 0;
+  }
+  return 0;
+}
+
+/// Terminals say that they read UTF-8, or the locale does. One that names no character set says nothing: by far the
+/// most terminals read UTF-8.
+inline TerminalText text_of(const termios& settings) {
+#if defined(IUTF8)
+  if ((settings.c_iflag & IUTF8) != 0) return TerminalText::utf8;
+#else
+  static_cast<void>(settings);
+#endif
+  std::string_view locale;
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = std::getenv(name);
+    if (locale.empty() && value != nullptr) locale = value;
+  }
+  const std::size_t dot = locale.find('.');
+  if (dot == std::string_view::npos) return TerminalText::utf8;
+  std::string charset;
+  for (const char c : locale.substr(dot + 1, locale.find('@', dot) - dot - 1)) {
+    if (c != '-') charset += static_cast<char>(c | 0x20);
+  }
+  return charset == "utf8" ? TerminalText::utf8 : TerminalText::eight_bit;
+}
+
+KETTLINGAR_COLD bool show(int fd, std::string_view text) {
+  termios settings{};
+  if (::tcgetattr(fd, &settings) != 0) return write_all(fd, text);
+  return write_all(fd, visible(text, text_of(settings)));
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== cli/output.hpp ========
 // SPDX-License-Identifier: MIT
 // cli/output.hpp: results as people and scripts want them on standard output.
@@ -14328,8 +14597,13 @@ inline std::string plain_text(const json& value) {
   return value.is_string() ? value.get<std::string>() : printable_json(value);
 }
 
-/// One `%(name)X` with flags, width and precision as in C, for the conversions s d i f g e x. Moves `at` behind it.
-[[gnu::cold]] inline std::string format_one(std::string_view format, std::size_t& at, const json& values) {
+/// More than that is not made of a `_format`, whatever widths it asks for.
+inline constexpr std::size_t longest_formatted = std::size_t{16} * 1024 * 1024;
+
+/// One `%(name)X` with flags, width and precision as in C, for the conversions s d i f g e x. Moves `at` behind it;
+/// takes what is asked for from `budget`.
+[[gnu::cold]] inline std::string format_one(std::string_view format, std::size_t& at, const json& values,
+                                            std::size_t& budget) {
   const std::size_t close = format.find(')', at);
   if (close == std::string_view::npos) throw MissingFormatKey("_format: '%(' without ')'");
   const std::string name(format.substr(at, close - at));
@@ -14359,18 +14633,21 @@ inline std::string plain_text(const json& value) {
     n = std::snprintf(text, sizeof text, (directive + "s").c_str(), plain.c_str());
     if (n >= static_cast<int>(sizeof text)) return plain;
   }
+  if (static_cast<std::size_t>((std::max)(n, 0)) > budget) throw MissingFormatKey("_format: the text is too long");
+  budget -= static_cast<std::size_t>((std::max)(n, 0));
   return std::string(text, static_cast<std::size_t>((std::min)(n, static_cast<int>(sizeof text) - 1)));
 }
 
 /// Fills in a `_format` with the result that carries it: `%(name)s`, `%(name).2f`, `%%`. Throws MissingFormatKey.
 [[gnu::cold]] inline std::string apply_format(std::string_view format, const json& values) {
   std::string out;
+  std::size_t budget = longest_formatted;
   for (std::size_t i = 0; i < format.size();) {
     if (format[i] != '%' || i + 1 == format.size()) {
       out += format[i++];
     } else if (format[i + 1] == '(') {
       i += 2;
-      out += format_one(format, i, values);
+      out += format_one(format, i, values, budget);
     } else {
       out += '%';
       i += format[i + 1] == '%' ? 2 : 1;
@@ -14393,7 +14670,7 @@ class Output {
   void clear_progress();
 
  private:
-  void write(std::string_view text);
+  void write(std::string_view text, bool as_it_is = false);
   void show_progress(const json& item);
 
   OutputStyle style_;
@@ -14409,15 +14686,15 @@ inline bool is_progress(const json& item) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD void Output::write(std::string_view text) {
+KETTLINGAR_COLD void Output::write(std::string_view text, bool as_it_is) {
   clear_progress();
-  if (!write_all(STDOUT_FILENO, text))
+  if (!(as_it_is ? write_all(STDOUT_FILENO, text) : show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 KETTLINGAR_COLD void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw)
-    return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
+    return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n", true);
   if (is_document(value)) {
     json data = std::move(value["data"]);
     value = std::move(data);
@@ -14442,14 +14719,15 @@ KETTLINGAR_COLD void Output::print(json value, bool is_item) {
 KETTLINGAR_COLD void Output::show_progress(const json& item) {
   if (!terminal_) return;
   const double part = item["progress"].get<double>();
-  std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
+  std::string line = std::to_string(static_cast<int>(part * 100)) + "% ";
   if (item.contains("_format") && item["_format"].is_string()) {
     line += apply_format(item["_format"].get_ref<const std::string&>(), item);
   } else {
     line += std::string(static_cast<std::size_t>(part * 40), '#');
   }
   progress_shown_ = true;
-  write_all(STDERR_FILENO, line);
+  write_all(STDERR_FILENO, "\r\x1b[K");
+  show(STDERR_FILENO, line);
 }
 
 KETTLINGAR_COLD void Output::clear_progress() {
@@ -14528,17 +14806,18 @@ class SecretInput {
   }
 }
 
-/// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of
-/// input.
-[[gnu::cold]] inline json ask(const NeededVariable& variable) {
-  const bool secret = variable.type.starts_with("pass");
+/// Asks for one variable on standard error, and returns what was typed. If a file is opened by that name, the prompt
+/// says so, whatever the service says. Throws std::runtime_error at the end of input.
+[[gnu::cold]] inline std::string ask(const NeededVariable& variable, bool opens_file) {
+  const bool secret = variable.type.starts_with("pass") && !opens_file;
   std::string words = variable.comment;
   if (words.empty()) words = secret ? "Password" : variable.type.starts_with("user") ? "Username" : variable.name;
-  write_all(STDERR_FILENO, words + ": ");
+  if (opens_file) words = "Path of a file to open and pass on as '" + variable.name + "' (" + words + ")";
+  show(STDERR_FILENO, words + ": ");
   SecretInput quiet(secret);
-  const auto line = read_line(quiet);
+  auto line = read_line(quiet);
   if (!line) throw std::runtime_error("end of input at the prompt");
-  return line->empty() ? variable.fallback : json(*line);
+  return *std::move(line);
 }
 
 }  // namespace detail
@@ -14602,7 +14881,7 @@ class CommandLine {
   ExitCode status();
   ExitCode help();
   ExitCode call();
-  ExitCode call_once(json arguments);
+  void call_once(json typed, const json& defaults);
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
 
@@ -14610,7 +14889,10 @@ class CommandLine {
   static json argument_value(const std::string& word);
   void check_names(const json& arguments) const;
   void name_positional(json& all) const;
-  static void absolute_save(json& path);
+  void answer(const NeedInfo& need, json& typed, json& defaults) const;
+  static bool opened_here(const detail::Parameter& parameter);
+  static std::string file_to_save(const json& arguments);
+  void save_config(const std::string& path) const;
   std::string unknown_command() const;
   std::string addresses() const;
   ClientOptions client_options() const;
@@ -14648,6 +14930,7 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
   ExitCode code = ExitCode::fine;
   try {
+    detail::restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
     configure();
@@ -14710,12 +14993,13 @@ KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) 
   std::string line = log_escaped(server_.settings.worker_name);
   if (!command_.empty()) line += " " + log_escaped(command_);
   line += " failed: " + std::string(why) + "\n";
-  detail::write_all(STDERR_FILENO, line);
+  detail::show(STDERR_FILENO, line);
   return code;
 }
 
 KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
-  if (!detail::write_all(STDOUT_FILENO, text))
+  const bool raw = style_ == detail::OutputStyle::raw;
+  if (!(raw ? detail::write_all(STDOUT_FILENO, text) : detail::show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
@@ -14908,7 +15192,7 @@ class ProcessWatch {
 /// so.
 inline void log_to_standard_error(LogLevel, std::string_view line) {
   pollfd entry{STDERR_FILENO, POLLOUT, 0};
-  if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
+  if (::poll(&entry, 1, 0) == 1) show(STDERR_FILENO, std::string(line) + "\n");
 }
 
 /// `3 d 4 h`, `5 min 6 s` and the like.
@@ -15003,9 +15287,11 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   }
   child.push_back("start");
   child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
+  const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (bool running = false; !running;) {
-    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), child, std::chrono::seconds(60));
+    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), hidden.words,
+                                                     detail::filled_pipe(hidden.secrets), std::chrono::seconds(60));
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
@@ -15220,13 +15506,30 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
   return named;
 }
 
-/// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
-KETTLINGAR_COLD void CommandLine::absolute_save(json& path) {
+/// Where `config --save=FILE` saves to; nothing if it is a word for "the default file", which the service writes
+/// itself.
+KETTLINGAR_COLD std::string CommandLine::file_to_save(const json& arguments) {
+  if (!arguments.contains("save") || !arguments["save"].is_string()) return {};
   try {
-    static_cast<void>(detail::to_bool(path));
+    static_cast<void>(detail::to_bool(arguments["save"]));
+    return {};
   } catch (const detail::BadValue&) {
-    path = detail::absolute_path(path.get<std::string>());
+    return detail::absolute_path(arguments["save"].get<std::string>());
   }
+}
+
+/// Services write in their own directory only, so what they tell is written here. They do not tell secrets.
+KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
+  const json reply = client().call("config");
+  if (!reply.is_object() || !reply.contains("config") || !reply["config"].is_object())
+    throw ConnectionError("the service did not tell its configuration");
+  std::string lines;
+  for (const auto& [name, value] : reply["config"].items()) {
+    if (!detail::is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
+    lines += detail::Options::file_line(name, value, false);
+  }
+  detail::write_private_file(path, lines);
+  detail::show(STDERR_FILENO, full_name() + ": Saved to " + path + ", without secrets\n");
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
@@ -15250,13 +15553,42 @@ KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
   all[std::string(detail::positional_key)] = json::array();
 }
 
+/// Asks for what the service wants to know. Its own defaults are kept apart: only what was typed may name a file that
+/// is opened here.
+KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json& defaults) const {
+  const auto method = server_.methods.named(command_);
+  name_positional(typed);
+  for (const NeededVariable& variable : need.needed()) {
+    const detail::Parameter* parameter = nullptr;
+    for (std::size_t i = 0; method && i < method->parameters().size(); ++i) {
+      if (method->parameters()[i].name == variable.name) parameter = &method->parameters()[i];
+    }
+    if (variable.name.starts_with('_') || (method && !method->takes_anything() && parameter == nullptr))
+      throw InvalidArgument("the service asks for '" + variable.name + "', which " + command_ + " does not take");
+    const bool opens_file = parameter != nullptr && opened_here(*parameter);
+    const std::string line = detail::ask(variable, opens_file);
+    if (line.empty() && opens_file) throw InvalidArgument("no file was named for '" + variable.name + "'");
+    typed.erase(variable.name);
+    defaults.erase(variable.name);
+    if (line.empty()) {
+      defaults[variable.name] = variable.fallback;
+    } else {
+      typed[variable.name] = argument_value(line);
+    }
+  }
+}
+
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  json all = arguments();
-  check_names(all);
-  if (command_ == "config" && all.contains("save") && all["save"].is_string()) absolute_save(all["save"]);
+  json typed = arguments();
+  json defaults = json::object();  // values that the service has named and nobody typed
+  check_names(typed);
+  const std::string save_to = command_ == "config" ? file_to_save(typed) : std::string();
+  if (!save_to.empty()) typed.erase("save");
   for (int round = 0;; ++round) {
     try {
-      return call_once(all);
+      call_once(typed, defaults);
+      if (!save_to.empty()) save_config(save_to);
+      return ExitCode::fine;
     } catch (const NeedInfo& need) {
       const bool can_ask = ::isatty(STDIN_FILENO) == 1 && !need.needed().empty();
       if (!can_ask || round == 3) {
@@ -15264,9 +15596,8 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
         for (const NeededVariable& variable : need.needed()) needed += " --" + variable.name + "=...";
         return fail(ExitCode::bad_value, need.what() + (needed.empty() ? needed : " (needed:" + needed + ")"));
       }
-      detail::write_all(STDERR_FILENO, std::string(need.what()) + "\n");
-      name_positional(all);
-      for (const NeededVariable& variable : need.needed()) all[variable.name] = detail::ask(variable);
+      detail::show(STDERR_FILENO, std::string(need.what()) + "\n");
+      answer(need, typed, defaults);
     } catch (const NotFound& error) {
       if (server_.methods.named(command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
@@ -15276,6 +15607,11 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       return fail(ExitCode::unknown, unknown_command());
     }
   }
+}
+
+/// Words for a parameter that is an open file name files.
+KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter) {
+  return parameter.takes_descriptors && parameter.type != "socket";
 }
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
@@ -15289,7 +15625,7 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
     word = detail::put_value(std::move(file), descriptors);
   };
   const auto open_all = [&](const detail::Parameter& parameter, json& value) {
-    if (!parameter.takes_descriptors || parameter.type == "socket") return;
+    if (!opened_here(parameter)) return;
     if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
     if (parameter.type == "list" && value.is_string()) value = json::array({value});
     if (!value.is_array()) return open_one(value);
@@ -15308,15 +15644,20 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
 /// What can be read from a file that a method has returned goes to standard output.
 KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
+  std::string text;
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
-    if (n == 0) return;
     if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
-    say(std::string_view(block, static_cast<std::size_t>(n)));
+    text.append(block, static_cast<std::size_t>(n));
+    // A terminal gets whole characters only: see visible().
+    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? detail::unfinished(text) : 0;
+    say(std::string_view(text).substr(0, text.size() - kept));
+    if (n == 0) return;
+    text.erase(0, text.size() - kept);
   }
 }
 
-KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
+KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   detail::CallMessage message;
   message.method = command_;
   try {
@@ -15327,6 +15668,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
   for (const auto& [name, value] : all.items()) {
     if (name != detail::positional_key) message.arguments.set(name, value);
   }
+  for (const auto& [name, value] : defaults.items()) message.arguments.set(name, value);
   for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
@@ -15337,7 +15679,6 @@ KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
       for (const Fd& file : answer->descriptors().take_all()) copy_out(file);
     }
   }
-  return ExitCode::fine;
 }
 #endif
 

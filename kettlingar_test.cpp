@@ -75,7 +75,10 @@ int run_as_service(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (std::getenv(as_service) != nullptr) return run_as_service(argc, argv);
+  if (const char* name = std::getenv(as_service)) {
+    const auto own = services().find(name);
+    return own != services().end() ? own->second(argc, argv) : run_as_service(argc, argv);
+  }
   doctest::Context context(argc, argv);
   const int code = context.run();
   if (!context.shouldExit()) std::cout << Totals::passed << " passed, " << Totals::failed << " failed" << std::endl;

@@ -121,6 +121,7 @@
 #include "service/options.hpp"
 #include "service/settings.hpp"
 #if KETTLINGAR_INTERNALS
+#include "service/hidden_words.hpp"
 #include "service/auth.hpp"
 #include "service/form.hpp"
 #include "service/file_io.hpp"
@@ -161,6 +162,7 @@
 #if KETTLINGAR_INTERNALS
 #include "client/loopback.hpp"
 
+#include "cli/terminal.hpp"
 #include "cli/output.hpp"
 #include "cli/prompt.hpp"
 #include "cli/command_line.hpp"

@@ -16,6 +16,7 @@
 
 #include "../base/suggest.hpp"
 #include "../client/client.hpp"
+#include "../service/hidden_words.hpp"
 #include "../service/kitten.hpp"
 #include "output.hpp"
 
@@ -59,7 +60,7 @@ class CommandLine {
   ExitCode status();
   ExitCode help();
   ExitCode call();
-  ExitCode call_once(json arguments);
+  void call_once(json typed, const json& defaults);
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
 
@@ -67,7 +68,10 @@ class CommandLine {
   static json argument_value(const std::string& word);
   void check_names(const json& arguments) const;
   void name_positional(json& all) const;
-  static void absolute_save(json& path);
+  void answer(const NeedInfo& need, json& typed, json& defaults) const;
+  static bool opened_here(const detail::Parameter& parameter);
+  static std::string file_to_save(const json& arguments);
+  void save_config(const std::string& path) const;
   std::string unknown_command() const;
   std::string addresses() const;
   ClientOptions client_options() const;
@@ -105,6 +109,7 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
   ExitCode code = ExitCode::fine;
   try {
+    detail::restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
     configure();
@@ -167,12 +172,13 @@ KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) 
   std::string line = log_escaped(server_.settings.worker_name);
   if (!command_.empty()) line += " " + log_escaped(command_);
   line += " failed: " + std::string(why) + "\n";
-  detail::write_all(STDERR_FILENO, line);
+  detail::show(STDERR_FILENO, line);
   return code;
 }
 
 KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
-  if (!detail::write_all(STDOUT_FILENO, text))
+  const bool raw = style_ == detail::OutputStyle::raw;
+  if (!(raw ? detail::write_all(STDOUT_FILENO, text) : detail::show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 

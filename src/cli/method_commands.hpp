@@ -92,13 +92,30 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
   return named;
 }
 
-/// A relative path is meant from here, not from where the service runs. Words for "the default file" stay.
-KETTLINGAR_COLD void CommandLine::absolute_save(json& path) {
+/// Where `config --save=FILE` saves to; nothing if it is a word for "the default file", which the service writes
+/// itself.
+KETTLINGAR_COLD std::string CommandLine::file_to_save(const json& arguments) {
+  if (!arguments.contains("save") || !arguments["save"].is_string()) return {};
   try {
-    static_cast<void>(detail::to_bool(path));
+    static_cast<void>(detail::to_bool(arguments["save"]));
+    return {};
   } catch (const detail::BadValue&) {
-    path = detail::absolute_path(path.get<std::string>());
+    return detail::absolute_path(arguments["save"].get<std::string>());
   }
+}
+
+/// Services write in their own directory only, so what they tell is written here. They do not tell secrets.
+KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
+  const json reply = client().call("config");
+  if (!reply.is_object() || !reply.contains("config") || !reply["config"].is_object())
+    throw ConnectionError("the service did not tell its configuration");
+  std::string lines;
+  for (const auto& [name, value] : reply["config"].items()) {
+    if (!detail::is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
+    lines += detail::Options::file_line(name, value, false);
+  }
+  detail::write_private_file(path, lines);
+  detail::show(STDERR_FILENO, full_name() + ": Saved to " + path + ", without secrets\n");
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
@@ -122,13 +139,42 @@ KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
   all[std::string(detail::positional_key)] = json::array();
 }
 
+/// Asks for what the service wants to know. Its own defaults are kept apart: only what was typed may name a file that
+/// is opened here.
+KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json& defaults) const {
+  const auto method = server_.methods.named(command_);
+  name_positional(typed);
+  for (const NeededVariable& variable : need.needed()) {
+    const detail::Parameter* parameter = nullptr;
+    for (std::size_t i = 0; method && i < method->parameters().size(); ++i) {
+      if (method->parameters()[i].name == variable.name) parameter = &method->parameters()[i];
+    }
+    if (variable.name.starts_with('_') || (method && !method->takes_anything() && parameter == nullptr))
+      throw InvalidArgument("the service asks for '" + variable.name + "', which " + command_ + " does not take");
+    const bool opens_file = parameter != nullptr && opened_here(*parameter);
+    const std::string line = detail::ask(variable, opens_file);
+    if (line.empty() && opens_file) throw InvalidArgument("no file was named for '" + variable.name + "'");
+    typed.erase(variable.name);
+    defaults.erase(variable.name);
+    if (line.empty()) {
+      defaults[variable.name] = variable.fallback;
+    } else {
+      typed[variable.name] = argument_value(line);
+    }
+  }
+}
+
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  json all = arguments();
-  check_names(all);
-  if (command_ == "config" && all.contains("save") && all["save"].is_string()) absolute_save(all["save"]);
+  json typed = arguments();
+  json defaults = json::object();  // values that the service has named and nobody typed
+  check_names(typed);
+  const std::string save_to = command_ == "config" ? file_to_save(typed) : std::string();
+  if (!save_to.empty()) typed.erase("save");
   for (int round = 0;; ++round) {
     try {
-      return call_once(all);
+      call_once(typed, defaults);
+      if (!save_to.empty()) save_config(save_to);
+      return ExitCode::fine;
     } catch (const NeedInfo& need) {
       const bool can_ask = ::isatty(STDIN_FILENO) == 1 && !need.needed().empty();
       if (!can_ask || round == 3) {
@@ -136,9 +182,8 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
         for (const NeededVariable& variable : need.needed()) needed += " --" + variable.name + "=...";
         return fail(ExitCode::bad_value, need.what() + (needed.empty() ? needed : " (needed:" + needed + ")"));
       }
-      detail::write_all(STDERR_FILENO, std::string(need.what()) + "\n");
-      name_positional(all);
-      for (const NeededVariable& variable : need.needed()) all[variable.name] = detail::ask(variable);
+      detail::show(STDERR_FILENO, std::string(need.what()) + "\n");
+      answer(need, typed, defaults);
     } catch (const NotFound& error) {
       if (server_.methods.named(command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
@@ -148,6 +193,11 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       return fail(ExitCode::unknown, unknown_command());
     }
   }
+}
+
+/// Words for a parameter that is an open file name files.
+KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter) {
+  return parameter.takes_descriptors && parameter.type != "socket";
 }
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
@@ -161,7 +211,7 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
     word = detail::put_value(std::move(file), descriptors);
   };
   const auto open_all = [&](const detail::Parameter& parameter, json& value) {
-    if (!parameter.takes_descriptors || parameter.type == "socket") return;
+    if (!opened_here(parameter)) return;
     if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
     if (parameter.type == "list" && value.is_string()) value = json::array({value});
     if (!value.is_array()) return open_one(value);
@@ -180,15 +230,20 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
 /// What can be read from a file that a method has returned goes to standard output.
 KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
+  std::string text;
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
-    if (n == 0) return;
     if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
-    say(std::string_view(block, static_cast<std::size_t>(n)));
+    text.append(block, static_cast<std::size_t>(n));
+    // A terminal gets whole characters only: see visible().
+    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? detail::unfinished(text) : 0;
+    say(std::string_view(text).substr(0, text.size() - kept));
+    if (n == 0) return;
+    text.erase(0, text.size() - kept);
   }
 }
 
-KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
+KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   detail::CallMessage message;
   message.method = command_;
   try {
@@ -199,6 +254,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
   for (const auto& [name, value] : all.items()) {
     if (name != detail::positional_key) message.arguments.set(name, value);
   }
+  for (const auto& [name, value] : defaults.items()) message.arguments.set(name, value);
   for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
@@ -209,7 +265,6 @@ KETTLINGAR_COLD ExitCode CommandLine::call_once(json all) {
       for (const Fd& file : answer->descriptors().take_all()) copy_out(file);
     }
   }
-  return ExitCode::fine;
 }
 #endif
 

@@ -18,6 +18,7 @@
 #include "../os/descriptor.hpp"
 #include "../wire/json_text.hpp"
 #include "../wire/text.hpp"
+#include "terminal.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -45,8 +46,13 @@ inline std::string plain_text(const json& value) {
   return value.is_string() ? value.get<std::string>() : printable_json(value);
 }
 
-/// One `%(name)X` with flags, width and precision as in C, for the conversions s d i f g e x. Moves `at` behind it.
-[[gnu::cold]] inline std::string format_one(std::string_view format, std::size_t& at, const json& values) {
+/// More than that is not made of a `_format`, whatever widths it asks for.
+inline constexpr std::size_t longest_formatted = std::size_t{16} * 1024 * 1024;
+
+/// One `%(name)X` with flags, width and precision as in C, for the conversions s d i f g e x. Moves `at` behind it;
+/// takes what is asked for from `budget`.
+[[gnu::cold]] inline std::string format_one(std::string_view format, std::size_t& at, const json& values,
+                                            std::size_t& budget) {
   const std::size_t close = format.find(')', at);
   if (close == std::string_view::npos) throw MissingFormatKey("_format: '%(' without ')'");
   const std::string name(format.substr(at, close - at));
@@ -76,18 +82,21 @@ inline std::string plain_text(const json& value) {
     n = std::snprintf(text, sizeof text, (directive + "s").c_str(), plain.c_str());
     if (n >= static_cast<int>(sizeof text)) return plain;
   }
+  if (static_cast<std::size_t>((std::max)(n, 0)) > budget) throw MissingFormatKey("_format: the text is too long");
+  budget -= static_cast<std::size_t>((std::max)(n, 0));
   return std::string(text, static_cast<std::size_t>((std::min)(n, static_cast<int>(sizeof text) - 1)));
 }
 
 /// Fills in a `_format` with the result that carries it: `%(name)s`, `%(name).2f`, `%%`. Throws MissingFormatKey.
 [[gnu::cold]] inline std::string apply_format(std::string_view format, const json& values) {
   std::string out;
+  std::size_t budget = longest_formatted;
   for (std::size_t i = 0; i < format.size();) {
     if (format[i] != '%' || i + 1 == format.size()) {
       out += format[i++];
     } else if (format[i + 1] == '(') {
       i += 2;
-      out += format_one(format, i, values);
+      out += format_one(format, i, values, budget);
     } else {
       out += '%';
       i += format[i + 1] == '%' ? 2 : 1;
@@ -110,7 +119,7 @@ class Output {
   void clear_progress();
 
  private:
-  void write(std::string_view text);
+  void write(std::string_view text, bool as_it_is = false);
   void show_progress(const json& item);
 
   OutputStyle style_;
@@ -126,15 +135,15 @@ inline bool is_progress(const json& item) {
 }
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD void Output::write(std::string_view text) {
+KETTLINGAR_COLD void Output::write(std::string_view text, bool as_it_is) {
   clear_progress();
-  if (!write_all(STDOUT_FILENO, text))
+  if (!(as_it_is ? write_all(STDOUT_FILENO, text) : show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 KETTLINGAR_COLD void Output::print(json value, bool is_item) {
   if (style_ == OutputStyle::raw)
-    return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n");
+    return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n", true);
   if (is_document(value)) {
     json data = std::move(value["data"]);
     value = std::move(data);
@@ -159,14 +168,15 @@ KETTLINGAR_COLD void Output::print(json value, bool is_item) {
 KETTLINGAR_COLD void Output::show_progress(const json& item) {
   if (!terminal_) return;
   const double part = item["progress"].get<double>();
-  std::string line = "\r\x1b[K" + std::to_string(static_cast<int>(part * 100)) + "% ";
+  std::string line = std::to_string(static_cast<int>(part * 100)) + "% ";
   if (item.contains("_format") && item["_format"].is_string()) {
     line += apply_format(item["_format"].get_ref<const std::string&>(), item);
   } else {
     line += std::string(static_cast<std::size_t>(part * 40), '#');
   }
   progress_shown_ = true;
-  write_all(STDERR_FILENO, line);
+  write_all(STDERR_FILENO, "\r\x1b[K");
+  show(STDERR_FILENO, line);
 }
 
 KETTLINGAR_COLD void Output::clear_progress() {

@@ -13,6 +13,7 @@
 
 #include "../base/errors.hpp"
 #include "../os/descriptor.hpp"
+#include "terminal.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -65,17 +66,18 @@ class SecretInput {
   }
 }
 
-/// Asks for one variable on standard error. An empty answer means its default. Throws ConnectionError at the end of
-/// input.
-[[gnu::cold]] inline json ask(const NeededVariable& variable) {
-  const bool secret = variable.type.starts_with("pass");
+/// Asks for one variable on standard error, and returns what was typed. If a file is opened by that name, the prompt
+/// says so, whatever the service says. Throws std::runtime_error at the end of input.
+[[gnu::cold]] inline std::string ask(const NeededVariable& variable, bool opens_file) {
+  const bool secret = variable.type.starts_with("pass") && !opens_file;
   std::string words = variable.comment;
   if (words.empty()) words = secret ? "Password" : variable.type.starts_with("user") ? "Username" : variable.name;
-  write_all(STDERR_FILENO, words + ": ");
+  if (opens_file) words = "Path of a file to open and pass on as '" + variable.name + "' (" + words + ")";
+  show(STDERR_FILENO, words + ": ");
   SecretInput quiet(secret);
-  const auto line = read_line(quiet);
+  auto line = read_line(quiet);
   if (!line) throw std::runtime_error("end of input at the prompt");
-  return line->empty() ? variable.fallback : json(*line);
+  return *std::move(line);
 }
 
 }  // namespace detail

@@ -74,7 +74,7 @@ class ProcessWatch {
 /// so.
 inline void log_to_standard_error(LogLevel, std::string_view line) {
   pollfd entry{STDERR_FILENO, POLLOUT, 0};
-  if (::poll(&entry, 1, 0) == 1) write_all(STDERR_FILENO, std::string(line) + "\n");
+  if (::poll(&entry, 1, 0) == 1) show(STDERR_FILENO, std::string(line) + "\n");
 }
 
 /// `3 d 4 h`, `5 min 6 s` and the like.
@@ -169,9 +169,11 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   }
   child.push_back("start");
   child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
+  const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (bool running = false; !running;) {
-    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), child, std::chrono::seconds(60));
+    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), hidden.words,
+                                                     detail::filled_pipe(hidden.secrets), std::chrono::seconds(60));
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.

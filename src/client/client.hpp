@@ -26,6 +26,10 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
+namespace detail {
+struct HiddenWords;
+}
+
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
 /// may call at the same time.
 ///
@@ -146,7 +150,7 @@ class ClientAccess {
   static Task<Client> async_require_pong(Client client, std::string name);
   /// Calls `connect` until it does not throw NotRunning; starts the service in between.
   template <class Connect>
-  static Client start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+  static Client start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
                           const std::string& name);
 
  private:
@@ -214,7 +218,7 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 template <class Connect>
-Client ClientAccess::start_and(Connect connect, const AutoStart& how, const std::vector<std::string>& words,
+Client ClientAccess::start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
                                const std::string& name) {
   try {
     return connect();
@@ -247,15 +251,15 @@ inline Settings client_settings(const std::string& app, const std::string& worke
 }
 
 /// What has to be said to a program so that it becomes the service that `options` describe here.
-inline std::vector<std::string> differing_options(const Options& options) {
+inline HiddenWords differing_options(const Options& options) {
   std::vector<std::string> words;
   for (const Option& option : options.all()) {
     const json value = option.get();
-    // Everybody sees the words of a process; and what a configuration file said is in the values.
-    if (option.secret || option.name == "worker_config" || value == option.fallback) continue;
+    // What a configuration file said is in the values.
+    if (option.name == "worker_config" || value == option.fallback) continue;
     words.push_back("--" + option.name + "=" + option_text(value));
   }
-  return words;
+  return hide_secrets(options, std::move(words));
 }
 
 inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods) {
@@ -284,8 +288,8 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        ClientOptions options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  std::vector<std::string> words{"--worker-name=" + worker};
-  if (!settings.app_state_dir.empty()) words.push_back("--app-state-dir=" + settings.app_state_dir);
+  detail::HiddenWords words{{"--worker-name=" + worker}, {}};
+  if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);
   return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
 }
 

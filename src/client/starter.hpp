@@ -22,6 +22,7 @@
 #include "../base/version.hpp"
 #include "../os/descriptor.hpp"
 #include "../os/process.hpp"
+#include "../service/hidden_words.hpp"
 #include "auto_start.hpp"
 
 namespace kettlingar {
@@ -51,8 +52,9 @@ class WordList {
 /// A program on its way through `start`.
 class Starter {
  public:
-  /// Runs `program`; it inherits nothing of ours but the working directory and the environment. Throws NotRunning.
-  Starter(const std::string& program, const std::vector<std::string>& words, const std::string& name);
+  /// Runs `program`; it inherits nothing of ours but the working directory, the environment, and the secrets that its
+  /// words leave out. Throws NotRunning.
+  Starter(const std::string& program, const HiddenWords& hidden, const std::string& name);
 
   /// Waits until it has ended. Throws NotRunning if it fails, with what it said on standard error, or takes longer.
   void wait(std::chrono::seconds patience);
@@ -69,8 +71,7 @@ class Starter {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<std::string>& words,
-                                 const std::string& name)
+KETTLINGAR_COLD Starter::Starter(const std::string& program, const HiddenWords& hidden, const std::string& name)
     : program_(program.empty() ? executable_path("") : program) {
   int ends[2];
   if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
@@ -79,9 +80,15 @@ KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<s
   for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   ::fcntl(errors_.get(), F_SETFL, O_NONBLOCK);
 
+  Fd secrets;
+  try {
+    secrets = filled_pipe(hidden.secrets);
+  } catch (const StartError& error) {
+    throw NotRunning("cannot start " + program_ + ": " + error.what());
+  }
   WordList arguments;
   arguments.add(program_);
-  for (const std::string& word : words) arguments.add(word);
+  for (const std::string& word : hidden.words) arguments.add(word);
   arguments.add("start");
   WordList environment;
   const std::string mark = std::string(started_as) + "=";
@@ -98,8 +105,9 @@ KETTLINGAR_COLD Starter::Starter(const std::string& program, const std::vector<s
   ::posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  if (secrets) ::posix_spawn_file_actions_adddup2(&actions, secrets.get(), secrets_descriptor);
 #if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
-  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, secrets ? secrets_descriptor + 1 : STDERR_FILENO + 1);
 #endif
   sigset_t all;
   sigset_t none;
@@ -154,14 +162,13 @@ KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
 #endif
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
-[[gnu::cold]] inline void start_service(const AutoStart& how, const std::vector<std::string>& words,
-                                        const std::string& name) {
+[[gnu::cold]] inline void start_service(const AutoStart& how, const HiddenWords& hidden, const std::string& name) {
   const char* mark = std::getenv(started_as);
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
   }
-  std::vector<std::string> all = how.command_prefix;
-  all.insert(all.end(), words.begin(), words.end());
+  HiddenWords all{how.command_prefix, hidden.secrets};
+  all.words.insert(all.words.end(), hidden.words.begin(), hidden.words.end());
   Starter(how.program, all, name).wait(std::chrono::seconds(60));
 }
 

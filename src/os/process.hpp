@@ -33,8 +33,10 @@ namespace detail {
   return ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
 }
 
-/// The number under which a background child finds the pipe it reports on.
-inline constexpr int report_descriptor = 3;
+/// The numbers under which programs that we start find what their command line leaves out, and the pipe that a
+/// background child reports on.
+inline constexpr int secrets_descriptor = 3;
+inline constexpr int report_descriptor = 4;
 
 /// What a child reports: its first byte says which, the rest is text.
 enum class StartReport : char { ready = '+', already_running = '=', failed = '-' };
@@ -45,9 +47,9 @@ struct StartOutcome {
 };
 
 /// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and
-/// waits until it reports or ends. Descriptors of this process are not inherited. Throws StartError if it cannot be
-/// started.
-StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments,
+/// waits until it reports or ends. Descriptors of this process are not inherited, bar `secrets`, if there is one: see
+/// filled_pipe(). Throws StartError if it cannot be started.
+StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments, Fd secrets,
                                  std::chrono::seconds patience);
 
 /// Sends the child's report, once; `descriptor` is closed.
@@ -69,6 +71,24 @@ inline void close_all_on_exec() {
   ::closedir(directory);
 }
 
+/// A pipe with `text` in it for a child, closed on exec, its number above those that children get; none for no text.
+/// Throws StartError if there is too much of it: as nobody may ever read it, it is not waited for.
+[[gnu::cold]] inline Fd filled_pipe(std::string_view text) {
+  constexpr int lowest = 16;
+  if (text.empty()) return Fd();
+  int ends[2];
+  if (::pipe(ends) != 0) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  const Fd writer(ends[1]);
+  const Fd low(ends[0]);
+  for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
+  Fd reader(::fcntl(low.get(), F_DUPFD_CLOEXEC, lowest));
+  if (!reader) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  ::fcntl(writer.get(), F_SETFL, O_NONBLOCK);
+  if (::write(writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    throw StartError(std::to_string(text.size()) + " bytes in secret options are too many");
+  return reader;
+}
+
 /// posix_spawn's two helper objects, destroyed on every path.
 class SpawnSetup {
  public:
@@ -83,12 +103,14 @@ class SpawnSetup {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  /// A session of its own, default signal handling, /dev/null as standard streams, `pipe` as report descriptor.
-  void detach(int pipe) {
+  /// A session of its own, default signal handling, /dev/null as standard streams, `pipe` as report descriptor,
+  /// `secrets`, unless -1, as secrets descriptor.
+  void detach(int pipe, int secrets) {
     ::posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
     ::posix_spawn_file_actions_addopen(&actions_, 1, "/dev/null", O_WRONLY, 0);
     ::posix_spawn_file_actions_addopen(&actions_, 2, "/dev/null", O_WRONLY, 0);
     ::posix_spawn_file_actions_adddup2(&actions_, pipe, report_descriptor);
+    if (secrets >= 0) ::posix_spawn_file_actions_adddup2(&actions_, secrets, secrets_descriptor);
     sigset_t all;
     sigset_t none;
     ::sigfillset(&all);
@@ -117,7 +139,7 @@ inline std::string describe_end(int status) {
 }
 
 [[gnu::cold]] inline StartOutcome start_in_background(const std::string& program,
-                                                      const std::vector<std::string>& arguments,
+                                                      const std::vector<std::string>& arguments, Fd secrets,
                                                       std::chrono::seconds patience) {
   int ends[2];
   if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
@@ -129,11 +151,12 @@ inline std::string describe_end(int status) {
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   SpawnSetup setup;
-  setup.detach(writer.get());
+  setup.detach(writer.get(), secrets.get());
   pid_t child = 0;
   const int error = ::posix_spawn(&child, program.c_str(), setup.actions(), setup.attributes(), argv.data(), environ);
   if (error != 0) throw StartError("cannot start " + program + ": " + std::strerror(error));
   writer.reset();
+  secrets.reset();
 
   std::string message;
   pollfd entry{reader.get(), POLLIN, 0};

@@ -135,7 +135,7 @@ struct ConfigRequest {
   std::optional<std::string> save;
 };
 
-/// All options, or the one that is named, as a map and as lines that can be fed back. The token is never among them.
+/// All options, or the one that is named, as a map and as lines that can be fed back, without secrets.
 [[gnu::cold]] inline json config_shown(const Options& options, const std::string& key) {
   json reply = json::object();
   reply["config"] = json::object();
@@ -170,26 +170,38 @@ void change_list(const Options& options, const std::string& key, Change change) 
   try {
     return option.convert(json::array({item})).at(0);
   } catch (const BadValue& bad) {
-    throw InvalidArgument("option '" + option.name + "': expected " + bad.expected + ", got " + shown(bad.value));
+    throw Options::mistake(option, bad);
   }
 }
 
-/// Writes the configuration, the token included if it was configured, to `where`, or to the default file for `yes`.
-[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
-  std::string path = where;
+/// The file that `config` saves to for `where`, `yes` or NAME.cfg: always one in the data directory that the service
+/// was started with, for no caller is to choose where something is written. Empty for `no`. Throws InvalidArgument.
+[[gnu::cold]] inline std::string saved_file(const Server& server, const std::string& where) {
+  const std::string file = server.config_file().empty() ? default_config_file(server.settings) : server.config_file();
   try {
-    path = to_bool(json(where)) ? default_config_file(server.settings) : "";
-    if (path.empty()) return;
-    create_directories(data_directory(server.settings));
+    return to_bool(json(where)) ? file : "";
   } catch (const BadValue&) {
   }
-  // The service may well have another directory than whoever asked.
-  if (path.front() != '/') throw InvalidArgument("config: save needs an absolute path");
+  const std::string directory = file.substr(0, file.rfind('/'));
+  std::string name = where;
+  if (name.starts_with(directory + "/")) name.erase(0, directory.size() + 1);
+  if (!safe_file_name(name) || !name.ends_with(".cfg")) {
+    throw InvalidArgument("config: save takes 'yes', or NAME.cfg for a file in " + directory +
+                          "; another one can be named on a command line: config --save=FILE");
+  }
+  return directory + "/" + name;
+}
+
+/// Writes the configuration, secrets included, to a file as saved_file() says.
+[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
+  const std::string path = saved_file(server, where);
+  if (path.empty()) return;
   FileInfo info{};
   if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     throw InvalidArgument("config: " + path + " is not a regular file");
   const std::string lines = server.options.file_lines();
   try {
+    create_directories(path.substr(0, path.rfind('/')));
     write_private_file(path, lines);
   } catch (const StartError& error) {
     throw Error(500, error.what());
@@ -211,6 +223,10 @@ void change_list(const Options& options, const std::string& key, Change change) 
     options.set(key, json(nullptr));  // throws, with a suggestion
   if (operations == 0 && option != nullptr && option->secret)
     throw InvalidArgument("config: option '" + key + "' is secret, and not shown");
+  if (operations == 1 && option->on_disk) {
+    throw InvalidArgument("config: '" + key +
+                          "' says where files are: give it on the command line, or in the configuration file");
+  }
 
   const json before = option == nullptr ? json(nullptr) : option->get();
   const char* action = nullptr;
@@ -228,7 +244,8 @@ void change_list(const Options& options, const std::string& key, Change change) 
     change_list(options, key, [&](json& list) {
       const auto found = std::find(list.begin(), list.end(), list_item(*option, request.remove));
       if (found == list.end())
-        throw InvalidArgument("config: " + shown(request.remove) + " is not in option '" + key + "'");
+        throw InvalidArgument("config: " + (option->secret ? "this" : shown(request.remove)) + " is not in option '" +
+                              key + "'");
       list.erase(found);
     });
   } else if (!request.pop.is_null()) {
@@ -268,7 +285,8 @@ class Config final : public Method {
   Config(Server& server, const ConfigHooks& hooks)
       : Method("config",
                "Shows the configuration, or one option: --key=NAME. Changes one: --reset=NAME, or --key=NAME with one\n"
-               "of --val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file."),
+               "of --val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file,\n"
+               "--save=NAME.cfg to another one beside that."),
         server_(server),
         hooks_(hooks) {
     for (const char* name : {"key", "reset", "val", "append", "remove", "pop", "save"})

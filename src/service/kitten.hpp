@@ -179,6 +179,17 @@ class Kitten {
     return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
   }
 
+  /// An option whose value is shown nowhere: not by `config` and `help`, not in messages, nor in the command lines of
+  /// processes that `start` and kt::auto_start make, which get it in another way. `config` can set it, and writes it to
+  /// the file when it saves there. What the user types on a command line can be seen by all others on the machine: a
+  /// line of the configuration file is better.
+  template <class T>
+  Kitten& secret_option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
+    detail::Option option = detail::make_option(std::move(name), variable, std::move(help));
+    option.secret = true;
+    return add(std::move(option), std::move(changed));
+  }
+
   /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
   /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError. There is
   /// one, the last that was set; it is kept, with its captures, as long as the Kitten.

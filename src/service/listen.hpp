@@ -49,6 +49,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
   lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 
+  config_file_ = default_config_file(settings);
   prefix_ = settings.worker_url_path;
   tcp_url_.clear();
   socket_path_.clear();

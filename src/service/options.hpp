@@ -29,8 +29,9 @@ struct Option {
   std::string type;
   std::string help;
   json fallback;
-  bool secret = false;
+  bool secret = false;    ///< its value is shown nowhere, and is in no command line that we make
   bool at_start = false;  ///< a change counts from the next start only
+  bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
   std::function<json()> get;
   std::function<void(const json&)> set;    ///< throws BadValue
   std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
@@ -78,6 +79,11 @@ inline std::string option_name(std::string_view text) {
   return name;
 }
 
+inline bool is_option_name(std::string_view name) {
+  return !name.empty() && name.front() != '_' &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string_view::npos;
+}
+
 /// A value as it stands behind `--name=`; null is empty, which means "the default" when it is read back.
 inline std::string option_text(const json& value) {
   if (value.is_null()) return {};
@@ -104,9 +110,12 @@ class Options {
   const Option* find(std::string_view name) const noexcept;
   std::vector<std::string> names() const;
 
-  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value, and
-  /// changes nothing then. The hook is not called: it belongs to changes at run time.
+  /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value (not
+  /// that of a secret), and changes nothing then. The hook is not called: it belongs to changes at run time.
   void set(std::string_view name, const json& value) const;
+
+  /// What is wrong with a value, which is not said of a secret.
+  static InvalidArgument mistake(const Option& option, const BadValue& bad);
 
   /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
   /// the value may contain `=`. `worker_config` in a file is ignored, and so is a byte order mark. Throws
@@ -114,10 +123,12 @@ class Options {
   /// wrong is added to them instead, and the lines that are right count.
   void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
 
-  /// `--name=value` for people, on one line whatever the value is; empty for the secret.
+  /// `--name=value` for people, on one line whatever the value is; empty for a secret.
   static std::string line(const Option& option);
-  /// The same for read_file(), with the secret. Throws InvalidArgument if it would read a value back as another one.
+  /// The same for read_file(), with secrets. Throws InvalidArgument if it would read a value back as another one.
   std::string file_lines() const;
+  /// One line of those. Throws InvalidArgument, without the value if that is `secret`.
+  static std::string file_line(const std::string& name, const json& value, bool secret);
 
  private:
   struct Line {
@@ -133,14 +144,16 @@ class Options {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD Option& Options::add(Option option) {
-  const bool clean = !option.name.empty() &&
-                     option.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
-  if (!clean || option.name.front() == '_') {
+  if (!is_option_name(option.name)) {
     throw std::invalid_argument("kettlingar: '" + option.name + "' cannot be an option: use a-z, 0-9 and _");
   }
   for (Option& present : options_) {
-    // A class may give a built-in variable a default of its own by declaring it again.
-    if (present.name == option.name) return present = std::move(option);
+    if (present.name != option.name) continue;
+    // A class may give a built-in variable a default of its own by declaring it again. What it is for stays.
+    option.secret |= present.secret;
+    option.at_start |= present.at_start;
+    option.on_disk |= present.on_disk;
+    return present = std::move(option);
   }
   return options_.emplace_back(std::move(option));
 }
@@ -158,6 +171,11 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
   return names;
 }
 
+KETTLINGAR_COLD InvalidArgument Options::mistake(const Option& option, const BadValue& bad) {
+  return InvalidArgument("option '" + option.name + "': expected " + bad.expected + ", got " +
+                         (option.secret ? "something else" : shown(bad.value)));
+}
+
 KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
   const Option* option = find(name);
   if (option == nullptr) {
@@ -168,7 +186,7 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   try {
     option->set(reset ? option->fallback : value);
   } catch (const BadValue& bad) {
-    throw InvalidArgument("option '" + option->name + "': expected " + bad.expected + ", got " + shown(bad.value));
+    throw mistake(*option, bad);
   }
   if (!option->check) return;
   try {
@@ -264,15 +282,17 @@ KETTLINGAR_COLD std::string Options::line(const Option& option) {
   return out;
 }
 
+KETTLINGAR_COLD std::string Options::file_line(const std::string& name, const json& value, bool secret) {
+  const std::string text = option_text(value);
+  std::string line = "--" + name + "=" + text;
+  if (line.find('\n') != std::string::npos || parse_line(line)->value != text)
+    throw InvalidArgument("option '" + name + "': a file cannot hold " + (secret ? "its value" : shown(json(text))));
+  return line + "\n";
+}
+
 KETTLINGAR_COLD std::string Options::file_lines() const {
   std::string out;
-  for (const Option& option : options_) {
-    const std::string text = option_text(option.get());
-    const std::string line = "--" + option.name + "=" + text;
-    if (line.find('\n') != std::string::npos || parse_line(line)->value != text)
-      throw InvalidArgument("option '" + option.name + "': a file cannot hold " + shown(json(text)));
-    out += line + "\n";
-  }
+  for (const Option& option : options_) out += file_line(option.name, option.get(), option.secret);
   return out;
 }
 #endif

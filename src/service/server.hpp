@@ -71,6 +71,8 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return socket_path_; }
 
+  /// The default configuration file, as of the start: what `config` may write to.
+  const std::string& config_file() const noexcept { return config_file_; }
   /// What all paths start with, without slashes at its ends, as of the start.
   const std::string& prefix() const noexcept { return prefix_; }
 
@@ -151,6 +153,7 @@ class Server : public std::enable_shared_from_this<Server> {
   InstanceLock lock_;
   OwnedFile socket_;
   OwnedFile url_;
+  std::string config_file_;
   std::string prefix_;
   std::string full_url_;  ///< what the url file says
   std::string tcp_url_;

@@ -98,18 +98,23 @@ inline constexpr std::size_t shortest_secret = 6;
     option.at_start = true;
     return option;
   };
+  const auto on_disk = [&](const char* name, auto& variable, const char* help) -> Option& {
+    Option& option = at_start(name, variable, help);
+    option.on_disk = true;
+    return option;
+  };
   at_start("app_name", s.app_name, "Name of the program; its directories are named after it");
-  at_start("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
-  at_start("app_state_dir", s.app_state_dir,
-           "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
+  on_disk("app_data_dir", s.app_data_dir, "Directory of configuration files (default: ~/.local/share/APP)");
+  on_disk("app_state_dir", s.app_state_dir,
+          "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
   at_start("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
-  at_start("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
+  on_disk("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
   at_start("worker_nice", s.worker_nice, "Niceness of the service process");
   at_start("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
   at_start("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
       .secret = true;
-  at_start("worker_secret_file", s.worker_secret_file,
-           "File whose first line is the token (default: a new random one at each start)");
+  on_disk("worker_secret_file", s.worker_secret_file,
+          "File whose first line is the token (default: a new random one at each start)");
   at_start("worker_listen_queue", s.worker_listen_queue, "Connections that may wait to be accepted");
   at_once("worker_accept_timeout", s.worker_accept_timeout,
           "Accepted for files shared with Python services; has no effect");
@@ -120,7 +125,7 @@ inline constexpr std::size_t shortest_secret = 6;
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
   at_once("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
-  at_start("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
+  on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
   at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
   at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");

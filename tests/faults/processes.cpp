@@ -311,15 +311,16 @@ void fill_disk(Tally& tally, const std::string& program) {
     require(service.stop() == 0 && service.files().empty(), "left behind: " + service.files());
   });
   {
-    Service service(program);
+    const TempDir data;
+    Service service(program, {"--app-data-dir=" + data.path()});
     // A node of our own: the system's one must not be at risk.
-    const std::string full = service.directory / "full";
+    const std::string full = data / "full.cfg";
     if (::mknod(full.c_str(), S_IFCHR | 0600, makedev(1, 7)) != 0) {
       tally.skip("(149) config --save to a full device", "mknod is not allowed");
     } else {
       tally.test("(149) config --save to a full device is refused", [&] {
         service.start();
-        const Answer answer = call(service, "config", "{\"save\": \"" + full + "\"}");
+        const Answer answer = call(service, "config", "{\"save\": \"full.cfg\"}");
         require(answer.status == 400, "status " + std::to_string(answer.status) + " " + answer.body);
         struct stat info {};
         require(::stat(full.c_str(), &info) == 0 && S_ISCHR(info.st_mode), "the device was replaced");

@@ -93,9 +93,8 @@ TEST_SUITE("service/builtins") {
     CHECK(contains(home.error("config", R"({"key": "sleep_time", "append": 1})"), "not a list"));
     CHECK(contains(home.error("config", R"({"val": 1})"), "which option?"));
     CHECK(contains(home.error("config", R"({"_args": ["sleep_time", "0.2"]})"), "say --key=NAME --val=VALUE"));
-    CHECK(contains(home.error("config", R"({"save": "relative.cfg"})"), "absolute path"));
-    std::filesystem::create_symlink("/nonexistent", home.state / "link");
-    CHECK(contains(home.error("config", json{{"save", home.state / "link"}}.dump()), "not a regular file"));
+    std::filesystem::create_symlink("/nonexistent", home.state / "link.cfg");
+    CHECK(contains(home.error("config", R"({"save": "link.cfg"})"), "not a regular file"));
     // What a line of a file cannot hold is not saved as something else.
     for (const char* text : {"a\nworker_umask=511", "a #b", " a", "a "}) {
       home.result("config", json{{"key", "motto"}, {"val", text}}.dump());
@@ -124,6 +123,41 @@ TEST_SUITE("service/builtins") {
     options.add("sleep_time", sleep_time, "");
     CHECK_THROWS_WITH_AS(options.read_file(file), doctest::Contains("Kitty.cfg:1: unknown option 'app_name'"),
                          kt::InvalidArgument);
+  }
+
+  TEST_CASE("config saves to its own directory only, whatever a caller says about that (169)") {
+    const TempDir elsewhere;
+    Home home;
+    home.start();
+    const auto refused = [&](const std::string& path) {
+      CAPTURE(path);
+      CHECK(contains(home.error("config", json{{"save", path}}.dump()), "config: save takes 'yes', or NAME.cfg"));
+    };
+    for (const char* name : {"../up.cfg", "a/b.cfg", "/etc/a.cfg", ".hidden.cfg", ".cfg", "..", ".bashrc", "script.sh",
+                             "Kitty.url", "a\nb.cfg", "a.cfg/"})
+      refused(name);
+    refused(elsewhere / "Kitty.cfg");
+    refused(home.state / "../Kitty.cfg");
+    refused(home.state / "sub/Kitty.cfg");
+    home.result("config", R"({"save": "other.cfg"})");
+    CHECK(contains(contents(home.state / "other.cfg"), "--worker_name=Kitty\n"));
+    home.result("config", json{{"save", home.state / "third.cfg"}}.dump());
+    CHECK(std::filesystem::exists(home.state / "third.cfg"));
+
+    // The directory, and other places where something will be written, are not for callers to choose.
+    for (const char* name :
+         {"app_data_dir", "app_state_dir", "worker_config", "worker_log_file", "worker_secret_file"}) {
+      const std::string why = "config: '"s + name + "' says where files are";
+      CHECK(contains(home.error("config", json{{"key", name}, {"val", elsewhere.path()}}.dump()), why));
+      CHECK(contains(home.error("config", json{{"reset", name}}.dump()), why));
+      CHECK(home.result("config", json{{"key", name}}.dump())["config"].contains(name));
+    }
+    home.result("config", R"({"key": "app_name", "val": "another"})");
+    home.result("config", R"({"key": "worker_name", "val": "Tom"})");
+    home.result("config", R"({"save": "yes"})");
+    CHECK(contains(contents(home.state / "Kitty.cfg"), "--app_name=another\n"));
+    CHECK_FALSE(std::filesystem::exists(home.state / "Tom.cfg"));
+    CHECK(std::filesystem::is_empty(elsewhere.path()));
   }
 
   TEST_CASE("quitquitquit removes the files before it answers, and the service ends (155)") {

@@ -79,8 +79,25 @@ using namespace std::string_view_literals;
 
 namespace test {
 
-// Set where this very program is to be a service of its own, for what no example does.
+// Set where this very program is to be a service of its own, for what no example does: the name of one in services(),
+// or that of kettlingar_test.cpp.
 inline constexpr const char* as_service = "KETTLINGAR_TEST_AS_SERVICE";
+
+// By name, what kettlingar_test.cpp's main() then does instead of testing.
+inline std::map<std::string, int (*)(int, char**)>& services() {
+  static std::map<std::string, int (*)(int, char**)> all;
+  return all;
+}
+// `const OwnService asking("asking", [](int argc, char** argv) { ... });` at namespace scope.
+struct OwnService {
+  OwnService(const char* name, int (*main)(int, char**)) { services()[name] = main; }
+};
+// The command line of such a service, with its files in `state`.
+inline std::string own_service(const std::string& name, const std::string& state) {
+  return std::string("env ") + as_service + "=" + name + " " +
+         std::filesystem::read_symlink("/proc/self/exe").string() + " --app-state-dir=" + state +
+         " --app-data-dir=" + state + " ";
+}
 
 // How long anything that has to happen may take on a loaded machine before its test fails. Never slept through.
 inline constexpr auto patience = 30s;
