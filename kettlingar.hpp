@@ -166,25 +166,29 @@ inline namespace v0_1 {
 /// What happens beyond each is in the README, chapter *Limits*. Those with an option are taken from it.
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;
-  std::size_t head_bytes = 32 * 1024;                  ///< request or status line and all header lines
-  std::size_t header_count = 100;                      ///< header lines of one message
-  std::size_t body_bytes = 1024 * 1024;                ///< decoded body; `worker_http_request_max_size`
-  std::size_t stranger_body_bytes = 64 * 1024;         ///< the same for callers without the token
-  std::size_t chunk_line_bytes = 256;                  ///< one chunk-size line with its extensions
-  std::size_t trailer_bytes = 8 * 1024;                ///< all trailer lines of one message
-  std::size_t trailer_count = 32;                      ///< trailer lines of one message
-  std::size_t chunk_overhead_bytes = 16 * 1024;        ///< framing bytes allowed on top of 8 x the payload
-  int depth = 64;                                      ///< nesting of JSON and msgpack in requests
-  std::size_t descriptors = 16;                        ///< open files and sockets that come, or go, with one message
-  std::size_t unclaimed_descriptors = 64;              ///< those of all requests whose token is not known yet
-  std::size_t connections = 2048;                      ///< open at once; `worker_max_connections`
-  std::size_t drain_bytes = 64 * 1024;                 ///< body read and dropped to keep a connection after a refusal
-  std::size_t linger_bytes = 1024 * 1024;              ///< read and dropped before a refused connection is closed
-  std::chrono::milliseconds head_timeout{10'000};      ///< head, from its first byte; `worker_http_request_timeout1`
+  std::size_t head_bytes = 32 * 1024;            ///< request or status line and all header lines
+  std::size_t header_count = 100;                ///< header lines of one message
+  std::size_t body_bytes = 1024 * 1024;          ///< decoded body; `worker_http_request_max_size`
+  std::size_t stranger_body_bytes = 64 * 1024;   ///< the same for callers without the token
+  std::size_t chunk_line_bytes = 256;            ///< one chunk-size line with its extensions
+  std::size_t trailer_bytes = 8 * 1024;          ///< all trailer lines of one message
+  std::size_t trailer_count = 32;                ///< trailer lines of one message
+  std::size_t chunk_overhead_bytes = 16 * 1024;  ///< framing bytes allowed on top of 8 x the payload
+  int depth = 64;                                ///< nesting of JSON and msgpack in requests
+  std::size_t descriptors = 16;                  ///< open files and sockets that come, or go, with one message
+  std::size_t unclaimed_descriptors = 64;        ///< those of all requests whose token is not known yet
+  std::size_t connections = 2048;  ///< open at once; `worker_max_connections`, and half of RLIMIT_NOFILE at most
+  std::size_t stranger_connections = 256;  ///< of them, how many have not shown the token; half of them at most
+  std::size_t drain_bytes = 64 * 1024;     ///< body read and dropped to keep a connection after a refusal
+  std::size_t linger_bytes = 1024 * 1024;  ///< read and dropped before a refused connection is closed
+  std::size_t log_lines = 20;              ///< a second, of those that callers without the token can cause
+  std::size_t log_bytes = std::size_t{8} * 1024 * 1024;  ///< a day, of the same
+  std::chrono::milliseconds head_timeout{10'000};        ///< head, from its first byte; `worker_http_request_timeout1`
   std::chrono::milliseconds body_timeout{15'000};      ///< request, from its first byte; `worker_http_request_timeout2`
   std::chrono::milliseconds idle_timeout{15'000};      ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};     ///< a reader that takes nothing
   std::chrono::milliseconds linger_timeout{2'000};     ///< a refused or half-closed peer
+  std::chrono::milliseconds guess_pause{1'000};        ///< before a wrong token is refused, when there are too many
   std::chrono::milliseconds host_timeout{5'000};       ///< until the host begins a call that run_handlers_on() gave it
   std::chrono::milliseconds shutdown_timeout{10'000};  ///< the on_shutdown hook
   std::chrono::milliseconds drain_timeout{1'000};      ///< running calls when the service stops
@@ -395,24 +399,39 @@ class Log {
 
   void write(LogLevel level, std::string_view text);
 
-  /// True at most 20 times a second for each `slug` (a static word), so that a flood of refusals cannot fill a disk.
-  /// What was left out is counted in the next line of that slug.
-  bool admit(std::string_view slug, std::string& suffix);
+  // Lines that callers without the token can cause are bounded, all of them together, so that they cannot fill a disk.
+  // Those of requests do not keep warnings and errors out, which may come as often.
+
+  void set_bounds(std::size_t lines_per_second, std::size_t bytes_per_day) noexcept {
+    lines_per_second_ = lines_per_second;
+    bytes_per_day_ = bytes_per_day;
+  }
+  /// Whether such a line may be written. How many have been left out is counted for each `slug`, a static word, and
+  /// said in the next line of that slug.
+  bool admit(LogLevel level, std::string_view slug);
+  /// Writes a line that was admitted.
+  void write_admitted(LogLevel level, std::string_view slug, std::string text);
+  /// The same at once.
+  void write_bounded(LogLevel level, std::string_view slug, std::string_view text) {
+    if (admit(level, slug)) write_admitted(level, slug, std::string(slug) + ": " + std::string(text));
+  }
 
  private:
-  struct Bucket {
-    std::int64_t second = 0;
-    int used = 0;
-    std::uint64_t suppressed = 0;
-  };
-
   LogSink sink_;
   int level_ = 0;
   std::string name_;
   std::int64_t second_ = -1;  ///< what `time_` and `process_` are of
   std::string time_;
   std::string process_;
-  std::map<std::string_view, Bucket> buckets_;
+
+  std::size_t lines_per_second_ = 20;
+  std::size_t bytes_per_day_ = std::size_t{8} * 1024 * 1024;
+  std::int64_t admitting_second_ = -1;
+  std::size_t lines_ = 0;     ///< admitted in that second
+  std::size_t warnings_ = 0;  ///< the same of warnings and errors, which debug lines are not to hide
+  std::int64_t day_begins_ = 0;
+  std::size_t bytes_ = 0;  ///< of this day
+  std::map<std::string_view, std::uint64_t> left_out_;
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -442,24 +461,37 @@ KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   sink_(level, line);
 }
 
-KETTLINGAR_INLINE bool Log::admit(std::string_view slug, std::string& suffix) {
-  constexpr int per_second = 20;
+KETTLINGAR_INLINE bool Log::admit(LogLevel level, std::string_view slug) {
+  constexpr std::int64_t day = 24 * 60 * 60;
+  if (!wants(level)) return false;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  Bucket& bucket = buckets_[slug];
-  if (bucket.second != now.tv_sec) {
-    bucket.second = now.tv_sec;
-    bucket.used = 0;
+  if (now.tv_sec != admitting_second_) lines_ = warnings_ = 0;
+  admitting_second_ = now.tv_sec;
+  if (bytes_ == 0 || now.tv_sec >= day_begins_ + day) {
+    day_begins_ = now.tv_sec;
+    bytes_ = 0;
   }
-  if (++bucket.used > per_second) {
-    ++bucket.suppressed;
+  std::size_t& lines = level < LogLevel::warning ? lines_ : warnings_;
+  if (bytes_ >= bytes_per_day_ || lines >= lines_per_second_) {
+    ++left_out_[slug];
     return false;
   }
-  if (bucket.suppressed != 0) {
-    suffix = " (" + std::to_string(bucket.suppressed) + " more of these not logged)";
-    bucket.suppressed = 0;
-  }
+  ++lines;
   return true;
+}
+
+KETTLINGAR_INLINE void Log::write_admitted(LogLevel level, std::string_view slug, std::string text) {
+  if (const auto found = left_out_.find(slug); found != left_out_.end()) {
+    text += " (" + std::to_string(found->second) + " more of these not logged)";
+    left_out_.erase(found);
+  }
+  constexpr std::size_t beside = 64;  // what stands before the text
+  bytes_ += text.size() + beside + name_.size();
+  write(level, text);
+  if (bytes_ >= bytes_per_day_)
+    write(LogLevel::warning,
+          "log: no more lines about strangers for a day, they have had " + std::to_string(bytes_) + " bytes");
 }
 
 KETTLINGAR_INLINE std::string log_escaped(std::string_view text) {
@@ -4331,6 +4363,98 @@ inline Fd connect_socket(const SocketAddress& address, std::chrono::steady_clock
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== os/peer_owner.hpp ========
+// SPDX-License-Identifier: MIT
+// os/peer_owner.hpp: whose a TCP connection from this machine is.
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#if defined(__linux__) && __has_include(<linux/inet_diag.h>)
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#define KETTLINGAR_HAS_SOCK_DIAG 1
+#else
+#define KETTLINGAR_HAS_SOCK_DIAG 0
+#endif
+
+#include <cstring>
+#include <optional>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The user who has the other end of the TCP connection `fd` open in a process of this machine. Nothing if that end is
+/// elsewhere, is not held by a process (closed, or not accepted yet), or the system does not tell: Linux does.
+std::optional<uid_t> tcp_peer_owner(int fd);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
+#if KETTLINGAR_HAS_SOCK_DIAG
+  sockaddr_storage ends[2]{};  // theirs, ours
+  for (const bool ours : {false, true}) {
+    socklen_t size = sizeof ends[0];
+    auto* end = reinterpret_cast<sockaddr*>(&ends[ours]);
+    if ((ours ? ::getsockname(fd, end, &size) : ::getpeername(fd, end, &size)) != 0) return std::nullopt;
+  }
+  struct {
+    nlmsghdr head{};
+    inet_diag_req_v2 body{};
+  } question;
+  question.head.nlmsg_len = sizeof question;
+  question.head.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  question.head.nlmsg_flags = NLM_F_REQUEST;
+  question.body.sdiag_protocol = IPPROTO_TCP;
+  question.body.idiag_states = ~0U;
+  inet_diag_sockid& id = question.body.id;
+  id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  if (ends[0].ss_family == AF_INET) {
+    sockaddr_in v4[2];
+    std::memcpy(&v4[0], &ends[0], sizeof v4[0]);
+    std::memcpy(&v4[1], &ends[1], sizeof v4[1]);
+    question.body.sdiag_family = AF_INET;
+    id.idiag_sport = v4[0].sin_port;
+    id.idiag_dport = v4[1].sin_port;
+    id.idiag_src[0] = v4[0].sin_addr.s_addr;
+    id.idiag_dst[0] = v4[1].sin_addr.s_addr;
+  } else if (ends[0].ss_family == AF_INET6) {
+    sockaddr_in6 v6[2];
+    std::memcpy(&v6[0], &ends[0], sizeof v6[0]);
+    std::memcpy(&v6[1], &ends[1], sizeof v6[1]);
+    question.body.sdiag_family = AF_INET6;
+    id.idiag_sport = v6[0].sin6_port;
+    id.idiag_dport = v6[1].sin6_port;
+    std::memcpy(id.idiag_src, &v6[0].sin6_addr, sizeof id.idiag_src);
+    std::memcpy(id.idiag_dst, &v6[1].sin6_addr, sizeof id.idiag_dst);
+    id.idiag_if = v6[0].sin6_scope_id;
+  } else {
+    return std::nullopt;
+  }
+  const Fd kernel(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
+  if (!kernel || ::send(kernel.get(), &question, sizeof question, 0) < 0) return std::nullopt;
+  struct {
+    nlmsghdr head{};
+    inet_diag_msg body{};
+    char more[256]{};
+  } answer;
+  const ssize_t n = retry_interrupted([&] { return ::recv(kernel.get(), &answer, sizeof answer, 0); });
+  if (n < static_cast<ssize_t>(offsetof(decltype(answer), more)) || answer.head.nlmsg_type != SOCK_DIAG_BY_FAMILY)
+    return std::nullopt;
+  // What no process holds any more counts as root's there.
+  if (answer.body.idiag_inode == 0) return std::nullopt;
+  return answer.body.idiag_uid;
+#else
+  return std::nullopt;
+#endif
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== os/running_process.hpp ========
 // SPDX-License-Identifier: MIT
 // os/running_process.hpp: other processes, told by number and start time from later ones of the same number.
@@ -7487,7 +7611,7 @@ struct Settings {
   bool worker_use_tcp = true;
   bool worker_use_unixdomain = true;
   bool worker_use_msgpack = true;
-  int worker_log_level = 0;
+  int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
   double worker_http_request_timeout1 = 10;
   double worker_http_request_timeout2 = 15;
@@ -7500,6 +7624,8 @@ namespace detail {
 
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
 inline constexpr std::size_t shortest_secret = 6;
+/// From here on nothing is said about it.
+inline constexpr std::size_t safe_secret = 16;
 
 /// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
 [[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
@@ -7577,12 +7703,14 @@ inline constexpr std::size_t shortest_secret = 6;
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  at_once("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
+  at_once("worker_log_level", s.worker_log_level,
+          "Lowest level to log: 10 debug (each request), 20 info, 30 warning, 40 error");
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
   at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
   at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
-  at_once("worker_max_connections", s.worker_max_connections, "Connections open at once");
+  at_once("worker_max_connections", s.worker_max_connections,
+          "Connections open at once; half of RLIMIT_NOFILE at most");
 }
 
 inline std::string state_directory(const Settings& s) {
@@ -7760,6 +7888,7 @@ struct HiddenWords {
 #include <sys/random.h>
 #endif
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -7816,21 +7945,10 @@ class Token {
     return difference == 0;
   }
 
-  /// True if a header line has the token as a word of its own, such as `Authorization: Bearer TOKEN` or `X-Anything:
-  /// TOKEN`. Headers that browsers fill in by themselves do not count.
-  bool in_headers(const RequestHead& head) const noexcept {
-    bool found = false;
-    for (const HeaderField field : head.fields) {
-      if (field.value.size() < secret_.size() || filled_in_by_browsers(field.name)) continue;
-      std::string_view rest = field.value;
-      while (!rest.empty()) {
-        const std::size_t blank = rest.find_first_of(" \t");
-        if (rest.substr(0, blank).size() == secret_.size()) found |= matches(rest.substr(0, blank));
-        rest.remove_prefix(blank == std::string_view::npos ? rest.size() : blank + 1);
-      }
-    }
-    return found;
-  }
+  /// Looks for the token in header lines, where it stands as a word of its own: `Authorization: Bearer TOKEN` or
+  /// `X-Anything: TOKEN`. Those that browsers fill in by themselves do not count. Only a few words of its length are
+  /// compared, so that a request is not thousands of guesses; `wrong` gets how many of them were something else.
+  bool in_headers(const RequestHead& head, int& wrong) const noexcept;
 
  private:
   static bool filled_in_by_browsers(std::string_view name) noexcept {
@@ -7843,45 +7961,185 @@ class Token {
   std::string secret_;
 };
 
-/// Where a request's path leads.
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Token::in_headers(const RequestHead& head, int& wrong) const noexcept {
+  constexpr int most = 3;
+  const auto compare = [&](std::string_view word) {
+    const bool found = matches(word);
+    wrong += !found && word.size() == secret_.size();
+    return found;
+  };
+  wrong = 0;
+  if (secret_.empty()) return false;
+  const std::string_view authorization = head.authorization;
+  if (!authorization.empty() && compare(authorization.substr(authorization.find_last_of(" \t") + 1))) return true;
+  for (const HeaderField field : head.fields) {
+    if (field.value.size() < secret_.size() || field.value.data() == authorization.data() ||
+        filled_in_by_browsers(field.name))
+      continue;
+    std::string_view rest = field.value;
+    while (!rest.empty() && wrong < most) {
+      const std::string_view word = rest.substr(0, rest.find_first_of(" \t"));
+      if (word.size() == secret_.size() && compare(word)) return true;
+      rest.remove_prefix((std::min)(word.size() + 1, rest.size()));
+    }
+  }
+  return false;
+}
+#endif
+
+/// Where a request's path leads, and whether the caller has shown the token.
 struct Route {
   bool authenticated = false;
-  std::string_view method;  ///< empty: nowhere
-  std::string_view path;    ///< without prefix and token
+  bool wrong_path = false;                  ///< the path begins with something that may have been meant as the token
+  int wrong_words = 0;                      ///< so many words of header lines may have been
+  std::string_view method{};                ///< empty: nowhere
+  std::string_view path{};                  ///< without prefix and token
+  std::size_t at = std::string_view::npos;  ///< where `path` begins in that of the head, if it is a part of it
+
+  /// The same in a head whose buffer has moved.
+  void rebase(const RequestHead& head) noexcept {
+    if (at == std::string_view::npos) return;
+    path = head.path.substr(at);
+    if (path.size() > 1) method = path.substr(1, path.find('/', 1) - 1);
+  }
 };
 
 /// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
-/// `web_root`.
+/// `web_root`. Nobody has an empty token.
 inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
   Route route;
-  std::string_view path = head.path;
+  std::size_t at = 0;
   if (!prefix.empty()) {
     // Whole components only: /prefixes is not below /prefix.
-    if (!path.starts_with('/') || !path.substr(1).starts_with(prefix)) return route;
-    path.remove_prefix(1 + prefix.size());
-    if (path.empty()) path = "/";
+    if (!head.path.starts_with('/') || !head.path.substr(1).starts_with(prefix)) return route;
+    at = 1 + prefix.size();
   }
-  if (!path.starts_with('/')) return route;
-  const std::string_view first = path.substr(1, path.find('/', 1) - 1);
+  std::string_view path = head.path.substr(at);
+  if (!path.empty() && path.front() != '/') return route;
+  const std::string_view first = path.substr((std::min<std::size_t>)(1, path.size()), path.find('/', 1) - 1);
   route.authenticated = token.matches(first);
   if (route.authenticated) {
-    path.remove_prefix(1 + first.size());
-    if (path.empty()) path = "/";
+    at += 1 + first.size();
+    path = head.path.substr(at);
   } else {
-    route.authenticated = token.in_headers(head);
+    route.wrong_path = !first.empty() && first.size() == token.text().size();
+    route.authenticated = token.in_headers(head, route.wrong_words);
   }
   // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
   const bool once_more = route.authenticated && path.find(token.text()) != std::string_view::npos;
-  route.path = once_more ? std::string_view("/") : path;
+  route.path = "/";
   if (once_more) return route;
-  const std::string_view name = path.substr(1, path.find('/', 1) - 1);
-  if (path.size() == 1) {
-    route.method = "web_root";
-  } else if (!name.empty()) {
-    route.method = name;
-  }
+  route.method = "web_root";
+  if (path.size() <= 1) return route;
+  route.at = at;
+  route.rebase(head);
   return route;
 }
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/guess_throttle.hpp ========
+// SPDX-License-Identifier: MIT
+// service/guess_throttle.hpp: slows down who tries tokens, and nobody else.
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Where guesses come from: a user of this machine, or another machine.
+struct GuessOrigin {
+  std::string name;      ///< `user 1000`, `192.0.2.7`, or the /64 network of an IPv6 address
+  bool trusted = false;  ///< may read the token anyway
+
+  /// Of a TCP connection.
+  explicit GuessOrigin(int fd);
+};
+
+/// Counts wrong tokens by their origin: 20 at once, and one more for each second. While there are more, what comes from
+/// there is not even compared with the token, so that neither many connections nor hanging up early buys a guess.
+class GuessThrottle {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// True while there have been wrong tokens lately: only then origins have to be looked at.
+  bool alert(Clock::time_point now) {
+    if (!origins_.empty()) std::erase_if(origins_, [now](const Count& count) { return count.forgotten_at <= now; });
+    return !origins_.empty();
+  }
+  /// After alert(): whether `origin` has used up its guesses.
+  bool closed_to(std::string_view origin, Clock::time_point now) noexcept {
+    const Count* count = find(origin);
+    return count != nullptr && count->forgotten_at > now + most * each;
+  }
+  /// True if these guesses have been the last of `origin`, for now.
+  bool count(const std::string& origin, int wrong, Clock::time_point now);
+
+ private:
+  struct Count {
+    std::string origin;
+    Clock::time_point forgotten_at;
+  };
+  static constexpr int most = 20;
+  static constexpr std::chrono::seconds each{1};
+  static constexpr std::size_t most_origins = 256;
+
+  Count* find(std::string_view origin) noexcept;
+
+  std::vector<Count> origins_;
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD GuessOrigin::GuessOrigin(int fd) {
+  if (const auto owner = tcp_peer_owner(fd)) {
+    name = "user " + std::to_string(*owner);
+    trusted = *owner == ::geteuid() || *owner == 0;
+    return;
+  }
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return;
+  char text[INET6_ADDRSTRLEN] = "";
+  if (storage.ss_family == AF_INET6) {
+    sockaddr_in6 v6{};
+    std::memcpy(&v6, &storage, sizeof v6);
+    const bool mapped = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
+    // Whoever has one address of a network has all of them.
+    if (!mapped) std::memset(v6.sin6_addr.s6_addr + 8, 0, 8);
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+    name = std::string(text) + (mapped ? "" : "/64");
+  } else {
+    const std::string whole = socket_name(fd, true);
+    name = whole.substr(0, whole.rfind(':'));
+  }
+}
+
+KETTLINGAR_COLD GuessThrottle::Count* GuessThrottle::find(std::string_view origin) noexcept {
+  for (Count& count : origins_) {
+    if (count.origin == origin) return &count;
+  }
+  // When there are too many, the later ones share the last place.
+  return origins_.size() >= most_origins ? &origins_.back() : nullptr;
+}
+
+KETTLINGAR_COLD bool GuessThrottle::count(const std::string& origin, int wrong, Clock::time_point now) {
+  const bool before = closed_to(origin, now);
+  if (find(origin) == nullptr) origins_.push_back({origin, now});
+  Count& count = *find(origin);
+  // One more than there may be: what a trusted origin tries beyond that is not held against it for ever.
+  count.forgotten_at = (std::min)((std::max)(count.forgotten_at, now) + wrong * each, now + (most + 1) * each);
+  return !before && closed_to(origin, now);
+}
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -8905,8 +9163,12 @@ class Server : public std::enable_shared_from_this<Server> {
   }
 
   // For connections.
-  void enter(Connection& connection) { connections_.insert(&connection); }
+  /// Returns its number.
+  std::uint64_t enter(Connection& connection);
+  /// Its peer is not one any more, or has gone.
+  void no_stranger(Connection& connection) { strangers_.erase(&connection); }
   void leave(Connection& connection);
+  void count_wrong_tokens(int socket, int wrong);
   /// Makes sure that the sweep looks at deadlines no later than `when`.
   void look_at(Clock::time_point when);
 
@@ -8918,6 +9180,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Log log;
   Registry methods;
   Token token;
+  std::string start_warnings;  ///< of the last open(), in lines
   std::string description;
   std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
   /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
@@ -8926,7 +9189,8 @@ class Server : public std::enable_shared_from_this<Server> {
   std::function<std::optional<RouteTo>(const Request&)> router;
   asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
-  std::function<void()> stopped;     ///< called once, when the last connection has gone
+  GuessThrottle guesses;
+  std::function<void()> stopped;  ///< called once, when the last connection has gone
 
  private:
   enum class State { fresh, open, running, stopping, stopped };
@@ -8938,6 +9202,7 @@ class Server : public std::enable_shared_from_this<Server> {
     bool over_unix_socket;
   };
 
+  void warn_at_start(const std::string& text);
   void choose_token();
   void open_files_and_listeners();
   void listen_on(Fd descriptor, bool over_unix_socket);
@@ -8945,7 +9210,9 @@ class Server : public std::enable_shared_from_this<Server> {
   void accept_after_pause(const std::shared_ptr<Listener>& listener);
   void accept_batch(const std::shared_ptr<Listener>& listener);
   void close_listeners();
+  bool push_out_stranger();
   bool make_room();
+  bool room_for(bool over_unix_socket);
   bool admit(Fd descriptor, bool over_unix_socket);
   void out_of_descriptors(int listener, int error);
   void sweep();
@@ -8978,6 +9245,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
+  std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
+  std::uint64_t last_number_ = 0;
   asio::steady_timer sweep_timer_;
   std::optional<Clock::time_point> next_sweep_;
 };
@@ -9031,6 +9300,14 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
 
   /// Waiting for a request, with no answer unsent.
   bool idle() const noexcept { return phase_ == Phase::idle; }
+  /// Its peer has neither shown the token, nor come over the unix socket.
+  bool stranger() const noexcept { return !known_; }
+  /// At a request that is whole, or its answer.
+  bool busy() const noexcept {
+    return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
+  }
+  /// Counts all connections, in order.
+  std::uint64_t number() const noexcept { return number_; }
   /// When expire() has to be called next.
   Clock::time_point deadline() const noexcept { return (std::min)(deadline_, drain_deadline_); }
   void expire(Clock::time_point now);
@@ -9040,7 +9317,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void close();
 
  private:
-  enum class Phase { idle, head, body, handling, streaming, writing, lingering, closed };
+  enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
   /// What to wait for, or to go on without.
   enum class Next { go_on, read, write, handle, close };
   enum class StreamState { going, waiting, ended };
@@ -9059,6 +9336,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
+  bool looks_for_token();
+  void judge_caller();
   std::string_view foreign_browser();
   void begin_body();
   void dispatch();
@@ -9069,6 +9348,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void refuse(const Refusal& refusal);
   void refuse_and_close(int status, std::string_view slug, std::string_view why);
   void log_request(int status, std::string_view slug, std::size_t bytes);
+  void log_internal(const std::string& what);
   void end_request();
 
   // Generators and awaited handlers; see call_steps.hpp.
@@ -9100,6 +9380,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Fd duplicate_of_connection();
 
   Task<void> fill();
+  Task<void> slow_down();
   bool send_now();
   Task<void> flush();
   Task<void> flush_to_target();
@@ -9145,6 +9426,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool close_after_ = false;  ///< when everything has been sent
   bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
+  bool known_ = false;      ///< the peer is one of ours, or has shown the token
+  bool throttled_ = false;  ///< too many wrong tokens have come from where this request comes from
+  bool slowed_ = false;     ///< the answer waits for Limits::guess_pause
+  std::uint64_t number_ = 0;
 
   std::string own_host_;  ///< the last Host that was found to be one of ours
   RequestHeadParser head_parser_;
@@ -9167,6 +9452,7 @@ KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd desc
     : server_(std::move(server)),
       peer_(std::move(peer)),
       socket_(server_->executor),
+      known_(peer_.over_unix_socket),
       head_parser_(server_->limits),
       body_(server_->limits) {
   sockaddr_storage name{};
@@ -9174,7 +9460,7 @@ KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd desc
   ::getsockname(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &size);
   socket_.assign(asio::generic::stream_protocol(name.ss_family, 0), descriptor.get());
   descriptor.release();
-  server_->enter(*this);
+  number_ = server_->enter(*this);
 }
 
 KETTLINGAR_INLINE void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
@@ -9194,6 +9480,7 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
         co_await c.finish_call();
         continue;
       }
+      if (c.slowed_) co_await c.slow_down();
       if (!c.send_now()) co_await c.flush();
       if (next == Next::close) {
         co_await c.linger();
@@ -9204,8 +9491,7 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
     }
   } catch (...) {
     // Cancelled, or out of memory: this connection ends, the service goes on.
-    if (c.phase_ != Phase::closed)
-      c.server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
+    if (c.phase_ != Phase::closed) c.log_internal(log_escaped(words_of(std::current_exception())));
     c.close();
   }
 }
@@ -9305,9 +9591,7 @@ KETTLINGAR_INLINE void Connection::make_room() {
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());
-  const bool authenticated = route_.authenticated;
-  route_ = find_route(head_parser_.head(), server_->token, server_->prefix());
-  route_.authenticated = authenticated;
+  route_.rebase(head_parser_.head());
   if (routed_) route_.method = routed_->method;
 }
 
@@ -9332,6 +9616,13 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
   } else if (error && !timed_out_) {
     close();
   }
+}
+
+// The place of a connection that waits here stays taken, even if its peer has gone: that is a part of the price.
+KETTLINGAR_COLD Task<void> Connection::slow_down() {
+  slowed_ = false;
+  enter(Phase::slowed, Clock::time_point::max());
+  co_await sleep_for(server_->limits.guess_pause);
 }
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
@@ -9411,9 +9702,10 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
       if (!half_closed_) return look_at_peer();
       break;
     case Phase::writing:
-      server_->log.write(LogLevel::warning, "timeout: " + peer_.address + " takes nothing, closed");
+      server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
       break;
     case Phase::idle:
+    case Phase::slowed:
     case Phase::lingering:
     case Phase::closed:
       break;
@@ -9422,7 +9714,7 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
 }
 
 KETTLINGAR_INLINE void Connection::drain() {
-  if (idle()) return close();
+  if (idle() || phase_ == Phase::slowed) return close();
   drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
   server_->look_at(drain_deadline_);
 }
@@ -9430,6 +9722,7 @@ KETTLINGAR_INLINE void Connection::drain() {
 KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
+  server_->no_stranger(*this);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();
@@ -9621,10 +9914,7 @@ KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
 KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) {
-  if (thrown) {
-    server_->log.write(LogLevel::error,
-                       "internal: " + std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
-  }
+  if (thrown) log_internal(std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
   log_request(202, "passed-on", 0);
   out_.clear();
   sent_ = 0;
@@ -9708,7 +9998,8 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
 /// Who calls what, by the usual rules and those of the program.
 KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
-  route_ = find_route(head, server_->token, server_->prefix());
+  const Token nobody_has;
+  route_ = find_route(head, looks_for_token() ? server_->token : nobody_has, server_->prefix());
   if (!server_->authenticator && !server_->router) return;
   Request request(head, peer_, *this, server_->executor);
   try {
@@ -9718,11 +10009,32 @@ KETTLINGAR_INLINE void Connection::find_method() {
     if (server_->router) routed_ = server_->router(request);
     if (routed_) route_.method = routed_->method;
   } catch (...) {
-    server_->log.write(LogLevel::error,
-                       "internal: authenticator or router: " + log_escaped(words_of(std::current_exception())));
+    log_internal("authenticator or router: " + log_escaped(words_of(std::current_exception())));
     route_ = Route{};
     routed_.reset();
   }
+}
+
+/// Whether what this peer sends is compared with the token.
+KETTLINGAR_INLINE bool Connection::looks_for_token() {
+  throttled_ = false;
+  if (known_ || !server_->guesses.alert(request_start_)) return true;
+  const GuessOrigin origin(socket_.native_handle());
+  throttled_ = server_->guesses.closed_to(origin.name, request_start_);
+  return !throttled_ || origin.trusted;
+}
+
+/// Remembers whoever has shown the token, and counts what was something else.
+KETTLINGAR_INLINE void Connection::judge_caller() {
+  if (known_) return;
+  if (route_.authenticated) {
+    known_ = true;
+    return server_->no_stranger(*this);
+  }
+  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
+  const bool wrong_path = route_.wrong_path && !(method_ && first.starts_with(method_->name()));
+  if (const int wrong = route_.wrong_words + wrong_path; wrong != 0)
+    server_->count_wrong_tokens(socket_.native_handle(), wrong);
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
@@ -9738,9 +10050,10 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
+  judge_caller();
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
-  if (!method_) return {403, "auth"};
+  if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
   if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
   return {};
 }
@@ -9894,8 +10207,7 @@ KETTLINGAR_INLINE void Connection::answer_error(const std::exception_ptr& thrown
   const std::size_t before = out_.size();
   if (server_->stopping()) style_.keep_alive = false;
   const int status = append_error(out_, style_, reply);
-  if (!reply.log.empty())
-    server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
+  if (!reply.log.empty()) log_internal(std::string(route_.method) + ": " + log_escaped(reply.log));
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
@@ -9912,6 +10224,11 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       break;
     case 405:
       append_error(out_, style_, plain_error(405), {&allow, 1});
+      break;
+    case 429:
+      style_.keep_alive = false;
+      slowed_ = true;
+      append_error(out_, style_, plain_error(429, "Too many wrong tokens: wait a second"));
       break;
     default:
       append_error(out_, style_, plain_error(refusal.status));
@@ -9932,11 +10249,9 @@ KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view
 }
 
 KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
-  const LogLevel level = status >= 200 && status < 300 ? LogLevel::debug : LogLevel::warning;
+  constexpr LogLevel level = LogLevel::debug;  // requests alone make no file grow
   Log& log = server_->log;
-  if (!log.wants(level)) return;
-  std::string suffix;
-  if (level == LogLevel::warning && !log.admit(slug, suffix)) return;
+  if (!log.wants(level) || (!known_ && !log.admit(level, slug))) return;
   const bool parsed = head_size_ != 0;
   const auto microseconds =
       std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
@@ -9950,7 +10265,14 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
                                          : " -";
   line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
           std::to_string(microseconds % 1000 / 100) + "ms";
-  log.write(level, line + suffix);
+  known_ ? log.write(level, line) : log.write_admitted(level, slug, std::move(line));
+}
+
+/// What a caller is not told, or not all of it.
+KETTLINGAR_COLD void Connection::log_internal(const std::string& what) {
+  constexpr std::string_view slug = "internal";
+  Log& log = server_->log;
+  known_ ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
 }
 
 /// Forgets the request, whose answer is in `out_`, and makes ready for the next.
@@ -10067,9 +10389,7 @@ KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& 
       return StreamState::ended;
     }
     const std::string internal = writer.fail(std::current_exception());
-    if (!internal.empty()) {
-      server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(internal));
-    }
+    if (!internal.empty()) log_internal(std::string(route_.method) + ": " + log_escaped(internal));
   }
   return StreamState::ended;
 }
@@ -10181,9 +10501,25 @@ KETTLINGAR_INLINE void Connection::look_at_peer() {
 // service/listen.hpp: how a service opens, accepts, watches its deadlines and ends.
 
 
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+/// How many connections leave half of what this process may open to the program.
+inline std::size_t most_connections() {
+  constexpr std::size_t least = 8;
+  rlimit descriptors{};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0 || descriptors.rlim_cur == RLIM_INFINITY)
+    return (std::numeric_limits<std::size_t>::max)();
+  return (std::max)(least, static_cast<std::size_t>(descriptors.rlim_cur / 2));
+}
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD void Server::apply_settings() {
@@ -10195,11 +10531,17 @@ KETTLINGAR_COLD void Server::apply_settings() {
   limits.head_timeout = milliseconds(settings.worker_http_request_timeout1);
   limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
   limits.body_bytes = settings.worker_http_request_max_size;
-  limits.connections = settings.worker_max_connections;
+  limits.connections = (std::min)(settings.worker_max_connections, most_connections());
   stranger_limits = limits;
   stranger_limits.body_bytes = (std::min)(limits.body_bytes, limits.stranger_body_bytes);
   log.set_level(settings.worker_log_level);
+  log.set_bounds(limits.log_lines, limits.log_bytes);
   log.set_name(settings.worker_name);
+}
+
+KETTLINGAR_COLD void Server::warn_at_start(const std::string& text) {
+  log.write(LogLevel::warning, text);
+  start_warnings += text + "\n";
 }
 
 KETTLINGAR_COLD void Server::choose_token() {
@@ -10214,6 +10556,9 @@ KETTLINGAR_COLD void Server::choose_token() {
   } else {
     secret = random_token();
   }
+  if (secret.size() < safe_secret)
+    warn_at_start(where + ": a token of " + std::to_string(secret.size()) + " characters is easily guessed: use " +
+                  std::to_string(safe_secret) + " or more");
   token = Token(std::move(secret));
 }
 
@@ -10236,7 +10581,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
     const std::string name = socket_name(tcp.get(), false);
     if (name.empty()) throw StartError(std::string("cannot tell the address of a socket: ") + std::strerror(errno));
     if (!name.starts_with("127.") && !name.starts_with("[::1]")) {
-      log.write(LogLevel::warning, "listening on " + name + ": reachable from other machines, and not encrypted");
+      warn_at_start("listening on " + name + ": reachable from other machines, and not encrypted");
     }
     // Clients cannot connect to "any address"; those on this machine reach it through loopback.
     const bool any_address = name.starts_with("0.0.0.0:") || name.starts_with("[::]:");
@@ -10258,6 +10603,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
 
 KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
+  start_warnings.clear();
   apply_settings();
   choose_token();
   try {
@@ -10350,17 +10696,28 @@ KETTLINGAR_COLD void Server::close_listeners() {
 }
 
 KETTLINGAR_COLD void Server::out_of_descriptors(int listener, int error) {
-  std::string suffix;
-  if (log.admit("limit", suffix))
-    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(error) + suffix);
+  log.write_bounded(LogLevel::error, "limit", std::string("cannot accept: ") + std::strerror(error));
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
   spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
-/// Closes the connection that has been idle for longest; false if none is idle.
+/// Closes the oldest connection of a stranger, first of all one without a call; false if there is none.
+KETTLINGAR_COLD bool Server::push_out_stranger() {
+  Connection* oldest = nullptr;
+  for (Connection* stranger : strangers_) {
+    if (oldest == nullptr || stranger->busy() < oldest->busy() ||
+        (stranger->busy() == oldest->busy() && stranger->number() < oldest->number()))
+      oldest = stranger;
+  }
+  if (oldest != nullptr) oldest->close();
+  return oldest != nullptr;
+}
+
+/// Closes a stranger's connection, else the one that has been idle for longest; false if there is none.
 KETTLINGAR_COLD bool Server::make_room() {
+  if (push_out_stranger()) return true;
   Connection* oldest = nullptr;
   for (Connection* connection : connections_) {
     if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
@@ -10369,13 +10726,20 @@ KETTLINGAR_COLD bool Server::make_room() {
   return oldest != nullptr;
 }
 
+/// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
+KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
+  const std::size_t strangers =
+      (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, limits.connections / 2));
+  if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
+  const std::size_t most = limits.connections - (over_unix_socket ? 0 : limits.connections / 8);
+  return connections_.size() < most || make_room();
+}
+
 /// False if the connection was turned away.
 KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
-  if (connections_.size() >= limits.connections && !make_room()) {
-    std::string suffix;
-    if (log.admit("limit", suffix))
-      log.write(LogLevel::warning,
-                "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
+  if (!room_for(over_unix_socket)) {
+    log.write_bounded(LogLevel::warning, "limit",
+                      "connection turned away, " + std::to_string(connections_.size()) + " are open");
     return false;
   }
   Peer peer;
@@ -10385,10 +10749,8 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
     peer.credentials = peer_credentials(descriptor.get());
     // The mode of the socket file keeps others out already; this holds even where that was changed.
     if (peer.credentials && peer.credentials->uid != ::geteuid() && peer.credentials->uid != 0) {
-      std::string suffix;
-      if (log.admit("peer-uid", suffix))
-        log.write(LogLevel::warning,
-                  "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
+      log.write_bounded(LogLevel::warning, "peer-uid",
+                        "connection of user " + std::to_string(peer.credentials->uid) + " refused");
       return false;
     }
   } else {
@@ -10447,8 +10809,23 @@ KETTLINGAR_INLINE void Server::sweep() {
   if (next) look_at((std::max)(*next, now + std::chrono::milliseconds(10)));
 }
 
+KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
+  connections_.insert(&connection);
+  if (connection.stranger()) strangers_.insert(&connection);
+  return ++last_number_;
+}
+
+KETTLINGAR_COLD void Server::count_wrong_tokens(int socket, int wrong) {
+  const GuessOrigin origin(socket);
+  if (!guesses.count(origin.name, wrong, Clock::now())) return;
+  log.write_bounded(LogLevel::warning, "guess",
+                    "too many wrong tokens from " + origin.name +
+                        (origin.trusted ? ": they are answered slowly" : ": they are not looked at for a while"));
+}
+
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   connections_.erase(&connection);
+  strangers_.erase(&connection);
   if (state_ == State::stopping) finish_if_empty();
 }
 
@@ -14874,6 +15251,7 @@ class CommandLine {
 
   ExitCode start();
   ExitCode start_in_background();
+  void show_warnings(std::string_view lines) const;
   ExitCode serve(Fd report, bool background);
   ExitCode stop();
   ExitCode restart();
@@ -15294,6 +15672,7 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
                                                      detail::filled_pipe(hidden.secrets), std::chrono::seconds(60));
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
+    if (running) show_warnings(outcome.text);
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
     for (int tries = 0; !running && tries < 20 && std::chrono::steady_clock::now() < end; ++tries) {
       running = answers() && !addresses().empty();
@@ -15307,6 +15686,15 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   }
   say(addresses());
   return ExitCode::fine;
+}
+
+/// What the service has to say although it has started, in lines.
+KETTLINGAR_COLD void CommandLine::show_warnings(std::string_view lines) const {
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix((std::min)(line.size() + 1, lines.size()));
+    detail::write_all(STDERR_FILENO, full_name() + ": Warning: " + std::string(line) + "\n");
+  }
 }
 
 /// Serves in this process until it is stopped.
@@ -15343,7 +15731,7 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     } else {
       say(addresses());
     }
-    detail::report_start(std::move(report), detail::StartReport::ready, {});
+    detail::report_start(std::move(report), detail::StartReport::ready, server_.start_warnings);
     runner.serve();
     return ExitCode::fine;
   } catch (const detail::AlreadyRunning& error) {

@@ -98,6 +98,7 @@
 #include "os/passing.hpp"
 #if KETTLINGAR_INTERNALS
 #include "os/socket.hpp"
+#include "os/peer_owner.hpp"
 #include "os/running_process.hpp"
 #include "os/state.hpp"
 #include "os/process.hpp"
@@ -123,6 +124,7 @@
 #if KETTLINGAR_INTERNALS
 #include "service/hidden_words.hpp"
 #include "service/auth.hpp"
+#include "service/guess_throttle.hpp"
 #include "service/form.hpp"
 #include "service/file_io.hpp"
 #include "service/host_executor.hpp"

@@ -43,24 +43,39 @@ class Log {
 
   void write(LogLevel level, std::string_view text);
 
-  /// True at most 20 times a second for each `slug` (a static word), so that a flood of refusals cannot fill a disk.
-  /// What was left out is counted in the next line of that slug.
-  bool admit(std::string_view slug, std::string& suffix);
+  // Lines that callers without the token can cause are bounded, all of them together, so that they cannot fill a disk.
+  // Those of requests do not keep warnings and errors out, which may come as often.
+
+  void set_bounds(std::size_t lines_per_second, std::size_t bytes_per_day) noexcept {
+    lines_per_second_ = lines_per_second;
+    bytes_per_day_ = bytes_per_day;
+  }
+  /// Whether such a line may be written. How many have been left out is counted for each `slug`, a static word, and
+  /// said in the next line of that slug.
+  bool admit(LogLevel level, std::string_view slug);
+  /// Writes a line that was admitted.
+  void write_admitted(LogLevel level, std::string_view slug, std::string text);
+  /// The same at once.
+  void write_bounded(LogLevel level, std::string_view slug, std::string_view text) {
+    if (admit(level, slug)) write_admitted(level, slug, std::string(slug) + ": " + std::string(text));
+  }
 
  private:
-  struct Bucket {
-    std::int64_t second = 0;
-    int used = 0;
-    std::uint64_t suppressed = 0;
-  };
-
   LogSink sink_;
   int level_ = 0;
   std::string name_;
   std::int64_t second_ = -1;  ///< what `time_` and `process_` are of
   std::string time_;
   std::string process_;
-  std::map<std::string_view, Bucket> buckets_;
+
+  std::size_t lines_per_second_ = 20;
+  std::size_t bytes_per_day_ = std::size_t{8} * 1024 * 1024;
+  std::int64_t admitting_second_ = -1;
+  std::size_t lines_ = 0;     ///< admitted in that second
+  std::size_t warnings_ = 0;  ///< the same of warnings and errors, which debug lines are not to hide
+  std::int64_t day_begins_ = 0;
+  std::size_t bytes_ = 0;  ///< of this day
+  std::map<std::string_view, std::uint64_t> left_out_;
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -90,24 +105,37 @@ KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   sink_(level, line);
 }
 
-KETTLINGAR_INLINE bool Log::admit(std::string_view slug, std::string& suffix) {
-  constexpr int per_second = 20;
+KETTLINGAR_INLINE bool Log::admit(LogLevel level, std::string_view slug) {
+  constexpr std::int64_t day = 24 * 60 * 60;
+  if (!wants(level)) return false;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
-  Bucket& bucket = buckets_[slug];
-  if (bucket.second != now.tv_sec) {
-    bucket.second = now.tv_sec;
-    bucket.used = 0;
+  if (now.tv_sec != admitting_second_) lines_ = warnings_ = 0;
+  admitting_second_ = now.tv_sec;
+  if (bytes_ == 0 || now.tv_sec >= day_begins_ + day) {
+    day_begins_ = now.tv_sec;
+    bytes_ = 0;
   }
-  if (++bucket.used > per_second) {
-    ++bucket.suppressed;
+  std::size_t& lines = level < LogLevel::warning ? lines_ : warnings_;
+  if (bytes_ >= bytes_per_day_ || lines >= lines_per_second_) {
+    ++left_out_[slug];
     return false;
   }
-  if (bucket.suppressed != 0) {
-    suffix = " (" + std::to_string(bucket.suppressed) + " more of these not logged)";
-    bucket.suppressed = 0;
-  }
+  ++lines;
   return true;
+}
+
+KETTLINGAR_INLINE void Log::write_admitted(LogLevel level, std::string_view slug, std::string text) {
+  if (const auto found = left_out_.find(slug); found != left_out_.end()) {
+    text += " (" + std::to_string(found->second) + " more of these not logged)";
+    left_out_.erase(found);
+  }
+  constexpr std::size_t beside = 64;  // what stands before the text
+  bytes_ += text.size() + beside + name_.size();
+  write(level, text);
+  if (bytes_ >= bytes_per_day_)
+    write(LogLevel::warning,
+          "log: no more lines about strangers for a day, they have had " + std::to_string(bytes_) + " bytes");
 }
 
 KETTLINGAR_INLINE std::string log_escaped(std::string_view text) {

@@ -53,6 +53,7 @@ class CommandLine {
 
   ExitCode start();
   ExitCode start_in_background();
+  void show_warnings(std::string_view lines) const;
   ExitCode serve(Fd report, bool background);
   ExitCode stop();
   ExitCode restart();

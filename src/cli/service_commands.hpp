@@ -176,6 +176,7 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
                                                      detail::filled_pipe(hidden.secrets), std::chrono::seconds(60));
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
+    if (running) show_warnings(outcome.text);
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
     for (int tries = 0; !running && tries < 20 && std::chrono::steady_clock::now() < end; ++tries) {
       running = answers() && !addresses().empty();
@@ -189,6 +190,15 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   }
   say(addresses());
   return ExitCode::fine;
+}
+
+/// What the service has to say although it has started, in lines.
+KETTLINGAR_COLD void CommandLine::show_warnings(std::string_view lines) const {
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix((std::min)(line.size() + 1, lines.size()));
+    detail::write_all(STDERR_FILENO, full_name() + ": Warning: " + std::string(line) + "\n");
+  }
 }
 
 /// Serves in this process until it is stopped.
@@ -225,7 +235,7 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     } else {
       say(addresses());
     }
-    detail::report_start(std::move(report), detail::StartReport::ready, {});
+    detail::report_start(std::move(report), detail::StartReport::ready, server_.start_warnings);
     runner.serve();
     return ExitCode::fine;
   } catch (const detail::AlreadyRunning& error) {

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #endif
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -67,21 +68,10 @@ class Token {
     return difference == 0;
   }
 
-  /// True if a header line has the token as a word of its own, such as `Authorization: Bearer TOKEN` or `X-Anything:
-  /// TOKEN`. Headers that browsers fill in by themselves do not count.
-  bool in_headers(const RequestHead& head) const noexcept {
-    bool found = false;
-    for (const HeaderField field : head.fields) {
-      if (field.value.size() < secret_.size() || filled_in_by_browsers(field.name)) continue;
-      std::string_view rest = field.value;
-      while (!rest.empty()) {
-        const std::size_t blank = rest.find_first_of(" \t");
-        if (rest.substr(0, blank).size() == secret_.size()) found |= matches(rest.substr(0, blank));
-        rest.remove_prefix(blank == std::string_view::npos ? rest.size() : blank + 1);
-      }
-    }
-    return found;
-  }
+  /// Looks for the token in header lines, where it stands as a word of its own: `Authorization: Bearer TOKEN` or
+  /// `X-Anything: TOKEN`. Those that browsers fill in by themselves do not count. Only a few words of its length are
+  /// compared, so that a request is not thousands of guesses; `wrong` gets how many of them were something else.
+  bool in_headers(const RequestHead& head, int& wrong) const noexcept;
 
  private:
   static bool filled_in_by_browsers(std::string_view name) noexcept {
@@ -94,43 +84,79 @@ class Token {
   std::string secret_;
 };
 
-/// Where a request's path leads.
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Token::in_headers(const RequestHead& head, int& wrong) const noexcept {
+  constexpr int most = 3;
+  const auto compare = [&](std::string_view word) {
+    const bool found = matches(word);
+    wrong += !found && word.size() == secret_.size();
+    return found;
+  };
+  wrong = 0;
+  if (secret_.empty()) return false;
+  const std::string_view authorization = head.authorization;
+  if (!authorization.empty() && compare(authorization.substr(authorization.find_last_of(" \t") + 1))) return true;
+  for (const HeaderField field : head.fields) {
+    if (field.value.size() < secret_.size() || field.value.data() == authorization.data() ||
+        filled_in_by_browsers(field.name))
+      continue;
+    std::string_view rest = field.value;
+    while (!rest.empty() && wrong < most) {
+      const std::string_view word = rest.substr(0, rest.find_first_of(" \t"));
+      if (word.size() == secret_.size() && compare(word)) return true;
+      rest.remove_prefix((std::min)(word.size() + 1, rest.size()));
+    }
+  }
+  return false;
+}
+#endif
+
+/// Where a request's path leads, and whether the caller has shown the token.
 struct Route {
   bool authenticated = false;
-  std::string_view method;  ///< empty: nowhere
-  std::string_view path;    ///< without prefix and token
+  bool wrong_path = false;                  ///< the path begins with something that may have been meant as the token
+  int wrong_words = 0;                      ///< so many words of header lines may have been
+  std::string_view method{};                ///< empty: nowhere
+  std::string_view path{};                  ///< without prefix and token
+  std::size_t at = std::string_view::npos;  ///< where `path` begins in that of the head, if it is a part of it
+
+  /// The same in a head whose buffer has moved.
+  void rebase(const RequestHead& head) noexcept {
+    if (at == std::string_view::npos) return;
+    path = head.path.substr(at);
+    if (path.size() > 1) method = path.substr(1, path.find('/', 1) - 1);
+  }
 };
 
 /// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
-/// `web_root`.
+/// `web_root`. Nobody has an empty token.
 inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
   Route route;
-  std::string_view path = head.path;
+  std::size_t at = 0;
   if (!prefix.empty()) {
     // Whole components only: /prefixes is not below /prefix.
-    if (!path.starts_with('/') || !path.substr(1).starts_with(prefix)) return route;
-    path.remove_prefix(1 + prefix.size());
-    if (path.empty()) path = "/";
+    if (!head.path.starts_with('/') || !head.path.substr(1).starts_with(prefix)) return route;
+    at = 1 + prefix.size();
   }
-  if (!path.starts_with('/')) return route;
-  const std::string_view first = path.substr(1, path.find('/', 1) - 1);
+  std::string_view path = head.path.substr(at);
+  if (!path.empty() && path.front() != '/') return route;
+  const std::string_view first = path.substr((std::min<std::size_t>)(1, path.size()), path.find('/', 1) - 1);
   route.authenticated = token.matches(first);
   if (route.authenticated) {
-    path.remove_prefix(1 + first.size());
-    if (path.empty()) path = "/";
+    at += 1 + first.size();
+    path = head.path.substr(at);
   } else {
-    route.authenticated = token.in_headers(head);
+    route.wrong_path = !first.empty() && first.size() == token.text().size();
+    route.authenticated = token.in_headers(head, route.wrong_words);
   }
   // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
   const bool once_more = route.authenticated && path.find(token.text()) != std::string_view::npos;
-  route.path = once_more ? std::string_view("/") : path;
+  route.path = "/";
   if (once_more) return route;
-  const std::string_view name = path.substr(1, path.find('/', 1) - 1);
-  if (path.size() == 1) {
-    route.method = "web_root";
-  } else if (!name.empty()) {
-    route.method = name;
-  }
+  route.method = "web_root";
+  if (path.size() <= 1) return route;
+  route.at = at;
+  route.rebase(head);
   return route;
 }
 

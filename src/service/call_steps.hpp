@@ -90,9 +90,7 @@ KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& 
       return StreamState::ended;
     }
     const std::string internal = writer.fail(std::current_exception());
-    if (!internal.empty()) {
-      server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(internal));
-    }
+    if (!internal.empty()) log_internal(std::string(route_.method) + ": " + log_escaped(internal));
   }
   return StreamState::ended;
 }

@@ -52,6 +52,14 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
 
   /// Waiting for a request, with no answer unsent.
   bool idle() const noexcept { return phase_ == Phase::idle; }
+  /// Its peer has neither shown the token, nor come over the unix socket.
+  bool stranger() const noexcept { return !known_; }
+  /// At a request that is whole, or its answer.
+  bool busy() const noexcept {
+    return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
+  }
+  /// Counts all connections, in order.
+  std::uint64_t number() const noexcept { return number_; }
   /// When expire() has to be called next.
   Clock::time_point deadline() const noexcept { return (std::min)(deadline_, drain_deadline_); }
   void expire(Clock::time_point now);
@@ -61,7 +69,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void close();
 
  private:
-  enum class Phase { idle, head, body, handling, streaming, writing, lingering, closed };
+  enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
   /// What to wait for, or to go on without.
   enum class Next { go_on, read, write, handle, close };
   enum class StreamState { going, waiting, ended };
@@ -80,6 +88,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
   void find_method();
+  bool looks_for_token();
+  void judge_caller();
   std::string_view foreign_browser();
   void begin_body();
   void dispatch();
@@ -90,6 +100,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void refuse(const Refusal& refusal);
   void refuse_and_close(int status, std::string_view slug, std::string_view why);
   void log_request(int status, std::string_view slug, std::size_t bytes);
+  void log_internal(const std::string& what);
   void end_request();
 
   // Generators and awaited handlers; see call_steps.hpp.
@@ -121,6 +132,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Fd duplicate_of_connection();
 
   Task<void> fill();
+  Task<void> slow_down();
   bool send_now();
   Task<void> flush();
   Task<void> flush_to_target();
@@ -166,6 +178,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool close_after_ = false;  ///< when everything has been sent
   bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
+  bool known_ = false;      ///< the peer is one of ours, or has shown the token
+  bool throttled_ = false;  ///< too many wrong tokens have come from where this request comes from
+  bool slowed_ = false;     ///< the answer waits for Limits::guess_pause
+  std::uint64_t number_ = 0;
 
   std::string own_host_;  ///< the last Host that was found to be one of ours
   RequestHeadParser head_parser_;
@@ -188,6 +204,7 @@ KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd desc
     : server_(std::move(server)),
       peer_(std::move(peer)),
       socket_(server_->executor),
+      known_(peer_.over_unix_socket),
       head_parser_(server_->limits),
       body_(server_->limits) {
   sockaddr_storage name{};
@@ -195,7 +212,7 @@ KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd desc
   ::getsockname(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &size);
   socket_.assign(asio::generic::stream_protocol(name.ss_family, 0), descriptor.get());
   descriptor.release();
-  server_->enter(*this);
+  number_ = server_->enter(*this);
 }
 
 KETTLINGAR_INLINE void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
@@ -215,6 +232,7 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
         co_await c.finish_call();
         continue;
       }
+      if (c.slowed_) co_await c.slow_down();
       if (!c.send_now()) co_await c.flush();
       if (next == Next::close) {
         co_await c.linger();
@@ -225,8 +243,7 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
     }
   } catch (...) {
     // Cancelled, or out of memory: this connection ends, the service goes on.
-    if (c.phase_ != Phase::closed)
-      c.server_->log.write(LogLevel::error, "internal: " + log_escaped(words_of(std::current_exception())));
+    if (c.phase_ != Phase::closed) c.log_internal(log_escaped(words_of(std::current_exception())));
     c.close();
   }
 }
@@ -326,9 +343,7 @@ KETTLINGAR_INLINE void Connection::make_room() {
   if (head_size_ == 0) return;
   // Views of a complete head point into the buffer, which may have moved.
   head_parser_.rebase(input());
-  const bool authenticated = route_.authenticated;
-  route_ = find_route(head_parser_.head(), server_->token, server_->prefix());
-  route_.authenticated = authenticated;
+  route_.rebase(head_parser_.head());
   if (routed_) route_.method = routed_->method;
 }
 
@@ -353,6 +368,13 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
   } else if (error && !timed_out_) {
     close();
   }
+}
+
+// The place of a connection that waits here stays taken, even if its peer has gone: that is a part of the price.
+KETTLINGAR_COLD Task<void> Connection::slow_down() {
+  slowed_ = false;
+  enter(Phase::slowed, Clock::time_point::max());
+  co_await sleep_for(server_->limits.guess_pause);
 }
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
@@ -432,9 +454,10 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
       if (!half_closed_) return look_at_peer();
       break;
     case Phase::writing:
-      server_->log.write(LogLevel::warning, "timeout: " + peer_.address + " takes nothing, closed");
+      server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
       break;
     case Phase::idle:
+    case Phase::slowed:
     case Phase::lingering:
     case Phase::closed:
       break;
@@ -443,7 +466,7 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
 }
 
 KETTLINGAR_INLINE void Connection::drain() {
-  if (idle()) return close();
+  if (idle() || phase_ == Phase::slowed) return close();
   drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
   server_->look_at(drain_deadline_);
 }
@@ -451,6 +474,7 @@ KETTLINGAR_INLINE void Connection::drain() {
 KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
+  server_->no_stranger(*this);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();

@@ -174,10 +174,7 @@ KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
 
 /// After somebody else has got the connection: what the handler came to is of interest to the log only.
 KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) {
-  if (thrown) {
-    server_->log.write(LogLevel::error,
-                       "internal: " + std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
-  }
+  if (thrown) log_internal(std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
   log_request(202, "passed-on", 0);
   out_.clear();
   sent_ = 0;

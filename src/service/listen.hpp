@@ -3,12 +3,28 @@
 #pragma once
 
 #include "../base/version.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
 #include "connection.hpp"
 #include "server.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+/// How many connections leave half of what this process may open to the program.
+inline std::size_t most_connections() {
+  constexpr std::size_t least = 8;
+  rlimit descriptors{};
+  if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0 || descriptors.rlim_cur == RLIM_INFINITY)
+    return (std::numeric_limits<std::size_t>::max)();
+  return (std::max)(least, static_cast<std::size_t>(descriptors.rlim_cur / 2));
+}
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD void Server::apply_settings() {
@@ -20,11 +36,17 @@ KETTLINGAR_COLD void Server::apply_settings() {
   limits.head_timeout = milliseconds(settings.worker_http_request_timeout1);
   limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
   limits.body_bytes = settings.worker_http_request_max_size;
-  limits.connections = settings.worker_max_connections;
+  limits.connections = (std::min)(settings.worker_max_connections, most_connections());
   stranger_limits = limits;
   stranger_limits.body_bytes = (std::min)(limits.body_bytes, limits.stranger_body_bytes);
   log.set_level(settings.worker_log_level);
+  log.set_bounds(limits.log_lines, limits.log_bytes);
   log.set_name(settings.worker_name);
+}
+
+KETTLINGAR_COLD void Server::warn_at_start(const std::string& text) {
+  log.write(LogLevel::warning, text);
+  start_warnings += text + "\n";
 }
 
 KETTLINGAR_COLD void Server::choose_token() {
@@ -39,6 +61,9 @@ KETTLINGAR_COLD void Server::choose_token() {
   } else {
     secret = random_token();
   }
+  if (secret.size() < safe_secret)
+    warn_at_start(where + ": a token of " + std::to_string(secret.size()) + " characters is easily guessed: use " +
+                  std::to_string(safe_secret) + " or more");
   token = Token(std::move(secret));
 }
 
@@ -61,7 +86,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
     const std::string name = socket_name(tcp.get(), false);
     if (name.empty()) throw StartError(std::string("cannot tell the address of a socket: ") + std::strerror(errno));
     if (!name.starts_with("127.") && !name.starts_with("[::1]")) {
-      log.write(LogLevel::warning, "listening on " + name + ": reachable from other machines, and not encrypted");
+      warn_at_start("listening on " + name + ": reachable from other machines, and not encrypted");
     }
     // Clients cannot connect to "any address"; those on this machine reach it through loopback.
     const bool any_address = name.starts_with("0.0.0.0:") || name.starts_with("[::]:");
@@ -83,6 +108,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
 
 KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
+  start_warnings.clear();
   apply_settings();
   choose_token();
   try {
@@ -175,17 +201,28 @@ KETTLINGAR_COLD void Server::close_listeners() {
 }
 
 KETTLINGAR_COLD void Server::out_of_descriptors(int listener, int error) {
-  std::string suffix;
-  if (log.admit("limit", suffix))
-    log.write(LogLevel::error, std::string("limit: cannot accept: ") + std::strerror(error) + suffix);
+  log.write_bounded(LogLevel::error, "limit", std::string("cannot accept: ") + std::strerror(error));
   if (make_room()) return;
   spare_.reset();
   accept_connection(listener).reset();
   spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
-/// Closes the connection that has been idle for longest; false if none is idle.
+/// Closes the oldest connection of a stranger, first of all one without a call; false if there is none.
+KETTLINGAR_COLD bool Server::push_out_stranger() {
+  Connection* oldest = nullptr;
+  for (Connection* stranger : strangers_) {
+    if (oldest == nullptr || stranger->busy() < oldest->busy() ||
+        (stranger->busy() == oldest->busy() && stranger->number() < oldest->number()))
+      oldest = stranger;
+  }
+  if (oldest != nullptr) oldest->close();
+  return oldest != nullptr;
+}
+
+/// Closes a stranger's connection, else the one that has been idle for longest; false if there is none.
 KETTLINGAR_COLD bool Server::make_room() {
+  if (push_out_stranger()) return true;
   Connection* oldest = nullptr;
   for (Connection* connection : connections_) {
     if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
@@ -194,13 +231,20 @@ KETTLINGAR_COLD bool Server::make_room() {
   return oldest != nullptr;
 }
 
+/// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
+KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
+  const std::size_t strangers =
+      (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, limits.connections / 2));
+  if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
+  const std::size_t most = limits.connections - (over_unix_socket ? 0 : limits.connections / 8);
+  return connections_.size() < most || make_room();
+}
+
 /// False if the connection was turned away.
 KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
-  if (connections_.size() >= limits.connections && !make_room()) {
-    std::string suffix;
-    if (log.admit("limit", suffix))
-      log.write(LogLevel::warning,
-                "limit: connection turned away, " + std::to_string(limits.connections) + " are open" + suffix);
+  if (!room_for(over_unix_socket)) {
+    log.write_bounded(LogLevel::warning, "limit",
+                      "connection turned away, " + std::to_string(connections_.size()) + " are open");
     return false;
   }
   Peer peer;
@@ -210,10 +254,8 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
     peer.credentials = peer_credentials(descriptor.get());
     // The mode of the socket file keeps others out already; this holds even where that was changed.
     if (peer.credentials && peer.credentials->uid != ::geteuid() && peer.credentials->uid != 0) {
-      std::string suffix;
-      if (log.admit("peer-uid", suffix))
-        log.write(LogLevel::warning,
-                  "peer-uid: connection of user " + std::to_string(peer.credentials->uid) + " refused" + suffix);
+      log.write_bounded(LogLevel::warning, "peer-uid",
+                        "connection of user " + std::to_string(peer.credentials->uid) + " refused");
       return false;
     }
   } else {
@@ -272,8 +314,23 @@ KETTLINGAR_INLINE void Server::sweep() {
   if (next) look_at((std::max)(*next, now + std::chrono::milliseconds(10)));
 }
 
+KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
+  connections_.insert(&connection);
+  if (connection.stranger()) strangers_.insert(&connection);
+  return ++last_number_;
+}
+
+KETTLINGAR_COLD void Server::count_wrong_tokens(int socket, int wrong) {
+  const GuessOrigin origin(socket);
+  if (!guesses.count(origin.name, wrong, Clock::now())) return;
+  log.write_bounded(LogLevel::warning, "guess",
+                    "too many wrong tokens from " + origin.name +
+                        (origin.trusted ? ": they are answered slowly" : ": they are not looked at for a while"));
+}
+
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   connections_.erase(&connection);
+  strangers_.erase(&connection);
   if (state_ == State::stopping) finish_if_empty();
 }
 

@@ -73,7 +73,8 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
 /// Who calls what, by the usual rules and those of the program.
 KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
-  route_ = find_route(head, server_->token, server_->prefix());
+  const Token nobody_has;
+  route_ = find_route(head, looks_for_token() ? server_->token : nobody_has, server_->prefix());
   if (!server_->authenticator && !server_->router) return;
   Request request(head, peer_, *this, server_->executor);
   try {
@@ -83,11 +84,32 @@ KETTLINGAR_INLINE void Connection::find_method() {
     if (server_->router) routed_ = server_->router(request);
     if (routed_) route_.method = routed_->method;
   } catch (...) {
-    server_->log.write(LogLevel::error,
-                       "internal: authenticator or router: " + log_escaped(words_of(std::current_exception())));
+    log_internal("authenticator or router: " + log_escaped(words_of(std::current_exception())));
     route_ = Route{};
     routed_.reset();
   }
+}
+
+/// Whether what this peer sends is compared with the token.
+KETTLINGAR_INLINE bool Connection::looks_for_token() {
+  throttled_ = false;
+  if (known_ || !server_->guesses.alert(request_start_)) return true;
+  const GuessOrigin origin(socket_.native_handle());
+  throttled_ = server_->guesses.closed_to(origin.name, request_start_);
+  return !throttled_ || origin.trusted;
+}
+
+/// Remembers whoever has shown the token, and counts what was something else.
+KETTLINGAR_INLINE void Connection::judge_caller() {
+  if (known_) return;
+  if (route_.authenticated) {
+    known_ = true;
+    return server_->no_stranger(*this);
+  }
+  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
+  const bool wrong_path = route_.wrong_path && !(method_ && first.starts_with(method_->name()));
+  if (const int wrong = route_.wrong_words + wrong_path; wrong != 0)
+    server_->count_wrong_tokens(socket_.native_handle(), wrong);
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
@@ -103,9 +125,10 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
+  judge_caller();
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
-  if (!method_) return {403, "auth"};
+  if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
   if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
   return {};
 }
@@ -259,8 +282,7 @@ KETTLINGAR_INLINE void Connection::answer_error(const std::exception_ptr& thrown
   const std::size_t before = out_.size();
   if (server_->stopping()) style_.keep_alive = false;
   const int status = append_error(out_, style_, reply);
-  if (!reply.log.empty())
-    server_->log.write(LogLevel::error, "internal: " + std::string(route_.method) + ": " + log_escaped(reply.log));
+  if (!reply.log.empty()) log_internal(std::string(route_.method) + ": " + log_escaped(reply.log));
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
@@ -277,6 +299,11 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       break;
     case 405:
       append_error(out_, style_, plain_error(405), {&allow, 1});
+      break;
+    case 429:
+      style_.keep_alive = false;
+      slowed_ = true;
+      append_error(out_, style_, plain_error(429, "Too many wrong tokens: wait a second"));
       break;
     default:
       append_error(out_, style_, plain_error(refusal.status));
@@ -297,11 +324,9 @@ KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view
 }
 
 KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
-  const LogLevel level = status >= 200 && status < 300 ? LogLevel::debug : LogLevel::warning;
+  constexpr LogLevel level = LogLevel::debug;  // requests alone make no file grow
   Log& log = server_->log;
-  if (!log.wants(level)) return;
-  std::string suffix;
-  if (level == LogLevel::warning && !log.admit(slug, suffix)) return;
+  if (!log.wants(level) || (!known_ && !log.admit(level, slug))) return;
   const bool parsed = head_size_ != 0;
   const auto microseconds =
       std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
@@ -315,7 +340,14 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
                                          : " -";
   line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
           std::to_string(microseconds % 1000 / 100) + "ms";
-  log.write(level, line + suffix);
+  known_ ? log.write(level, line) : log.write_admitted(level, slug, std::move(line));
+}
+
+/// What a caller is not told, or not all of it.
+KETTLINGAR_COLD void Connection::log_internal(const std::string& what) {
+  constexpr std::string_view slug = "internal";
+  Log& log = server_->log;
+  known_ ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
 }
 
 /// Forgets the request, whose answer is in `out_`, and makes ready for the next.

@@ -23,6 +23,7 @@
 #include "../os/socket.hpp"
 #include "../os/state.hpp"
 #include "auth.hpp"
+#include "guess_throttle.hpp"
 #include "registry.hpp"
 #include "request.hpp"
 #include "settings.hpp"
@@ -88,8 +89,12 @@ class Server : public std::enable_shared_from_this<Server> {
   }
 
   // For connections.
-  void enter(Connection& connection) { connections_.insert(&connection); }
+  /// Returns its number.
+  std::uint64_t enter(Connection& connection);
+  /// Its peer is not one any more, or has gone.
+  void no_stranger(Connection& connection) { strangers_.erase(&connection); }
   void leave(Connection& connection);
+  void count_wrong_tokens(int socket, int wrong);
   /// Makes sure that the sweep looks at deadlines no later than `when`.
   void look_at(Clock::time_point when);
 
@@ -101,6 +106,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Log log;
   Registry methods;
   Token token;
+  std::string start_warnings;  ///< of the last open(), in lines
   std::string description;
   std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
   /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
@@ -109,7 +115,8 @@ class Server : public std::enable_shared_from_this<Server> {
   std::function<std::optional<RouteTo>(const Request&)> router;
   asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
-  std::function<void()> stopped;     ///< called once, when the last connection has gone
+  GuessThrottle guesses;
+  std::function<void()> stopped;  ///< called once, when the last connection has gone
 
  private:
   enum class State { fresh, open, running, stopping, stopped };
@@ -121,6 +128,7 @@ class Server : public std::enable_shared_from_this<Server> {
     bool over_unix_socket;
   };
 
+  void warn_at_start(const std::string& text);
   void choose_token();
   void open_files_and_listeners();
   void listen_on(Fd descriptor, bool over_unix_socket);
@@ -128,7 +136,9 @@ class Server : public std::enable_shared_from_this<Server> {
   void accept_after_pause(const std::shared_ptr<Listener>& listener);
   void accept_batch(const std::shared_ptr<Listener>& listener);
   void close_listeners();
+  bool push_out_stranger();
   bool make_room();
+  bool room_for(bool over_unix_socket);
   bool admit(Fd descriptor, bool over_unix_socket);
   void out_of_descriptors(int listener, int error);
   void sweep();
@@ -161,6 +171,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
+  std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
+  std::uint64_t last_number_ = 0;
   asio::steady_timer sweep_timer_;
   std::optional<Clock::time_point> next_sweep_;
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../base/limits.hpp"
+#include "../base/log.hpp"
 #include "../base/version.hpp"
 #include "../os/state.hpp"
 #include "options.hpp"
@@ -34,7 +35,7 @@ struct Settings {
   bool worker_use_tcp = true;
   bool worker_use_unixdomain = true;
   bool worker_use_msgpack = true;
-  int worker_log_level = 0;
+  int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
   double worker_http_request_timeout1 = 10;
   double worker_http_request_timeout2 = 15;
@@ -47,6 +48,8 @@ namespace detail {
 
 /// Shortest secret that is accepted; a service that makes its own uses 24 characters.
 inline constexpr std::size_t shortest_secret = 6;
+/// From here on nothing is said about it.
+inline constexpr std::size_t safe_secret = 16;
 
 /// Throws InvalidArgument unless `secret` can be used in a path and is not easily guessed.
 [[gnu::cold]] inline void check_secret(const std::string& secret, const std::string& where) {
@@ -124,12 +127,14 @@ inline constexpr std::size_t shortest_secret = 6;
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  at_once("worker_log_level", s.worker_log_level, "Lowest level to log: 10 debug, 20 info, 30 warning, 40 error");
+  at_once("worker_log_level", s.worker_log_level,
+          "Lowest level to log: 10 debug (each request), 20 info, 30 warning, 40 error");
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
   at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
   at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
-  at_once("worker_max_connections", s.worker_max_connections, "Connections open at once");
+  at_once("worker_max_connections", s.worker_max_connections,
+          "Connections open at once; half of RLIMIT_NOFILE at most");
 }
 
 inline std::string state_directory(const Settings& s) {

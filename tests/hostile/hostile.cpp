@@ -589,7 +589,8 @@ class Service {
  private:
   void start(const std::string& program, const std::vector<std::string>& options) {
     const std::string state = directory_ + "/state";
-    std::vector<std::string> words{program, "--app-state-dir=" + state, "--app-data-dir=" + directory_};
+    std::vector<std::string> words{program, "--app-state-dir=" + state, "--app-data-dir=" + directory_,
+                                   "--worker-log-level=10"};
     words.insert(words.end(), options.begin(), options.end());
     words.insert(words.end(), {"start", "--foreground"});
     std::vector<char*> argv;
@@ -966,7 +967,7 @@ class LogBook {
                       (path == "-" || path.front() == '/') && number(bytes) && time.ends_with("ms") &&
                       number(time.substr(0, time.size() - 2));
     require(fine, "not the log line of a request: " + line);
-    if (level != 'W') return;
+    if (status.starts_with('2')) return;
     unsigned long more = 0;
     std::getline(words, suffix);
     require(suffix.empty() || std::sscanf(suffix.c_str(), " (%lu more of these not logged)", &more) == 1,

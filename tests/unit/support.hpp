@@ -339,6 +339,7 @@ class Home {
   explicit Home(const std::string& worker = "Kitty") : kitten("testkitten", worker, "A kitten under test") {
     kitten.settings().app_state_dir = state.path();
     kitten.settings().app_data_dir = state.path();
+    kitten.settings().worker_log_level = static_cast<int>(kt::LogLevel::debug);
     kitten.log_to([this](kt::LogLevel, std::string_view line) {
       const std::lock_guard lock(mutex_);
       log_ += line;
