@@ -4455,6 +4455,250 @@ KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== os/trusted_file.hpp ========
+// SPDX-License-Identifier: MIT
+// os/trusted_file.hpp: files and directories that other users can neither have put there nor change.
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sys/xattr.h>
+#endif
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Another user owns a file, or could change it; or it is no regular file. The text names it and its owner.
+class UntrustedFile : public StartError {
+ public:
+  using StartError::StartError;
+};
+
+/// A variable of the environment; nullptr if it is not set, or not to be believed: a setuid program's environment is
+/// that of whoever called it.
+inline const char* environment(const char* name) {
+#if defined(__linux__)
+  return ::secure_getenv(name);
+#else
+  return ::issetugid() != 0 ? nullptr : std::getenv(name);
+#endif
+}
+
+/// `path` made absolute against the working directory; nothing else is resolved. Empty stays empty.
+std::string absolute_path(const std::string& path);
+
+/// An entry of the password file.
+class UserEntry {
+ public:
+  explicit UserEntry(uid_t user) {
+    passwd* found = nullptr;
+    if (::getpwuid_r(user, &entry_, room_.data(), room_.size(), &found) != 0) found = nullptr;
+    found_ = found != nullptr;
+  }
+  UserEntry(const UserEntry&) = delete;
+  UserEntry& operator=(const UserEntry&) = delete;
+  explicit operator bool() const noexcept { return found_; }
+  const passwd* operator->() const noexcept { return &entry_; }
+
+ private:
+  std::array<char, 8192> room_;
+  passwd entry_{};
+  bool found_ = false;
+};
+
+/// True if `group` is the primary group of this process's user, and nobody else is in it: what systems with an umask of
+/// 002 make for each user.
+bool private_group(gid_t group);
+
+/// True if other users, root excepted, have one of the rights `rights` (S_IROTH, S_IWOTH) to `path`.
+bool others_may(const std::string& path, const FileInfo& info, mode_t rights);
+
+/// `user 1000 (jane)`
+std::string user_text(uid_t user);
+
+/// The directory `path`, with all symbolic links resolved. It and everything that leads to it belongs to this process's
+/// user or to root, and nobody else can write to it, as ssh wants it; others may write to directories with the sticky
+/// bit, where only its owner can replace an entry. In a user namespace that does not know the owner of the root
+/// directory, this begins at the first directory of our own. With `create` as mode what is missing is made; without,
+/// the result is empty if something is missing. Throws UntrustedFile, which names `file` if there is one to be used in
+/// it, and StartError if it cannot be told or made.
+std::string trusted_directory(const std::string& path, mode_t create = 0, const std::string& file = {});
+
+/// Opens a regular file in a trusted directory; it belongs to us or to root, and nobody else can write to it. What is
+/// not regular, symbolic links included, is not opened. Without waiting; close-on-exec; O_CREAT creates it for its
+/// owner only. Invalid with errno set if it cannot be opened. Throws UntrustedFile, and StartError as
+/// trusted_directory().
+Fd open_trusted(const std::string& path, int flags);
+
+/// True if others can read the open file `path`.
+bool others_can_read(const std::string& path, int fd);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string absolute_path(const std::string& path) {
+  if (path.empty() || path.front() == '/') return path;
+  char* here = ::getcwd(nullptr, 0);
+  if (here == nullptr) throw_errno("cannot tell the working directory");
+  std::string result = std::string(here) + "/" + path;
+  std::free(here);
+  return result;
+}
+
+KETTLINGAR_COLD bool private_group(gid_t group) {
+  const UserEntry us(::geteuid());
+  if (!us || us->pw_gid != group) return false;
+  std::array<char, 8192> room;
+  struct group entry {};
+  struct group* found = nullptr;
+  if (::getgrgid_r(group, &entry, room.data(), room.size(), &found) != 0 || found == nullptr) return false;
+  for (char** member = entry.gr_mem; *member != nullptr; ++member) {
+    if (std::strcmp(*member, us->pw_name) != 0) return false;
+  }
+  // Members by their own entry are not listed. Only this file can be walked through while other threads do so, too.
+  const Fd users(::open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+  std::string lines;
+  if (users && !read_all(users.get(), lines, 1024 * 1024)) return false;
+  const std::string ours = std::to_string(::geteuid());
+  const std::string its = std::to_string(group);
+  for (std::string_view rest = lines; !rest.empty();) {
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix((std::min)(line.size() + 1, rest.size()));
+    std::array<std::string_view, 4> fields;  // name, password, user, group
+    for (std::string_view& field : fields) {
+      field = line.substr(0, line.find(':'));
+      line.remove_prefix((std::min)(field.size() + 1, line.size()));
+    }
+    if (fields[3] == its && fields[2] != ours && fields[2] != "0") return false;
+  }
+  return true;
+}
+
+KETTLINGAR_COLD bool others_may(const std::string& path, const FileInfo& info, mode_t rights) {
+  if ((info.st_mode & rights) != 0) return true;
+  if ((info.st_mode & (rights << 3)) == 0) return false;
+#if defined(__linux__)
+  // Then the bits of the group are what any user on the list may have at most.
+  if (::lgetxattr(path.c_str(), "system.posix_acl_access", nullptr, 0) > 0) return true;
+#endif
+  return !private_group(info.st_gid);
+}
+
+KETTLINGAR_COLD std::string user_text(uid_t user) {
+  const UserEntry entry(user);
+  return "user " + std::to_string(user) + (entry ? " (" + std::string(entry->pw_name) + ")" : "");
+}
+
+/// Why what is at `path` cannot be trusted; empty if it can.
+[[gnu::cold]] inline std::string distrust(const std::string& path, const FileInfo& info) {
+  if (info.st_uid != 0 && info.st_uid != ::geteuid())
+    return path + " belongs to " + user_text(info.st_uid) + ", and this process to " + user_text(::geteuid());
+  const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0;
+  if (sticky || S_ISLNK(info.st_mode) || !others_may(path, info, S_IWOTH)) return {};
+  return "others can write to " + path + " (try: chmod go-w " + path + ")";
+}
+
+KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t create, const std::string& file) {
+  // What has been looked at cannot be changed by others any more, so that it can be named in the next step.
+  std::string rest = absolute_path(path);
+  std::string done;
+  std::string doubt;
+  FileInfo info{};
+  const std::string cannot = "cannot use " + (file.empty() ? path : file) + ": ";
+  if (::lstat("/", &info) == 0) doubt = distrust("/", info);
+  const bool owners_unknown = !doubt.empty();
+  for (int links = 0; !rest.empty();) {
+    const std::string name = rest.substr(0, rest.find('/'));
+    rest.erase(0, name.size() + 1);
+    if (name.empty() || name == ".") continue;
+    if (name == "..") {
+      done.erase((std::min)(done.rfind('/'), done.size()));
+      continue;
+    }
+    const std::string next = done + "/" + name;
+    if (::lstat(next.c_str(), &info) != 0) {
+      if (errno == ENOENT && !doubt.empty()) throw UntrustedFile(cannot + doubt);
+      if (errno == ENOENT && create == 0) return {};
+      if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
+      if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
+        throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
+                         " (--app-state-dir and --app-data-dir name others)");
+      }
+    }
+    if (doubt.empty()) doubt = distrust(next, info);
+    if (S_ISLNK(info.st_mode)) {
+      std::array<char, 4096> target;
+      const ssize_t n = ::readlink(next.c_str(), target.data(), target.size());
+      if (n <= 0 || static_cast<std::size_t>(n) == target.size() || ++links > 40)
+        throw StartError(cannot + next + ": " + std::strerror(ELOOP));
+      if (target[0] == '/') done.clear();
+      rest = std::string(target.data(), static_cast<std::size_t>(n)) + "/" + rest;
+      continue;
+    }
+    if (!S_ISDIR(info.st_mode)) throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
+    done = next;
+    if (owners_unknown && info.st_uid == ::geteuid() && distrust(next, info).empty()) doubt.clear();
+  }
+  if (!doubt.empty()) throw UntrustedFile(cannot + doubt);
+  return done.empty() ? "/" : done;
+}
+
+/// Throws UntrustedFile unless it is a regular file that only we and root can have written.
+[[gnu::cold]] inline void require_trusted(const std::string& path, const FileInfo& info) {
+  std::string why;
+  if (S_ISLNK(info.st_mode)) {
+    why = "it is a symbolic link";
+  } else if (!S_ISREG(info.st_mode)) {
+    why = "it is not a regular file";
+  } else {
+    why = distrust(path, info);
+  }
+  if (!why.empty()) throw UntrustedFile("cannot use " + path + ": " + why);
+}
+
+KETTLINGAR_COLD Fd open_trusted(const std::string& path, int flags) {
+  const std::string whole = absolute_path(path.empty() ? "." : path);
+  const std::size_t slash = whole.rfind('/');
+  const std::string directory = trusted_directory(whole.substr(0, slash == 0 ? 1 : slash), 0, path);
+  Fd fd;
+  errno = ENOENT;
+  if (directory.empty()) return fd;
+  const std::string real = (directory == "/" ? "" : directory) + whole.substr(slash);
+  FileInfo info{};
+  // Before it is opened, for that alone can do something to a device; and once more, for it may be another by then.
+  if (::lstat(real.c_str(), &info) == 0) require_trusted(path, info);
+  fd = Fd(::open(real.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
+  if (!fd) return fd;
+  if (::fstat(fd.get(), &info) != 0) throw_errno("cannot look at " + path);
+  require_trusted(path, info);
+  // A hard link to a file of ours that others have made, where they may.
+  if ((flags & O_ACCMODE) != O_RDONLY && info.st_nlink > 1)
+    throw UntrustedFile("cannot use " + path + ": the file has other names, too");
+  return fd;
+}
+
+KETTLINGAR_COLD bool others_can_read(const std::string& path, int fd) {
+  FileInfo info{};
+  return ::fstat(fd, &info) != 0 || others_may(path, info, S_IROTH);
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== os/running_process.hpp ========
 // SPDX-License-Identifier: MIT
 // os/running_process.hpp: other processes, told by number and start time from later ones of the same number.
@@ -4571,7 +4815,6 @@ KETTLINGAR_COLD bool RunningProcess::signal(int number) const {
 // os/state.hpp: where a service keeps its address and token, for its own user only.
 
 #include <poll.h>
-#include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -4597,67 +4840,44 @@ inline bool safe_file_name(std::string_view text) {
   return true;
 }
 
-/// `path` made absolute against the working directory; nothing else is resolved. Empty stays empty.
-[[gnu::cold]] inline std::string absolute_path(const std::string& path) {
-  if (path.empty() || path.front() == '/') return path;
-  char* here = ::getcwd(nullptr, 0);
-  if (here == nullptr) throw_errno("cannot tell the working directory");
-  std::string result = std::string(here) + "/" + path;
-  std::free(here);
-  return result;
-}
-
 /// The home directory: HOME, else the password file's. Throws StartError if there is none.
 inline std::string home_directory() {
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') return home;
-  if (const passwd* entry = ::getpwuid(::geteuid()); entry != nullptr && entry->pw_dir != nullptr) return entry->pw_dir;
+  if (const char* home = environment("HOME"); home != nullptr && *home == '/') return home;
+  if (const UserEntry us(::geteuid()); us && us->pw_dir != nullptr) return us->pw_dir;
   throw StartError("no home directory: set HOME, or name the directories with --app-state-dir and --app-data-dir");
 }
 
 /// `$XDG_STATE_HOME/<app>` or `~/.local/state/<app>`: url files and sockets live there.
 [[gnu::cold]] inline std::string default_state_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/')
+  if (const char* base = environment("XDG_STATE_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/state/" + app;
 }
 
 /// `$XDG_DATA_HOME/<app>` or `~/.local/share/<app>`: configuration files live there.
 [[gnu::cold]] inline std::string default_data_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/')
+  if (const char* base = environment("XDG_DATA_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/share/" + app;
 }
 
-/// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it
-/// is.
-[[gnu::cold]] inline void create_directories(const std::string& path, mode_t mode = 0700) {
-  for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
-    const std::string part = path.substr(0, slash);
-    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
-      throw StartError("cannot create directory " + part + ": " + std::strerror(errno) +
-                       " (--app-state-dir and --app-data-dir name others)");
-    }
-    if (slash == std::string::npos) return;
-  }
-}
-
-/// Throws StartError unless `path` is a directory of our own that nobody else can write to: others could replace the
-/// address and token in it.
-[[gnu::cold]] inline void require_private_directory(std::string path) {
+/// Makes `path`, missing parents included, with `mode`; an existing directory is left as it is. Throws StartError
+/// unless it is a trusted directory then, no symbolic link, and without others who may put something there.
+[[gnu::cold]] inline void require_private_directory(std::string path, mode_t mode = 0700) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const std::string real = trusted_directory(path, mode);
   FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) throw StartError("cannot use " + path + ": " + std::strerror(errno));
-  if (!S_ISDIR(info.st_mode))
-    throw StartError("cannot use " + path + ": it is not a directory (symbolic links are refused)");
-  if (info.st_uid != ::geteuid()) throw StartError("cannot use " + path + ": it belongs to another user");
-  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    throw StartError("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
-  }
+  if (S_ISLNK(info.st_mode)) throw UntrustedFile("cannot use " + path + ": it is a symbolic link");
+  if (others_may(real, info, S_IWOTH))
+    throw UntrustedFile("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
 }
 
-/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns
-/// its inode number. One writer at a time. Throws StartError.
+/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. It has to
+/// be in a trusted directory. Returns its inode number. One writer at a time. Throws StartError.
 [[gnu::cold]] inline ino_t write_private_file(const std::string& path, std::string_view content) {
+  if (trusted_directory(path.substr(0, path.rfind('/') + 1), 0, path).empty())
+    throw StartError("cannot write " + path + ": " + std::strerror(ENOENT));
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -4742,7 +4962,7 @@ LockHolder lock_holder(const std::string& path);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
-    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    Fd fd = open_trusted(path, O_RDWR | O_CREAT);
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
     // Clients hold the lock for a moment to see whether somebody else does.
     int tries = 5;
@@ -4781,8 +5001,14 @@ KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& word
 KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   constexpr std::size_t longest = 4 * 1024 * 1024;
   LockHolder holder;
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   FileInfo ours{};
+  Fd fd;
+  try {
+    fd = open_trusted(path, O_RDONLY);
+  } catch (const UntrustedFile&) {
+    holder.foreign = true;
+    return holder;
+  }
   holder.foreign = fd ? ::fstat(fd.get(), &ours) != 0 || ours.st_uid != ::geteuid() : errno == EACCES || errno == EPERM;
   if (!fd || holder.foreign) return holder;
   holder.held = retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) != 0;
@@ -4811,7 +5037,7 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
 /// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
 /// services.
 inline bool lock_is_stale(const std::string& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  const Fd fd = open_trusted(path, O_RDONLY);
   return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 
@@ -7395,8 +7621,9 @@ class Options {
 
   /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
   /// the value may contain `=`. `worker_config` in a file is ignored, and so is a byte order mark. Throws
-  /// InvalidArgument with file and line, std::system_error if it cannot be read; never waits. With `problems`, what is
-  /// wrong is added to them instead, and the lines that are right count.
+  /// InvalidArgument with file and line, also if others can read a secret in it, std::system_error if it cannot be
+  /// read, UntrustedFile if others can change it; never waits. With `problems`, what is wrong is added to them instead,
+  /// and the lines that are right count.
   void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
 
   /// `--name=value` for people, on one line whatever the value is; empty for a secret.
@@ -7412,8 +7639,8 @@ class Options {
     std::string_view value;
   };
   static std::optional<Line> parse_line(std::string_view line);
-  static std::string read_text(const std::string& path);
-  void read_line(std::string_view line) const;
+  static std::string read_text(const std::string& path, bool& exposed);
+  const Option* read_line(std::string_view line) const;
 
   std::vector<Option> options_;
 };
@@ -7491,22 +7718,23 @@ KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_vie
   return Line{trimmed(line.substr(0, equals)), trimmed(line.substr(equals + 1))};
 }
 
-KETTLINGAR_COLD void Options::read_line(std::string_view line) const {
+/// Returns the option that was set.
+KETTLINGAR_COLD const Option* Options::read_line(std::string_view line) const {
   const std::optional<Line> found = parse_line(line);
-  if (!found) return;
+  if (!found) return nullptr;
   const std::string name = option_name(found->name);
-  if (name != "worker_config") set(name, json(std::string(found->value)));
+  if (name == "worker_config") return nullptr;
+  set(name, json(std::string(found->value)));
+  return found->value.empty() ? nullptr : find(name);
 }
 
-KETTLINGAR_COLD std::string Options::read_text(const std::string& path) {
+KETTLINGAR_COLD std::string Options::read_text(const std::string& path, bool& exposed) {
   constexpr std::size_t longest = 1024 * 1024;
   constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-  // Opening a fifo would wait for a writer.
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  FileInfo info{};
-  if (!fd || ::fstat(fd.get(), &info) != 0) throw_errno("cannot read " + path);
   if (path == "/dev/null") return {};
-  if (!S_ISREG(info.st_mode)) throw InvalidArgument("cannot read " + path + ": it is not a regular file");
+  const Fd fd = open_trusted(path, O_RDONLY);
+  if (!fd) throw_errno("cannot read " + path);
+  exposed = others_can_read(path, fd.get());
   std::string content;
   if (!read_all(fd.get(), content, longest)) {
     if (errno != EFBIG) throw_errno("cannot read " + path);
@@ -7519,8 +7747,9 @@ KETTLINGAR_COLD std::string Options::read_text(const std::string& path) {
 
 KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) const {
   std::string content;
+  bool exposed = false;
   try {
-    content = read_text(path);
+    content = read_text(path, exposed);
   } catch (const std::exception& error) {
     if (problems == nullptr) throw;
     problems->push_back(error.what());
@@ -7529,7 +7758,9 @@ KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std
   for (std::string_view rest = content; !rest.empty(); ++number) {
     const std::size_t end = rest.find('\n');
     try {
-      read_line(rest.substr(0, end));
+      const Option* option = read_line(rest.substr(0, end));
+      if (exposed && option != nullptr && option->secret)
+        throw InvalidArgument("others can read this secret (try: chmod 600 " + path + ")");
     } catch (const InvalidArgument& error) {
       const std::string problem = path + ":" + std::to_string(number) + ": " + error.what();
       if (problems == nullptr) throw InvalidArgument(problem);
@@ -7883,7 +8114,6 @@ struct HiddenWords {
 // SPDX-License-Identifier: MIT
 // service/auth.hpp: the token: made, read, found in a request and compared.
 
-#include <sys/stat.h>
 #if defined(__APPLE__)
 #include <sys/random.h>
 #endif
@@ -7907,18 +8137,15 @@ inline std::string random_token() {
   return token;
 }
 
-/// The first line of a token file. Throws StartError if it cannot be read or others can.
+/// The first line of a token file. Throws StartError if it cannot be read, or others can read or change it.
 inline std::string read_token_file(const std::string& path) {
   constexpr std::size_t longest = 4096;
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  FileInfo info{};
+  const Fd fd = open_trusted(path, O_RDONLY);
   std::string content;
-  if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), content, longest)) {
+  if (!fd || !read_all(fd.get(), content, longest))
     throw StartError("cannot read the token from " + path + ": " + std::strerror(errno));
-  }
-  if (S_ISREG(info.st_mode) && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+  if (others_can_read(path, fd.get()))
     throw StartError("cannot use the token in " + path + ": others can read it (try: chmod 600 " + path + ")");
-  }
   return content.substr(0, content.find_first_of("\r\n"));
 }
 
@@ -10564,8 +10791,7 @@ KETTLINGAR_COLD void Server::choose_token() {
 
 KETTLINGAR_COLD void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
-  create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
-  require_private_directory(directory);
+  require_private_directory(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 
@@ -11582,7 +11808,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     throw InvalidArgument("config: " + path + " is not a regular file");
   const std::string lines = server.options.file_lines();
   try {
-    create_directories(path.substr(0, path.rfind('/')));
+    trusted_directory(path.substr(0, path.rfind('/')), 0700);
     write_private_file(path, lines);
   } catch (const StartError& error) {
     throw Error(500, error.what());
@@ -12652,6 +12878,12 @@ inline constexpr Deadline no_deadline = (Deadline::max)();
   return patience.count() > 0 ? std::chrono::steady_clock::now() + patience : no_deadline;
 }
 
+/// The files of a service may be another user's.
+class UntrustedService : public ConnectionError {
+ public:
+  using ConnectionError::ConnectionError;
+};
+
 /// Where a service is, as its url file says.
 struct ServiceAddress {
   std::string host;  ///< numeric; `unix-domain` without TCP
@@ -12716,10 +12948,10 @@ struct FileStamp {
 };
 
 /// Reads the url file; `stamp` gets its version. Throws NotRunning if there is none, ConnectionError if it is something
-/// else.
+/// else, UntrustedFile.
 [[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
-  Fd fd(::open(files.url.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const Fd fd = open_trusted(files.url, O_RDONLY);
   if (!fd && errno == ENOENT) throw files.not_running();
   FileInfo info{};
   std::string url;
@@ -12763,7 +12995,7 @@ class Connector {
 
   bool begin_local();
   void begin_tcp();
-  bool ours() const;
+  void require_ours() const;
 
   const ServiceFiles& files_;
   const ServiceAddress& address_;
@@ -12804,9 +13036,10 @@ KETTLINGAR_COLD void Connector::begin_tcp() {
 }
 
 /// The token goes to our own user's services only, whoever may have put a socket there.
-KETTLINGAR_COLD bool Connector::ours() const {
+KETTLINGAR_COLD void Connector::require_ours() const {
   const auto peer = peer_credentials(socket_.get());
-  return !peer || peer->uid == ::geteuid() || peer->uid == 0;
+  if (peer && peer->uid != ::geteuid() && peer->uid != 0)
+    throw UntrustedService("cannot use " + address_.socket + ": " + user_text(peer->uid) + " listens there");
 }
 
 KETTLINGAR_COLD Connector::Step Connector::step() {
@@ -12820,7 +13053,7 @@ KETTLINGAR_COLD Connector::Step Connector::step() {
       error = errno;
     }
     if (error == 0 || error == EISCONN) {
-      if (stage_ == Stage::local && !ours()) throw ConnectionError(address_.socket + " belongs to another user");
+      if (stage_ == Stage::local) require_ours();
       return Step::connected;
     }
     if (error == EINPROGRESS || error == EINTR || error == EALREADY) {
@@ -13488,6 +13721,9 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
     abandon();
     if (exchange_ && exchange_->answer().last_words()) throw_reply(500, *exchange_->answer().last_words());
     throw;
+  } catch (const UntrustedFile& error) {
+    abandon();
+    throw UntrustedService(error.what());
   } catch (...) {
     abandon();
     throw;
@@ -14227,7 +14463,7 @@ KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
 [[gnu::cold]] inline void start_service(const AutoStart& how, const HiddenWords& hidden, const std::string& name) {
-  const char* mark = std::getenv(started_as);
+  const char* mark = environment(started_as);
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
   }
@@ -15554,7 +15790,7 @@ class ProcessWatch {
 /// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
 /// unknown.
 [[gnu::cold]] inline pid_t service_process(const Settings& settings) {
-  const Fd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const Fd lock = open_trusted(lock_file(settings), O_RDONLY);
   std::string text;
   pid_t pid = 0;
   if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
@@ -15594,6 +15830,8 @@ KETTLINGAR_COLD bool CommandLine::answers() const {
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
     return false;
+  } catch (const detail::UntrustedService&) {
+    throw;
   } catch (const ConnectionError&) {
     return false;  // on its way out, or nothing of ours
   }
@@ -15619,7 +15857,7 @@ KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<Fd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  auto file = std::make_shared<Fd>(detail::open_trusted(path, O_WRONLY | O_CREAT | O_APPEND));
   if (!*file) throw StartError("cannot open " + path + ": " + std::strerror(errno));
   // A disk that is full costs log lines, not service.
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });

@@ -99,6 +99,7 @@
 #if KETTLINGAR_INTERNALS
 #include "os/socket.hpp"
 #include "os/peer_owner.hpp"
+#include "os/trusted_file.hpp"
 #include "os/running_process.hpp"
 #include "os/state.hpp"
 #include "os/process.hpp"

@@ -58,7 +58,7 @@ class ProcessWatch {
 /// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
 /// unknown.
 [[gnu::cold]] inline pid_t service_process(const Settings& settings) {
-  const Fd lock(::open(lock_file(settings).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const Fd lock = open_trusted(lock_file(settings), O_RDONLY);
   std::string text;
   pid_t pid = 0;
   if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
@@ -98,6 +98,8 @@ KETTLINGAR_COLD bool CommandLine::answers() const {
     return pong.is_object() && pong.contains("pong");
   } catch (const NotRunning&) {
     return false;
+  } catch (const detail::UntrustedService&) {
+    throw;
   } catch (const ConnectionError&) {
     return false;  // on its way out, or nothing of ours
   }
@@ -123,7 +125,7 @@ KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<Fd>(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  auto file = std::make_shared<Fd>(detail::open_trusted(path, O_WRONLY | O_CREAT | O_APPEND));
   if (!*file) throw StartError("cannot open " + path + ": " + std::strerror(errno));
   // A disk that is full costs log lines, not service.
   kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });

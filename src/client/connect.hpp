@@ -34,6 +34,12 @@ inline constexpr Deadline no_deadline = (Deadline::max)();
   return patience.count() > 0 ? std::chrono::steady_clock::now() + patience : no_deadline;
 }
 
+/// The files of a service may be another user's.
+class UntrustedService : public ConnectionError {
+ public:
+  using ConnectionError::ConnectionError;
+};
+
 /// Where a service is, as its url file says.
 struct ServiceAddress {
   std::string host;  ///< numeric; `unix-domain` without TCP
@@ -98,10 +104,10 @@ struct FileStamp {
 };
 
 /// Reads the url file; `stamp` gets its version. Throws NotRunning if there is none, ConnectionError if it is something
-/// else.
+/// else, UntrustedFile.
 [[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
-  Fd fd(::open(files.url.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const Fd fd = open_trusted(files.url, O_RDONLY);
   if (!fd && errno == ENOENT) throw files.not_running();
   FileInfo info{};
   std::string url;
@@ -145,7 +151,7 @@ class Connector {
 
   bool begin_local();
   void begin_tcp();
-  bool ours() const;
+  void require_ours() const;
 
   const ServiceFiles& files_;
   const ServiceAddress& address_;
@@ -186,9 +192,10 @@ KETTLINGAR_COLD void Connector::begin_tcp() {
 }
 
 /// The token goes to our own user's services only, whoever may have put a socket there.
-KETTLINGAR_COLD bool Connector::ours() const {
+KETTLINGAR_COLD void Connector::require_ours() const {
   const auto peer = peer_credentials(socket_.get());
-  return !peer || peer->uid == ::geteuid() || peer->uid == 0;
+  if (peer && peer->uid != ::geteuid() && peer->uid != 0)
+    throw UntrustedService("cannot use " + address_.socket + ": " + user_text(peer->uid) + " listens there");
 }
 
 KETTLINGAR_COLD Connector::Step Connector::step() {
@@ -202,7 +209,7 @@ KETTLINGAR_COLD Connector::Step Connector::step() {
       error = errno;
     }
     if (error == 0 || error == EISCONN) {
-      if (stage_ == Stage::local && !ours()) throw ConnectionError(address_.socket + " belongs to another user");
+      if (stage_ == Stage::local) require_ours();
       return Step::connected;
     }
     if (error == EINPROGRESS || error == EINTR || error == EALREADY) {

@@ -292,6 +292,9 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
     abandon();
     if (exchange_ && exchange_->answer().last_words()) throw_reply(500, *exchange_->answer().last_words());
     throw;
+  } catch (const UntrustedFile& error) {
+    abandon();
+    throw UntrustedService(error.what());
   } catch (...) {
     abandon();
     throw;

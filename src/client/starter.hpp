@@ -22,6 +22,7 @@
 #include "../base/version.hpp"
 #include "../os/descriptor.hpp"
 #include "../os/process.hpp"
+#include "../os/trusted_file.hpp"
 #include "../service/hidden_words.hpp"
 #include "auto_start.hpp"
 
@@ -163,7 +164,7 @@ KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
 
 /// Starts the service `name` (APP/WORKER). Throws NotRunning.
 [[gnu::cold]] inline void start_service(const AutoStart& how, const HiddenWords& hidden, const std::string& name) {
-  const char* mark = std::getenv(started_as);
+  const char* mark = environment(started_as);
   if (mark != nullptr && name == mark) {
     throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
   }

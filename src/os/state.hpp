@@ -3,7 +3,6 @@
 #pragma once
 
 #include <poll.h>
-#include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -19,6 +18,7 @@
 #include "../base/version.hpp"
 #include "descriptor.hpp"
 #include "running_process.hpp"
+#include "trusted_file.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -33,67 +33,44 @@ inline bool safe_file_name(std::string_view text) {
   return true;
 }
 
-/// `path` made absolute against the working directory; nothing else is resolved. Empty stays empty.
-[[gnu::cold]] inline std::string absolute_path(const std::string& path) {
-  if (path.empty() || path.front() == '/') return path;
-  char* here = ::getcwd(nullptr, 0);
-  if (here == nullptr) throw_errno("cannot tell the working directory");
-  std::string result = std::string(here) + "/" + path;
-  std::free(here);
-  return result;
-}
-
 /// The home directory: HOME, else the password file's. Throws StartError if there is none.
 inline std::string home_directory() {
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') return home;
-  if (const passwd* entry = ::getpwuid(::geteuid()); entry != nullptr && entry->pw_dir != nullptr) return entry->pw_dir;
+  if (const char* home = environment("HOME"); home != nullptr && *home == '/') return home;
+  if (const UserEntry us(::geteuid()); us && us->pw_dir != nullptr) return us->pw_dir;
   throw StartError("no home directory: set HOME, or name the directories with --app-state-dir and --app-data-dir");
 }
 
 /// `$XDG_STATE_HOME/<app>` or `~/.local/state/<app>`: url files and sockets live there.
 [[gnu::cold]] inline std::string default_state_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_STATE_HOME"); base != nullptr && *base == '/')
+  if (const char* base = environment("XDG_STATE_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/state/" + app;
 }
 
 /// `$XDG_DATA_HOME/<app>` or `~/.local/share/<app>`: configuration files live there.
 [[gnu::cold]] inline std::string default_data_directory(const std::string& app) {
-  if (const char* base = std::getenv("XDG_DATA_HOME"); base != nullptr && *base == '/')
+  if (const char* base = environment("XDG_DATA_HOME"); base != nullptr && *base == '/')
     return std::string(base) + "/" + app;
   return home_directory() + "/.local/share/" + app;
 }
 
-/// Creates `path` with missing parents, all with `mode` (owner only by default). An existing directory is left as it
-/// is.
-[[gnu::cold]] inline void create_directories(const std::string& path, mode_t mode = 0700) {
-  for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
-    const std::string part = path.substr(0, slash);
-    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) {
-      throw StartError("cannot create directory " + part + ": " + std::strerror(errno) +
-                       " (--app-state-dir and --app-data-dir name others)");
-    }
-    if (slash == std::string::npos) return;
-  }
-}
-
-/// Throws StartError unless `path` is a directory of our own that nobody else can write to: others could replace the
-/// address and token in it.
-[[gnu::cold]] inline void require_private_directory(std::string path) {
+/// Makes `path`, missing parents included, with `mode`; an existing directory is left as it is. Throws StartError
+/// unless it is a trusted directory then, no symbolic link, and without others who may put something there.
+[[gnu::cold]] inline void require_private_directory(std::string path, mode_t mode = 0700) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const std::string real = trusted_directory(path, mode);
   FileInfo info{};
   if (::lstat(path.c_str(), &info) != 0) throw StartError("cannot use " + path + ": " + std::strerror(errno));
-  if (!S_ISDIR(info.st_mode))
-    throw StartError("cannot use " + path + ": it is not a directory (symbolic links are refused)");
-  if (info.st_uid != ::geteuid()) throw StartError("cannot use " + path + ": it belongs to another user");
-  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    throw StartError("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
-  }
+  if (S_ISLNK(info.st_mode)) throw UntrustedFile("cannot use " + path + ": it is a symbolic link");
+  if (others_may(real, info, S_IWOTH))
+    throw UntrustedFile("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
 }
 
-/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. Returns
-/// its inode number. One writer at a time. Throws StartError.
+/// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. It has to
+/// be in a trusted directory. Returns its inode number. One writer at a time. Throws StartError.
 [[gnu::cold]] inline ino_t write_private_file(const std::string& path, std::string_view content) {
+  if (trusted_directory(path.substr(0, path.rfind('/') + 1), 0, path).empty())
+    throw StartError("cannot write " + path + ": " + std::strerror(ENOENT));
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -178,7 +155,7 @@ LockHolder lock_holder(const std::string& path);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
   for (;;) {
-    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+    Fd fd = open_trusted(path, O_RDWR | O_CREAT);
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
     // Clients hold the lock for a moment to see whether somebody else does.
     int tries = 5;
@@ -217,8 +194,14 @@ KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& word
 KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   constexpr std::size_t longest = 4 * 1024 * 1024;
   LockHolder holder;
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
   FileInfo ours{};
+  Fd fd;
+  try {
+    fd = open_trusted(path, O_RDONLY);
+  } catch (const UntrustedFile&) {
+    holder.foreign = true;
+    return holder;
+  }
   holder.foreign = fd ? ::fstat(fd.get(), &ours) != 0 || ours.st_uid != ::geteuid() : errno == EACCES || errno == EPERM;
   if (!fd || holder.foreign) return holder;
   holder.held = retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) != 0;
@@ -247,7 +230,7 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
 /// True if the lock file is there and nobody holds it: its service was killed. False if there is none, as with Python
 /// services.
 inline bool lock_is_stale(const std::string& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  const Fd fd = open_trusted(path, O_RDONLY);
   return fd && retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) == 0;
 }
 

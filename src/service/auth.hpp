@@ -2,7 +2,6 @@
 // service/auth.hpp: the token: made, read, found in a request and compared.
 #pragma once
 
-#include <sys/stat.h>
 #if defined(__APPLE__)
 #include <sys/random.h>
 #endif
@@ -14,6 +13,7 @@
 
 #include "../base/errors.hpp"
 #include "../os/descriptor.hpp"
+#include "../os/trusted_file.hpp"
 #include "../wire/http_head.hpp"
 #include "../wire/text.hpp"
 
@@ -30,18 +30,15 @@ inline std::string random_token() {
   return token;
 }
 
-/// The first line of a token file. Throws StartError if it cannot be read or others can.
+/// The first line of a token file. Throws StartError if it cannot be read, or others can read or change it.
 inline std::string read_token_file(const std::string& path) {
   constexpr std::size_t longest = 4096;
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  FileInfo info{};
+  const Fd fd = open_trusted(path, O_RDONLY);
   std::string content;
-  if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), content, longest)) {
+  if (!fd || !read_all(fd.get(), content, longest))
     throw StartError("cannot read the token from " + path + ": " + std::strerror(errno));
-  }
-  if (S_ISREG(info.st_mode) && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+  if (others_can_read(path, fd.get()))
     throw StartError("cannot use the token in " + path + ": others can read it (try: chmod 600 " + path + ")");
-  }
   return content.substr(0, content.find_first_of("\r\n"));
 }
 

@@ -201,7 +201,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     throw InvalidArgument("config: " + path + " is not a regular file");
   const std::string lines = server.options.file_lines();
   try {
-    create_directories(path.substr(0, path.rfind('/')));
+    trusted_directory(path.substr(0, path.rfind('/')), 0700);
     write_private_file(path, lines);
   } catch (const StartError& error) {
     throw Error(500, error.what());

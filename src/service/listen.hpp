@@ -69,8 +69,7 @@ KETTLINGAR_COLD void Server::choose_token() {
 
 KETTLINGAR_COLD void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
-  create_directories(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
-  require_private_directory(directory);
+  require_private_directory(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
 

@@ -17,6 +17,7 @@
 #include "../base/suggest.hpp"
 #include "../base/version.hpp"
 #include "../os/descriptor.hpp"
+#include "../os/trusted_file.hpp"
 #include "convert.hpp"
 
 namespace kettlingar {
@@ -119,8 +120,9 @@ class Options {
 
   /// Reads `key = value` lines: `--` in front is allowed, `#` starts a comment at the start of a line or after a blank,
   /// the value may contain `=`. `worker_config` in a file is ignored, and so is a byte order mark. Throws
-  /// InvalidArgument with file and line, std::system_error if it cannot be read; never waits. With `problems`, what is
-  /// wrong is added to them instead, and the lines that are right count.
+  /// InvalidArgument with file and line, also if others can read a secret in it, std::system_error if it cannot be
+  /// read, UntrustedFile if others can change it; never waits. With `problems`, what is wrong is added to them instead,
+  /// and the lines that are right count.
   void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
 
   /// `--name=value` for people, on one line whatever the value is; empty for a secret.
@@ -136,8 +138,8 @@ class Options {
     std::string_view value;
   };
   static std::optional<Line> parse_line(std::string_view line);
-  static std::string read_text(const std::string& path);
-  void read_line(std::string_view line) const;
+  static std::string read_text(const std::string& path, bool& exposed);
+  const Option* read_line(std::string_view line) const;
 
   std::vector<Option> options_;
 };
@@ -215,22 +217,23 @@ KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_vie
   return Line{trimmed(line.substr(0, equals)), trimmed(line.substr(equals + 1))};
 }
 
-KETTLINGAR_COLD void Options::read_line(std::string_view line) const {
+/// Returns the option that was set.
+KETTLINGAR_COLD const Option* Options::read_line(std::string_view line) const {
   const std::optional<Line> found = parse_line(line);
-  if (!found) return;
+  if (!found) return nullptr;
   const std::string name = option_name(found->name);
-  if (name != "worker_config") set(name, json(std::string(found->value)));
+  if (name == "worker_config") return nullptr;
+  set(name, json(std::string(found->value)));
+  return found->value.empty() ? nullptr : find(name);
 }
 
-KETTLINGAR_COLD std::string Options::read_text(const std::string& path) {
+KETTLINGAR_COLD std::string Options::read_text(const std::string& path, bool& exposed) {
   constexpr std::size_t longest = 1024 * 1024;
   constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-  // Opening a fifo would wait for a writer.
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  FileInfo info{};
-  if (!fd || ::fstat(fd.get(), &info) != 0) throw_errno("cannot read " + path);
   if (path == "/dev/null") return {};
-  if (!S_ISREG(info.st_mode)) throw InvalidArgument("cannot read " + path + ": it is not a regular file");
+  const Fd fd = open_trusted(path, O_RDONLY);
+  if (!fd) throw_errno("cannot read " + path);
+  exposed = others_can_read(path, fd.get());
   std::string content;
   if (!read_all(fd.get(), content, longest)) {
     if (errno != EFBIG) throw_errno("cannot read " + path);
@@ -243,8 +246,9 @@ KETTLINGAR_COLD std::string Options::read_text(const std::string& path) {
 
 KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) const {
   std::string content;
+  bool exposed = false;
   try {
-    content = read_text(path);
+    content = read_text(path, exposed);
   } catch (const std::exception& error) {
     if (problems == nullptr) throw;
     problems->push_back(error.what());
@@ -253,7 +257,9 @@ KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std
   for (std::string_view rest = content; !rest.empty(); ++number) {
     const std::size_t end = rest.find('\n');
     try {
-      read_line(rest.substr(0, end));
+      const Option* option = read_line(rest.substr(0, end));
+      if (exposed && option != nullptr && option->secret)
+        throw InvalidArgument("others can read this secret (try: chmod 600 " + path + ")");
     } catch (const InvalidArgument& error) {
       const std::string problem = path + ":" + std::to_string(number) + ": " + error.what();
       if (problems == nullptr) throw InvalidArgument(problem);

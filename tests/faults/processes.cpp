@@ -301,13 +301,17 @@ void run_out(Tally& tally, const std::string& program) {
 
 void fill_disk(Tally& tally, const std::string& program) {
   tally.test("(149) a log that cannot be written costs no service", [&] {
-    Service service(program, {"--worker-log-file=/dev/full"});
+    const TempDir logs;
+    constexpr rlim_t longest = 4096;  // of any file, and the log has that length already
+    std::ofstream(logs / "log") << std::string(longest, '\n');
+    Service service(program, {"--worker-log-file=" + (logs / "log")}, [] { limit(RLIMIT_FSIZE, longest); });
     service.start();
     for (int i = 0; i < 50; ++i) require(call(service, "echo", "{\"value\": 1}").status == 200, "no answer");
     Wire wire(service, Wire::Over::tcp);
     wire.send("nonsense\r\n\r\n");
     require(wire.answer().status == 400, "no refusal");
     require_alive(service);
+    require(contents(logs / "log").size() == longest, "the log has grown");
     require(service.stop() == 0 && service.files().empty(), "left behind: " + service.files());
   });
   {

@@ -132,25 +132,30 @@ TEST_SUITE("os") {
   TEST_CASE("a directory that others can write to, or a link to one, is refused") {
     TempDir dir;
     kt::detail::require_private_directory(dir.path());
-    ::chmod(dir.path().c_str(), 0770);
-    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir.path()), doctest::Contains("others can write"),
-                         kt::StartError);
+    for (const mode_t mode : {0702, 01777}) {
+      ::chmod(dir.path().c_str(), mode);
+      CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir.path()), doctest::Contains("others can write"),
+                           kt::StartError);
+    }
     ::chmod(dir.path().c_str(), 0700);
     std::filesystem::create_directory_symlink(dir.path(), dir / "link");
     CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "link/"), doctest::Contains("symbolic link"),
                          kt::StartError);
-    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "none"), doctest::Contains("No such file"),
+    write_file(dir / "file", "");
+    CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir / "file"), doctest::Contains("Not a directory"),
                          kt::StartError);
   }
 
   TEST_CASE("directories are created with their parents, for the owner only") {
     TempDir dir;
     const mode_t before = ::umask(0);
-    kt::detail::create_directories(dir / "a/b/c");
+    kt::detail::require_private_directory(dir / "a/b/c");
     ::umask(before);
     kt::detail::FileInfo info{};
-    REQUIRE(::stat((dir / "a/b").c_str(), &info) == 0);
-    CHECK((info.st_mode & 0777) == 0700);
+    for (const char* made : {"a/b", "a/b/c"}) {
+      REQUIRE(::stat((dir / made).c_str(), &info) == 0);
+      CHECK((info.st_mode & 0777) == 0700);
+    }
   }
 
   TEST_CASE("a socket path that is too long is refused with its length and the limit") {

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: MIT
+// os/trusted_file.hpp: files and directories that other users can neither have put there nor change.
+#pragma once
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sys/xattr.h>
+#endif
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "../base/errors.hpp"
+#include "../base/version.hpp"
+#include "descriptor.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Another user owns a file, or could change it; or it is no regular file. The text names it and its owner.
+class UntrustedFile : public StartError {
+ public:
+  using StartError::StartError;
+};
+
+/// A variable of the environment; nullptr if it is not set, or not to be believed: a setuid program's environment is
+/// that of whoever called it.
+inline const char* environment(const char* name) {
+#if defined(__linux__)
+  return ::secure_getenv(name);
+#else
+  return ::issetugid() != 0 ? nullptr : std::getenv(name);
+#endif
+}
+
+/// `path` made absolute against the working directory; nothing else is resolved. Empty stays empty.
+std::string absolute_path(const std::string& path);
+
+/// An entry of the password file.
+class UserEntry {
+ public:
+  explicit UserEntry(uid_t user) {
+    passwd* found = nullptr;
+    if (::getpwuid_r(user, &entry_, room_.data(), room_.size(), &found) != 0) found = nullptr;
+    found_ = found != nullptr;
+  }
+  UserEntry(const UserEntry&) = delete;
+  UserEntry& operator=(const UserEntry&) = delete;
+  explicit operator bool() const noexcept { return found_; }
+  const passwd* operator->() const noexcept { return &entry_; }
+
+ private:
+  std::array<char, 8192> room_;
+  passwd entry_{};
+  bool found_ = false;
+};
+
+/// True if `group` is the primary group of this process's user, and nobody else is in it: what systems with an umask of
+/// 002 make for each user.
+bool private_group(gid_t group);
+
+/// True if other users, root excepted, have one of the rights `rights` (S_IROTH, S_IWOTH) to `path`.
+bool others_may(const std::string& path, const FileInfo& info, mode_t rights);
+
+/// `user 1000 (jane)`
+std::string user_text(uid_t user);
+
+/// The directory `path`, with all symbolic links resolved. It and everything that leads to it belongs to this process's
+/// user or to root, and nobody else can write to it, as ssh wants it; others may write to directories with the sticky
+/// bit, where only its owner can replace an entry. In a user namespace that does not know the owner of the root
+/// directory, this begins at the first directory of our own. With `create` as mode what is missing is made; without,
+/// the result is empty if something is missing. Throws UntrustedFile, which names `file` if there is one to be used in
+/// it, and StartError if it cannot be told or made.
+std::string trusted_directory(const std::string& path, mode_t create = 0, const std::string& file = {});
+
+/// Opens a regular file in a trusted directory; it belongs to us or to root, and nobody else can write to it. What is
+/// not regular, symbolic links included, is not opened. Without waiting; close-on-exec; O_CREAT creates it for its
+/// owner only. Invalid with errno set if it cannot be opened. Throws UntrustedFile, and StartError as
+/// trusted_directory().
+Fd open_trusted(const std::string& path, int flags);
+
+/// True if others can read the open file `path`.
+bool others_can_read(const std::string& path, int fd);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string absolute_path(const std::string& path) {
+  if (path.empty() || path.front() == '/') return path;
+  char* here = ::getcwd(nullptr, 0);
+  if (here == nullptr) throw_errno("cannot tell the working directory");
+  std::string result = std::string(here) + "/" + path;
+  std::free(here);
+  return result;
+}
+
+KETTLINGAR_COLD bool private_group(gid_t group) {
+  const UserEntry us(::geteuid());
+  if (!us || us->pw_gid != group) return false;
+  std::array<char, 8192> room;
+  struct group entry {};
+  struct group* found = nullptr;
+  if (::getgrgid_r(group, &entry, room.data(), room.size(), &found) != 0 || found == nullptr) return false;
+  for (char** member = entry.gr_mem; *member != nullptr; ++member) {
+    if (std::strcmp(*member, us->pw_name) != 0) return false;
+  }
+  // Members by their own entry are not listed. Only this file can be walked through while other threads do so, too.
+  const Fd users(::open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+  std::string lines;
+  if (users && !read_all(users.get(), lines, 1024 * 1024)) return false;
+  const std::string ours = std::to_string(::geteuid());
+  const std::string its = std::to_string(group);
+  for (std::string_view rest = lines; !rest.empty();) {
+    std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix((std::min)(line.size() + 1, rest.size()));
+    std::array<std::string_view, 4> fields;  // name, password, user, group
+    for (std::string_view& field : fields) {
+      field = line.substr(0, line.find(':'));
+      line.remove_prefix((std::min)(field.size() + 1, line.size()));
+    }
+    if (fields[3] == its && fields[2] != ours && fields[2] != "0") return false;
+  }
+  return true;
+}
+
+KETTLINGAR_COLD bool others_may(const std::string& path, const FileInfo& info, mode_t rights) {
+  if ((info.st_mode & rights) != 0) return true;
+  if ((info.st_mode & (rights << 3)) == 0) return false;
+#if defined(__linux__)
+  // Then the bits of the group are what any user on the list may have at most.
+  if (::lgetxattr(path.c_str(), "system.posix_acl_access", nullptr, 0) > 0) return true;
+#endif
+  return !private_group(info.st_gid);
+}
+
+KETTLINGAR_COLD std::string user_text(uid_t user) {
+  const UserEntry entry(user);
+  return "user " + std::to_string(user) + (entry ? " (" + std::string(entry->pw_name) + ")" : "");
+}
+
+/// Why what is at `path` cannot be trusted; empty if it can.
+[[gnu::cold]] inline std::string distrust(const std::string& path, const FileInfo& info) {
+  if (info.st_uid != 0 && info.st_uid != ::geteuid())
+    return path + " belongs to " + user_text(info.st_uid) + ", and this process to " + user_text(::geteuid());
+  const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0;
+  if (sticky || S_ISLNK(info.st_mode) || !others_may(path, info, S_IWOTH)) return {};
+  return "others can write to " + path + " (try: chmod go-w " + path + ")";
+}
+
+KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t create, const std::string& file) {
+  // What has been looked at cannot be changed by others any more, so that it can be named in the next step.
+  std::string rest = absolute_path(path);
+  std::string done;
+  std::string doubt;
+  FileInfo info{};
+  const std::string cannot = "cannot use " + (file.empty() ? path : file) + ": ";
+  if (::lstat("/", &info) == 0) doubt = distrust("/", info);
+  const bool owners_unknown = !doubt.empty();
+  for (int links = 0; !rest.empty();) {
+    const std::string name = rest.substr(0, rest.find('/'));
+    rest.erase(0, name.size() + 1);
+    if (name.empty() || name == ".") continue;
+    if (name == "..") {
+      done.erase((std::min)(done.rfind('/'), done.size()));
+      continue;
+    }
+    const std::string next = done + "/" + name;
+    if (::lstat(next.c_str(), &info) != 0) {
+      if (errno == ENOENT && !doubt.empty()) throw UntrustedFile(cannot + doubt);
+      if (errno == ENOENT && create == 0) return {};
+      if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
+      if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
+        throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
+                         " (--app-state-dir and --app-data-dir name others)");
+      }
+    }
+    if (doubt.empty()) doubt = distrust(next, info);
+    if (S_ISLNK(info.st_mode)) {
+      std::array<char, 4096> target;
+      const ssize_t n = ::readlink(next.c_str(), target.data(), target.size());
+      if (n <= 0 || static_cast<std::size_t>(n) == target.size() || ++links > 40)
+        throw StartError(cannot + next + ": " + std::strerror(ELOOP));
+      if (target[0] == '/') done.clear();
+      rest = std::string(target.data(), static_cast<std::size_t>(n)) + "/" + rest;
+      continue;
+    }
+    if (!S_ISDIR(info.st_mode)) throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
+    done = next;
+    if (owners_unknown && info.st_uid == ::geteuid() && distrust(next, info).empty()) doubt.clear();
+  }
+  if (!doubt.empty()) throw UntrustedFile(cannot + doubt);
+  return done.empty() ? "/" : done;
+}
+
+/// Throws UntrustedFile unless it is a regular file that only we and root can have written.
+[[gnu::cold]] inline void require_trusted(const std::string& path, const FileInfo& info) {
+  std::string why;
+  if (S_ISLNK(info.st_mode)) {
+    why = "it is a symbolic link";
+  } else if (!S_ISREG(info.st_mode)) {
+    why = "it is not a regular file";
+  } else {
+    why = distrust(path, info);
+  }
+  if (!why.empty()) throw UntrustedFile("cannot use " + path + ": " + why);
+}
+
+KETTLINGAR_COLD Fd open_trusted(const std::string& path, int flags) {
+  const std::string whole = absolute_path(path.empty() ? "." : path);
+  const std::size_t slash = whole.rfind('/');
+  const std::string directory = trusted_directory(whole.substr(0, slash == 0 ? 1 : slash), 0, path);
+  Fd fd;
+  errno = ENOENT;
+  if (directory.empty()) return fd;
+  const std::string real = (directory == "/" ? "" : directory) + whole.substr(slash);
+  FileInfo info{};
+  // Before it is opened, for that alone can do something to a device; and once more, for it may be another by then.
+  if (::lstat(real.c_str(), &info) == 0) require_trusted(path, info);
+  fd = Fd(::open(real.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
+  if (!fd) return fd;
+  if (::fstat(fd.get(), &info) != 0) throw_errno("cannot look at " + path);
+  require_trusted(path, info);
+  // A hard link to a file of ours that others have made, where they may.
+  if ((flags & O_ACCMODE) != O_RDONLY && info.st_nlink > 1)
+    throw UntrustedFile("cannot use " + path + ": the file has other names, too");
+  return fd;
+}
+
+KETTLINGAR_COLD bool others_can_read(const std::string& path, int fd) {
+  FileInfo info{};
+  return ::fstat(fd, &info) != 0 || others_may(path, info, S_IROTH);
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
