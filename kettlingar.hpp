@@ -7844,6 +7844,7 @@ struct Settings {
   bool worker_use_msgpack = true;
   int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
+  std::size_t worker_log_size = std::size_t{16} * 1024 * 1024;
   double worker_http_request_timeout1 = 10;
   double worker_http_request_timeout2 = 15;
   std::size_t worker_http_request_max_size = 1024 * 1024;
@@ -7889,6 +7890,7 @@ inline constexpr std::size_t safe_secret = 16;
           "must be positive");
   require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
+  require(s.worker_log_size >= 4096, "worker_log_size", "must be at least 4096");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
               s.worker_url_path.find("//") == std::string::npos,
@@ -7937,6 +7939,7 @@ inline constexpr std::size_t safe_secret = 16;
   at_once("worker_log_level", s.worker_log_level,
           "Lowest level to log: 10 debug (each request), 20 info, 30 warning, 40 error");
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
+  at_start("worker_log_size", s.worker_log_size, "Bytes in that file; then it becomes FILE.1, and another begins");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
   at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
   at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
@@ -15732,6 +15735,84 @@ KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== cli/log_file.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/log_file.hpp: the file that a service logs to, which stays as short as it is told to.
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Appends lines to a file that others cannot have written. A line that would make it longer than `most_bytes` begins a
+/// new one, and the file becomes `PATH.1`, in place of an older one of that name.
+class LogFile {
+ public:
+  /// Throws StartError if it cannot be opened.
+  LogFile(std::string path, std::size_t most_bytes) : path_(std::move(path)), most_bytes_(most_bytes), file_(open()) {
+    if (!file_) throw StartError("cannot open " + path_ + ": " + std::strerror(errno));
+  }
+
+  /// A disk that is full costs log lines, not service.
+  void write(std::string_view line);
+
+ private:
+  Fd open() const { return open_trusted(path_, O_WRONLY | O_CREAT | O_APPEND); }
+  bool has_our_name() const noexcept;
+  void begin_anew() noexcept;
+
+  std::string path_;
+  std::size_t most_bytes_;
+  Fd file_;
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void LogFile::write(std::string_view line) {
+  FileInfo info{};
+  if (::fstat(file_.get(), &info) == 0 && info.st_size > 0 &&
+      static_cast<std::size_t>(info.st_size) + line.size() + 1 > most_bytes_)
+    begin_anew();
+  write_all(file_.get(), std::string(line) + "\n");
+}
+
+/// False if somebody else has moved it away, another service that logs to it for example.
+KETTLINGAR_COLD bool LogFile::has_our_name() const noexcept {
+  FileInfo ours{};
+  FileInfo named{};
+  return ::fstat(file_.get(), &ours) == 0 && ::lstat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+         ours.st_dev == named.st_dev;
+}
+
+/// Whatever happens, it gets no longer: where it cannot be renamed, or no other be made, it is emptied.
+KETTLINGAR_COLD void LogFile::begin_anew() noexcept {
+  try {
+    if (!has_our_name() || ::rename(path_.c_str(), (path_ + ".1").c_str()) == 0) {
+      if (Fd next = open()) file_ = std::move(next);
+      if (has_our_name()) return;
+    }
+  } catch (const std::exception&) {
+  }
+  if (::ftruncate(file_.get(), 0) != 0) return;
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== cli/service_commands.hpp ========
 // SPDX-License-Identifier: MIT
 // cli/service_commands.hpp: start, stop and status: the commands about the service itself.
@@ -15857,10 +15938,8 @@ KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<Fd>(detail::open_trusted(path, O_WRONLY | O_CREAT | O_APPEND));
-  if (!*file) throw StartError("cannot open " + path + ": " + std::strerror(errno));
-  // A disk that is full costs log lines, not service.
-  kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
+  auto file = std::make_shared<detail::LogFile>(path, server_.settings.worker_log_size);
+  kitten_.log_to([file](LogLevel, std::string_view line) { file->write(line); });
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start() {

@@ -169,6 +169,7 @@
 #include "cli/output.hpp"
 #include "cli/prompt.hpp"
 #include "cli/command_line.hpp"
+#include "cli/log_file.hpp"
 #include "cli/service_commands.hpp"
 #include "cli/method_commands.hpp"
 #endif

@@ -18,6 +18,7 @@
 
 #include "../os/process.hpp"
 #include "command_line.hpp"
+#include "log_file.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -125,10 +126,8 @@ KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
     if (standard_error) kitten_.log_to(detail::log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<Fd>(detail::open_trusted(path, O_WRONLY | O_CREAT | O_APPEND));
-  if (!*file) throw StartError("cannot open " + path + ": " + std::strerror(errno));
-  // A disk that is full costs log lines, not service.
-  kitten_.log_to([file](LogLevel, std::string_view line) { detail::write_all(file->get(), std::string(line) + "\n"); });
+  auto file = std::make_shared<detail::LogFile>(path, server_.settings.worker_log_size);
+  kitten_.log_to([file](LogLevel, std::string_view line) { file->write(line); });
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start() {

@@ -37,6 +37,7 @@ struct Settings {
   bool worker_use_msgpack = true;
   int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
+  std::size_t worker_log_size = std::size_t{16} * 1024 * 1024;
   double worker_http_request_timeout1 = 10;
   double worker_http_request_timeout2 = 15;
   std::size_t worker_http_request_max_size = 1024 * 1024;
@@ -82,6 +83,7 @@ inline constexpr std::size_t safe_secret = 16;
           "must be positive");
   require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
+  require(s.worker_log_size >= 4096, "worker_log_size", "must be at least 4096");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
               s.worker_url_path.find("//") == std::string::npos,
@@ -130,6 +132,7 @@ inline constexpr std::size_t safe_secret = 16;
   at_once("worker_log_level", s.worker_log_level,
           "Lowest level to log: 10 debug (each request), 20 info, 30 warning, 40 error");
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
+  at_start("worker_log_size", s.worker_log_size, "Bytes in that file; then it becomes FILE.1, and another begins");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
   at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
   at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
