@@ -56,6 +56,10 @@ std::string to_string(const json& value);
 std::string to_string(const Scalar& value);
 Bytes to_bytes(const json& value);
 
+/// Makes the nearest double of each big integer in `tree`, for classes that want to have numbers there. False if there
+/// is none.
+bool big_integers_to_doubles(nlohmann::json& tree);
+
 /// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
 /// would make 1 of 1.9.
 template <class PlainJson>
@@ -105,13 +109,19 @@ T class_from_json(const json& value) {
       if (nlohmann::json(result) != plain) throw BadValue{expected, value};
       return result;
     } else {
-      const nlohmann::json plain(parsed_if_text(value, expected.c_str()));
-      T result = plain.template get<T>();
-      if constexpr (to_plain_json<T>) {
-        if (!integers_kept(plain, nlohmann::json(result)))
-          throw BadValue{expected + " (whole numbers that fit)", value};
+      nlohmann::json plain(parsed_if_text(value, expected.c_str()));
+      for (;;) {
+        try {
+          T result = plain.template get<T>();
+          if constexpr (to_plain_json<T>) {
+            if (!integers_kept(plain, nlohmann::json(result)))
+              throw BadValue{expected + " (whole numbers that fit)", value};
+          }
+          return result;
+        } catch (const nlohmann::json::exception&) {
+          if (!big_integers_to_doubles(plain)) throw;
+        }
       }
-      return result;
     }
   } catch (const nlohmann::json::exception& error) {
     throw BadValue{expected + " (" + std::string(conversion_hint(error)) + ")", value};
@@ -244,8 +254,15 @@ json to_json_value(const T& value) {
   }
 }
 
+/// Beyond this, a double may be the nearest to several integers.
+inline bool is_exact_integer(double number) {
+  return std::fabs(number) <= 9007199254740992.0 && number == std::trunc(number);
+}
+
 template <class PlainJson>
 bool integers_kept(const PlainJson& input, const PlainJson& result) {
+  if (result.is_number_integer() && input.is_number_float())
+    return is_exact_integer(*input.template get_ptr<const double*>()) && input == result;
   if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
   if (result.is_array() && input.is_array()) {
     for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
@@ -347,7 +364,7 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange
     // 2.0 is 2, for callers whose language has one kind of number; 1.9 is refused, and so is what a double cannot hold
     // exactly.
     const double number = value.get<double>();
-    if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) throw BadValue{"int", value};
+    if (!is_exact_integer(number)) throw BadValue{"int", value};
     negative = number < 0;
     magnitude = static_cast<std::uint64_t>(std::fabs(number));
   } else {
@@ -366,8 +383,33 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const Scalar& value, const IntegerRan
   return fits ? value.number : to_integer(value.value(), range);
 }
 
+/// What a big integer is nearest to; nothing for other binary, and beyond the largest double.
+KETTLINGAR_COLD std::optional<double> nearest_double(const json::binary_t& binary) {
+  if (!binary.has_subtype() || binary.subtype() != big_integer_ext || binary.empty()) return std::nullopt;
+  const std::string_view hex = chars(binary);
+  double number = 0;
+  const auto [stop, error] = std::from_chars(hex.data(), hex.data() + hex.size(), number, std::chars_format::hex);
+  if (error != std::errc{} || stop != hex.data() + hex.size()) return std::nullopt;
+  return number;
+}
+
+KETTLINGAR_COLD bool big_integers_to_doubles(nlohmann::json& tree) {
+  if (const auto* binary = tree.get_ptr<const nlohmann::json::binary_t*>()) {
+    const std::optional<double> number = nearest_double(*binary);
+    if (number) tree = *number;
+    return number.has_value();
+  }
+  bool any = false;
+  if (!tree.is_structured()) return any;
+  for (nlohmann::json& item : tree) any |= big_integers_to_doubles(item);
+  return any;
+}
+
 KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
+  if (const auto* binary = value.get_ptr<const json::binary_t*>()) {
+    if (const std::optional<double> number = nearest_double(*binary)) return *number;
+  }
   if (const auto text = text_of(value)) {
     std::string_view digits = *text;
     if (!digits.empty() && digits.front() == '+') digits.remove_prefix(1);

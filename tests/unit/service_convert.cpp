@@ -8,6 +8,17 @@ enum class Plain { one = 1, two = 2 };
 enum class Mood { happy, sleepy };
 NLOHMANN_JSON_SERIALIZE_ENUM(Mood, {{Mood::happy, "happy"}, {Mood::sleepy, "sleepy"}})
 
+struct Measured {
+  double at = 0;
+  std::vector<double> values;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Measured, at, values)
+
+struct Long {
+  std::uint64_t number = 0;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Long, number)
+
 // The text of the refusal, or nothing if `value` becomes a T.
 template <class T>
 std::string refusal(const json& value) {
@@ -94,6 +105,65 @@ TEST_SUITE("service/convert") {
     CHECK(converted<kt::Bytes>(kt::bytes("ab")) == kt::Bytes{'a', 'b'});
     CHECK(converted<kt::Bytes>("ab") == kt::Bytes{'a', 'b'});
     CHECK(refusal<kt::Bytes>(3) == "bytes");
+  }
+
+  TEST_CASE("every number that JSON has becomes the nearest double, wherever a double is wanted") {
+    const auto read = [](const std::string& text) {
+      json value;
+      REQUIRE(!kt::decode_json(text, value));
+      return value;
+    };
+    const std::pair<const char*, double> rows[] = {{"0", 0},
+                                                   {"9007199254740993", 9007199254740992.0},
+                                                   {"18446744073709551615", 18446744073709551616.0},
+                                                   {"18446744073709551616", 18446744073709551616.0},
+                                                   {"-9223372036854775809", -9223372036854775808.0},
+                                                   {"100000000000000000000", 1e20},
+                                                   {"-100000000000000000000", -1e20},
+                                                   {"1000000000000000000000", 1e21},
+                                                   {"36893488147419107329", 36893488147419111424.0},  // up
+                                                   {"36893488147419107328", 36893488147419103232.0},  // to even
+                                                   {"1e20", 1e20},
+                                                   {"1E+2", 100},
+                                                   {"1e-400", 0},
+                                                   {"4.9e-324", 4.9e-324}};
+    for (const auto& [text, number] : rows) {
+      CAPTURE(text);
+      const json value = read(text);
+      CHECK(converted<double>(value) == number);
+      CHECK(converted<float>(value) == static_cast<float>(number));
+      CHECK(converted<std::optional<double>>(value) == number);
+      const std::string list = "["s + text + ", 1]";
+      CHECK(converted<std::vector<double>>(read(list)) == std::vector<double>{number, 1});
+      CHECK(converted<std::vector<double>>(list) == std::vector<double>{number, 1});  // from a command line
+      CHECK(converted<std::map<std::string, double>>(read("{\"a\": "s + text + "}")).at("a") == number);
+      CHECK(converted<std::pair<double, int>>(read(list)) == std::pair(number, 1));
+      const std::string measured = "{\"at\": "s + text + ", \"values\": [" + text + "]}";
+      for (const json& input : {read(measured), json(measured)}) {
+        CHECK(converted<Measured>(input).at == number);
+        CHECK(converted<Measured>(input).values == std::vector<double>{number});
+      }
+      CHECK(converted<std::vector<Measured>>(read("[" + measured + "]")).at(0).at == number);
+    }
+    std::string largest =
+        "179769313486231580794";  // 2^1024 - 2^970 has 309 digits; what is nearer to 2^1024 does not fit
+    largest.resize(309, '0');
+    CHECK(refusal<double>(read(largest)) == "float");
+    largest.replace(0, 21, "179769313486231570000");
+    CHECK(converted<double>(read(largest)) == std::numeric_limits<double>::max());
+    CHECK(refusal<double>(read("1" + std::string(400, '0'))) == "float");
+    CHECK(refusal<float>(read("1" + std::string(39, '0'))) == "float that fits");
+    // What is no number does not become one, and integers stay exact.
+    CHECK(refusal<double>(json::binary({'f', 'f'}, 1)) == "");
+    for (const json& other : {json::binary({'f', 'f'}, 2), json::binary({}, 1), json::binary({'x'}, 1), kt::bytes("x")})
+      CHECK(refusal<double>(other) == "float");
+    CHECK(refusal<std::int64_t>(read("100000000000000000000")) == "int");
+    CHECK(contains(refusal<Item>(read(R"({"text": "", "number": 100000000000000000000})")), "Item"));
+    CHECK(contains(refusal<Long>(read(R"({"number": 18446744073709551616})")), "Long"));
+    CHECK(contains(refusal<Long>(read(R"({"number": 1e19})")), "Long"));
+    CHECK(converted<Long>(read(R"({"number": 1e15})")).number == 1'000'000'000'000'000);
+    // Whoever asks for JSON gets the integer as it came.
+    CHECK(converted<nlohmann::json>(read("[100000000000000000000]"))[0].is_binary());
   }
 
   TEST_CASE("lists, maps, optionals, enumerations with names and user types convert as deeply as they go") {
