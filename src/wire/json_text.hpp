@@ -189,6 +189,10 @@ KETTLINGAR_COLD bool JsonBuilder::parse_error(std::size_t position, const std::s
   const bool complete = !values_.empty() && starts_.empty();
   fail(complete ? "text after the JSON value" : position > size_ ? "JSON ends early" : "not JSON");
   if (error.id == out_of_range) fail("a number is too large");
+  // What follows "last read" is the sender's text.
+  const std::string_view words = error.what();
+  if (words.substr(0, words.find("last read")).find("surrogate") != std::string_view::npos)
+    fail("half a surrogate pair in a string");
   error_.offset = position > 0 ? position - 1 : 0;
   return false;
 }

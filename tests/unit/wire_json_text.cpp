@@ -107,6 +107,16 @@ TEST_SUITE("wire/json_text") {
     CHECK(kt::decode_json("1e999", value).why == "a number is too large");
     CHECK(kt::decode_json("{} {}", value).why == "text after the JSON value");
     CHECK(kt::decode_json("[1, ", value).why == "JSON ends early");
+    for (const char* text : {"\"\\ud800\"", "[\"\\udc00\"]", "\"\\ud83d\\ud83d\"", "\"\\ud800\\n\"", "\"\\udbffx\"",
+                             "{\"\\udfff\": 1}", "\"\\\\\\ud800\""}) {
+      CAPTURE(text);
+      CHECK(kt::decode_json(text, value).why == "half a surrogate pair in a string");
+    }
+    for (const char* text :
+         {"{\"surrogate\" 1}", "\"surrogate \\x\"", "\"invalid string: surrogate\n\"", "surrogate"}) {
+      CAPTURE(text);
+      CHECK(kt::decode_json(text, value).why == "not JSON");
+    }
   }
 
   TEST_CASE("bytes in JSON are understood at any depth and only whole") {
