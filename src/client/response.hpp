@@ -190,6 +190,8 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
+      if (head.encoded && status_ <= 299 && !bodyless)
+        throw ConnectionError("the answer is compressed, which nobody asked for");
       if (length_.value_or(0) > limits_.body_bytes)
         throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
       phase_ = streaming_ ? Phase::chunks : Phase::body;

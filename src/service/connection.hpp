@@ -118,7 +118,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void look_at_peer();
 
   // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
-  ssize_t receive_on_unix_socket(char* data, std::size_t size);
+  ssize_t receive_on_unix_socket();
   void drop_descriptors();
   void refuse_descriptors();
   void hold_descriptors(std::size_t count);
@@ -354,8 +354,7 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
   if (peer_.over_unix_socket) {
     co_await socket_.async_wait(StreamSocket::wait_read, asio::redirect_error(asio::use_awaitable, error));
     if (!error) {
-      const ssize_t n = receive_on_unix_socket(in_.data() + end_, in_.size() - end_);
-      if (n > 0) end_ += static_cast<std::size_t>(n);
+      const ssize_t n = receive_on_unix_socket();
       if (n == 0) error = asio::error::eof;
       if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
     }

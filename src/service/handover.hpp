@@ -43,11 +43,14 @@ KETTLINGAR_COLD void Connection::refuse_descriptors() {
   if (refused_.status == 0) refused_ = {403, "fd-stray"};
 }
 
-/// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
-KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
+/// One read into the room behind the input. Whatever comes is owned before anything else happens, and closed if it
+/// cannot be kept.
+KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
-  const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
+  const ssize_t n = receive_with_descriptors(socket_.native_handle(), in_.data() + end_, in_.size() - end_,
+                                             limits.descriptors, received_);
+  if (n > 0) end_ += static_cast<std::size_t>(n);
   if (received_.owned.size() == before && !received_.truncated) return n;
   if (received_.truncated || received_.owned.size() > limits.descriptors) {
     refuse_and_close(400, "fd-trunc",

@@ -34,6 +34,8 @@ inline bool own_name(std::string_view name, const std::string& listen_host) {
   return ours && (ours->is_any() || *address == *ours);
 }
 
+inline bool has_body(const RequestHead& head) { return head.chunked || head.content_length.value_or(0) > 0; }
+
 /// The part of a whole answer that a HEAD may see: up to its empty line.
 inline std::string_view head_of(std::string_view answer) {
   for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
@@ -129,7 +131,8 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
-  if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
+  if (head.method != "POST") return method_->post_only() ? Refusal{405, "bad-line"} : Refusal{};
+  if (head.encoded && has_body(head)) return {415, "bad-body"};
   return {};
 }
 
@@ -155,14 +158,13 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
   }
-  const bool has_body = head.chunked || head.content_length.value_or(0) > 0;
-  if (refused_.status != 0 && has_body &&
+  if (refused_.status != 0 && has_body(head) &&
       (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
     // Not worth reading: say so now, and let the connection go.
     style_.keep_alive = false;
     return refuse(refused_);
   }
-  if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_)
+  if (has_body(head) && head.expect_continue && head.version_minor > 0 && input().size() == head_size_)
     out_ += continue_response;
   body_ = BodyReader(limits);
   body_.start(head);
@@ -305,6 +307,12 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       slowed_ = true;
       append_error(out_, style_, plain_error(429, "Too many wrong tokens: wait a second"));
       break;
+    case 415: {
+      const HeaderField accept{"Accept-Encoding", "identity"};
+      append_error(out_, style_, plain_error(415, "a body with Content-Encoding is not understood: send it as it is"),
+                   {&accept, 1});
+      break;
+    }
     default:
       append_error(out_, style_, plain_error(refusal.status));
   }
@@ -316,7 +324,9 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
-  style_.without_body = head_size_ != 0 && head_parser_.head().method == "HEAD";
+  // As it stands there, for the parser may not have come so far. A few empty lines may come first.
+  style_.without_body =
+      input().substr((std::min)(input().find_first_not_of("\r\n"), input().size())).starts_with("HEAD ");
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);

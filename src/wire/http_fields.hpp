@@ -83,6 +83,7 @@ struct MessageHead {
   bool bare_lf = false;                              ///< lines ended in LF alone, as the Python peers write them
   bool keep_alive = false;                           ///< the sender leaves the connection open (RFC 9112 9.3)
   bool chunked = false;                              ///< Transfer-Encoding: chunked
+  bool encoded = false;                              ///< Content-Encoding: something else than identity
 };
 
 namespace detail::http {
@@ -124,6 +125,7 @@ class HeadLines {
   template <class Known>
   Step fields(std::string_view in, std::size_t max_bytes, std::size_t max_count, Known known);
   Step common_field(std::string_view in, MessageHead& head);
+  static bool unknown_codings(std::string_view list);
   Step transfer_encoding(std::string_view value, MessageHead& head);
   Step once(Span& slot);
   void connection_options(std::string_view list);
@@ -465,6 +467,9 @@ KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead&
       head.content_length = parse_length(value);
       if (!head.content_length) return fail(400, "bad-length", "Content-Length is not a number below 2^63");
       break;
+    case "content-encoding"sv.size():
+      if (named(name, "content-encoding") && !value.empty() && !same_word(value, "identity")) head.encoded = true;
+      break;
     case "transfer-encoding"sv.size():
       if (named(name, "transfer-encoding")) return transfer_encoding(value, head);
       break;
@@ -472,14 +477,24 @@ KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead&
   return Step::field;
 }
 
+/// Whether it is clear what is meant, though we do not know it (RFC 9112 6.1): words, none before the last `chunked`.
+KETTLINGAR_COLD bool HeadLines::unknown_codings(std::string_view list) {
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    const std::string_view word = trim(list.substr(0, comma));
+    if (word.empty() || !all_of_kind<token_char>(word)) return false;
+    if (comma == std::string_view::npos) return true;
+    if (same_word(word, "chunked")) return false;
+    list.remove_prefix(comma + 1);
+  }
+}
+
 /// Exactly one line with exactly `chunked`: with anything else two parsers may disagree about where the body ends.
 KETTLINGAR_INLINE Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
   if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
   if (head.version_minor == 0) return fail(400, "bad-length", "Transfer-Encoding in HTTP/1.0");
-  if (!same_word(value, "chunked")) {
-    const bool one_word = !value.empty() && all_of_kind<token_char>(value);
-    return fail(one_word ? 501 : 400, "bad-length", "Transfer-Encoding is not chunked");
-  }
+  if (!same_word(value, "chunked"))
+    return fail(unknown_codings(value) ? 501 : 400, "bad-length", "Transfer-Encoding is not chunked");
   head.chunked = true;
   return Step::field;
 }

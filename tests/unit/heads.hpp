@@ -37,6 +37,7 @@ inline void http_common(std::string& out, const kt::MessageHead& head) {
   add(head.keep_alive ? "keep" : "close");
   if (head.bare_lf) add("lf");
   if (head.chunked) add("chunked");
+  if (head.encoded) add("encoded");
   if (head.content_length) add("length=", std::to_string(*head.content_length));
   if (!head.content_type.empty()) add("type=", head.content_type);
 }

@@ -44,6 +44,93 @@ TEST_SUITE("service/serving") {
     CHECK(all.ends_with("\r\nConnection: close\r\n\r\n"));
   }
 
+  TEST_CASE("no answer to what began with HEAD has a body, however it is refused and wherever it was cut (86)") {
+    Home home;
+    home.kitten.limits().head_timeout = home.kitten.limits().body_timeout = 200ms;
+    home.start();
+    struct Row {
+      std::string request;
+      int status;
+    };
+    const Row rows[] = {{"HEAD /ping HTTP/1.1 x\r\n\r\n", 400},
+                        {"\r\n\r\nHEAD /a b HTTP/1.1\r\n\r\n", 400},
+                        {"\n\nHEAD /ping\n\n", 400},
+                        {"HEAD /\x01 HTTP/1.1\r\n\r\n", 400},
+                        {"HEAD /" + std::string(9000, 'a') + " HTTP/1.1\r\n\r\n", 414},
+                        {"HEAD /ping HTTP/1.1\r\nExpect: the-unexpected\r\n\r\n", 417},
+                        {"HEAD /ping HTTP/1.1\r\nX: " + std::string(40000, 'a') + "\r\n\r\n", 431},
+                        {"HEAD /ping HTTP/2.0\r\n\r\n", 505},
+                        {"HEAD /ping HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
+                        {"HEAD /ping HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400},
+                        {"HEAD /ping HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413},
+                        {"HEAD /ping HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400},
+                        {"HEAD /ping HTTP/1.1\r\nHost: a b\r\n\r\n", 400},
+                        {"HEAD /pi", 408},
+                        {"HEAD /ping HTTP/1.1\r\nContent-Length: 5\r\n\r\nx", 408},
+                        {"HEAD /ping HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", 403},
+                        {"HEAD /nothing HTTP/1.1\r\nConnection: close\r\n\r\n", 403},
+                        {"HEAD " + home.path("nothing") + " HTTP/1.1\r\nConnection: close\r\n\r\n", 404},
+                        {"HEAD " + home.path("quitquitquit") + " HTTP/1.1\r\nConnection: close\r\n\r\n", 405}};
+    for (const Row& row : rows) {
+      for (const bool over_tcp : {true, false}) {
+        CAPTURE(row.request.substr(0, 60));
+        if (!over_tcp && row.status == 403 && contains(row.request, "evil")) continue;  // Host is not looked at there
+        const std::string all = (over_tcp ? Wire::tcp(home.kitten) : Wire::local(home.kitten)).send(row.request).rest();
+        CHECK(all.starts_with("HTTP/1.1 " + std::to_string(row.status) + " "));
+        const std::string_view end = contains(all, "\r\n") ? "\r\n\r\n" : "\n\n";
+        CHECK(all.find(end) + end.size() == all.size());
+      }
+    }
+    // What only looks like it has one.
+    CHECK(Wire::tcp(home.kitten).send("HEADER /ping HTTP/1.1 x\r\n\r\n").rest().ends_with("}\n"));
+    CHECK(Wire::tcp(home.kitten).send("GET HEAD /ping HTTP/1.1\r\n\r\n").rest().ends_with("}\n"));
+    // Descriptors that are too many are noticed before the bytes that they came with.
+    Wire local = Wire::local(home.kitten);
+    std::vector<int> many;
+    for (int i = 0; i < 20; ++i) many.push_back(::dup(0));
+    send_with(local, "HEAD /ping HTTP/1.1\r\n", many);
+    const std::string all = local.rest();
+    CHECK(all.starts_with("HTTP/1.1 400 "));
+    CHECK(all.ends_with("\r\n\r\n"));
+    for (const int fd : many) ::close(fd);
+  }
+
+  TEST_CASE("a body in an encoding is 415, not arguments, and the connection goes on") {
+    Home home;
+    Happening ran;
+    home.kitten.api(
+        "run", [&](std::string text) { ran.happen(), static_cast<void>(text); }, "", kt::arg("text") = "");
+    home.start();
+    const std::string form = "application/x-www-form-urlencoded";
+    for (const bool over_tcp : {true, false}) {
+      Wire wire = over_tcp ? Wire::tcp(home.kitten) : Wire::local(home.kitten);
+      for (const char* encoding : {"gzip", "GZIP", "br, identity", "deflate", "x", "identity, gzip"}) {
+        CAPTURE(encoding);
+        for (const std::string& type : {"application/json"s, "application/x-msgpack"s, form, "text/plain"s}) {
+          const std::string head = "X: y\r\nContent-Encoding: "s + encoding;
+          const Answer answer = wire.send(home.post(home.path("run"), "{}", type + "\r\n" + head)).answer();
+          CHECK(answer.status == 415);
+          CHECK(answer.fields.at("Accept-Encoding") == "identity");
+          CHECK(contains(answer.body, "a body with Content-Encoding is not understood"));
+        }
+      }
+      const int before = ran.count();
+      for (const char* line : {"Content-Encoding: identity", "Content-Encoding:", "Content-Encoding: IDENTITY"})
+        CHECK(wire.send(home.post(home.path("run"), "{}", "application/json\r\n"s + line)).answer().status == 200);
+      // Bodies that nobody reads may be what they like, and so may those that are not there.
+      CHECK(wire.send(home.get(home.path("run"), "Content-Encoding: gzip\r\nContent-Length: 1\r\n") + "x")
+                .answer()
+                .status == 200);
+      CHECK(wire.send(home.post(home.path("run"), "", "application/json\r\nContent-Encoding: gzip")).answer().status ==
+            200);
+      CHECK(ran.count() == before + 5);
+    }
+    CHECK(Wire::tcp(home.kitten)
+              .send(home.post("/run", "{}", "application/json\r\nContent-Encoding: gzip"))
+              .answer()
+              .status == 403);
+  }
+
   TEST_CASE("strangers get the same answer for private, unknown and mistyped methods") {
     Home home;
     home.kitten.api("secret", [] { return 1; });

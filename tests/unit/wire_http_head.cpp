@@ -336,8 +336,17 @@ TEST_SUITE("wire/http_head") {
         {"gzip", "501 bad-length"},           // known to others
         {"identity", "501 bad-length"},       // once known
         {"xchunked", "501 bad-length"},       // unknown
-        {"gzip, chunked", "400 bad-length"},  // lists: the last one counts for some, the first for others
-        {"chunked, gzip", "400 bad-length"},
+        {"gzip, chunked", "501 bad-length"},  // clear, but unknown
+        {"gzip\t,deflate , ChunkeD", "501 bad-length"},
+        {"gzip, deflate", "501 bad-length"},
+        {"identity, chunked", "501 bad-length"},
+        {"chunked, gzip", "400 bad-length"},  // where would that end?
+        {"gzip, chunked, gzip", "400 bad-length"},
+        {"gzip, chunked, chunked", "400 bad-length"},
+        {"gzip,, chunked", "400 bad-length"},
+        {"gzip, chunked,", "400 bad-length"},
+        {"gzip chunked", "400 bad-length"},
+        {"gzip;q=1, chunked", "400 bad-length"},
         {"chunked, chunked", "400 bad-length"},
         {", chunked", "400 bad-length"},
         {"chunked,", "400 bad-length"},
@@ -364,6 +373,15 @@ TEST_SUITE("wire/http_head") {
       CHECK(http_with_lines("Transfer-Encoding: " + std::string(row.wire) + "\r\n") == row.outcome);
     }
     CHECK(http_with_lines("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n") == "400 bad-length");
+  }
+
+  TEST_CASE("a content encoding is noticed, wherever it stands, unless it changes nothing") {
+    CHECK(http_with_lines("Content-Encoding: gzip\r\n") == "keep encoded");
+    CHECK(http_with_lines("CONTENT-encoding:\tidentity, br \r\n") == "keep encoded");
+    CHECK(http_with_lines("Content-Encoding: gzip\r\nContent-Encoding: identity\r\n") == "keep encoded");
+    CHECK(http_with_lines("Content-Encoding: Identity\r\n") == "keep");
+    CHECK(http_with_lines("Content-Encoding:\r\n") == "keep");
+    CHECK(http_with_lines("Content-Encodings: gzip\r\nAccept-Encoding: gzip\r\n") == "keep");
   }
 
   TEST_CASE("the head is limited while it is read (15, 28, 29)") {
