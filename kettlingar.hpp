@@ -188,6 +188,7 @@ struct Limits {
   std::chrono::milliseconds idle_timeout{15'000};      ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};     ///< a reader that takes nothing
   std::chrono::milliseconds linger_timeout{2'000};     ///< a refused or half-closed peer
+  std::chrono::milliseconds event_keepalive{15'000};   ///< silence of an event stream, until a comment is sent
   std::chrono::milliseconds guess_pause{1'000};        ///< before a wrong token is refused, when there are too many
   std::chrono::milliseconds host_timeout{5'000};       ///< until the host begins a call that run_handlers_on() gave it
   std::chrono::milliseconds shutdown_timeout{10'000};  ///< the on_shutdown hook
@@ -875,6 +876,7 @@ struct MessageHead {
   bool bare_lf = false;                              ///< lines ended in LF alone, as the Python peers write them
   bool keep_alive = false;                           ///< the sender leaves the connection open (RFC 9112 9.3)
   bool chunked = false;                              ///< Transfer-Encoding: chunked
+  bool encoded = false;                              ///< Content-Encoding: something else than identity
 };
 
 namespace detail::http {
@@ -916,6 +918,7 @@ class HeadLines {
   template <class Known>
   Step fields(std::string_view in, std::size_t max_bytes, std::size_t max_count, Known known);
   Step common_field(std::string_view in, MessageHead& head);
+  static bool unknown_codings(std::string_view list);
   Step transfer_encoding(std::string_view value, MessageHead& head);
   Step once(Span& slot);
   void connection_options(std::string_view list);
@@ -1257,6 +1260,9 @@ KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead&
       head.content_length = parse_length(value);
       if (!head.content_length) return fail(400, "bad-length", "Content-Length is not a number below 2^63");
       break;
+    case "content-encoding"sv.size():
+      if (named(name, "content-encoding") && !value.empty() && !same_word(value, "identity")) head.encoded = true;
+      break;
     case "transfer-encoding"sv.size():
       if (named(name, "transfer-encoding")) return transfer_encoding(value, head);
       break;
@@ -1264,14 +1270,24 @@ KETTLINGAR_INLINE Step HeadLines::common_field(std::string_view in, MessageHead&
   return Step::field;
 }
 
+/// Whether it is clear what is meant, though we do not know it (RFC 9112 6.1): words, none before the last `chunked`.
+KETTLINGAR_COLD bool HeadLines::unknown_codings(std::string_view list) {
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    const std::string_view word = trim(list.substr(0, comma));
+    if (word.empty() || !all_of_kind<token_char>(word)) return false;
+    if (comma == std::string_view::npos) return true;
+    if (same_word(word, "chunked")) return false;
+    list.remove_prefix(comma + 1);
+  }
+}
+
 /// Exactly one line with exactly `chunked`: with anything else two parsers may disagree about where the body ends.
 KETTLINGAR_INLINE Step HeadLines::transfer_encoding(std::string_view value, MessageHead& head) {
   if (head.content_length || head.chunked) return fail(400, "bad-length", "more than one message length");
   if (head.version_minor == 0) return fail(400, "bad-length", "Transfer-Encoding in HTTP/1.0");
-  if (!same_word(value, "chunked")) {
-    const bool one_word = !value.empty() && all_of_kind<token_char>(value);
-    return fail(one_word ? 501 : 400, "bad-length", "Transfer-Encoding is not chunked");
-  }
+  if (!same_word(value, "chunked"))
+    return fail(unknown_codings(value) ? 501 : 400, "bad-length", "Transfer-Encoding is not chunked");
   head.chunked = true;
   return Step::field;
 }
@@ -3333,6 +3349,10 @@ KETTLINGAR_COLD bool JsonBuilder::parse_error(std::size_t position, const std::s
   const bool complete = !values_.empty() && starts_.empty();
   fail(complete ? "text after the JSON value" : position > size_ ? "JSON ends early" : "not JSON");
   if (error.id == out_of_range) fail("a number is too large");
+  // What follows "last read" is the sender's text.
+  const std::string_view words = error.what();
+  if (words.substr(0, words.find("last read")).find("surrogate") != std::string_view::npos)
+    fail("half a surrogate pair in a string");
   error_.offset = position > 0 ? position - 1 : 0;
   return false;
 }
@@ -3574,18 +3594,23 @@ template CodecError encode_json(const nlohmann::json&, std::string&, JsonStyle, 
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Append `item`, a map, as one event of a `text/event-stream`.
+/// Append `item`, a map, as one event of a `text/event-stream`; nothing for an empty one, which is no event.
 /// - `id`, `event` and `retry` become a line each unless null: numbers, or strings without CR, LF and NUL.
 /// - `data`, or without that key all other keys as a map, becomes one line for each line, ended by CR, LF or CRLF.
-///   Strings and bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON with a final LF.
-///   Nothing for what counts as false: null, false, zero, or empty.
+/// There
+///   is always one, for browsers drop an event without: an empty one if there is no key but those three. Strings and
+///   bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON, null and zero included.
 /// `out` is unchanged after an error: no map, bad fields, or data that encode_json refuses.
 [[nodiscard]] CodecError append_event(const json& item, std::string& out, int depth = Limits{}.depth);
 
-/// Read one event into `out`, a map of strings; null remains there after an error. White space at its end is ignored.
-/// What is before the first colon of a line is the key, the character behind it is dropped; lines with the same key are
-/// joined by LF. Errors are a line without colon, such as the empty one between two events, and more than 16 different
-/// keys. Malformed UTF-8 becomes U+FFFD.
+/// A comment, which readers skip: it shows them, and proxies between, that the stream lives on.
+inline constexpr std::string_view event_comment = ":\n\n";
+
+/// Read one event into `out`, a map of strings, empty if there are only comments; null remains there after an error.
+/// White space at its end is ignored, and so are lines that begin with a colon. What is before the first colon of a
+/// line is the key, the character behind it is dropped; lines with the same key are joined by LF. Errors are a line
+/// without colon, such as the empty one between two events, and more than 16 different keys. Malformed UTF-8 becomes
+/// U+FFFD.
 [[nodiscard]] CodecError parse_event(std::string_view text, json& out);
 
 namespace detail {
@@ -3618,27 +3643,14 @@ inline CodecError append_event_field(const json& item, const char* name, std::st
   return {};
 }
 
-/// What Python counts as false.
-inline bool is_false(const json& value) {
-  if (const auto* flag = value.get_ptr<const bool*>()) return !*flag;
-  if (const auto* real = value.get_ptr<const double*>()) return *real == 0;
-  if (const auto* integer = value.get_ptr<const std::int64_t*>()) return *integer == 0;  // of both kinds
-  if (const auto* text = value.get_ptr<const std::string*>()) return text->empty();
-  if (const auto* bytes = value.get_ptr<const json::binary_t*>()) return bytes->empty();
-  return value.empty();
-}
-
 /// `value` as it stands in an event, before it is cut into lines.
 inline CodecError event_text(const json& value, std::string& out, int depth) {
-  if (is_false(value)) return {};
   if (const auto* text = value.get_ptr<const std::string*>()) {
     append_utf8(out, *text);
   } else if (const auto* bytes = value.get_ptr<const json::binary_t*>(); bytes != nullptr && !bytes->has_subtype()) {
     out.append(chars(*bytes));
-  } else if (const CodecError error = encode_json(value, out, JsonStyle::spaced, depth)) {
-    return error;
   } else {
-    out += '\n';
+    return encode_json(value, out, JsonStyle::spaced, depth);
   }
   return {};
 }
@@ -3654,7 +3666,7 @@ inline CodecError event_data(const json& item, std::string& out, int depth) {
     if (!error) error = encode_json(value, map, JsonStyle::spaced, depth - 1);
     if (error) return error;
   }
-  if (!map.empty()) out.append(map).append("}\n");
+  if (!map.empty()) out.append(map).append("}");
   return {};
 }
 
@@ -3665,6 +3677,7 @@ inline CodecError read_event(std::string_view text, json& event) {
   while (!text.empty()) {
     const std::string_view line = take_line(text);
     const std::size_t colon = line.find(':');
+    if (colon == 0) continue;  // a comment
     if (colon == std::string_view::npos) return bad_body("a line of an event has no colon");
     std::string key;
     append_utf8(key, line.substr(0, colon));
@@ -3687,17 +3700,18 @@ inline CodecError read_event(std::string_view text, json& event) {
 
 inline CodecError append_event(const json& item, std::string& out, int depth) {
   if (!item.is_object()) return detail::bad_body("an event must be a map");
+  if (item.empty()) return {};
   std::string event;
   for (const char* name : {"id", "event", "retry"}) {
     if (const CodecError error = detail::append_event_field(item, name, event)) return error;
   }
   std::string data;
   if (const CodecError error = detail::event_data(item, data, depth)) return error;
-  const bool ends_with_line = data.ends_with('\n');
-  for (std::string_view rest = data; !rest.empty();) {
+  std::string_view rest = data;
+  for (bool more = true; more;) {
+    more = rest.find_first_of("\r\n") != std::string_view::npos;  // the last line has no end
     event.append("data: ").append(detail::take_line(rest)).append("\n");
   }
-  if (ends_with_line) event += "data: \n";
   out.append(event).append("\n");
   return {};
 }
@@ -5917,6 +5931,10 @@ std::string to_string(const json& value);
 std::string to_string(const Scalar& value);
 Bytes to_bytes(const json& value);
 
+/// Makes the nearest double of each big integer in `tree`, for classes that want to have numbers there. False if there
+/// is none.
+bool big_integers_to_doubles(nlohmann::json& tree);
+
 /// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
 /// would make 1 of 1.9.
 template <class PlainJson>
@@ -5966,13 +5984,19 @@ T class_from_json(const json& value) {
       if (nlohmann::json(result) != plain) throw BadValue{expected, value};
       return result;
     } else {
-      const nlohmann::json plain(parsed_if_text(value, expected.c_str()));
-      T result = plain.template get<T>();
-      if constexpr (to_plain_json<T>) {
-        if (!integers_kept(plain, nlohmann::json(result)))
-          throw BadValue{expected + " (whole numbers that fit)", value};
+      nlohmann::json plain(parsed_if_text(value, expected.c_str()));
+      for (;;) {
+        try {
+          T result = plain.template get<T>();
+          if constexpr (to_plain_json<T>) {
+            if (!integers_kept(plain, nlohmann::json(result)))
+              throw BadValue{expected + " (whole numbers that fit)", value};
+          }
+          return result;
+        } catch (const nlohmann::json::exception&) {
+          if (!big_integers_to_doubles(plain)) throw;
+        }
       }
-      return result;
     }
   } catch (const nlohmann::json::exception& error) {
     throw BadValue{expected + " (" + std::string(conversion_hint(error)) + ")", value};
@@ -6105,8 +6129,15 @@ json to_json_value(const T& value) {
   }
 }
 
+/// Beyond this, a double may be the nearest to several integers.
+inline bool is_exact_integer(double number) {
+  return std::fabs(number) <= 9007199254740992.0 && number == std::trunc(number);
+}
+
 template <class PlainJson>
 bool integers_kept(const PlainJson& input, const PlainJson& result) {
+  if (result.is_number_integer() && input.is_number_float())
+    return is_exact_integer(*input.template get_ptr<const double*>()) && input == result;
   if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
   if (result.is_array() && input.is_array()) {
     for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
@@ -6208,7 +6239,7 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange
     // 2.0 is 2, for callers whose language has one kind of number; 1.9 is refused, and so is what a double cannot hold
     // exactly.
     const double number = value.get<double>();
-    if (!(std::fabs(number) <= 9007199254740992.0) || number != std::trunc(number)) throw BadValue{"int", value};
+    if (!is_exact_integer(number)) throw BadValue{"int", value};
     negative = number < 0;
     magnitude = static_cast<std::uint64_t>(std::fabs(number));
   } else {
@@ -6227,8 +6258,33 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const Scalar& value, const IntegerRan
   return fits ? value.number : to_integer(value.value(), range);
 }
 
+/// What a big integer is nearest to; nothing for other binary, and beyond the largest double.
+KETTLINGAR_COLD std::optional<double> nearest_double(const json::binary_t& binary) {
+  if (!binary.has_subtype() || binary.subtype() != big_integer_ext || binary.empty()) return std::nullopt;
+  const std::string_view hex = chars(binary);
+  double number = 0;
+  const auto [stop, error] = std::from_chars(hex.data(), hex.data() + hex.size(), number, std::chars_format::hex);
+  if (error != std::errc{} || stop != hex.data() + hex.size()) return std::nullopt;
+  return number;
+}
+
+KETTLINGAR_COLD bool big_integers_to_doubles(nlohmann::json& tree) {
+  if (const auto* binary = tree.get_ptr<const nlohmann::json::binary_t*>()) {
+    const std::optional<double> number = nearest_double(*binary);
+    if (number) tree = *number;
+    return number.has_value();
+  }
+  bool any = false;
+  if (!tree.is_structured()) return any;
+  for (nlohmann::json& item : tree) any |= big_integers_to_doubles(item);
+  return any;
+}
+
 KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
+  if (const auto* binary = value.get_ptr<const json::binary_t*>()) {
+    if (const std::optional<double> number = nearest_double(*binary)) return *number;
+  }
   if (const auto text = text_of(value)) {
     std::string_view digits = *text;
     if (!digits.empty() && digits.front() == '+') digits.remove_prefix(1);
@@ -9032,11 +9088,19 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   return reply;
 }
 
-/// What browsers are told about documents and events: not to keep them, not to guess what they are, and not to name
-/// their address, which may have the token, to other sites. Not `no-referrer`: forms would come with `Origin: null`.
+/// What nginx is told about streams: to pass on what there is. And what browsers are told about documents and events:
+/// not to keep them, not to guess what they are, and not to name their address, which may have the token, to other
+/// sites. Not `no-referrer`: forms would come with `Origin: null`.
+constexpr std::string_view stream_lines(bool bare_lf, bool for_browsers) {
+  const std::string_view all = bare_lf ? "X-Accel-Buffering: no\nCache-Control: no-store\n"
+                                         "X-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
+                                       : "X-Accel-Buffering: no\r\nCache-Control: no-store\r\n"
+                                         "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
+  return for_browsers ? all : all.substr(0, all.find('\n') + 1);
+}
 constexpr std::string_view document_lines(bool bare_lf) {
-  return bare_lf ? "Cache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
-                 : "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
+  const std::string_view all = stream_lines(bare_lf, true);
+  return all.substr(all.find('\n') + 1);
 }
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
@@ -9130,6 +9194,17 @@ class StreamWriter {
   void write_head_early() {
     if (kind_ != Kind::documents && kind_ != Kind::raw) write_head();
   }
+  /// Whether a long silence has to be broken by write_comment(). Python clients, the only ones that write bare LF,
+  /// would take a comment for an event.
+  bool wants_comments() const noexcept { return kind_ == Kind::events && !style_.bare_lf; }
+  /// A sign of life for a reader of events. After the head.
+  void write_comment() {
+    if (style_.http_1_0) {
+      out_ += event_comment;
+    } else {
+      append_chunk(out_, event_comment);
+    }
+  }
   /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
   bool write_item(const ItemStream& stream);
   /// Ends the stream in order.
@@ -9168,7 +9243,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
   head.bare_lf = style_.bare_lf;
-  if (kind_ != Kind::values) head.lines = document_lines(style_.bare_lf);
+  head.lines = stream_lines(style_.bare_lf, kind_ != Kind::values);
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }
@@ -9208,16 +9283,11 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
       return stream.encode_item(style_.format, out_);
     case Kind::events: {
       json item = stream.item();
-      if (item.is_object()) return append_event(item, out_);
-      // What is no map is data, zero included.
+      // A map says of itself what is what; everything else is data, an empty map included, but for a kt::Event.
+      if (stream.is_event_stream() && (item.is_null() || item == json::object())) return {};
+      if (item.is_object() && !item.empty()) return append_event(item, out_);
       json event = json::object();
-      std::string text;
-      if (item.is_string()) {
-        text = item.get<std::string>();
-      } else if (const CodecError error = encode_json(item, text)) {
-        return error;
-      }
-      event["data"] = std::move(text);
+      event["data"] = std::move(item);
       return append_event(event, out_);
     }
     case Kind::documents:
@@ -9592,11 +9662,12 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void drop_stream();
   void end_released(const std::exception_ptr& thrown);
   StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
+  void break_silence_later();
   void watch_peer();
   void look_at_peer();
 
   // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
-  ssize_t receive_on_unix_socket(char* data, std::size_t size);
+  ssize_t receive_on_unix_socket();
   void drop_descriptors();
   void refuse_descriptors();
   void hold_descriptors(std::size_t count);
@@ -9675,6 +9746,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::vector<Slot> slots_;                              ///< the buffer of the last call
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
+  Clock::time_point comment_due_;                        ///< when its silence has become too long
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -9832,8 +9904,7 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
   if (peer_.over_unix_socket) {
     co_await socket_.async_wait(StreamSocket::wait_read, asio::redirect_error(asio::use_awaitable, error));
     if (!error) {
-      const ssize_t n = receive_on_unix_socket(in_.data() + end_, in_.size() - end_);
-      if (n > 0) end_ += static_cast<std::size_t>(n);
+      const ssize_t n = receive_on_unix_socket();
       if (n == 0) error = asio::error::eof;
       if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
     }
@@ -9925,12 +9996,19 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
     case Phase::streaming:
     case Phase::handling:
       if (writer_ != nullptr && !handing_over_) {
-        if (!writer_->head_written()) writer_->write_head_early();
+        if (!writer_->head_written()) {
+          writer_->write_head_early();
+        } else if (writer_->wants_comments() && comment_due_ <= now) {
+          writer_->write_comment();
+          comment_due_ = now + server_->limits.event_keepalive;
+        }
         // Who takes nothing now may take it a little later.
         if (!send_now()) enter(phase_, Clock::now() + server_->limits.linger_timeout);
       }
-      if (!half_closed_) return look_at_peer();
-      break;
+      if (half_closed_) break;
+      look_at_peer();
+      if (deadline_ == Clock::time_point::max()) break_silence_later();
+      return;
     case Phase::writing:
       server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
       break;
@@ -10013,11 +10091,14 @@ KETTLINGAR_COLD void Connection::refuse_descriptors() {
   if (refused_.status == 0) refused_ = {403, "fd-stray"};
 }
 
-/// One read. Whatever comes is owned before anything else happens, and closed if it cannot be kept.
-KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket(char* data, std::size_t size) {
+/// One read into the room behind the input. Whatever comes is owned before anything else happens, and closed if it
+/// cannot be kept.
+KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
-  const ssize_t n = receive_with_descriptors(socket_.native_handle(), data, size, limits.descriptors, received_);
+  const ssize_t n = receive_with_descriptors(socket_.native_handle(), in_.data() + end_, in_.size() - end_,
+                                             limits.descriptors, received_);
+  if (n > 0) end_ += static_cast<std::size_t>(n);
   if (received_.owned.size() == before && !received_.truncated) return n;
   if (received_.truncated || received_.owned.size() > limits.descriptors) {
     refuse_and_close(400, "fd-trunc",
@@ -10189,6 +10270,8 @@ inline bool own_name(std::string_view name, const std::string& listen_host) {
   return ours && (ours->is_any() || *address == *ours);
 }
 
+inline bool has_body(const RequestHead& head) { return head.chunked || head.content_length.value_or(0) > 0; }
+
 /// The part of a whole answer that a HEAD may see: up to its empty line.
 inline std::string_view head_of(std::string_view answer) {
   for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
@@ -10284,7 +10367,8 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
-  if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
+  if (head.method != "POST") return method_->post_only() ? Refusal{405, "bad-line"} : Refusal{};
+  if (head.encoded && has_body(head)) return {415, "bad-body"};
   return {};
 }
 
@@ -10310,14 +10394,13 @@ KETTLINGAR_INLINE void Connection::begin_body() {
   if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
   }
-  const bool has_body = head.chunked || head.content_length.value_or(0) > 0;
-  if (refused_.status != 0 && has_body &&
+  if (refused_.status != 0 && has_body(head) &&
       (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
     // Not worth reading: say so now, and let the connection go.
     style_.keep_alive = false;
     return refuse(refused_);
   }
-  if (has_body && head.expect_continue && head.version_minor > 0 && input().size() == head_size_)
+  if (has_body(head) && head.expect_continue && head.version_minor > 0 && input().size() == head_size_)
     out_ += continue_response;
   body_ = BodyReader(limits);
   body_.start(head);
@@ -10460,6 +10543,12 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       slowed_ = true;
       append_error(out_, style_, plain_error(429, "Too many wrong tokens: wait a second"));
       break;
+    case 415: {
+      const HeaderField accept{"Accept-Encoding", "identity"};
+      append_error(out_, style_, plain_error(415, "a body with Content-Encoding is not understood: send it as it is"),
+                   {&accept, 1});
+      break;
+    }
     default:
       append_error(out_, style_, plain_error(refusal.status));
   }
@@ -10471,7 +10560,9 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
-  style_.without_body = head_size_ != 0 && head_parser_.head().method == "HEAD";
+  // As it stands there, for the parser may not have come so far. A few empty lines may come first.
+  style_.without_body =
+      input().substr((std::min)(input().find_first_not_of("\r\n"), input().size())).starts_with("HEAD ");
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);
@@ -10596,6 +10687,11 @@ KETTLINGAR_INLINE void Connection::drop_stream() {
   call_->stream.reset();
 }
 
+/// Proxies give up on streams in which nothing comes for a while.
+KETTLINGAR_INLINE void Connection::break_silence_later() {
+  if (phase_ == Phase::streaming && writer_ != nullptr && writer_->wants_comments()) enter(phase_, comment_due_);
+}
+
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
 /// already, or has thrown.
 KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,
@@ -10634,6 +10730,7 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
   if (method_->takes_request()) style_.keep_alive = false;
   StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
   writer_ = &writer;
+  comment_due_ = Clock::now() + server_->limits.event_keepalive;
   enter(Phase::streaming, Clock::now() + stream_head_after);
   std::size_t bytes = 0;
   StreamState state = StreamState::going;
@@ -10658,10 +10755,15 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0 && !server_->host)
       continue;
     bytes += out_.size();
+    const bool silent = out_.empty();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
-    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming)
+    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) {
       enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    } else if (!silent && writer.wants_comments()) {
+      comment_due_ = Clock::now() + server_->limits.event_keepalive;
+      break_silence_later();
+    }
     if (phase_ == Phase::closed) break;
     if (state == StreamState::going) {
       co_await asio::post(server_->executor, asio::use_awaitable);
@@ -12748,6 +12850,8 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
+      if (head.encoded && status_ <= 299 && !bodyless)
+        throw ConnectionError("the answer is compressed, which nobody asked for");
       if (length_.value_or(0) > limits_.body_bytes)
         throw ConnectionError("the answer is longer than " + std::to_string(limits_.body_bytes) + " bytes");
       phase_ = streaming_ ? Phase::chunks : Phase::body;
@@ -12790,7 +12894,8 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
     begin_ += result.consumed;
     if (!end_mark_) {
       if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
-      if (next_item()) return Step::item;
+      const bool only_comment = item_.is_object() && item_.empty() && content_type_.starts_with("text/event-stream");
+      if (!only_comment && next_item()) return Step::item;
     } else if (reusable_) {
       // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have
       // several end marks.

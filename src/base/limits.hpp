@@ -34,6 +34,7 @@ struct Limits {
   std::chrono::milliseconds idle_timeout{15'000};      ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};     ///< a reader that takes nothing
   std::chrono::milliseconds linger_timeout{2'000};     ///< a refused or half-closed peer
+  std::chrono::milliseconds event_keepalive{15'000};   ///< silence of an event stream, until a comment is sent
   std::chrono::milliseconds guess_pause{1'000};        ///< before a wrong token is refused, when there are too many
   std::chrono::milliseconds host_timeout{5'000};       ///< until the host begins a call that run_handlers_on() gave it
   std::chrono::milliseconds shutdown_timeout{10'000};  ///< the on_shutdown hook

@@ -234,7 +234,8 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
     begin_ += result.consumed;
     if (!end_mark_) {
       if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
-      if (next_item()) return Step::item;
+      const bool only_comment = item_.is_object() && item_.empty() && content_type_.starts_with("text/event-stream");
+      if (!only_comment && next_item()) return Step::item;
     } else if (reusable_) {
       // Where the connection goes on, this was the end; where it does not, only its end tells: delegated streams have
       // several end marks.

@@ -67,6 +67,11 @@ KETTLINGAR_INLINE void Connection::drop_stream() {
   call_->stream.reset();
 }
 
+/// Proxies give up on streams in which nothing comes for a while.
+KETTLINGAR_INLINE void Connection::break_silence_later() {
+  if (phase_ == Phase::streaming && writer_ != nullptr && writer_->wants_comments()) enter(phase_, comment_due_);
+}
+
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
 /// already, or has thrown.
 KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,
@@ -105,6 +110,7 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
   if (method_->takes_request()) style_.keep_alive = false;
   StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
   writer_ = &writer;
+  comment_due_ = Clock::now() + server_->limits.event_keepalive;
   enter(Phase::streaming, Clock::now() + stream_head_after);
   std::size_t bytes = 0;
   StreamState state = StreamState::going;
@@ -129,10 +135,15 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0 && !server_->host)
       continue;
     bytes += out_.size();
+    const bool silent = out_.empty();
     if (!send_now()) co_await flush();
     // A half-closed peer that reads on makes itself known by taking data.
-    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming)
+    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) {
       enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+    } else if (!silent && writer.wants_comments()) {
+      comment_due_ = Clock::now() + server_->limits.event_keepalive;
+      break_silence_later();
+    }
     if (phase_ == Phase::closed) break;
     if (state == StreamState::going) {
       co_await asio::post(server_->executor, asio::use_awaitable);

@@ -114,6 +114,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void drop_stream();
   void end_released(const std::exception_ptr& thrown);
   StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
+  void break_silence_later();
   void watch_peer();
   void look_at_peer();
 
@@ -197,6 +198,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::vector<Slot> slots_;                              ///< the buffer of the last call
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
+  Clock::time_point comment_due_;                        ///< when its silence has become too long
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -446,12 +448,19 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
     case Phase::streaming:
     case Phase::handling:
       if (writer_ != nullptr && !handing_over_) {
-        if (!writer_->head_written()) writer_->write_head_early();
+        if (!writer_->head_written()) {
+          writer_->write_head_early();
+        } else if (writer_->wants_comments() && comment_due_ <= now) {
+          writer_->write_comment();
+          comment_due_ = now + server_->limits.event_keepalive;
+        }
         // Who takes nothing now may take it a little later.
         if (!send_now()) enter(phase_, Clock::now() + server_->limits.linger_timeout);
       }
-      if (!half_closed_) return look_at_peer();
-      break;
+      if (half_closed_) break;
+      look_at_peer();
+      if (deadline_ == Clock::time_point::max()) break_silence_later();
+      return;
     case Phase::writing:
       server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
       break;

@@ -80,11 +80,19 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   return reply;
 }
 
-/// What browsers are told about documents and events: not to keep them, not to guess what they are, and not to name
-/// their address, which may have the token, to other sites. Not `no-referrer`: forms would come with `Origin: null`.
+/// What nginx is told about streams: to pass on what there is. And what browsers are told about documents and events:
+/// not to keep them, not to guess what they are, and not to name their address, which may have the token, to other
+/// sites. Not `no-referrer`: forms would come with `Origin: null`.
+constexpr std::string_view stream_lines(bool bare_lf, bool for_browsers) {
+  const std::string_view all = bare_lf ? "X-Accel-Buffering: no\nCache-Control: no-store\n"
+                                         "X-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
+                                       : "X-Accel-Buffering: no\r\nCache-Control: no-store\r\n"
+                                         "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
+  return for_browsers ? all : all.substr(0, all.find('\n') + 1);
+}
 constexpr std::string_view document_lines(bool bare_lf) {
-  return bare_lf ? "Cache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
-                 : "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
+  const std::string_view all = stream_lines(bare_lf, true);
+  return all.substr(all.find('\n') + 1);
 }
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a

@@ -41,6 +41,17 @@ class StreamWriter {
   void write_head_early() {
     if (kind_ != Kind::documents && kind_ != Kind::raw) write_head();
   }
+  /// Whether a long silence has to be broken by write_comment(). Python clients, the only ones that write bare LF,
+  /// would take a comment for an event.
+  bool wants_comments() const noexcept { return kind_ == Kind::events && !style_.bare_lf; }
+  /// A sign of life for a reader of events. After the head.
+  void write_comment() {
+    if (style_.http_1_0) {
+      out_ += event_comment;
+    } else {
+      append_chunk(out_, event_comment);
+    }
+  }
   /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
   bool write_item(const ItemStream& stream);
   /// Ends the stream in order.
@@ -79,7 +90,7 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
   head.bare_lf = style_.bare_lf;
-  if (kind_ != Kind::values) head.lines = document_lines(style_.bare_lf);
+  head.lines = stream_lines(style_.bare_lf, kind_ != Kind::values);
   head_written_ = append_response_head(out_, head);
   return head_written_;
 }
@@ -119,16 +130,11 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
       return stream.encode_item(style_.format, out_);
     case Kind::events: {
       json item = stream.item();
-      if (item.is_object()) return append_event(item, out_);
-      // What is no map is data, zero included.
+      // A map says of itself what is what; everything else is data, an empty map included, but for a kt::Event.
+      if (stream.is_event_stream() && (item.is_null() || item == json::object())) return {};
+      if (item.is_object() && !item.empty()) return append_event(item, out_);
       json event = json::object();
-      std::string text;
-      if (item.is_string()) {
-        text = item.get<std::string>();
-      } else if (const CodecError error = encode_json(item, text)) {
-        return error;
-      }
-      event["data"] = std::move(text);
+      event["data"] = std::move(item);
       return append_event(event, out_);
     }
     case Kind::documents:

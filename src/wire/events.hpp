@@ -17,18 +17,23 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Append `item`, a map, as one event of a `text/event-stream`.
+/// Append `item`, a map, as one event of a `text/event-stream`; nothing for an empty one, which is no event.
 /// - `id`, `event` and `retry` become a line each unless null: numbers, or strings without CR, LF and NUL.
 /// - `data`, or without that key all other keys as a map, becomes one line for each line, ended by CR, LF or CRLF.
-///   Strings and bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON with a final LF.
-///   Nothing for what counts as false: null, false, zero, or empty.
+/// There
+///   is always one, for browsers drop an event without: an empty one if there is no key but those three. Strings and
+///   bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON, null and zero included.
 /// `out` is unchanged after an error: no map, bad fields, or data that encode_json refuses.
 [[nodiscard]] CodecError append_event(const json& item, std::string& out, int depth = Limits{}.depth);
 
-/// Read one event into `out`, a map of strings; null remains there after an error. White space at its end is ignored.
-/// What is before the first colon of a line is the key, the character behind it is dropped; lines with the same key are
-/// joined by LF. Errors are a line without colon, such as the empty one between two events, and more than 16 different
-/// keys. Malformed UTF-8 becomes U+FFFD.
+/// A comment, which readers skip: it shows them, and proxies between, that the stream lives on.
+inline constexpr std::string_view event_comment = ":\n\n";
+
+/// Read one event into `out`, a map of strings, empty if there are only comments; null remains there after an error.
+/// White space at its end is ignored, and so are lines that begin with a colon. What is before the first colon of a
+/// line is the key, the character behind it is dropped; lines with the same key are joined by LF. Errors are a line
+/// without colon, such as the empty one between two events, and more than 16 different keys. Malformed UTF-8 becomes
+/// U+FFFD.
 [[nodiscard]] CodecError parse_event(std::string_view text, json& out);
 
 namespace detail {
@@ -61,27 +66,14 @@ inline CodecError append_event_field(const json& item, const char* name, std::st
   return {};
 }
 
-/// What Python counts as false.
-inline bool is_false(const json& value) {
-  if (const auto* flag = value.get_ptr<const bool*>()) return !*flag;
-  if (const auto* real = value.get_ptr<const double*>()) return *real == 0;
-  if (const auto* integer = value.get_ptr<const std::int64_t*>()) return *integer == 0;  // of both kinds
-  if (const auto* text = value.get_ptr<const std::string*>()) return text->empty();
-  if (const auto* bytes = value.get_ptr<const json::binary_t*>()) return bytes->empty();
-  return value.empty();
-}
-
 /// `value` as it stands in an event, before it is cut into lines.
 inline CodecError event_text(const json& value, std::string& out, int depth) {
-  if (is_false(value)) return {};
   if (const auto* text = value.get_ptr<const std::string*>()) {
     append_utf8(out, *text);
   } else if (const auto* bytes = value.get_ptr<const json::binary_t*>(); bytes != nullptr && !bytes->has_subtype()) {
     out.append(chars(*bytes));
-  } else if (const CodecError error = encode_json(value, out, JsonStyle::spaced, depth)) {
-    return error;
   } else {
-    out += '\n';
+    return encode_json(value, out, JsonStyle::spaced, depth);
   }
   return {};
 }
@@ -97,7 +89,7 @@ inline CodecError event_data(const json& item, std::string& out, int depth) {
     if (!error) error = encode_json(value, map, JsonStyle::spaced, depth - 1);
     if (error) return error;
   }
-  if (!map.empty()) out.append(map).append("}\n");
+  if (!map.empty()) out.append(map).append("}");
   return {};
 }
 
@@ -108,6 +100,7 @@ inline CodecError read_event(std::string_view text, json& event) {
   while (!text.empty()) {
     const std::string_view line = take_line(text);
     const std::size_t colon = line.find(':');
+    if (colon == 0) continue;  // a comment
     if (colon == std::string_view::npos) return bad_body("a line of an event has no colon");
     std::string key;
     append_utf8(key, line.substr(0, colon));
@@ -130,17 +123,18 @@ inline CodecError read_event(std::string_view text, json& event) {
 
 inline CodecError append_event(const json& item, std::string& out, int depth) {
   if (!item.is_object()) return detail::bad_body("an event must be a map");
+  if (item.empty()) return {};
   std::string event;
   for (const char* name : {"id", "event", "retry"}) {
     if (const CodecError error = detail::append_event_field(item, name, event)) return error;
   }
   std::string data;
   if (const CodecError error = detail::event_data(item, data, depth)) return error;
-  const bool ends_with_line = data.ends_with('\n');
-  for (std::string_view rest = data; !rest.empty();) {
+  std::string_view rest = data;
+  for (bool more = true; more;) {
+    more = rest.find_first_of("\r\n") != std::string_view::npos;  // the last line has no end
     event.append("data: ").append(detail::take_line(rest)).append("\n");
   }
-  if (ends_with_line) event += "data: \n";
   out.append(event).append("\n");
   return {};
 }

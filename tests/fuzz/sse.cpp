@@ -60,8 +60,6 @@ void check_round_trip(std::string_view id, std::string_view name, std::string_vi
   for (const auto& [key, value] : {std::pair("id", id), std::pair("event", name), std::pair("data", data)}) {
     std::string mended;
     kt::append_utf8(mended, value);
-    if (mended.empty() && key == std::string_view("data")) continue;
-    if (mended.ends_with('\r')) mended.pop_back();  // a final CR alone is lost, as with the Python peers
     FUZZ_CHECK(read.at(key) == one_kind_of_line_ends(mended));
   }
   kt::json ours;
@@ -80,7 +78,7 @@ FUZZ_TARGET(sse) {
     static_cast<void>(kt::append_event(event, out));
     int events = 0;
     as_browsers_do(out, events);
-    FUZZ_CHECK(events <= 1);
+    FUZZ_CHECK(events == (event.empty() || out.empty() ? 0 : 1));
   }
   if (!kt::decode_json(bytes, event)) {
     std::string out;

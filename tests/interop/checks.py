@@ -519,10 +519,25 @@ async def python_values(client, given, encoding, language, name):
     equal(name + 'bytes of text', await client.call('length', b'\xff' * 1000), 1000)
 
 
+def events(state):
+    """What is empty or zero is an event, too, and comments are none, for browsers, their client and ours."""
+    given = [{'event': 'count', 'data': 0}, {'data': ''}, {'data': None}, {'event': 'done'}, {'data': 'a\n'}, {'k': 0},
+             {'id': 0, 'data': [{}]}, {}, {'data': 'last'}]
+    expected = [{'event': 'count', 'data': '0'}, {'data': ''}, {'data': 'null'}, {'event': 'done', 'data': ''},
+                {'data': 'a\n'}, {'data': '{"k": 0}'}, {'id': '0', 'data': '[{}]'}, {'data': 'last'}]
+    for over, encoding in WAYS:
+        way = 'our service, %s, %s: events' % (over, encoding)
+        outcome = ours('interop', 'echo', state, [['stream', 'events', [given]]], over, encoding)
+        equal('our client, ' + way, outcome, [{'items': expected}])
+        equal('Python client, ' + way, asyncio.run(Client('interop', 'echo', state, over, encoding).call('events', given)),
+              expected)
+
+
 def values_everywhere():
     state = folder()
     with Ours('interop_peer', 'echo', state):
         values_to('our service', 'interop', state, 'C++')
+        events(state)
     state = folder()
     with Theirs('Echo', 'interop', 'echo', state):
         values_to('Python service', 'interop', state, 'Python')

@@ -19,6 +19,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <iostream>
 #include <iterator>
 #include <sstream>
@@ -39,6 +40,19 @@ int serve(int argc, char** argv) {
         for (const json& value : values) co_yield value;
       },
       "Yields each of the values.", kt::arg("values"));
+  kitten.limits().event_keepalive = std::chrono::milliseconds(50);
+  kitten.api(
+      "events",
+      [](std::vector<json> values) -> kt::Generator<kt::Event> {
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          // Silence, which is broken by comments where the client understands them.
+          if (i + 1 == values.size()) co_await kt::sleep_for(std::chrono::milliseconds(300));
+          kt::Event event;
+          event.fields = values[i];
+          co_yield event;
+        }
+      },
+      "Yields each of the values as an event, the last one later.", kt::arg("values"));
   kitten.api(
       "length", [](kt::Bytes data) { return data.size(); }, "Counts bytes.", kt::arg("data"));
   return kitten.main(argc, argv);

@@ -110,6 +110,25 @@ TEST_SUITE("client/exchange") {
     }
   }
 
+  TEST_CASE("an answer that somebody on the way has compressed is an error that says so") {
+    const auto answer = [](const std::string& status, const std::string& encoding) {
+      return answered("HTTP/1.1 " + status + "\r\nContent-Type: text/plain\r\nContent-Encoding: " + encoding +
+                      "\r\nContent-Length: 2\r\n\r\nx\x1f")[0];
+    };
+    CHECK(answer("200 OK", "gzip") == "! the answer is compressed, which nobody asked for");
+    CHECK(answer("404 Not Found", "gzip") == "! HTTP 404: Not Found");
+    CHECK(answer("200 OK", "identity")["data"] == "x\x1f");
+  }
+
+  TEST_CASE("comments in a stream of events are no items") {
+    CHECK(answered(
+              "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
+              "3\r\n:\n\n\r\n9\r\ndata: 1\n\n\r\n6\r\n: x\n:\n\r\n1\r\n\n\r\n10\r\n:\ndata: 2\nid: 3\n\r\n0\r\n\r\n") ==
+          json::parse(R"([{"data": "1"}, {"data": "2", "id": "3"}])"));
+    CHECK(answered("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n"
+                   "3\r\n{}\n\r\n0\r\n\r\n") == json::array({json::object()}));
+  }
+
   TEST_CASE("statuses become exceptions, and a 2xx map with an error is one, too") {
     const auto error = [](const std::string& status, const std::string& body) {
       return answered("HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\nContent-Length: " +

@@ -135,6 +135,118 @@ TEST_SUITE("service/streaming") {
     }
   }
 
+  TEST_CASE("what is empty or zero is an event as others are, over sockets and in the process") {
+    Home home;
+    home.kitten.api("values", []() -> kt::Generator<json> {
+      for (const char* text : {"0", "\"\"", "null", "false", "[]", "{}", "0.0", "{\"event\": \"done\"}", "{\"n\": 0}",
+                               "{\"event\": \"count\", \"data\": 0}", "{\"data\": null}", "[1,{\"a\":\"\"}]"}) {
+        json item = json::parse(text);
+        co_yield item;
+      }
+    });
+    home.kitten.api("texts", []() -> kt::Generator<std::string> {
+      for (const char* text : {"a", "", "b\n", "\n"}) {
+        const std::string item = text;
+        co_yield item;
+      }
+    });
+    home.kitten.api("events", []() -> kt::Generator<kt::Event> {
+      for (const char* text : {"{}", "{\"event\": \"done\"}", "{\"data\": \"\"}", "{\"id\": 0, \"data\": {}}"}) {
+        kt::Event item;
+        item.fields = json::parse(text);
+        co_yield item;
+      }
+    });
+    home.start();
+    const std::vector<std::string> values{"data: 0\n\n",          "data: \n\n",
+                                          "data: null\n\n",       "data: false\n\n",
+                                          "data: []\n\n",         "data: {}\n\n",
+                                          "data: 0.0\n\n",        "event: done\ndata: \n\n",
+                                          "data: {\"n\": 0}\n\n", "event: count\ndata: 0\n\n",
+                                          "data: null\n\n",       "data: [1, {\"a\": \"\"}]\n\n"};
+    const std::vector<std::string> texts{"data: a\n\n", "data: \n\n", "data: b\ndata: \n\n", "data: \ndata: \n\n"};
+    const std::vector<std::string> events{"event: done\ndata: \n\n", "data: \n\n", "id: 0\ndata: {}\n\n"};
+    for (const bool over_tcp : {true, false}) {
+      const auto chunks = [&](const char* method) {
+        Wire wire = over_tcp ? Wire::tcp(home.kitten) : Wire::local(home.kitten);
+        return wire.send(home.get(home.path(method), "Accept: text/event-stream\r\n")).answer().chunks;
+      };
+      CHECK(chunks("values") == values);
+      CHECK(chunks("texts") == texts);
+      CHECK(chunks("events") == events);
+    }
+    for (const kt::Client& client : {home.kitten.connect(), home.kitten.loopback()}) {
+      std::string items;
+      for (const json& item : client.stream("events")) items += item.dump() + "\n";
+      CHECK(items == "{\"event\":\"done\",\"data\":\"\"}\n{\"data\":\"\"}\n{\"id\":\"0\",\"data\":\"{}\"}\n");
+    }
+  }
+
+  TEST_CASE("a long silence of an event stream is broken by comments, which no reader takes for an event") {
+    Home home;
+    Happening go_on;
+    home.kitten.limits().event_keepalive = 50ms;
+    home.kitten.api("events", [&]() -> kt::Generator<kt::Event> {
+      kt::Event event;
+      event.fields["data"] = "first";
+      co_yield event;
+      while (go_on.count() == 0) co_await kt::sleep_for(10ms);
+      event.fields["data"] = "last";
+      co_yield event;
+    });
+    home.kitten.api("values", [&]() -> kt::Generator<int> {
+      co_yield 1;
+      while (go_on.count() == 0) co_await kt::sleep_for(10ms);
+      co_yield 2;
+    });
+    home.start();
+    Wire values = Wire::tcp(home.kitten), legacy = Wire::tcp(home.kitten), old = Wire::tcp(home.kitten);
+    values.send(home.get(home.path("values")));
+    legacy.send("GET " + home.path("events") + " HTTP/1.1\n\n");
+    old.send("GET " + home.path("events") + " HTTP/1.0\r\n\r\n");
+    Wire tcp = Wire::tcp(home.kitten), local = Wire::local(home.kitten);
+    tcp.send(home.get(home.path("events")));
+    local.send(home.get(home.path("values"), "Accept: text/event-stream\r\n"));
+    std::vector<std::future<std::string>> clients;
+    for (const kt::Client& client : {home.kitten.connect(), home.kitten.loopback()}) {
+      clients.push_back(std::async(std::launch::async, [client] {
+        std::string items;
+        for (const json& item : client.stream("events")) items += item.dump();
+        return items;
+      }));
+    }
+    CHECK(tcp.until("\r\n3\r\n:\n\n\r\n3\r\n:\n\n\r\n3\r\n:\n\n\r\n"));
+    CHECK(local.until("\r\n3\r\n:\n\n\r\n3\r\n:\n\n\r\n3\r\n:\n\n\r\n"));
+    CHECK(old.until("first\n\n:\n\n:\n\n:\n\n"));
+    go_on.happen();
+    CHECK(tcp.answer().chunks.back() == "data: last\n\n");
+    CHECK(local.answer().chunks.back() == "data: 2\n\n");
+    CHECK(values.answer().chunks == std::vector<std::string>{"1\n", "2\n"});
+    CHECK(legacy.answer().chunks == std::vector<std::string>{"data: first\n\n", "data: last\n\n"});
+    for (std::future<std::string>& items : clients) CHECK(items.get() == "{\"data\":\"first\"}{\"data\":\"last\"}");
+  }
+
+  TEST_CASE("proxies are asked not to hold streams back") {
+    Home home;
+    home.kitten.api("items", items, "", kt::arg("count") = 1, kt::arg("text") = "x");
+    home.kitten.api("lines", []() -> kt::Generator<kt::Result> {
+      const kt::Result line{"text/csv", "a,b\n"};
+      co_yield line;
+    });
+    home.kitten.api("page", [] { return kt::html("<p>"); });
+    home.start();
+    for (const char* accept : {"", "Accept: text/event-stream\r\n"}) {
+      for (const char* method : {"items", "lines"})
+        CHECK(
+            Wire::tcp(home.kitten).send(home.get(home.path(method), accept)).answer().fields.at("X-Accel-Buffering") ==
+            "no");
+    }
+    CHECK(contains(Wire::tcp(home.kitten).send("GET " + home.path("items") + " HTTP/1.1\n\n").answer().head,
+                   "\nX-Accel-Buffering: no\n"));
+    CHECK(home.call("page").fields.count("X-Accel-Buffering") == 0);
+    CHECK(home.call("help").fields.count("X-Accel-Buffering") == 0);
+  }
+
   TEST_CASE("documents and events keep their type when the first one takes long") {
     Home home;
     home.kitten.api("document", []() -> kt::Generator<kt::Result> {
