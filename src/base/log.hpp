@@ -53,6 +53,8 @@ class Log {
   /// Whether such a line may be written. How many have been left out is counted for each `slug`, a static word, and
   /// said in the next line of that slug.
   bool admit(LogLevel level, std::string_view slug);
+  /// What is said about that in another line of that slug; nothing if none has been left out.
+  std::string left_out(std::string_view slug);
   /// Writes a line that was admitted.
   void write_admitted(LogLevel level, std::string_view slug, std::string text);
   /// The same at once.
@@ -125,11 +127,16 @@ KETTLINGAR_INLINE bool Log::admit(LogLevel level, std::string_view slug) {
   return true;
 }
 
+KETTLINGAR_INLINE std::string Log::left_out(std::string_view slug) {
+  const auto found = left_out_.find(slug);
+  if (found == left_out_.end()) return {};
+  const std::string said = " (" + std::to_string(found->second) + " more of these not logged)";
+  left_out_.erase(found);
+  return said;
+}
+
 KETTLINGAR_INLINE void Log::write_admitted(LogLevel level, std::string_view slug, std::string text) {
-  if (const auto found = left_out_.find(slug); found != left_out_.end()) {
-    text += " (" + std::to_string(found->second) + " more of these not logged)";
-    left_out_.erase(found);
-  }
+  text += left_out(slug);
   constexpr std::size_t beside = 64;  // what stands before the text
   bytes_ += text.size() + beside + name_.size();
   write(level, text);

@@ -350,7 +350,7 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
                                          : " -";
   line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
           std::to_string(microseconds % 1000 / 100) + "ms";
-  known_ ? log.write(level, line) : log.write_admitted(level, slug, std::move(line));
+  known_ ? log.write(level, line + log.left_out(slug)) : log.write_admitted(level, slug, std::move(line));
 }
 
 /// What a caller is not told, or not all of it.
