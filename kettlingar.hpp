@@ -3742,6 +3742,7 @@ inline CodecError parse_event(std::string_view text, json& out) {
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -3802,6 +3803,11 @@ auto retry_interrupted(Call call) {
   return result;
 }
 
+/// Opens /dev/null under each of the numbers 0 to 2 that is free, so that nothing else gets them: a program that was
+/// started without standard streams would write its output into what does. Returns what it has opened. `useless`: what
+/// was closed can be neither read nor written to, which is an error where it is used.
+std::array<Fd, 3> occupy_standard_streams(bool useless);
+
 /// Throws std::system_error with the text of `errno` and what was attempted, such as "cannot open /x".
 [[noreturn]] inline void throw_errno(const std::string& attempted, int error = errno) {
   throw std::system_error(error, std::system_category(), attempted);
@@ -3815,6 +3821,16 @@ bool write_all(int fd, std::string_view bytes);
 bool read_all(int fd, std::string& out, std::size_t limit);
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::array<Fd, 3> occupy_standard_streams(bool useless) {
+  std::array<Fd, 3> opened;
+  for (int number = STDIN_FILENO; number <= STDERR_FILENO; ++number) {
+    if (::fcntl(number, F_GETFD) != -1) continue;
+    const int mode = !useless ? O_RDWR : number == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+    opened[static_cast<std::size_t>(number)].reset(::open("/dev/null", mode | (useless ? 0 : O_CLOEXEC)));
+  }
+  return opened;
+}
+
 KETTLINGAR_INLINE bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
@@ -11210,6 +11226,7 @@ KETTLINGAR_INLINE void Server::finish_if_empty() {
 #include <asio/cancellation_signal.hpp>
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -11229,8 +11246,9 @@ namespace detail {
 /// start(), run(), start_thread() and stop() are for any thread; the rest is for the one that runs the service.
 class Runner : public std::enable_shared_from_this<Runner> {
  public:
-  /// With a loop of its own.
-  Runner()
+  /// With a loop of its own. It has descriptors, which get none of the numbers of standard streams: main() finds those
+  /// closed then, if they were.
+  explicit Runner(const std::array<Fd, 3>& = occupy_standard_streams(false))
       : own_loop_(std::make_unique<asio::io_context>(1)),
         server_(std::make_shared<Server>(own_loop_->get_executor())),
         stopped_(server_->executor) {}
@@ -15179,13 +15197,17 @@ KETTLINGAR_INLINE Client Kitten::loopback() {
 // SPDX-License-Identifier: MIT
 // cli/terminal.hpp: what others have said, on its way to a terminal, which would obey some of it.
 
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 
 
 namespace kettlingar {
@@ -15205,9 +15227,20 @@ std::string visible(std::string_view text, TerminalText reads = TerminalText::ut
 /// How many bytes at the end of `text` are the start of a character that goes on behind it.
 std::size_t unfinished(std::string_view text);
 
-/// Writes all of `text` to standard output or standard error, made visible if that is a terminal; false with errno set
-/// if that fails.
+/// `text` as it can be written to that descriptor: made visible if it is a terminal.
+std::string shown_on(int fd, std::string_view text);
+
+/// Writes all of `text` to standard output or standard error, as shown_on(); false with errno set if that fails.
 bool show(int fd, std::string_view text);
+
+/// A terminal on which lines can be drawn over.
+bool is_screen(int fd);
+
+/// How many columns the window has; 80 where nobody knows.
+std::size_t columns_of(int fd);
+
+/// As much of `text` as fits so many columns of one line; its line feeds and tabs become blanks.
+std::string fitting(std::string_view text, std::size_t columns);
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD std::string visible(std::string_view text, TerminalText reads) {
@@ -15274,10 +15307,639 @@ inline TerminalText text_of(const termios& settings) {
   return charset == "utf8" ? TerminalText::utf8 : TerminalText::eight_bit;
 }
 
-KETTLINGAR_COLD bool show(int fd, std::string_view text) {
+KETTLINGAR_COLD std::string shown_on(int fd, std::string_view text) {
   termios settings{};
-  if (::tcgetattr(fd, &settings) != 0) return write_all(fd, text);
-  return write_all(fd, visible(text, text_of(settings)));
+  return ::tcgetattr(fd, &settings) == 0 ? visible(text, text_of(settings)) : std::string(text);
+}
+
+KETTLINGAR_COLD bool show(int fd, std::string_view text) { return write_all(fd, shown_on(fd, text)); }
+
+KETTLINGAR_COLD bool is_screen(int fd) {
+  const char* kind = std::getenv("TERM");
+  return ::isatty(fd) == 1 && (kind == nullptr || std::string_view(kind) != "dumb");
+}
+
+KETTLINGAR_COLD std::size_t columns_of(int fd) {
+  winsize window{};
+  return ::ioctl(fd, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col : 80;
+}
+
+/// The code point of a valid sequence.
+inline std::uint32_t code_point(std::string_view sequence) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(sequence[i]); };
+  if (sequence.size() == 1) return byte(0);
+  std::uint32_t code = byte(0) & (0xFFU >> (sequence.size() + 1));
+  for (std::size_t i = 1; i < sequence.size(); ++i) code = code << 6 | (byte(i) & 0x3FU);
+  return code;
+}
+
+/// Two for the characters of East Asia and pictures, none for what goes onto the one before.
+inline std::size_t width_of(std::uint32_t code) {
+  static constexpr std::pair<std::uint32_t, std::uint32_t> none[] = {
+      {0x300, 0x36F}, {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}, {0xE0100, 0xE01EF}};
+  static constexpr std::pair<std::uint32_t, std::uint32_t> two[] = {
+      {0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0xA4CF},  {0xA960, 0xA97F}, {0xAC00, 0xD7A3},
+      {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},  {0xFFE0, 0xFFE6}, {0x16FE0, 0x18CFF},
+      {0x1B000, 0x1B2FF}, {0x1F000, 0x1FAFF}, {0x20000, 0x3FFFD}};
+  const auto holds = [code](const auto& range) { return code >= range.first && code <= range.second; };
+  if (std::any_of(std::begin(none), std::end(none), holds)) return 0;
+  return std::any_of(std::begin(two), std::end(two), holds) ? 2 : 1;
+}
+
+KETTLINGAR_COLD std::string fitting(std::string_view text, std::size_t columns) {
+  std::string out;
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data(); at != end;) {
+    const Utf8Step step = utf8_step(at, end);
+    const std::string_view character(at, step.size);
+    const std::size_t width = step.valid ? width_of(code_point(character)) : 1;
+    if (width > columns) break;
+    columns -= width;
+    out += character == "\n" || character == "\t" ? " " : character;
+    at += step.size;
+  }
+  return out;
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/python_text.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/python_text.hpp: values as Python writes them: str(), repr() and ascii(), and numbers in the forms of its `%`.
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Text of at most so many characters; what would come behind those is not made.
+class BoundedText {
+ public:
+  explicit BoundedText(std::size_t most) : most_(most) {}
+  void add(std::string_view text);
+  bool full() const noexcept { return characters_ == most_; }
+  std::size_t characters() const noexcept { return characters_; }
+  std::string take() { return std::move(text_); }
+
+  std::size_t effort = 0;  ///< about how many bytes had to be looked at that are not shown
+
+ private:
+  std::size_t most_;
+  std::size_t characters_ = 0;
+  std::string text_;
+};
+
+/// What Python's repr() makes of a value; with `ascii` its ascii(), other characters escaped.
+void add_repr(BoundedText& out, const json& value, bool ascii);
+
+/// Has more than 64 bits.
+inline bool is_big_integer(const json& value) {
+  return value.is_binary() && value.get_binary().has_subtype() && value.get_binary().subtype() == big_integer_ext;
+}
+/// What its conversion costs, in such bytes.
+inline std::size_t big_integer_effort(const json& value) {
+  return is_big_integer(value) ? value.get_binary().size() * 16 : 0;
+}
+
+/// The digits of a whole number, without its sign.
+struct PythonInteger {
+  bool negative;
+  std::string digits;
+};
+
+/// `value` in base 8, 10 or 16; nothing if it is no integer, as 1.0 and text are not. True and False are 1 and 0.
+std::optional<PythonInteger> python_integer(const json& value, int base);
+
+/// `value` as a float; nothing if it is no number, or an integer that is too large for that.
+std::optional<double> python_float(const json& value);
+
+/// `number` as Python's `%` writes it for the conversions e, f and g, in lower case. With `keep_point` the flag `#`: a
+/// decimal point always, and zeros behind it.
+std::string float_digits(double number, char conversion, std::size_t precision, bool keep_point);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void BoundedText::add(std::string_view text) {
+  const char* const end = text.data() + text.size();
+  const char* at = text.data();
+  for (; at != end && !full(); ++characters_) at += utf8_step(at, end).size;
+  text_.append(text.data(), at);
+}
+
+inline std::string utf8_of(std::uint32_t code) {
+  if (code < 0x80) return {static_cast<char>(code)};
+  std::string out;
+  const int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+  out += static_cast<char>((0xF0 << (3 - more) & 0xFF) | static_cast<int>(code >> (6 * more)));
+  for (int i = more; i-- > 0;) out += static_cast<char>(0x80 | (code >> (6 * i) & 0x3F));
+  return out;
+}
+
+/// What repr() shows as it is: neither control and format characters nor blanks other than the usual one, nor what is
+/// for private use. Those that no version of Unicode knows yet count as known.
+inline bool is_printable(std::uint32_t code) {
+  static constexpr std::pair<std::uint32_t, std::uint32_t> hidden[] = {
+      {0x00, 0x1F},       {0x7F, 0xA0},       {0xAD, 0xAD},       {0x600, 0x605},     {0x61C, 0x61C},
+      {0x6DD, 0x6DD},     {0x70F, 0x70F},     {0x890, 0x891},     {0x8E2, 0x8E2},     {0x1680, 0x1680},
+      {0x180E, 0x180E},   {0x2000, 0x200F},   {0x2028, 0x202F},   {0x205F, 0x206F},   {0x3000, 0x3000},
+      {0xD800, 0xF8FF},   {0xFDD0, 0xFDEF},   {0xFEFF, 0xFEFF},   {0xFFF0, 0xFFFB},   {0x110BD, 0x110BD},
+      {0x110CD, 0x110CD}, {0x13430, 0x1343F}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A}, {0x40000, 0xE00FF},
+      {0xE01F0, 0x10FFFF}};
+  if ((code & 0xFFFE) == 0xFFFE) return false;
+  return std::none_of(std::begin(hidden), std::end(hidden),
+                      [code](const auto& range) { return code >= range.first && code <= range.second; });
+}
+
+/// `\xe9`, `\u20ac`, `\U0001f408`
+inline std::string escaped(std::uint32_t code) {
+  const std::size_t digits = code < 0x100 ? 2 : code < 0x10000 ? 4 : 8;
+  std::string out(digits, '0');
+  for (std::size_t i = digits; i-- > 0; code >>= 4) out[i] = "0123456789abcdef"[code & 15];
+  return (digits == 2 ? "\\x" : digits == 4 ? "\\u" : "\\U") + out;
+}
+
+/// A string literal; `prefix` is `b` for bytes.
+inline void add_quoted(BoundedText& out, std::string_view text, bool bytes, bool ascii) {
+  const bool double_quotes = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
+  const char quote = double_quotes ? '"' : '\'';
+  out.effort += text.size();
+  if (bytes) out.add("b");
+  out.add({&quote, 1});
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data(); at != end && !out.full();) {
+    const Utf8Step step = bytes ? Utf8Step{1, true} : utf8_step(at, end);
+    const std::string_view character(at, step.size);
+    const std::uint32_t code = step.valid ? code_point(character) : 0xFFFD;
+    at += step.size;
+    if (code == '\\' || code == static_cast<unsigned char>(quote)) {
+      out.add("\\");
+      out.add(character);
+    } else if (code == '\t' || code == '\n' || code == '\r') {
+      out.add(code == '\t' ? "\\t" : code == '\n' ? "\\n" : "\\r");
+    } else if ((code >= 0x80 && (bytes || ascii)) || !is_printable(code)) {
+      out.add(escaped(code));
+    } else {
+      out.add(character);
+    }
+  }
+  out.add({&quote, 1});
+}
+
+/// The shortest digits that mean this number, in Python's form.
+inline std::string float_repr(double number) {
+  if (std::isnan(number)) return "nan";
+  if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
+  std::array<char, 64> text{};
+  const auto shortest = std::to_chars(text.data(), text.data() + text.size(), number, std::chars_format::scientific);
+  const std::string scientific(text.data(), shortest.ptr);
+  const int exponent = std::stoi(scientific.substr(scientific.find('e') + 1));
+  if (exponent < -4 || exponent >= 16) return scientific;
+  const auto fixed = std::to_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  std::string out(text.data(), fixed.ptr);
+  return out.find('.') == std::string::npos ? out + ".0" : out;
+}
+
+KETTLINGAR_COLD void add_repr(BoundedText& out, const json& value, bool ascii) {
+  if (out.full()) return;
+  out.effort += big_integer_effort(value);
+  if (const auto integer = value.is_boolean() ? std::nullopt : python_integer(value, 10)) {
+    return out.add((integer->negative ? "-" : "") + integer->digits);
+  }
+  if (value.is_number_float()) return out.add(float_repr(value.get<double>()));
+  if (value.is_null()) return out.add("None");
+  if (value.is_boolean()) return out.add(value.get<bool>() ? "True" : "False");
+  if (value.is_string()) return add_quoted(out, value.get_ref<const std::string&>(), false, ascii);
+  if (value.is_binary()) {
+    const auto& binary = value.get_binary();
+    if (!binary.has_subtype()) return add_quoted(out, chars(binary), true, ascii);
+    // As the msgpack package has it.
+    out.add("ExtType(code=" + std::to_string(static_cast<std::int8_t>(binary.subtype())) + ", data=");
+    add_quoted(out, chars(binary), true, ascii);
+    return out.add(")");
+  }
+  out.add(value.is_array() ? "[" : "{");
+  bool first = true;
+  for (const auto& [key, item] : value.items()) {
+    if (out.full()) return;
+    if (!std::exchange(first, false)) out.add(", ");
+    if (value.is_object()) {
+      add_quoted(out, key, false, ascii);
+      out.add(": ");
+    }
+    add_repr(out, item, ascii);
+  }
+  out.add(value.is_array() ? "]" : "}");
+}
+
+KETTLINGAR_COLD std::optional<PythonInteger> python_integer(const json& value, int base) {
+  const bool big = is_big_integer(value);
+  if (!big && !value.is_number_integer() && !value.is_boolean()) return std::nullopt;
+  PythonInteger integer{false, {}};
+  if (big) {
+    std::string_view hex = chars(value.get_binary());
+    integer.negative = hex.starts_with('-');
+    if (integer.negative) hex.remove_prefix(1);
+    integer.digits = hex;
+  } else {
+    integer.negative = !value.is_boolean() && !value.is_number_unsigned() && value.get<std::int64_t>() < 0;
+    const std::uint64_t bits = value.is_boolean()           ? (value.get<bool>() ? 1 : 0)
+                               : value.is_number_unsigned() ? value.get<std::uint64_t>()
+                                                            : static_cast<std::uint64_t>(value.get<std::int64_t>());
+    std::array<char, 32> text{};
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), integer.negative ? 0 - bits : bits, 16).ptr;
+    integer.digits.assign(text.data(), end);
+  }
+  if (base == 10) integer.digits = convert_digits(integer.digits, 16, 10);
+  if (base == 8) {
+    std::string bits;
+    for (const char c : integer.digits) {
+      const int digit = c <= '9' ? c - '0' : c - 'a' + 10;
+      for (int bit = 3; bit >= 0; --bit) bits += static_cast<char>('0' + (digit >> bit & 1));
+    }
+    while (bits.size() % 3 != 0) bits.insert(0, 1, '0');
+    integer.digits.clear();
+    for (std::size_t i = 0; i < bits.size(); i += 3)
+      integer.digits += static_cast<char>('0' + (bits[i] - '0') * 4 + (bits[i + 1] - '0') * 2 + (bits[i + 2] - '0'));
+    integer.digits.erase(0, (std::min)(integer.digits.find_first_not_of('0'), integer.digits.size() - 1));
+  }
+  return integer;
+}
+
+KETTLINGAR_COLD std::optional<double> python_float(const json& value) {
+  if (value.is_number()) return value.get<double>();
+  const auto integer = python_integer(value, 10);
+  if (!integer) return std::nullopt;
+  double number = 0;
+  const char* const end = integer->digits.data() + integer->digits.size();
+  if (std::from_chars(integer->digits.data(), end, number).ec != std::errc{}) return std::nullopt;
+  return integer->negative ? -number : number;
+}
+
+/// A double has no more than some 1,080 digits that are not 0, wherever its point is.
+inline constexpr std::size_t most_digits = 1100;
+
+/// `precision` digits behind the point, or behind the first digit.
+inline std::string digits_of(double number, std::chars_format form, std::size_t precision) {
+  std::array<char, 2 * most_digits> text{};
+  const std::size_t exact = (std::min)(precision, most_digits);
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), number, form, static_cast<int>(exact)).ptr;
+  std::string out(text.data(), end);
+  const std::size_t exponent = form == std::chars_format::scientific ? out.find('e') : out.size();
+  out.insert(exponent, precision - exact, '0');
+  return out;
+}
+
+KETTLINGAR_COLD std::string float_digits(double number, char conversion, std::size_t precision, bool keep_point) {
+  if (std::isnan(number)) return "nan";
+  if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
+  auto form = conversion == 'e' ? std::chars_format::scientific : std::chars_format::fixed;
+  if (conversion == 'g') {
+    if (!keep_point) precision = (std::min<std::size_t>)(precision, most_digits);  // others are 0, and left out
+    precision = (std::max<std::size_t>)(precision, 1) - 1;                         // those behind the first
+    const std::string scientific = digits_of(number, std::chars_format::scientific, precision);
+    const long exponent = std::stol(scientific.substr(scientific.find('e') + 1));
+    if (exponent < -4 || exponent > static_cast<long>(precision)) {
+      form = std::chars_format::scientific;
+    } else {
+      precision = static_cast<std::size_t>(static_cast<long>(precision) - exponent);
+    }
+  }
+  std::string out = digits_of(number, form, precision);
+  const std::size_t exponent = (std::min)(out.find('e'), out.size());
+  const bool has_point = out.find('.') != std::string::npos;
+  if (keep_point && !has_point) out.insert(exponent, 1, '.');
+  if (conversion == 'g' && !keep_point && has_point) {
+    const std::size_t last = out.find_last_not_of('0', exponent - 1);
+    const std::size_t cut = out[last] == '.' ? last : last + 1;
+    out.erase(cut, exponent - cut);
+  }
+  return out;
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/python_format.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/python_format.hpp: Python's `format % values` for a map of values: how a result with a `_format` is printed.
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A `_format` that Python would refuse for these values: it names something that is not there, or a number's
+/// conversion for what is none. Exit code 2.
+class FormatError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// More than that is not made of a format, whatever widths it asks for.
+inline constexpr std::size_t longest_formatted = std::size_t{64} * 1024 * 1024;
+
+/// `format % values` as Python makes it, byte for byte; `values` is a map. Costs no more than its result is long.
+/// Throws FormatError where Python raises, and for more than `longest_formatted` bytes.
+std::string apply_format(std::string_view format, const json& values);
+
+#if KETTLINGAR_DEFINITIONS
+/// One run over a format.
+class PythonFormat {
+ public:
+  PythonFormat(std::string_view format, const json& values);
+  std::string run();
+
+ private:
+  /// What stands between `%` and the letter.
+  struct Directive {
+    bool left = false, plus = false, blank = false, alternate = false, zero = false;
+    std::optional<std::size_t> width, precision;
+    char conversion = 0;
+  };
+  /// What is padded as a whole: zeros for padding go behind sign and prefix.
+  struct Field {
+    std::string sign, prefix, body;
+    std::size_t characters;  ///< of the body
+    bool number = true;
+  };
+
+  [[noreturn]] void fail(std::string_view why) const;
+  char next();
+  void take_key();
+  const json& take_argument();
+  std::optional<std::size_t> take_number(char& c);
+  Directive take_directive();
+  Field convert(const Directive& directive);
+  Field text(const Directive& directive, const json& value);
+  Field integer(const Directive& directive, const json& value) const;
+  Field real(const Directive& directive, const json& value) const;
+  Field character(const json& value) const;
+  void put(const Directive& directive, const Field& field);
+  void add(std::string_view text);
+  void pad(std::size_t count, char with);
+  void charge(std::size_t effort);
+
+  std::string_view format_;
+  std::size_t at_ = 0;
+  std::size_t begin_ = 0;  ///< of the directive, for messages
+  const json& values_;
+  std::vector<std::string_view> keys_;
+  std::vector<std::size_t> order_;  ///< of the keys
+  const json* argument_;            ///< what the next conversion gets; null if it has been used
+  std::size_t effort_ = 0;          ///< see BoundedText
+  std::string out_;
+};
+
+KETTLINGAR_COLD PythonFormat::PythonFormat(std::string_view format, const json& values)
+    : format_(format), values_(values), argument_(&values) {
+  for (const auto& [key, value] : values.get_ref<const json::object_t&>()) keys_.emplace_back(key);
+  order_ = key_order(keys_);
+}
+
+KETTLINGAR_COLD void PythonFormat::fail(std::string_view why) const {
+  throw FormatError("_format: '" + log_escaped(format_.substr(begin_, at_ - begin_)) + "': " + std::string(why));
+}
+
+KETTLINGAR_COLD char PythonFormat::next() {
+  if (at_ == format_.size()) fail("incomplete format");
+  return format_[at_++];
+}
+
+KETTLINGAR_COLD void PythonFormat::add(std::string_view text) {
+  if (text.size() > longest_formatted - out_.size()) fail("the text becomes too long");
+  out_ += text;
+}
+
+KETTLINGAR_COLD void PythonFormat::pad(std::size_t count, char with) {
+  if (count > longest_formatted - out_.size()) fail("the text becomes too long");
+  out_.append(count, with);
+}
+
+/// For what costs time and is not shown, such as the search for quotes in a text of which the start is shown.
+KETTLINGAR_COLD void PythonFormat::charge(std::size_t effort) {
+  effort_ += effort;
+  if (effort_ > 16 * longest_formatted) fail("this takes too long");
+}
+
+/// Behind `%(`: the value of that name is what the conversion gets. Parentheses in the name come in pairs.
+KETTLINGAR_COLD void PythonFormat::take_key() {
+  const std::size_t begin = at_;
+  for (int open = 1; open > 0;) {
+    const char c = next();
+    open += c == '(' ? 1 : c == ')' ? -1 : 0;
+  }
+  const std::string_view key = format_.substr(begin, at_ - 1 - begin);
+  const auto found = std::lower_bound(order_.begin(), order_.end(), key,
+                                      [this](std::size_t i, std::string_view wanted) { return keys_[i] < wanted; });
+  if (found == order_.end() || keys_[*found] != key) fail("the result has no '" + log_escaped(key) + "'");
+  const auto& object = values_.get_ref<const json::object_t&>();
+  argument_ = &(object.begin() + static_cast<std::ptrdiff_t>(*found))->second;
+}
+
+/// Each value serves once; without a name it is the whole map.
+KETTLINGAR_COLD const json& PythonFormat::take_argument() {
+  if (argument_ == nullptr) fail("not enough arguments for format string");
+  charge(big_integer_effort(*argument_));
+  return *std::exchange(argument_, nullptr);
+}
+
+/// A width or a precision, if there is one; `c` becomes what follows it.
+KETTLINGAR_COLD std::optional<std::size_t> PythonFormat::take_number(char& c) {
+  if (c == '*') fail("a width cannot be an argument here");
+  if (c < '0' || c > '9') return std::nullopt;
+  std::size_t number = 0;
+  for (; c >= '0' && c <= '9'; c = next()) {
+    number = number * 10 + static_cast<std::size_t>(c - '0');
+    if (number > longest_formatted) fail("the text becomes too long");
+  }
+  return number;
+}
+
+KETTLINGAR_COLD PythonFormat::Directive PythonFormat::take_directive() {
+  Directive directive;
+  char c = next();
+  if (c == '(') {
+    take_key();
+    c = next();
+  }
+  for (;; c = next()) {
+    if (c == '-') {
+      directive.left = true;
+    } else if (c == '+') {
+      directive.plus = true;
+    } else if (c == ' ') {
+      directive.blank = true;
+    } else if (c == '#') {
+      directive.alternate = true;
+    } else if (c == '0') {
+      directive.zero = true;
+    } else {
+      break;
+    }
+  }
+  directive.width = take_number(c);
+  if (c == '.') {
+    c = next();
+    directive.precision = take_number(c).value_or(0);
+  }
+  if (c == 'h' || c == 'l' || c == 'L') c = next();
+  directive.conversion = c;
+  return directive;
+}
+
+KETTLINGAR_COLD PythonFormat::Field PythonFormat::text(const Directive& directive, const json& value) {
+  // No more of a value is written than is shown.
+  BoundedText written((std::min)(directive.precision.value_or(longest_formatted), longest_formatted + 1));
+  if (directive.conversion == 's' && value.is_string()) {
+    written.add(value.get_ref<const std::string&>());
+  } else {
+    add_repr(written, value, directive.conversion == 'a');
+  }
+  charge(written.effort);
+  const std::size_t characters = written.characters();
+  return {{}, {}, written.take(), characters, false};
+}
+
+KETTLINGAR_COLD PythonFormat::Field PythonFormat::integer(const Directive& directive, const json& value) const {
+  const char kind = directive.conversion;
+  const int base = kind == 'o' ? 8 : kind == 'x' || kind == 'X' ? 16 : 10;
+  auto number = python_integer(value, base);
+  if (!number && base == 10 && value.is_number_float()) {
+    const double whole = std::trunc(value.get<double>());
+    if (!std::isfinite(whole)) fail("cannot convert " + float_digits(whole, 'f', 0, false) + " to an integer");
+    number = PythonInteger{std::signbit(whole) && whole != 0, float_digits(std::fabs(whole), 'f', 0, false)};
+  }
+  if (!number) fail(base == 10 ? "a number is required" : "an integer is required");
+  Field field{number->negative ? "-" : "", {}, std::move(number->digits), 0};
+  if (directive.alternate && base != 10) field.prefix = base == 8 ? "0o" : "0x";
+  const std::size_t digits = directive.precision.value_or(0);
+  if (digits > longest_formatted - out_.size()) fail("the text becomes too long");
+  if (digits > field.body.size()) field.body.insert(0, digits - field.body.size(), '0');
+  field.characters = field.body.size();
+  if (kind == 'X') {
+    for (std::string* part : {&field.prefix, &field.body}) {
+      for (char& c : *part) c = static_cast<char>(c >= 'a' && c <= 'x' ? c - 'a' + 'A' : c);
+    }
+  }
+  return field;
+}
+
+KETTLINGAR_COLD PythonFormat::Field PythonFormat::real(const Directive& directive, const json& value) const {
+  const auto number = python_float(value);
+  if (!number) fail("a number is required that a float can hold");
+  const std::size_t precision = directive.precision.value_or(6);
+  if (precision > longest_formatted - out_.size()) fail("the text becomes too long");
+  const char kind = directive.conversion;
+  const bool upper = kind < 'a';
+  std::string digits = float_digits(*number, static_cast<char>(kind | 0x20), precision, directive.alternate);
+  Field field{digits.starts_with('-') ? "-" : "", {}, {}, 0};
+  field.body = digits.substr(field.sign.size());
+  for (char& c : field.body) c = static_cast<char>(upper && c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+  field.characters = field.body.size();
+  return field;
+}
+
+KETTLINGAR_COLD PythonFormat::Field PythonFormat::character(const json& value) const {
+  if (value.is_string()) {
+    BoundedText first(2);
+    first.add(value.get_ref<const std::string&>());
+    if (first.characters() != 1) fail("%c requires int or char");
+    return {{}, {}, first.take(), 1, false};
+  }
+  const auto number = python_integer(value, 16);
+  if (!number) fail("%c requires int or char");
+  const auto code = number->digits.size() <= 6 ? std::stoul(number->digits, nullptr, 16) : 0x110000;
+  // Half of a surrogate pair is a character in Python, which cannot be printed.
+  if (number->negative || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) fail("%c: there is no such character");
+  return {{}, {}, utf8_of(static_cast<std::uint32_t>(code)), 1, false};
+}
+
+KETTLINGAR_COLD PythonFormat::Field PythonFormat::convert(const Directive& directive) {
+  switch (directive.conversion) {
+    case 's':
+    case 'r':
+    case 'a':
+      return text(directive, take_argument());
+    case 'd':
+    case 'i':
+    case 'u':
+    case 'o':
+    case 'x':
+    case 'X':
+      return integer(directive, take_argument());
+    case 'e':
+    case 'E':
+    case 'f':
+    case 'F':
+    case 'g':
+    case 'G':
+      return real(directive, take_argument());
+    case 'c':
+      return character(take_argument());
+    default:
+      take_argument();
+      fail("unsupported format character");
+  }
+}
+
+KETTLINGAR_COLD void PythonFormat::put(const Directive& directive, const Field& field) {
+  std::string sign = field.sign;
+  if (field.number && sign.empty()) sign = directive.plus ? "+" : directive.blank ? " " : "";
+  const std::size_t characters = sign.size() + field.prefix.size() + field.characters;
+  const std::size_t width = directive.width.value_or(0);
+  const std::size_t padding = width > characters ? width - characters : 0;
+  const bool zeros = directive.zero && field.number && !directive.left;
+  if (!directive.left && !zeros) pad(padding, ' ');
+  add(sign + field.prefix);
+  if (zeros) pad(padding, '0');
+  add(field.body);
+  if (directive.left) pad(padding, ' ');
+}
+
+KETTLINGAR_COLD std::string PythonFormat::run() {
+  while (at_ < format_.size()) {
+    const std::size_t percent = (std::min)(format_.find('%', at_), format_.size());
+    begin_ = at_;
+    add(format_.substr(at_, percent - at_));
+    at_ = percent;
+    if (percent == format_.size()) break;
+    begin_ = at_++;
+    if (format_.substr(at_).starts_with('%')) {
+      ++at_;
+      add("%");
+    } else {
+      const Directive directive = take_directive();
+      put(directive, convert(directive));
+    }
+  }
+  return std::move(out_);
+}
+
+KETTLINGAR_COLD std::string apply_format(std::string_view format, const json& values) {
+  return PythonFormat(format, values).run();
 }
 #endif
 
@@ -15292,9 +15954,8 @@ KETTLINGAR_COLD bool show(int fd, std::string_view text) {
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15306,12 +15967,6 @@ namespace detail {
 /// How results are printed: for people, as JSON (`--json`), or as they came (`--raw`).
 enum class OutputStyle { plain, json, raw };
 
-/// The `_format` of a result names something that the result does not have. Exit code 2.
-class MissingFormatKey : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
 /// JSON for eyes and scripts: blanks after commas and colons, ASCII only, bytes as text where they are text.
 inline std::string printable_json(const json& value) {
   std::string out;
@@ -15320,74 +15975,15 @@ inline std::string printable_json(const json& value) {
   return out;
 }
 
-/// A value inside a `_format`: text as it is, the rest as JSON.
+/// A value without a `_format`: text as it is, the rest as JSON.
 inline std::string plain_text(const json& value) {
   return value.is_string() ? value.get<std::string>() : printable_json(value);
-}
-
-/// More than that is not made of a `_format`, whatever widths it asks for.
-inline constexpr std::size_t longest_formatted = std::size_t{16} * 1024 * 1024;
-
-/// One `%(name)X` with flags, width and precision as in C, for the conversions s d i f g e x. Moves `at` behind it;
-/// takes what is asked for from `budget`.
-[[gnu::cold]] inline std::string format_one(std::string_view format, std::size_t& at, const json& values,
-                                            std::size_t& budget) {
-  const std::size_t close = format.find(')', at);
-  if (close == std::string_view::npos) throw MissingFormatKey("_format: '%(' without ')'");
-  const std::string name(format.substr(at, close - at));
-  const std::size_t kind_at = format.find_first_not_of("-+ 0123456789.", close + 1);
-  if (kind_at == std::string_view::npos) throw MissingFormatKey("_format: '%(" + name + ")' without a conversion");
-  const auto found = values.find(name);
-  if (found == values.end()) throw MissingFormatKey("_format: the result has no '" + name + "'");
-  std::string directive = "%" + std::string(format.substr(close + 1, kind_at - close - 1));
-  const char kind = format[kind_at];
-  at = kind_at + 1;
-  if (std::string_view("sdifgexr").find(kind) == std::string_view::npos) {
-    throw MissingFormatKey("_format: '%(" + name + ")" + kind + "' is not a conversion");
-  }
-  if (directive.size() > 8) throw MissingFormatKey("_format: width or precision of '" + name + "' is too large");
-  char text[512];
-  int n = 0;
-  const bool whole = kind == 'd' || kind == 'i' || kind == 'x';
-  if (whole && found->is_number() && std::fabs(found->get<double>()) < 9e18) {
-    const long long number =
-        found->is_number_float() ? static_cast<long long>(found->get<double>()) : found->get<long long>();
-    n = std::snprintf(text, sizeof text, (directive + "ll" + kind).c_str(), number);
-  } else if ((kind == 'f' || kind == 'g' || kind == 'e') && found->is_number()) {
-    n = std::snprintf(text, sizeof text, (directive + kind).c_str(), found->get<double>());
-  } else {
-    const std::string plain = plain_text(*found);
-    if (directive == "%") return plain;
-    n = std::snprintf(text, sizeof text, (directive + "s").c_str(), plain.c_str());
-    if (n >= static_cast<int>(sizeof text)) return plain;
-  }
-  if (static_cast<std::size_t>((std::max)(n, 0)) > budget) throw MissingFormatKey("_format: the text is too long");
-  budget -= static_cast<std::size_t>((std::max)(n, 0));
-  return std::string(text, static_cast<std::size_t>((std::min)(n, static_cast<int>(sizeof text) - 1)));
-}
-
-/// Fills in a `_format` with the result that carries it: `%(name)s`, `%(name).2f`, `%%`. Throws MissingFormatKey.
-[[gnu::cold]] inline std::string apply_format(std::string_view format, const json& values) {
-  std::string out;
-  std::size_t budget = longest_formatted;
-  for (std::size_t i = 0; i < format.size();) {
-    if (format[i] != '%' || i + 1 == format.size()) {
-      out += format[i++];
-    } else if (format[i + 1] == '(') {
-      i += 2;
-      out += format_one(format, i, values, budget);
-    } else {
-      out += '%';
-      i += format[i + 1] == '%' ? 2 : 1;
-    }
-  }
-  return out;
 }
 
 /// The lines of one command: results to standard output, progress to standard error where that is a terminal.
 class Output {
  public:
-  explicit Output(OutputStyle style) : style_(style), terminal_(::isatty(STDERR_FILENO) == 1) {}
+  explicit Output(OutputStyle style) : style_(style), draws_progress_(is_screen(STDERR_FILENO)) {}
   ~Output() { clear_progress(); }
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
@@ -15399,18 +15995,33 @@ class Output {
 
  private:
   void write(std::string_view text, bool as_it_is = false);
-  void show_progress(const json& item);
+  void show_progress(json item);
 
   OutputStyle style_;
-  bool terminal_;
+  bool draws_progress_;
   bool progress_shown_ = false;
 };
 
-/// Items with a number `progress` from 0 to 1 tell how far a call has come; they are no results.
-inline bool is_progress(const json& item) {
+/// Items with a number `progress` from 0 to 1 tell how far a call has come. They are no results if they have nothing
+/// else but `_format` and `message`.
+[[gnu::cold]] inline bool is_mere_progress(const json& item) {
   if (!item.is_object() || !item.contains("progress") || !item["progress"].is_number()) return false;
+  for (const auto& [key, value] : item.items()) {
+    if (key != "progress" && key != "_format" && key != "message") return false;
+  }
   const double part = item["progress"].get<double>();
   return part >= 0 && part <= 1;
+}
+
+/// Bytes, which are written as they are; ext values are not.
+inline bool is_plain_bytes(const json& value) { return value.is_binary() && !value.get_binary().has_subtype(); }
+
+/// Takes the `_format` out of a result; nothing if it has none.
+[[gnu::cold]] inline std::optional<std::string> take_format(json& value) {
+  if (!value.is_object() || !value.contains("_format") || !value["_format"].is_string()) return std::nullopt;
+  std::string format = std::move(value["_format"].get_ref<std::string&>());
+  value.erase("_format");
+  return format;
 }
 
 #if KETTLINGAR_DEFINITIONS
@@ -15421,41 +16032,41 @@ KETTLINGAR_COLD void Output::write(std::string_view text, bool as_it_is) {
 }
 
 KETTLINGAR_COLD void Output::print(json value, bool is_item) {
-  if (style_ == OutputStyle::raw)
-    return write((value.is_string() ? value.get<std::string>() : printable_json(value)) + "\n", true);
-  if (is_document(value)) {
+  const bool document = is_document(value);
+  if (document) {
     json data = std::move(value["data"]);
     value = std::move(data);
+  }
+  if (style_ == OutputStyle::raw) {
+    if (is_plain_bytes(value)) return write(chars(value.get_binary()), true);
+    return write(plain_text(value) + (document ? "" : "\n"), true);
   }
   if (style_ == OutputStyle::json) {
     if (value.is_object()) value.erase("_format");
     return write(printable_json(value) + "\n");
   }
-  if (value.is_binary()) {
-    const auto& raw = value.get_binary();
-    return write(chars(raw));
-  }
-  if (is_item && is_progress(value)) return show_progress(value);
-  if (value.is_object() && value.contains("_format") && value["_format"].is_string()) {
-    return write(apply_format(value["_format"].get_ref<const std::string&>(), value) + "\n");
-  }
+  if (is_plain_bytes(value)) return write(chars(value.get_binary()));
+  if (is_item && is_mere_progress(value)) return show_progress(std::move(value));
+  if (const auto format = take_format(value)) return write(apply_format(*format, value) + "\n");
   std::string text = plain_text(value);
   if (!text.ends_with('\n')) text += '\n';
   write(text);
 }
 
-KETTLINGAR_COLD void Output::show_progress(const json& item) {
-  if (!terminal_) return;
+KETTLINGAR_COLD void Output::show_progress(json item) {
+  if (!draws_progress_) return;
   const double part = item["progress"].get<double>();
   std::string line = std::to_string(static_cast<int>(part * 100)) + "% ";
-  if (item.contains("_format") && item["_format"].is_string()) {
-    line += apply_format(item["_format"].get_ref<const std::string&>(), item);
+  if (const auto format = take_format(item)) {
+    line += apply_format(*format, item);
+  } else if (item.contains("message")) {
+    line += plain_text(item["message"]);
   } else {
     line += std::string(static_cast<std::size_t>(part * 40), '#');
   }
   progress_shown_ = true;
-  write_all(STDERR_FILENO, "\r\x1b[K");
-  show(STDERR_FILENO, line);
+  // The last column stays free: a line that fills it may wrap.
+  write_all(STDERR_FILENO, "\r\x1b[K" + fitting(shown_on(STDERR_FILENO, line), columns_of(STDERR_FILENO) - 1));
 }
 
 KETTLINGAR_COLD void Output::clear_progress() {
@@ -15477,75 +16088,110 @@ KETTLINGAR_COLD void Output::clear_progress() {
 #include <termios.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// While it lives, keys reach us one by one and are not shown. Ctrl-C then is a key like others, so that the terminal
-/// is set right again before anything ends.
-class SecretInput {
- public:
-  explicit SecretInput(bool wanted) : active_(wanted && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
-    if (!active_) return;
-    termios silent = before_;
-    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON | ISIG);
-    ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
-  }
-  ~SecretInput() { restore(); }
-  SecretInput(const SecretInput&) = delete;
-  SecretInput& operator=(const SecretInput&) = delete;
+/// The signals that end or stop a program, and that it can do something about before.
+inline constexpr std::array ending_signals{SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGALRM, SIGPIPE,   SIGTSTP,
+                                           SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGXCPU, SIGVTALRM, SIGPROF};
 
-  void restore() {
-    if (!std::exchange(active_, false)) return;
-    ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
-    write_all(STDERR_FILENO, "\n");
-  }
-  bool active() const noexcept { return active_; }
+/// The one that came while a line was typed; 0 if none did.
+inline volatile sig_atomic_t caught_signal = 0;
+
+/// While it lives, standard input is the terminal of a person who types a line: the terminal edits it, by characters,
+/// shows it unless it is `secret`, and signals interrupt the reading.
+class LineInput {
+ public:
+  explicit LineInput(bool secret);
+  ~LineInput();
+  LineInput(const LineInput&) = delete;
+  LineInput& operator=(const LineInput&) = delete;
+
+  /// Without its end; nothing at the end of input, or if a signal came.
+  std::optional<std::string> read_line();
 
  private:
+  void set(const termios& settings) const;
+
+  bool secret_;
   termios before_{};
-  bool active_;
+  std::array<struct sigaction, ending_signals.size()> actions_{};
 };
 
-/// One line of standard input without its end; nothing at the end of input.
-[[gnu::cold]] inline std::optional<std::string> read_line(SecretInput& secret) {
-  constexpr char interrupt = 3, end_of_input = 4, backspace = 8, erase_line = 21, del = 127;
-  std::string line;
-  for (char c = 0;;) {
-    const ssize_t n = retry_interrupted([&] { return ::read(STDIN_FILENO, &c, 1); });
-    if (n <= 0 || (secret.active() && c == end_of_input)) return std::nullopt;
-    if (c == '\n' || (secret.active() && c == '\r')) return line;
-    if (secret.active() && c == interrupt) {
-      secret.restore();
-      ::raise(SIGINT);
-    } else if (secret.active() && (c == backspace || c == del)) {
-      if (!line.empty()) line.pop_back();
-    } else if (secret.active() && c == erase_line) {
-      line.clear();
-    } else {
-      line += c;
-    }
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD LineInput::LineInput(bool secret) : secret_(secret) {
+  caught_signal = 0;
+  struct sigaction note {};
+  note.sa_handler = [](int number) { caught_signal = number; };  // and no SA_RESTART: read() comes back
+  ::sigemptyset(&note.sa_mask);
+  for (std::size_t i = 0; i < ending_signals.size(); ++i) {
+    ::sigaction(ending_signals[i], nullptr, &actions_[i]);
+    if (actions_[i].sa_handler != SIG_IGN) ::sigaction(ending_signals[i], &note, nullptr);
+  }
+  ::tcgetattr(STDIN_FILENO, &before_);
+  termios typing = before_;
+#if defined(IUTF8)
+  // Otherwise a backspace would take away half a character.
+  if (text_of(before_) == TerminalText::utf8) typing.c_iflag |= IUTF8;
+#endif
+  if (secret) typing.c_lflag &= ~static_cast<tcflag_t>(ECHO | ECHONL);
+  set(typing);
+}
+
+KETTLINGAR_COLD LineInput::~LineInput() {
+  set(before_);
+  if (secret_) write_all(STDERR_FILENO, "\n");
+  for (std::size_t i = 0; i < ending_signals.size(); ++i) ::sigaction(ending_signals[i], &actions_[i], nullptr);
+}
+
+/// Signals interrupt this, too, but that of being in the background says that it is not our turn.
+KETTLINGAR_COLD void LineInput::set(const termios& settings) const {
+  while (::tcsetattr(STDIN_FILENO, secret_ ? TCSAFLUSH : TCSADRAIN, &settings) != 0 && errno == EINTR &&
+         caught_signal != SIGTTOU) {
   }
 }
 
+KETTLINGAR_COLD std::optional<std::string> LineInput::read_line() {
+  std::string line;
+  for (char c = 0; caught_signal == 0;) {
+    const ssize_t n = ::read(STDIN_FILENO, &c, 1);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    if (c == '\n') return line;
+    line += c;
+  }
+  return std::nullopt;
+}
+#endif
+
 /// Asks for one variable on standard error, and returns what was typed. If a file is opened by that name, the prompt
-/// says so, whatever the service says. Throws std::runtime_error at the end of input.
+/// says so, whatever the service says. Signals do what they would have done, with the terminal as it was; after a stop
+/// (Ctrl-Z) it asks anew. Throws std::runtime_error at the end of input.
 [[gnu::cold]] inline std::string ask(const NeededVariable& variable, bool opens_file) {
   const bool secret = variable.type.starts_with("pass") && !opens_file;
   std::string words = variable.comment;
   if (words.empty()) words = secret ? "Password" : variable.type.starts_with("user") ? "Username" : variable.name;
   if (opens_file) words = "Path of a file to open and pass on as '" + variable.name + "' (" + words + ")";
-  show(STDERR_FILENO, words + ": ");
-  SecretInput quiet(secret);
-  auto line = read_line(quiet);
-  if (!line) throw std::runtime_error("end of input at the prompt");
-  return *std::move(line);
+  for (;;) {
+    std::optional<std::string> line;
+    {
+      LineInput input(secret);
+      show(STDERR_FILENO, words + ": ");
+      line = input.read_line();
+    }
+    if (line) return *std::move(line);
+    if (caught_signal == 0) throw std::runtime_error("end of input at the prompt");
+    ::raise(caught_signal);
+  }
 }
 
 }  // namespace detail
@@ -15613,12 +16259,14 @@ class CommandLine {
   void call_once(json typed, const json& defaults);
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
+  static json with_contents(const json& value, detail::DescriptorQueue& descriptors);
 
   json arguments() const;
   static json argument_value(const std::string& word);
   void check_names(const json& arguments) const;
   void name_positional(json& all) const;
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
+  static File standard_input();
   static bool opened_here(const detail::Parameter& parameter);
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
@@ -15652,6 +16300,7 @@ class CommandLine {
 KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
 KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
+  for (Fd& stream : detail::occupy_standard_streams(true)) stream.release();
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
@@ -15774,8 +16423,8 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
-  if (words_.empty()) return introduce();
   try {
+    if (words_.empty()) return introduce();
     take_flags();
     if (!command_.empty()) {
       say(server_.settings.app_name + ", built with kettlingar " + std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
@@ -15803,7 +16452,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     return fail(ExitCode::not_running, error.what());
   } catch (const NotFound& error) {
     return fail(ExitCode::unknown, error.what());
-  } catch (const detail::MissingFormatKey& error) {
+  } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
     return fail(ExitCode::denied, error.what());
@@ -16431,6 +17080,12 @@ KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter
   return parameter.takes_descriptors && parameter.type != "socket";
 }
 
+KETTLINGAR_COLD File CommandLine::standard_input() {
+  const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
+  if (flags == -1 || (flags & O_ACCMODE) == O_WRONLY) throw ConnectionError("cannot read standard input: it is closed");
+  return File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)));
+}
+
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
 KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
   const auto method = server_.methods.named(command_);
@@ -16438,7 +17093,7 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
   const auto open_one = [&](json& word) {
     if (!word.is_string()) return;
     const std::string path = word.get<std::string>();
-    File file = path == "-" ? File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0))) : File::open(path);
+    File file = path == "-" ? standard_input() : File::open(path);
     word = detail::put_value(std::move(file), descriptors);
   };
   const auto open_all = [&](const detail::Parameter& parameter, json& value) {
@@ -16474,6 +17129,26 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   }
 }
 
+/// A result with what can be read from the files that came with it, `{"file": "..."}`, in their places.
+KETTLINGAR_COLD json CommandLine::with_contents(const json& value, detail::DescriptorQueue& descriptors) {
+  if (value.is_array()) {
+    json list = json::array();
+    for (const json& item : value) list.push_back(with_contents(item, descriptors));
+    return list;
+  }
+  const auto placeholder =
+      value.is_string() ? detail::parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
+  const Fd file = placeholder ? descriptors.take() : Fd();
+  if (!file) return value;
+  constexpr std::size_t longest = std::size_t{64} * 1024 * 1024;
+  std::string content;
+  if (!detail::read_all(file.get(), content, longest))
+    throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
+  json result = json::object();
+  result[placeholder->is_socket ? "socket" : "file"] = is_utf8(content) ? json(std::move(content)) : bytes(content);
+  return result;
+}
+
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   detail::CallMessage message;
   message.method = command_;
@@ -16490,10 +17165,15 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
   while (auto item = answer->next()) {
-    if (answer->descriptors().empty() || style_ != detail::OutputStyle::plain) {
+    detail::DescriptorQueue& descriptors = answer->descriptors();
+    if (descriptors.empty()) {
       output.print(*std::move(item), answer->streaming());
+    } else if (style_ == detail::OutputStyle::json) {
+      const bool one = item->is_array() && item->size() == 1;
+      output.print(with_contents(one ? item->front() : *item, descriptors), answer->streaming());
     } else {
-      for (const Fd& file : answer->descriptors().take_all()) copy_out(file);
+      output.clear_progress();
+      for (const Fd& file : descriptors.take_all()) copy_out(file);
     }
   }
 }

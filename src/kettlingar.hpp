@@ -166,6 +166,8 @@
 #include "client/loopback.hpp"
 
 #include "cli/terminal.hpp"
+#include "cli/python_text.hpp"
+#include "cli/python_format.hpp"
 #include "cli/output.hpp"
 #include "cli/prompt.hpp"
 #include "cli/command_line.hpp"

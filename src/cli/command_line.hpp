@@ -64,12 +64,14 @@ class CommandLine {
   void call_once(json typed, const json& defaults);
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
+  static json with_contents(const json& value, detail::DescriptorQueue& descriptors);
 
   json arguments() const;
   static json argument_value(const std::string& word);
   void check_names(const json& arguments) const;
   void name_positional(json& all) const;
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
+  static File standard_input();
   static bool opened_here(const detail::Parameter& parameter);
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
@@ -103,6 +105,7 @@ class CommandLine {
 KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
 
 KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
+  for (Fd& stream : detail::occupy_standard_streams(true)) stream.release();
   // Whoever started this program to have a service got what it wanted; our children are others.
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
@@ -225,8 +228,8 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
-  if (words_.empty()) return introduce();
   try {
+    if (words_.empty()) return introduce();
     take_flags();
     if (!command_.empty()) {
       say(server_.settings.app_name + ", built with kettlingar " + std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
@@ -254,7 +257,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     return fail(ExitCode::not_running, error.what());
   } catch (const NotFound& error) {
     return fail(ExitCode::unknown, error.what());
-  } catch (const detail::MissingFormatKey& error) {
+  } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
     return fail(ExitCode::denied, error.what());

@@ -200,6 +200,12 @@ KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter
   return parameter.takes_descriptors && parameter.type != "socket";
 }
 
+KETTLINGAR_COLD File CommandLine::standard_input() {
+  const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
+  if (flags == -1 || (flags & O_ACCMODE) == O_WRONLY) throw ConnectionError("cannot read standard input: it is closed");
+  return File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)));
+}
+
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
 KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
   const auto method = server_.methods.named(command_);
@@ -207,7 +213,7 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
   const auto open_one = [&](json& word) {
     if (!word.is_string()) return;
     const std::string path = word.get<std::string>();
-    File file = path == "-" ? File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0))) : File::open(path);
+    File file = path == "-" ? standard_input() : File::open(path);
     word = detail::put_value(std::move(file), descriptors);
   };
   const auto open_all = [&](const detail::Parameter& parameter, json& value) {
@@ -243,6 +249,26 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   }
 }
 
+/// A result with what can be read from the files that came with it, `{"file": "..."}`, in their places.
+KETTLINGAR_COLD json CommandLine::with_contents(const json& value, detail::DescriptorQueue& descriptors) {
+  if (value.is_array()) {
+    json list = json::array();
+    for (const json& item : value) list.push_back(with_contents(item, descriptors));
+    return list;
+  }
+  const auto placeholder =
+      value.is_string() ? detail::parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
+  const Fd file = placeholder ? descriptors.take() : Fd();
+  if (!file) return value;
+  constexpr std::size_t longest = std::size_t{64} * 1024 * 1024;
+  std::string content;
+  if (!detail::read_all(file.get(), content, longest))
+    throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
+  json result = json::object();
+  result[placeholder->is_socket ? "socket" : "file"] = is_utf8(content) ? json(std::move(content)) : bytes(content);
+  return result;
+}
+
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   detail::CallMessage message;
   message.method = command_;
@@ -259,10 +285,15 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
   while (auto item = answer->next()) {
-    if (answer->descriptors().empty() || style_ != detail::OutputStyle::plain) {
+    detail::DescriptorQueue& descriptors = answer->descriptors();
+    if (descriptors.empty()) {
       output.print(*std::move(item), answer->streaming());
+    } else if (style_ == detail::OutputStyle::json) {
+      const bool one = item->is_array() && item->size() == 1;
+      output.print(with_contents(one ? item->front() : *item, descriptors), answer->streaming());
     } else {
-      for (const Fd& file : answer->descriptors().take_all()) copy_out(file);
+      output.clear_progress();
+      for (const Fd& file : descriptors.take_all()) copy_out(file);
     }
   }
 }

@@ -2,13 +2,17 @@
 // cli/terminal.hpp: what others have said, on its way to a terminal, which would obey some of it.
 #pragma once
 
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "../base/version.hpp"
 #include "../os/descriptor.hpp"
@@ -31,9 +35,20 @@ std::string visible(std::string_view text, TerminalText reads = TerminalText::ut
 /// How many bytes at the end of `text` are the start of a character that goes on behind it.
 std::size_t unfinished(std::string_view text);
 
-/// Writes all of `text` to standard output or standard error, made visible if that is a terminal; false with errno set
-/// if that fails.
+/// `text` as it can be written to that descriptor: made visible if it is a terminal.
+std::string shown_on(int fd, std::string_view text);
+
+/// Writes all of `text` to standard output or standard error, as shown_on(); false with errno set if that fails.
 bool show(int fd, std::string_view text);
+
+/// A terminal on which lines can be drawn over.
+bool is_screen(int fd);
+
+/// How many columns the window has; 80 where nobody knows.
+std::size_t columns_of(int fd);
+
+/// As much of `text` as fits so many columns of one line; its line feeds and tabs become blanks.
+std::string fitting(std::string_view text, std::size_t columns);
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD std::string visible(std::string_view text, TerminalText reads) {
@@ -100,10 +115,58 @@ inline TerminalText text_of(const termios& settings) {
   return charset == "utf8" ? TerminalText::utf8 : TerminalText::eight_bit;
 }
 
-KETTLINGAR_COLD bool show(int fd, std::string_view text) {
+KETTLINGAR_COLD std::string shown_on(int fd, std::string_view text) {
   termios settings{};
-  if (::tcgetattr(fd, &settings) != 0) return write_all(fd, text);
-  return write_all(fd, visible(text, text_of(settings)));
+  return ::tcgetattr(fd, &settings) == 0 ? visible(text, text_of(settings)) : std::string(text);
+}
+
+KETTLINGAR_COLD bool show(int fd, std::string_view text) { return write_all(fd, shown_on(fd, text)); }
+
+KETTLINGAR_COLD bool is_screen(int fd) {
+  const char* kind = std::getenv("TERM");
+  return ::isatty(fd) == 1 && (kind == nullptr || std::string_view(kind) != "dumb");
+}
+
+KETTLINGAR_COLD std::size_t columns_of(int fd) {
+  winsize window{};
+  return ::ioctl(fd, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 ? window.ws_col : 80;
+}
+
+/// The code point of a valid sequence.
+inline std::uint32_t code_point(std::string_view sequence) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(sequence[i]); };
+  if (sequence.size() == 1) return byte(0);
+  std::uint32_t code = byte(0) & (0xFFU >> (sequence.size() + 1));
+  for (std::size_t i = 1; i < sequence.size(); ++i) code = code << 6 | (byte(i) & 0x3FU);
+  return code;
+}
+
+/// Two for the characters of East Asia and pictures, none for what goes onto the one before.
+inline std::size_t width_of(std::uint32_t code) {
+  static constexpr std::pair<std::uint32_t, std::uint32_t> none[] = {
+      {0x300, 0x36F}, {0x200B, 0x200F}, {0x20D0, 0x20FF}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}, {0xE0100, 0xE01EF}};
+  static constexpr std::pair<std::uint32_t, std::uint32_t> two[] = {
+      {0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0xA4CF},  {0xA960, 0xA97F}, {0xAC00, 0xD7A3},
+      {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},  {0xFFE0, 0xFFE6}, {0x16FE0, 0x18CFF},
+      {0x1B000, 0x1B2FF}, {0x1F000, 0x1FAFF}, {0x20000, 0x3FFFD}};
+  const auto holds = [code](const auto& range) { return code >= range.first && code <= range.second; };
+  if (std::any_of(std::begin(none), std::end(none), holds)) return 0;
+  return std::any_of(std::begin(two), std::end(two), holds) ? 2 : 1;
+}
+
+KETTLINGAR_COLD std::string fitting(std::string_view text, std::size_t columns) {
+  std::string out;
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data(); at != end;) {
+    const Utf8Step step = utf8_step(at, end);
+    const std::string_view character(at, step.size);
+    const std::size_t width = step.valid ? width_of(code_point(character)) : 1;
+    if (width > columns) break;
+    columns -= width;
+    out += character == "\n" || character == "\t" ? " " : character;
+    at += step.size;
+  }
+  return out;
 }
 #endif
 

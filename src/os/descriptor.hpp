@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -66,6 +67,11 @@ auto retry_interrupted(Call call) {
   return result;
 }
 
+/// Opens /dev/null under each of the numbers 0 to 2 that is free, so that nothing else gets them: a program that was
+/// started without standard streams would write its output into what does. Returns what it has opened. `useless`: what
+/// was closed can be neither read nor written to, which is an error where it is used.
+std::array<Fd, 3> occupy_standard_streams(bool useless);
+
 /// Throws std::system_error with the text of `errno` and what was attempted, such as "cannot open /x".
 [[noreturn]] inline void throw_errno(const std::string& attempted, int error = errno) {
   throw std::system_error(error, std::system_category(), attempted);
@@ -79,6 +85,16 @@ bool write_all(int fd, std::string_view bytes);
 bool read_all(int fd, std::string& out, std::size_t limit);
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::array<Fd, 3> occupy_standard_streams(bool useless) {
+  std::array<Fd, 3> opened;
+  for (int number = STDIN_FILENO; number <= STDERR_FILENO; ++number) {
+    if (::fcntl(number, F_GETFD) != -1) continue;
+    const int mode = !useless ? O_RDWR : number == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+    opened[static_cast<std::size_t>(number)].reset(::open("/dev/null", mode | (useless ? 0 : O_CLOEXEC)));
+  }
+  return opened;
+}
+
 KETTLINGAR_INLINE bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });

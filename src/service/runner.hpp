@@ -8,6 +8,7 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -20,6 +21,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/log.hpp"
+#include "../os/descriptor.hpp"
 #include "coroutine.hpp"
 #include "loop.hpp"
 #include "server.hpp"
@@ -32,8 +34,9 @@ namespace detail {
 /// start(), run(), start_thread() and stop() are for any thread; the rest is for the one that runs the service.
 class Runner : public std::enable_shared_from_this<Runner> {
  public:
-  /// With a loop of its own.
-  Runner()
+  /// With a loop of its own. It has descriptors, which get none of the numbers of standard streams: main() finds those
+  /// closed then, if they were.
+  explicit Runner(const std::array<Fd, 3>& = occupy_standard_streams(false))
       : own_loop_(std::make_unique<asio::io_context>(1)),
         server_(std::make_shared<Server>(own_loop_->get_executor())),
         stopped_(server_->executor) {}

@@ -50,7 +50,7 @@ FUZZ_TARGET(cli) {
     if (!result.is_object()) return;
     text = kt::detail::apply_format(format, result);
     FUZZ_CHECK(format.find("%") != std::string::npos || text == format);
-  } catch (const kt::detail::MissingFormatKey&) {
+  } catch (const kt::detail::FormatError&) {
   } catch (const kt::ConnectionError&) {
   }
 }

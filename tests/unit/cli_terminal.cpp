@@ -53,6 +53,63 @@ TEST_SUITE("cli/terminal") {
     CHECK(run(command + "stop").code == 0);
   }
 
+  TEST_CASE("at a prompt a backspace takes a whole character, and all else is as the terminal has it") {
+    TempDir state;
+    const std::string command = own_service("prompting", state.path());
+    REQUIRE(run(command + "start").code == 0);
+    Terminal person(command + "login");
+    CHECK(person.shows("Username: "));
+    person.type("toö\x7fm\n");
+    CHECK(person.shows("Your password: "));
+    CHECK(eventually([&] { return !person.echoes(); }));
+    person.type("nonsense\x15sesaö\x7f日\x7fme\n");
+    CHECK(person.ends() == 0);
+    CHECK(contains(person.shown(), "Welcome, tom"));
+    Terminal silent(command + "login tom");
+    CHECK(silent.shows("Your password: "));
+    CHECK(eventually([&] { return !silent.echoes(); }));
+    silent.type("\x04");
+    CHECK(silent.ends() == 1);
+    CHECK(contains(silent.shown(), "end of input at the prompt"));
+    CHECK(run(command + "stop").code == 0);
+  }
+
+  TEST_CASE("after any signal at a prompt the terminal shows again what is typed") {
+    TempDir state;
+    const std::string command = own_service("prompting", state.path());
+    REQUIRE(run(command + "start").code == 0);
+    for (const int number : {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2, SIGPIPE}) {
+      CAPTURE(number);
+      Terminal person("sh -c 'ulimit -c 0; echo pid $$.; exec " + command + "login tom'");
+      CHECK(person.shows("Your password: "));
+      CHECK(eventually([&] { return !person.echoes(); }));
+      const int pid = std::stoi(person.shown().substr(person.shown().find("pid ") + 4));
+      REQUIRE(::kill(pid, number) == 0);
+      CHECK(person.ends() == 128 + number);
+      CHECK(person.echoes());
+    }
+    Terminal quitter("sh -c 'ulimit -c 0; exec " + command + "login tom'");
+    CHECK(quitter.shows("Your password: "));
+    CHECK(eventually([&] { return !quitter.echoes(); }));
+    quitter.type("ses\x1c");
+    CHECK(quitter.ends() == 128 + SIGQUIT);
+    CHECK(quitter.echoes());
+
+    // Ctrl-Z: what was typed is gone, the shell has the terminal as it was, and the prompt comes again.
+    Terminal shell(
+        "sh -c 'set -m; " + command +
+        "login tom; echo code $?; stty -a | tr \" ;\" \"\\n\\n\" | grep -x -e echo -e -echo; fg; echo code $?'");
+    CHECK(shell.shows("Your password: "));
+    CHECK(eventually([&] { return !shell.echoes(); }));
+    shell.type("nonsense\x1a");
+    CHECK(shell.shows("code 148\r\necho\r\n"));
+    CHECK(eventually([&] { return !shell.echoes(); }));
+    shell.type("sesame\n");
+    CHECK(shell.ends() == 0);
+    CHECK(contains(shell.shown(), "Welcome, tom\r\ncode 0"));
+    CHECK(run(command + "stop").code == 0);
+  }
+
   TEST_CASE("progress is a line on the terminal and no result; Ctrl-C ends a stream") {
     TempDir state;
     const std::string command = std::string("env ") + as_service + "=1 " +
