@@ -5301,9 +5301,10 @@ class Generator;
 
 namespace detail {
 
-/// True for temporaries that g++ before 13 copies bitwise when they are yielded, and then destroys twice.
+/// True for temporaries that g++ before 13 copies byte by byte where they stand within a co_yield or co_await, and then
+/// destroys twice.
 template <class U>
-inline constexpr bool miscompiled_when_yielded =
+inline constexpr bool miscompiled_temporary =
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
     !std::is_lvalue_reference_v<U> && std::is_aggregate_v<std::remove_cvref_t<U>> &&
     !std::is_trivially_copyable_v<std::remove_cvref_t<U>>;
@@ -5437,7 +5438,7 @@ class [[nodiscard]] Generator {
     /// Keeps a reference to the item; it lives until the generator is resumed.
     template <detail::ItemOf<T> U = T>
     std::suspend_always yield_value(U&& item) noexcept {
-      static_assert(!detail::miscompiled_when_yielded<U>,
+      static_assert(!detail::miscompiled_temporary<U>,
                     "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
                     "Item item{...}; co_yield item;");
       item_ = std::addressof(item);
@@ -5446,6 +5447,9 @@ class [[nodiscard]] Generator {
     /// Converts first: `co_yield "text"` in a Generator<std::string>.
     template <detail::ConvertsTo<T> U>
     std::suspend_always yield_value(U&& item) {
+      static_assert(!detail::miscompiled_temporary<U>,
+                    "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
+                    "Item item{...}; co_yield item;");
       converted_.emplace(std::forward<U>(item));
       item_ = std::addressof(*converted_);
       return {};
@@ -12529,9 +12533,12 @@ KETTLINGAR_COLD Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> ho
 // SPDX-License-Identifier: MIT
 // client/client_options.hpp: how a client finds its service, how long it waits, what it accepts.
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <string_view>
+#include <type_traits>
 
 
 namespace kettlingar {
@@ -12548,15 +12555,54 @@ struct Timeouts {
   std::chrono::milliseconds total{300'000};  ///< for a call, all of it; for an item of a stream, from its first byte
 };
 
-/// How a client finds its service, and how it calls.
+/// A path among options: assigned from any kind of text, and read with string().
+///
+/// g++ before 13 copies an aggregate that is made within a co_await byte by byte. That is the end of a std::string, but
+/// not of this, which has its characters in itself.
+class PathText {
+ public:
+  PathText() = default;
+  /// Throws InvalidArgument for what cannot be a path: 4096 bytes or more, or a NUL in it.
+  template <class Text>
+  requires(std::is_convertible_v<const Text&, std::string_view> || std::is_convertible_v<const Text&, std::string>)
+      PathText(const Text& path) {
+    if constexpr (std::is_convertible_v<const Text&, std::string_view>) {
+      assign(path);
+    } else {
+      assign(static_cast<std::string>(path));
+    }
+  }
+
+  bool empty() const noexcept { return text_[0] == '\0'; }
+  std::string string() const { return text_.data(); }
+  operator std::string() const { return string(); }
+
+ private:
+  void assign(std::string_view path);
+
+  std::array<char, 4096> text_ = {};
+};
+
+/// How a client finds its service, and how it calls: `{.state_directory = d, .use_tcp = false}`.
 struct ClientOptions {
-  std::string state_directory = {};  ///< where the service has its files; empty: `~/.local/state/APP`
-  bool use_unix_socket = true;       ///< the first choice; descriptors need it
+  PathText state_directory = {};  ///< where the service has its files; empty: `~/.local/state/APP`
+  bool use_unix_socket = true;    ///< the first choice; descriptors need it
   bool use_tcp = true;
   bool use_msgpack = true;  ///< otherwise JSON; so it is, too, with services that speak nothing else
   Timeouts timeouts = {};
   Limits limits = {.body_bytes = std::size_t{64} * 1024 * 1024};  ///< on answers: head, body, items, nesting
 };
+static_assert(std::is_aggregate_v<ClientOptions> && std::is_trivially_copyable_v<ClientOptions>,
+              "what stands in braces within a co_await must survive being copied byte by byte, see PathText");
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void PathText::assign(std::string_view path) {
+  if (path.size() >= text_.size() || path.find('\0') != std::string_view::npos)
+    throw InvalidArgument("a path must be shorter than " + std::to_string(text_.size()) + " bytes, without NUL");
+  text_ = {};
+  path.copy(text_.data(), path.size());
+}
+#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -13488,7 +13534,7 @@ struct KeptConnection {
 /// For any number of threads.
 class Endpoint {
  public:
-  Endpoint(const Settings& settings, ClientOptions options) : files_(settings), options_(std::move(options)) {}
+  Endpoint(const Settings& settings, const ClientOptions& options) : files_(settings), options_(options) {}
 
   const ServiceFiles& files() const noexcept { return files_; }
   const ClientOptions& options() const noexcept { return options_; }
@@ -13708,8 +13754,8 @@ class HttpAnswer final : public Answer {
 class HttpTransport final : public Transport {
  public:
   /// Touches nothing: the service is looked for when it is called.
-  HttpTransport(const Settings& settings, ClientOptions options)
-      : endpoint_(std::make_shared<Endpoint>(settings, std::move(options))) {}
+  HttpTransport(const Settings& settings, const ClientOptions& options)
+      : endpoint_(std::make_shared<Endpoint>(settings, options)) {}
 
   std::unique_ptr<Answer> start(CallMessage message) override {
     return std::make_unique<HttpAnswer>(endpoint_, std::move(message));
@@ -14025,6 +14071,14 @@ KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
   for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
 #endif
+
+/// For calls that may stand within a co_await.
+template <class... A>
+constexpr void refuse_temporaries() {
+  static_assert(!(miscompiled_temporary<A> || ...),
+                "kettlingar: g++ before 13 miscompiles a temporary aggregate within a co_await; name it first: "
+                "Note note{...}; co_await client.async_call(\"keep\", note);");
+}
 
 template <class... A>
 OutgoingCall make_call(std::string_view method, A&&... arguments) {
@@ -14419,15 +14473,19 @@ inline namespace v0_1 {
 /// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
 /// empty `program` is this very program, whose main then has to end in Kitten::main().
 struct AutoStart {
-  std::string program = {};                      ///< path of an executable
-  std::vector<std::string> command_prefix = {};  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
+  AutoStart() = default;
+  explicit AutoStart(std::string path, std::vector<std::string> prefix = {})
+      : program(std::move(path)), command_prefix(std::move(prefix)) {}
+
+  std::string program;                      ///< path of an executable
+  std::vector<std::string> command_prefix;  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
 };
 
 /// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` and `kt::auto_start("build/tool", {"daemon"})`
 /// for others.
 struct AutoStartThis {
   AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
-    return {std::move(path), std::move(prefix)};
+    return AutoStart(std::move(path), std::move(prefix));
   }
   operator AutoStart() const { return {}; }
 };
@@ -14653,14 +14711,15 @@ class Client {
  public:
   /// Finds the service by its files and makes sure that it answers. Throws NotRunning otherwise, InvalidArgument for
   /// names that cannot be.
-  static Client connect(const std::string& app, const std::string& worker = "worker", ClientOptions options = {});
+  static Client connect(const std::string& app, const std::string& worker = "worker",
+                        const ClientOptions& options = {});
   /// The same, for coroutines.
-  static Task<Client> async_connect(std::string app, std::string worker = "worker", ClientOptions options = {});
+  static Task<Client> async_connect(std::string app, std::string worker = "worker", const ClientOptions& options = {});
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
   /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here.
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                        ClientOptions options = {});
+                        const ClientOptions& options = {});
 
   // By name, blocking: not in handlers, whose service would wait with them.
 
@@ -14682,10 +14741,12 @@ class Client {
 
   template <class T = json, class... A>
   Task<T> async_call(std::string_view method, A&&... arguments) const {
+    detail::refuse_temporaries<A...>();
     return detail::async_only_result<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
   template <class T = json, class... A>
   AsyncStream<T> async_stream(std::string_view method, A&&... arguments) const {
+    detail::refuse_temporaries<A...>();
     return AsyncStream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
 
@@ -14711,12 +14772,14 @@ class Client {
   template <detail::NamedFunction F, class... A>
   auto async_call(F function, A&&... arguments) const {
     static_assert(!detail::ReturnedBy<F>::streams, "kettlingar: this method streams: use async_stream()");
+    detail::refuse_temporaries<A...>();
     return detail::async_only_result<typename detail::ReturnedBy<F>::type>(
         typed(function, std::forward<A>(arguments)...));
   }
   template <detail::NamedFunction F, class... A>
   auto async_stream(F function, A&&... arguments) const {
     static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use async_call()");
+    detail::refuse_temporaries<A...>();
     return AsyncStream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
   }
 
@@ -14746,7 +14809,7 @@ class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
   static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
-  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {});
+  static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {});
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
@@ -14778,8 +14841,9 @@ KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> tra
   return Client(std::move(state));
 }
 
-KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
-  return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
+KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const ClientOptions& options,
+                                          Client::Methods methods) {
+  return make(std::make_shared<detail::HttpTransport>(settings, options), std::move(methods));
 }
 
 KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
@@ -14879,18 +14943,20 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker,
+                                       const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
+  return ClientAccess::require_pong(ClientAccess::make(settings, options), worker);
 }
 
-KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
+KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker,
+                                                     const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
+  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), worker);
 }
 
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                                       ClientOptions options) {
+                                       const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
   detail::HiddenWords words{{"--worker-name=" + worker}, {}};
   if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);

@@ -49,14 +49,15 @@ class Client {
  public:
   /// Finds the service by its files and makes sure that it answers. Throws NotRunning otherwise, InvalidArgument for
   /// names that cannot be.
-  static Client connect(const std::string& app, const std::string& worker = "worker", ClientOptions options = {});
+  static Client connect(const std::string& app, const std::string& worker = "worker",
+                        const ClientOptions& options = {});
   /// The same, for coroutines.
-  static Task<Client> async_connect(std::string app, std::string worker = "worker", ClientOptions options = {});
+  static Task<Client> async_connect(std::string app, std::string worker = "worker", const ClientOptions& options = {});
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
   /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here.
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                        ClientOptions options = {});
+                        const ClientOptions& options = {});
 
   // By name, blocking: not in handlers, whose service would wait with them.
 
@@ -78,10 +79,12 @@ class Client {
 
   template <class T = json, class... A>
   Task<T> async_call(std::string_view method, A&&... arguments) const {
+    detail::refuse_temporaries<A...>();
     return detail::async_only_result<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
   template <class T = json, class... A>
   AsyncStream<T> async_stream(std::string_view method, A&&... arguments) const {
+    detail::refuse_temporaries<A...>();
     return AsyncStream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
 
@@ -107,12 +110,14 @@ class Client {
   template <detail::NamedFunction F, class... A>
   auto async_call(F function, A&&... arguments) const {
     static_assert(!detail::ReturnedBy<F>::streams, "kettlingar: this method streams: use async_stream()");
+    detail::refuse_temporaries<A...>();
     return detail::async_only_result<typename detail::ReturnedBy<F>::type>(
         typed(function, std::forward<A>(arguments)...));
   }
   template <detail::NamedFunction F, class... A>
   auto async_stream(F function, A&&... arguments) const {
     static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use async_call()");
+    detail::refuse_temporaries<A...>();
     return AsyncStream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
   }
 
@@ -142,7 +147,7 @@ class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
   static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
-  static Client make(const Settings& settings, ClientOptions options, Client::Methods methods = {});
+  static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {});
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
@@ -174,8 +179,9 @@ KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> tra
   return Client(std::move(state));
 }
 
-KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, ClientOptions options, Client::Methods methods) {
-  return make(std::make_shared<detail::HttpTransport>(settings, std::move(options)), std::move(methods));
+KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const ClientOptions& options,
+                                          Client::Methods methods) {
+  return make(std::make_shared<detail::HttpTransport>(settings, options), std::move(methods));
 }
 
 KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
@@ -275,18 +281,20 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 
 }  // namespace detail
 
-KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, ClientOptions options) {
+KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker,
+                                       const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_pong(ClientAccess::make(settings, std::move(options)), worker);
+  return ClientAccess::require_pong(ClientAccess::make(settings, options), worker);
 }
 
-KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker, ClientOptions options) {
+KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker,
+                                                     const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_pong(ClientAccess::make(settings, std::move(options)), worker);
+  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), worker);
 }
 
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
-                                       ClientOptions options) {
+                                       const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
   detail::HiddenWords words{{"--worker-name=" + worker}, {}};
   if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);

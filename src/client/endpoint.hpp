@@ -41,7 +41,7 @@ struct KeptConnection {
 /// For any number of threads.
 class Endpoint {
  public:
-  Endpoint(const Settings& settings, ClientOptions options) : files_(settings), options_(std::move(options)) {}
+  Endpoint(const Settings& settings, const ClientOptions& options) : files_(settings), options_(options) {}
 
   const ServiceFiles& files() const noexcept { return files_; }
   const ClientOptions& options() const noexcept { return options_; }

@@ -146,8 +146,8 @@ class HttpAnswer final : public Answer {
 class HttpTransport final : public Transport {
  public:
   /// Touches nothing: the service is looked for when it is called.
-  HttpTransport(const Settings& settings, ClientOptions options)
-      : endpoint_(std::make_shared<Endpoint>(settings, std::move(options))) {}
+  HttpTransport(const Settings& settings, const ClientOptions& options)
+      : endpoint_(std::make_shared<Endpoint>(settings, options)) {}
 
   std::unique_ptr<Answer> start(CallMessage message) override {
     return std::make_unique<HttpAnswer>(endpoint_, std::move(message));

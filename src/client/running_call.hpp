@@ -14,6 +14,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/version.hpp"
+#include "../service/coroutine.hpp"
 #include "../service/method.hpp"
 #include "../service/request.hpp"
 #include "../service/transfer.hpp"
@@ -105,6 +106,14 @@ KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
   for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
 }
 #endif
+
+/// For calls that may stand within a co_await.
+template <class... A>
+constexpr void refuse_temporaries() {
+  static_assert(!(miscompiled_temporary<A> || ...),
+                "kettlingar: g++ before 13 miscompiles a temporary aggregate within a co_await; name it first: "
+                "Note note{...}; co_await client.async_call(\"keep\", note);");
+}
 
 template <class... A>
 OutgoingCall make_call(std::string_view method, A&&... arguments) {

@@ -27,9 +27,10 @@ class Generator;
 
 namespace detail {
 
-/// True for temporaries that g++ before 13 copies bitwise when they are yielded, and then destroys twice.
+/// True for temporaries that g++ before 13 copies byte by byte where they stand within a co_yield or co_await, and then
+/// destroys twice.
 template <class U>
-inline constexpr bool miscompiled_when_yielded =
+inline constexpr bool miscompiled_temporary =
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
     !std::is_lvalue_reference_v<U> && std::is_aggregate_v<std::remove_cvref_t<U>> &&
     !std::is_trivially_copyable_v<std::remove_cvref_t<U>>;
@@ -163,7 +164,7 @@ class [[nodiscard]] Generator {
     /// Keeps a reference to the item; it lives until the generator is resumed.
     template <detail::ItemOf<T> U = T>
     std::suspend_always yield_value(U&& item) noexcept {
-      static_assert(!detail::miscompiled_when_yielded<U>,
+      static_assert(!detail::miscompiled_temporary<U>,
                     "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
                     "Item item{...}; co_yield item;");
       item_ = std::addressof(item);
@@ -172,6 +173,9 @@ class [[nodiscard]] Generator {
     /// Converts first: `co_yield "text"` in a Generator<std::string>.
     template <detail::ConvertsTo<T> U>
     std::suspend_always yield_value(U&& item) {
+      static_assert(!detail::miscompiled_temporary<U>,
+                    "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
+                    "Item item{...}; co_yield item;");
       converted_.emplace(std::forward<U>(item));
       item_ = std::addressof(*converted_);
       return {};
