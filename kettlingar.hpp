@@ -312,10 +312,24 @@ class Redirect : public Error {
   std::string location_;
 };
 
-/// Nothing answers under that name. Thrown by clients only.
+/// What can be said of a service from outside. On the command line each has an exit code: 0, 1, 4 and 5.
+enum class ServiceState {
+  runs,         ///< it answers, and knows us
+  not_running,  ///< nobody has the name
+  silent,       ///< its process runs, but does not answer: it starts or ends, is stopped, or a handler blocks
+  foreign       ///< it is another user's, or something else answers in its place
+};
+
+/// No service of ours answers under that name; `state` says why. Thrown by clients only.
 class NotRunning : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit NotRunning(const std::string& text, ServiceState state = ServiceState::not_running)
+      : std::runtime_error(text), state_(state) {}
+
+  ServiceState state() const noexcept { return state_; }
+
+ private:
+  ServiceState state_;
 };
 
 /// The connection broke, or what came back was not an answer. Thrown by clients only.
@@ -4668,6 +4682,8 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
     if (::lstat(next.c_str(), &info) != 0) {
       if (errno == ENOENT && !doubt.empty()) throw UntrustedFile(cannot + doubt);
       if (errno == ENOENT && create == 0) return {};
+      // Who keeps us out is another user.
+      if (errno == EACCES) throw UntrustedFile(cannot + next + ": " + std::strerror(errno));
       if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
       if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
         throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
@@ -4963,7 +4979,7 @@ class OwnedFile {
 /// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.
 struct LockHolder {
   bool held = false;
-  bool foreign = false;  ///< the file, or the way to it, is another user's
+  std::string foreign;  ///< why it is not ours to look at; empty if it is
   pid_t pid = 0;
   std::uint64_t started = 0;
   bool whole_process = false;
@@ -5042,12 +5058,18 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   Fd fd;
   try {
     fd = open_trusted(path, O_RDONLY);
-  } catch (const UntrustedFile&) {
-    holder.foreign = true;
+  } catch (const UntrustedFile& error) {
+    holder.foreign = error.what();
     return holder;
   }
-  holder.foreign = fd ? ::fstat(fd.get(), &ours) != 0 || ours.st_uid != ::geteuid() : errno == EACCES || errno == EPERM;
-  if (!fd || holder.foreign) return holder;
+  if (!fd && errno != EACCES) return holder;
+  // Root's may be trusted, but is not ours.
+  const bool seen = (fd ? ::fstat(fd.get(), &ours) : ::lstat(path.c_str(), &ours)) == 0;
+  if (!fd || !seen || ours.st_uid != ::geteuid()) {
+    holder.foreign =
+        "cannot use " + path + ": " + (seen ? "it belongs to " + user_text(ours.st_uid) : std::strerror(EACCES));
+    return holder;
+  }
   holder.held = retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) != 0;
   if (!holder.held) {
     // Its name may have been given to a new file since.
@@ -7897,8 +7919,10 @@ KETTLINGAR_COLD std::string Options::file_lines() const {
 // SPDX-License-Identifier: MIT
 // service/settings.hpp: the built-in options, under the names that the Python peers and their configuration files use.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -8064,7 +8088,26 @@ struct Configuration {
   std::vector<std::string> words;     ///< `--name=value`, which mean the same in any directory
   std::vector<std::string> files;     ///< that were read
   std::vector<std::string> problems;  ///< what is wrong in these files, and was left out
+  bool chosen = false;                ///< options were given that do more than to name a service
 };
+
+/// True for `--name=value` that says which service is meant, and nothing about its configuration.
+inline bool names_service(std::string_view word) {
+  return word.starts_with("--app-") || word.starts_with("--worker-name=");
+}
+
+/// Drops words that a later one for the same option makes pointless. Files add up.
+[[gnu::cold]] inline void drop_overridden(std::vector<std::string>& words) {
+  const auto key = [](const std::string& word) {
+    return word.starts_with("--worker-config=") ? word : word.substr(0, word.find('='));
+  };
+  for (std::size_t i = 0; i < words.size();) {
+    const auto next = words.begin() + static_cast<std::ptrdiff_t>(i);
+    const bool again =
+        std::any_of(next + 1, words.end(), [&](const std::string& later) { return key(later) == key(*next); });
+    again ? static_cast<void>(words.erase(next)) : static_cast<void>(++i);
+  }
+}
 
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
@@ -8078,7 +8121,6 @@ struct Configuration {
     options.read_file(file, tolerant && !missing ? &done.problems : nullptr);
     done.files.push_back(file);
   };
-  bool any = false;
   bool command_seen = false;
   bool only_arguments = false;
   std::vector<std::pair<std::string, std::string>> which;
@@ -8104,19 +8146,19 @@ struct Configuration {
     if (name == "worker_config" && !value.empty()) {
       if (const std::string file = config_file(settings, value); !file.empty()) read(value = file);
     }
-    // Which service is meant says nothing about its configuration.
-    if (name.starts_with("app_") || name == "worker_name") {
+    std::string& canonical = done.words.emplace_back("--" + name + "=" + value);
+    std::replace(canonical.begin(), canonical.begin() + static_cast<std::ptrdiff_t>(name.size() + 2), '_', '-');
+    if (names_service(canonical)) {
       which.emplace_back(name, value);
     } else {
-      any = true;
+      done.chosen = true;
     }
-    done.words.push_back("--" + name + "=" + value);
   }
   words = std::move(others);
   const std::string file = default_config_file(settings);
-  if (any || ::access(file.c_str(), F_OK) != 0) return done;
+  if (done.chosen || ::access(file.c_str(), F_OK) != 0) return done;
   read(file);
-  done.words.insert(done.words.begin(), "--worker_config=" + file);
+  done.words.insert(done.words.begin(), "--worker-config=" + file);
   // What `config --save` has written has all options, and would lead to another service.
   for (const auto& [name, value] : which) options.set(name, json(value));
   return done;
@@ -9466,6 +9508,9 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Throws InvalidArgument.
   void apply_settings();
 
+  /// The configuration has been saved to `file`: if that is the default one, a restart goes by it.
+  void remember_saved(const std::string& file);
+
   bool running() const noexcept { return state_ == State::running; }
   bool stopping() const noexcept { return state_ == State::stopping; }
   /// `http://127.0.0.1:1234`, without prefix and token; empty without TCP.
@@ -9509,6 +9554,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Token token;
   std::string start_warnings;  ///< of the last open(), in lines
   std::string description;
+  bool whole_process = false;               ///< under main(): the process is there for nothing else
+  std::vector<std::string> started_with;    ///< under main(): the options that make another process the same service
   std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
   /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
   std::function<bool(const Request&)> authenticator;
@@ -10903,6 +10950,13 @@ KETTLINGAR_COLD void Server::warn_at_start(const std::string& text) {
   start_warnings += text + "\n";
 }
 
+KETTLINGAR_COLD void Server::remember_saved(const std::string& file) {
+  if (!whole_process || file != config_file_) return;
+  std::erase_if(started_with, [](const std::string& word) { return !names_service(word); });
+  started_with.insert(started_with.begin(), "--worker-config=" + file);
+  lock_.remember(started_with);
+}
+
 KETTLINGAR_COLD void Server::choose_token() {
   std::string secret = settings.worker_secret;
   std::string where = "option 'worker_secret'";
@@ -10926,6 +10980,8 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
   require_private_directory(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
+  if (whole_process && !lock_.remember(started_with))
+    throw StartError("cannot write " + lock_file(settings) + ": " + std::strerror(errno));
 
   config_file_ = default_config_file(settings);
   prefix_ = settings.worker_url_path;
@@ -11820,8 +11876,8 @@ struct Command {
 };
 inline constexpr Command commands[] = {
     {"start", "start [--foreground]", "Start the service in the background, or stay in the foreground"},
-    {"stop", "stop", "Stop the service, return when it is gone"},
-    {"restart", "restart", "Stop and start"},
+    {"stop", "stop [--force]", "Stop the service, return when it is gone; by force if it hangs"},
+    {"restart", "restart [--force]", "Stop, and start with the same options and those given now"},
     {"status", "status", "Tell whether it runs, and where"},
     {"ping", "ping", "Check whether it answers"},
     {"help", "help [<method>]", "This text, or the help of a method"},
@@ -11934,7 +11990,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 }
 
 /// Writes the configuration, secrets included, to a file as saved_file() says.
-[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
+[[gnu::cold]] inline void save_config(Server& server, const std::string& where) {
   const std::string path = saved_file(server, where);
   if (path.empty()) return;
   FileInfo info{};
@@ -11947,6 +12003,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
   } catch (const StartError& error) {
     throw Error(500, error.what());
   }
+  server.remember_saved(path);
 }
 
 [[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
@@ -13095,7 +13152,10 @@ struct ServiceFiles {
   explicit ServiceFiles(const Settings& settings)
       : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {}
 
-  NotRunning not_running() const { return NotRunning(name + ": Not running: Start it first?"); }
+  /// To throw when nobody listens: says whether a process has the name all the same.
+  NotRunning not_running() const;
+  /// To throw when whoever listens does not answer.
+  NotRunning silent(const std::string& why) const;
 
   std::string name;  ///< for messages
   std::string url;
@@ -13132,6 +13192,7 @@ struct FileStamp {
   constexpr std::size_t longest = 4096;
   const Fd fd = open_trusted(files.url, O_RDONLY);
   if (!fd && errno == ENOENT) throw files.not_running();
+  if (!fd && errno == EACCES) throw UntrustedService("cannot use " + files.url + ": " + std::strerror(EACCES));
   FileInfo info{};
   std::string url;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), url, longest))
@@ -13187,6 +13248,33 @@ class Connector {
 };
 
 #if KETTLINGAR_DEFINITIONS
+/// `Kitty: process 123 runs, but does not answer: ` and the like.
+[[gnu::cold]] inline std::string describe_silence(const std::string& name, const LockHolder& holder) {
+  if (!holder.held) return name + ": does not answer: ";
+  const RunningProcess process(holder.pid, holder.started);
+  const std::string number = std::to_string(holder.pid);
+  if (process.pid() == 0) return name + ": does not answer: a child of process " + number + " holds its lock; ";
+  if (process.stopped())
+    return name + ": process " + number + " is stopped by a signal, and does not answer (kill -CONT " + number + "): ";
+  return name + ": process " + number + " runs, but does not answer: ";
+}
+
+KETTLINGAR_COLD NotRunning ServiceFiles::not_running() const {
+  const LockHolder holder = lock_holder(lock);
+  if (!holder.foreign.empty()) return NotRunning(name + ": " + holder.foreign, ServiceState::foreign);
+  if (!holder.held) return NotRunning(name + ": Not running: Start it first?");
+  FileInfo info{};
+  const bool announced = ::lstat(url.c_str(), &info) == 0 && info.st_size > 0;
+  return NotRunning(describe_silence(name, holder) +
+                        (announced ? "nobody listens where " + url + " says"
+                                   : "there is no " + url + ", so it starts or ends, or somebody has removed the file"),
+                    ServiceState::silent);
+}
+
+KETTLINGAR_COLD NotRunning ServiceFiles::silent(const std::string& why) const {
+  return NotRunning(describe_silence(name, lock_holder(lock)) + why, ServiceState::silent);
+}
+
 KETTLINGAR_COLD bool Connector::begin_local() {
   if (!options_.use_unix_socket) return false;
   const auto target = unix_address(address_.socket);
@@ -13204,7 +13292,7 @@ KETTLINGAR_COLD void Connector::begin_tcp() {
   const bool dead = lock_is_stale(files_.lock);
   const bool has_tcp = address_.host != "unix-domain";
   if (!options_.use_unix_socket && !has_tcp && !dead)
-    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP");
+    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP", ServiceState::silent);
   const auto target = tcp_address(address_.host, address_.port);
   if (dead || !has_tcp || !options_.use_tcp || !target) throw files_.not_running();
   target_ = *target;
@@ -13541,6 +13629,9 @@ class Endpoint {
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
+  /// True while the url file says so. Of a connection that was made before the answer: it leads to no other service
+  /// than the one that wrote the file, for the file goes before the socket does.
+  bool is_at(const std::shared_ptr<Place>& place);
   /// A connection to the service of the last look_up(), if one is kept that is still open and silent. Descriptors need
   /// one over the unix socket.
   std::optional<KeptConnection> take_kept(bool over_unix_socket_only);
@@ -13573,6 +13664,12 @@ KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   // For a moment during a start, Python's file is there, but has no text yet: the stamp is that of what was read.
   place_ = std::make_shared<Place>(read_service_address(files_, &stamp_));
   return place_;
+}
+
+KETTLINGAR_COLD bool Endpoint::is_at(const std::shared_ptr<Place>& place) {
+  const std::lock_guard lock(mutex_);
+  FileInfo info{};
+  return place == place_ && ::lstat(files_.url.c_str(), &info) == 0 && FileStamp(info) == stamp_;
 }
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
@@ -13639,6 +13736,9 @@ KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+/// How often a call follows a service that is restarted again and again.
+inline constexpr int most_moves = 20;
 
 /// Between two tries to get into a full backlog.
 inline constexpr std::chrono::milliseconds backlog_pause{5};
@@ -13741,6 +13841,7 @@ class HttpAnswer final : public Answer {
   Stage stage_ = Stage::start;
   bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;      ///< the connection has had requests before
+  int moves_ = 0;            ///< how often the service was elsewhere once a connection was there
   bool fresh_only_ = false;  ///< a kept connection has failed already
   bool json_instead_ = false;
   std::shared_ptr<Place> place_;
@@ -13875,7 +13976,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::start) connect();
-  if (stage_ == Stage::connecting) {
+  while (stage_ == Stage::connecting) {
     switch (connector_->step()) {
       case Connector::Step::want_write:
         return Step::want_write;
@@ -13884,7 +13985,12 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
       case Connector::Step::connected:
         break;
     }
-    talk_over({connector_->take(), connector_->over_unix_socket()}, false);
+    // A service that was started meanwhile has another token.
+    if (endpoint_->is_at(place_) || ++moves_ > most_moves) {
+      talk_over({connector_->take(), connector_->over_unix_socket()}, false);
+    } else {
+      connect();
+    }
   }
   if (stage_ == Stage::over) return Step::done;
   return talk();
@@ -14690,7 +14796,8 @@ inline namespace v0_1 {
 
 namespace detail {
 struct HiddenWords;
-}
+struct ServiceFiles;
+}  // namespace detail
 
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
 /// may call at the same time.
@@ -14813,15 +14920,15 @@ class ClientAccess {
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
-  static const Client& require_pong(const Client& client, const std::string& name);
-  static Task<Client> async_require_pong(Client client, std::string name);
+  static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
+  static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
   /// Calls `connect` until it does not throw NotRunning; starts the service in between.
   template <class Connect>
   static Client start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
                           const std::string& name);
 
  private:
-  static void check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name);
+  static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -14846,7 +14953,7 @@ KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const Client
   return make(std::make_shared<detail::HttpTransport>(settings, options), std::move(methods));
 }
 
-KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const detail::ServiceFiles& files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -14854,11 +14961,11 @@ KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, c
   } catch (...) {
     thrown = std::current_exception();
   }
-  check_pong(pong, thrown, name);
+  check_pong(pong, thrown, files);
   return client;
 }
 
-KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
+KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, detail::ServiceFiles files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -14866,23 +14973,27 @@ KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, s
   } catch (...) {
     thrown = std::current_exception();
   }
-  check_pong(pong, thrown, name);
+  check_pong(pong, thrown, files);
   co_return client;
 }
 
 KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
-                                              const std::string& name) {
+                                              const detail::ServiceFiles& files) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
     if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return;
-    if (detail::is_document(pong)) why = "it does not know our token";
+    if (detail::is_document(pong)) why = "what answers does not know our token";
+  } catch (const PermissionDenied& error) {
+    why = std::string("what answers does not know our token: ") + error.what();
   } catch (const Error& error) {
-    why = error.what();
+    throw files.silent(error.what());
+  } catch (const detail::UntrustedService& error) {
+    throw NotRunning(files.name + ": " + error.what(), ServiceState::foreign);
   } catch (const ConnectionError& error) {
-    why = error.what();
+    throw files.silent(error.what());
   }
-  throw NotRunning(name + ": Not running: " + why);
+  throw NotRunning(files.name + ": not ours: " + why, ServiceState::foreign);
 }
 
 template <class Connect>
@@ -14890,7 +15001,8 @@ Client ClientAccess::start_and(Connect connect, const AutoStart& how, const deta
                                const std::string& name) {
   try {
     return connect();
-  } catch (const NotRunning&) {
+  } catch (const NotRunning& error) {
+    if (error.state() == ServiceState::foreign) throw;
   }
   detail::start_service(how, words, name);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
@@ -14938,7 +15050,7 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
   options.use_tcp = settings.worker_use_tcp;
   options.use_msgpack = settings.worker_use_msgpack;
   const Client client = ClientAccess::make(settings, options, std::move(methods));
-  return ClientAccess::require_pong(client, settings.worker_name);
+  return ClientAccess::require_pong(client, ServiceFiles(settings));
 }
 
 }  // namespace detail
@@ -14946,13 +15058,13 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_pong(ClientAccess::make(settings, options), worker);
+  return ClientAccess::require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker,
                                                      const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), worker);
+  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
@@ -16276,6 +16388,7 @@ KETTLINGAR_COLD std::optional<std::string> LineInput::read_line() {
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16284,16 +16397,28 @@ KETTLINGAR_COLD std::optional<std::string> LineInput::read_line() {
 namespace kettlingar {
 inline namespace v0_1 {
 
+namespace detail {
+class EndingService;
+
+/// For who only wants to know whether a service answers: together less than 2 s.
+inline constexpr Timeouts quick{.connect = std::chrono::milliseconds(500), .total = std::chrono::milliseconds(1300)};
+}  // namespace detail
+
 /// What the command line exits with, as the Python peers do.
 enum class ExitCode {
   fine = 0,
-  not_running = 1,    ///< also: crashed, or a bad configuration option
+  not_running = 1,    ///< also: cannot start, or a bad configuration option
   unknown = 2,        ///< no such method or command; 404
   bad_value = 3,      ///< arguments that do not fit; other 4xx
-  io_error = 4,       ///< 3xx, a broken connection or stream, standard output gone
-  denied = 5,         ///< 401, 403, 407
+  io_error = 4,       ///< 3xx, a broken connection or stream, standard output gone, a service that does not answer
+  denied = 5,         ///< 401, 403, 407, a service of somebody else
   remote_failure = 6  ///< 5xx
 };
+
+inline ExitCode exit_code(ServiceState state) {
+  constexpr ExitCode codes[] = {ExitCode::fine, ExitCode::not_running, ExitCode::io_error, ExitCode::denied};
+  return codes[static_cast<std::size_t>(state)];
+}
 
 /// Runs one command line for a service. Kitten::main() is all that most programs need of it.
 class CommandLine {
@@ -16304,6 +16429,11 @@ class CommandLine {
   int run(int argc, char** argv);
 
  private:
+  struct Judgement {
+    ServiceState state;
+    std::string why;  ///< a sentence, if it does not run
+  };
+
   void take_prefix();
   void configure();
   bool needs_sound_configuration() const;
@@ -16318,7 +16448,11 @@ class CommandLine {
   ExitCode serve(Fd report, bool background);
   ExitCode stop();
   ExitCode restart();
-  std::string end_service() const;
+  void keep_options_of_running();
+  static Task<void> quit(Client client);
+  void ask_to_end(std::chrono::milliseconds patience) const;
+  bool ask_until_heard(const detail::EndingService& service, std::chrono::milliseconds patience) const;
+  std::string end_service(bool force) const;
   ExitCode status();
   ExitCode help();
   ExitCode call();
@@ -16336,16 +16470,23 @@ class CommandLine {
   static bool opened_here(const detail::Parameter& parameter);
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
+  bool is_own_service() const { return server_.settings.app_name == own_app_; }
+  std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
+  std::vector<std::string> known_words() const;
+  bool may_be_typo(const NotRunning& error, const std::string& word) const;
   std::string unknown_command() const;
   std::string addresses() const;
   ClientOptions client_options() const;
   /// Looks for nothing before it calls.
   Client client() const { return ClientAccess::make(server_.settings, client_options()); }
-  bool answers() const;
+  Judgement judge() const;
+  void require_running() const;
   void log_to_file_or(bool standard_error) const;
 
   ExitCode fail(ExitCode code, std::string_view why) const;
   void say(std::string_view text) const;
+  void note(const std::string& text) const { detail::show(STDERR_FILENO, text + "\n"); }
+  bool take_word(std::string_view word);
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
 
   Kitten& kitten_;
@@ -16355,6 +16496,8 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
+  std::string own_app_;        ///< its name, before the line has named another
+  std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
@@ -16377,6 +16520,8 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     detail::restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
+    own_app_ = server_.settings.app_name;
+    for (const detail::Option& option : server_.options.all()) initial_.push_back(option.get());
     configure();
     detail::normalise(server_.settings);
     code = dispatch();
@@ -16428,8 +16573,8 @@ KETTLINGAR_COLD void CommandLine::configure() {
   if (problems.empty()) return;
   std::string more;
   if (problems.size() > 1) more = " (and " + std::to_string(problems.size() - 1) + " more)";
-  detail::write_all(STDERR_FILENO, log_escaped(server_.settings.worker_name) + " warning: " + problems.front() + more +
-                                       "; left out, but start and restart will refuse it\n");
+  note(log_escaped(server_.settings.worker_name) + " warning: " + problems.front() + more +
+       "; left out, but start and restart will refuse it");
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
@@ -16445,6 +16590,14 @@ KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
   const bool raw = style_ == detail::OutputStyle::raw;
   if (!(raw ? detail::write_all(STDOUT_FILENO, text) : detail::show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
+}
+
+/// True if it stood among the words, from which it is taken.
+KETTLINGAR_COLD bool CommandLine::take_word(std::string_view word) {
+  const auto found = std::find(words_.begin(), words_.end(), word);
+  if (found == words_.end()) return false;
+  words_.erase(found);
+  return true;
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
@@ -16513,7 +16666,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "restart") return restart();
     return call();
   } catch (const NotRunning& error) {
-    return fail(ExitCode::not_running, error.what());
+    return fail(exit_code(error.state()), error.what());
   } catch (const StartError& error) {
     return fail(ExitCode::not_running, error.what());
   } catch (const NotFound& error) {
@@ -16521,6 +16674,8 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
   } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
+    return fail(ExitCode::denied, error.what());
+  } catch (const detail::UntrustedService& error) {
     return fail(ExitCode::denied, error.what());
   } catch (const ConnectionError& error) {
     return fail(ExitCode::io_error, error.what());
@@ -16553,9 +16708,338 @@ KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
   options.timeouts.first_byte = options.timeouts.idle = options.timeouts.total = forever;
+  if (command_ == "ping") options.timeouts = detail::quick;
   options.limits = server_.limits;
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;
+}
+#endif
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/end_signals.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/end_signals.hpp: the signals that end a program: the first in order, the second at once.
+
+// knows better than Asio, so it comes first
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Has SIGTERM, SIGINT and SIGHUP for as long as it lives; there is one. The loop hears of the first. A second SIGTERM
+/// or SIGINT ends the process in the signal handler itself, with code 128 + number: a loop whose handlers block would
+/// not hear of it. A child that was forked and runs on in this program ends as if nobody handled them.
+class EndSignals {
+ public:
+  /// Throws StartError.
+  EndSignals();
+  EndSignals(const EndSignals&) = delete;
+  EndSignals& operator=(const EndSignals&) = delete;
+  ~EndSignals();
+
+  /// Removed before the process ends at once, if the name still leads to what it does now.
+  void add_file(const std::string& path);
+  /// Calls `end` from the loop when the first signal comes, or if it has come.
+  void when_asked(asio::io_context& loop, std::function<void()> end);
+
+ private:
+  struct File {
+    std::array<char, 4096> path;
+    dev_t device;
+    ino_t inode;
+  };
+  /// For the handler, in which little more than system calls is allowed.
+  struct Shared {
+    std::atomic<pid_t> process;
+    std::atomic<int> pipe, count;
+    std::atomic<std::size_t> files;
+    std::array<File, 3> file;
+  };
+  static constexpr std::array<int, 3> numbers{SIGTERM, SIGINT, SIGHUP};
+
+  static void handle(int number) noexcept;
+  static inline Shared shared_;
+
+  std::array<struct sigaction, 3> before_{};
+  Fd reader_, writer_;
+  std::unique_ptr<asio::posix::stream_descriptor> waiting_;
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void EndSignals::handle(int number) noexcept {
+  const int error = errno;
+  if (::getpid() != shared_.process) {
+    ::signal(number, SIG_DFL);
+    ::raise(number);  // when this handler is left
+  } else if (shared_.count++ == 0) {
+    static_cast<void>(::write(shared_.pipe, "", 1) == 1);
+  } else if (number != SIGHUP) {  // which a terminal sends together with others when it closes
+    for (std::size_t i = 0; i < shared_.files; ++i) {
+      const File& file = shared_.file[i];
+      FileInfo info{};
+      if (::lstat(file.path.data(), &info) == 0 && info.st_ino == file.inode && info.st_dev == file.device)
+        ::unlink(file.path.data());
+    }
+    ::_exit(128 + number);
+  }
+  errno = error;
+}
+
+KETTLINGAR_COLD EndSignals::EndSignals() {
+  int ends[2];
+  if (::pipe(ends) != 0) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  reader_ = Fd(ends[0]);
+  writer_ = Fd(ends[1]);
+  for (const int end : ends) {
+    ::fcntl(end, F_SETFD, FD_CLOEXEC);
+    ::fcntl(end, F_SETFL, O_NONBLOCK);
+  }
+  shared_.process = ::getpid();
+  shared_.pipe = writer_.get();
+  shared_.count = 0;
+  shared_.files = 0;
+  struct sigaction action {};
+  action.sa_handler = handle;
+  action.sa_flags = SA_RESTART;  // what handlers of methods wait for goes on
+  ::sigfillset(&action.sa_mask);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    ::sigaction(numbers[i], &action, &before_[i]);
+    // nohup means what it says.
+    if (numbers[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) ::sigaction(SIGHUP, &before_[i], nullptr);
+  }
+}
+
+KETTLINGAR_COLD EndSignals::~EndSignals() {
+  for (std::size_t i = 0; i < numbers.size(); ++i) ::sigaction(numbers[i], &before_[i], nullptr);
+}
+
+KETTLINGAR_COLD void EndSignals::add_file(const std::string& path) {
+  const std::size_t i = shared_.files;
+  FileInfo info{};
+  if (i == shared_.file.size() || path.size() >= shared_.file[i].path.size() || ::lstat(path.c_str(), &info) != 0)
+    return;
+  std::memcpy(shared_.file[i].path.data(), path.c_str(), path.size() + 1);
+  shared_.file[i].device = info.st_dev;
+  shared_.file[i].inode = info.st_ino;
+  shared_.files = i + 1;
+}
+
+KETTLINGAR_COLD void EndSignals::when_asked(asio::io_context& loop, std::function<void()> end) {
+  waiting_ = std::make_unique<asio::posix::stream_descriptor>(loop, reader_.get());
+  reader_.release();
+  waiting_->async_wait(asio::posix::stream_descriptor::wait_read,
+                       WhenReady([end = std::move(end)](const asio::error_code& error) {
+                         if (!error) end();
+                       }));
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/end_service.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/end_service.hpp: stop: a service is asked to end, waited for, and ended by force where that is wanted.
+
+// knows better than Asio, so it comes first
+
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <asio/io_context.hpp>
+#include <chrono>
+#include <exception>
+#include <string>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The process at the other end of the unix socket, which Python services have without a lock; 0 if there is none.
+[[gnu::cold]] inline pid_t socket_process(const std::string& path) {
+  const auto address = unix_address(path);
+  if (!address) return 0;
+  const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
+  return peer ? peer->pid : 0;
+}
+
+/// A service whose end is awaited.
+class EndingService {
+ public:
+  explicit EndingService(const ServiceFiles& files)
+      : files_(files),
+        holder_(lock_holder(files.lock)),
+        process_(holder_.held ? RunningProcess(holder_.pid, holder_.started)
+                              : RunningProcess(socket_process(files.socket), 0)) {}
+
+  const LockHolder& holder() const noexcept { return holder_; }
+  pid_t pid() const noexcept { return process_.pid(); }
+  /// Waits until the process is gone or, if it is there for other things as well, the service in it.
+  bool ended_within(std::chrono::milliseconds patience) const;
+  /// Ends the process, SIGTERM first, and takes its files away. Throws NotRunning if that cannot be done.
+  void end_by_force() const;
+
+ private:
+  bool has_lock() const;
+
+  const ServiceFiles& files_;
+  const LockHolder holder_;
+  const RunningProcess process_;
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD bool EndingService::has_lock() const {
+  const LockHolder now = lock_holder(files_.lock);
+  return now.held && now.pid == holder_.pid && now.started == holder_.started;
+}
+
+KETTLINGAR_COLD bool EndingService::ended_within(std::chrono::milliseconds patience) const {
+  const bool by_process = holder_.whole_process && process_.pid() != 0;
+  if (!holder_.held || by_process) return process_.ended_within(patience);
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (has_lock()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    ::poll(nullptr, 0, 5);
+  }
+  return true;
+}
+
+KETTLINGAR_COLD void EndingService::end_by_force() const {
+  if (!holder_.held || process_.pid() == 0) throw files_.silent("which process is to be ended cannot be told");
+  // One that is stopped takes no other signal than SIGKILL.
+  const bool asked = process_.signal(SIGTERM) && process_.signal(SIGCONT);
+  if (!asked || !process_.ended_within(std::chrono::milliseconds(1500))) {
+    process_.signal(SIGKILL);
+    if (!process_.ended_within(std::chrono::seconds(1))) throw files_.silent("SIGKILL has not ended it");
+  }
+  // Unless a successor has come.
+  InstanceLock lock(files_.lock);
+  if (!lock.held()) return;
+  ::unlink(files_.url.c_str());
+  ::unlink(files_.socket.c_str());
+  lock.release();
+}
+#endif
+
+inline constexpr const char* force_hint = "; stop --force ends it";
+
+/// Throws what is being handled, with the way out where a service does not answer.
+[[noreturn, gnu::cold]] inline void rethrow_with_hint(const ServiceFiles& files) {
+  try {
+    throw;
+  } catch (const NotRunning& error) {
+    if (error.state() != ServiceState::silent) throw;
+    throw NotRunning(error.what() + std::string(force_hint), ServiceState::silent);
+  } catch (const UntrustedService&) {
+    throw;
+  } catch (const ConnectionError& error) {
+    throw files.silent(error.what() + std::string(force_hint));
+  }
+}
+
+}  // namespace detail
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD Task<void> CommandLine::quit(Client client) { co_await client.async_call("quitquitquit"); }
+
+/// Calls `quitquitquit`, and says what this waits for if it takes long. Throws what the call throws.
+KETTLINGAR_COLD void CommandLine::ask_to_end(std::chrono::milliseconds patience) const {
+  ClientOptions options;
+  options.timeouts.connect = options.timeouts.first_byte = options.timeouts.total = patience;
+  std::exception_ptr thrown;
+  bool over = false;
+  asio::io_context loop(1);
+  detail::spawn(loop.get_executor(), quit(ClientAccess::make(server_.settings, options)),
+                [&](const std::exception_ptr& error) {
+                  thrown = error;
+                  over = true;
+                });
+  loop.run_for(std::chrono::seconds(2));
+  if (!over) {
+    const std::string why = "waiting for a handler that blocks, or for on_shutdown" + std::string(detail::force_hint);
+    note(detail::ServiceFiles(server_.settings).silent(why).what());
+    loop.run();
+  }
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+/// Asks until that was heard: a service that starts or ends cannot be asked for a moment. False if nothing runs.
+KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& service,
+                                                  std::chrono::milliseconds patience) const {
+  const auto start = std::chrono::steady_clock::now();
+  for (bool said = false;;) {
+    try {
+      ask_to_end(patience);
+      return true;
+    } catch (const NotRunning& error) {
+      if (error.state() == ServiceState::not_running) return false;
+      const auto waited = std::chrono::steady_clock::now() - start;
+      if (error.state() == ServiceState::foreign || waited >= patience) throw;
+      if (!said && waited >= std::chrono::seconds(2)) {
+        note(error.what() + std::string(detail::force_hint));
+        said = true;
+      }
+    }
+    if (service.ended_within(std::chrono::milliseconds(20))) return true;
+  }
+}
+
+/// Returns what there is to say when it is gone.
+KETTLINGAR_COLD std::string CommandLine::end_service(bool force) const {
+  using namespace std::chrono_literals;
+  const detail::ServiceFiles files(server_.settings);
+  const detail::EndingService service(files);
+  if (!service.holder().foreign.empty()) throw files.not_running();
+  const std::string stopped = full_name() + ": Stopped\n";
+  const Limits& limits = server_.limits;
+  try {
+    if (!ask_until_heard(service, force ? 1500ms : limits.shutdown_timeout + 2 * limits.drain_timeout + 3s))
+      return full_name() + ": Not running\n";
+    if (service.ended_within(force ? 500ms : 2s)) return stopped;
+    if (!force) {
+      note(files.silent("it has been asked to end, and is waited for" + std::string(detail::force_hint)).what());
+      if (service.ended_within(8s)) return stopped;
+      throw ConnectionError("it has been asked to end, and has not ended yet");
+    }
+  } catch (const std::exception&) {
+    // Somebody else may have stopped it at the same time.
+    if (service.ended_within(force ? 100ms : 2s)) return stopped;
+    if (!force || !service.holder().held) detail::rethrow_with_hint(files);
+  }
+  service.end_by_force();
+  return stopped;
+}
+
+KETTLINGAR_COLD ExitCode CommandLine::stop() {
+  const bool force = take_word("--force");
+  require_no_words();
+  say(end_service(force));
+  return ExitCode::fine;
 }
 #endif
 
@@ -16646,13 +17130,12 @@ KETTLINGAR_COLD void LogFile::begin_anew() noexcept {
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <asio/signal_set.hpp>
-#include <charconv>
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <string_view>
@@ -16663,52 +17146,6 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
-
-/// Waits until a process has ended, without being its parent and without trusting that its number is not used again;
-/// false if it has not.
-class ProcessWatch {
- public:
-  explicit ProcessWatch(pid_t pid) {
-#if defined(SYS_pidfd_open)
-    if (pid > 0) fd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-#else
-    pid_ = pid;
-#endif
-  }
-  bool ended_within(std::chrono::milliseconds patience) const {
-    const auto deadline = std::chrono::steady_clock::now() + patience;
-#if defined(SYS_pidfd_open)
-    return !fd_ || wait_for(fd_.get(), POLLIN, deadline);
-#else
-    while (pid_ > 0 && ::kill(pid_, 0) == 0) {
-      if (std::chrono::steady_clock::now() >= deadline) return false;
-      ::poll(nullptr, 0, 5);
-    }
-    return true;
-#endif
-  }
-
- private:
-  Fd fd_;
-#if !defined(SYS_pidfd_open)
-  pid_t pid_ = 0;
-#endif
-};
-
-/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
-/// unknown.
-[[gnu::cold]] inline pid_t service_process(const Settings& settings) {
-  const Fd lock = open_trusted(lock_file(settings), O_RDONLY);
-  std::string text;
-  pid_t pid = 0;
-  if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
-  if (pid > 0) return pid;
-  const auto address = unix_address(socket_file(settings));
-  if (!address) return 0;
-  const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
-  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-  return peer ? peer->pid : 0;
-}
 
 /// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
 /// so.
@@ -16729,20 +17166,20 @@ inline std::string duration_text(std::int64_t seconds) {
 }  // namespace detail
 
 #if KETTLINGAR_DEFINITIONS
-/// True if a service of this name answers and knows us.
-KETTLINGAR_COLD bool CommandLine::answers() const {
+KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
+  ClientOptions options;
+  options.timeouts = detail::quick;
   try {
-    ClientOptions options;
-    options.timeouts.total = std::chrono::seconds(5);
-    const json pong = ClientAccess::make(server_.settings, options).call("ping");
-    return pong.is_object() && pong.contains("pong");
-  } catch (const NotRunning&) {
-    return false;
-  } catch (const detail::UntrustedService&) {
-    throw;
-  } catch (const ConnectionError&) {
-    return false;  // on its way out, or nothing of ours
+    ClientAccess::require_pong(ClientAccess::make(server_.settings, options), detail::ServiceFiles(server_.settings));
+    return {ServiceState::runs, {}};
+  } catch (const NotRunning& error) {
+    return {error.state(), error.what()};
   }
+}
+
+KETTLINGAR_COLD void CommandLine::require_running() const {
+  const Judgement found = judge();
+  if (found.state != ServiceState::runs) throw NotRunning(found.why, found.state);
 }
 
 /// Empty if it has gone, or has not come so far.
@@ -16770,43 +17207,26 @@ KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start() {
-  bool foreground = false;
-  int report = -1;
-  for (std::size_t i = 0; i < words_.size();) {
-    constexpr std::string_view report_word = "--report-to=";
-    if (words_[i] == "--foreground") {
-      foreground = true;
-    } else if (words_[i] == std::string(report_word) + std::to_string(detail::report_descriptor)) {
-      report = detail::report_descriptor;  // we are the child of another start
-    } else {
-      ++i;
-      continue;
-    }
-    words_.erase(words_.begin() + static_cast<std::ptrdiff_t>(i));
-  }
+  const bool foreground = take_word("--foreground");
+  // We are the child of another start.
+  const bool report = take_word("--report-to=" + std::to_string(detail::report_descriptor));
   require_no_words();
-  if (report >= 0) return serve(Fd(report), true);
+  if (report) return serve(Fd(detail::report_descriptor), true);
   if (foreground) return serve(Fd(), false);
-  const std::string running_at = answers() ? addresses() : std::string();
+  const Judgement found = judge();
+  if (found.state == ServiceState::foreign) throw NotRunning(found.why, found.state);
+  const std::string running_at = found.state == ServiceState::runs ? addresses() : std::string();
   if (running_at.empty()) return start_in_background();  // or it was on its way out
-  for (const std::string& word : all_words_) {
-    const bool names_it =
-        word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
-    if (!word.starts_with("--") || names_it) continue;
-    detail::write_all(STDERR_FILENO,
-                      full_name() + ": Already running: the options given were not applied; restart applies them\n");
-    break;
-  }
+  if (configured_.chosen)
+    note(full_name() + ": Already running: the options given were not applied; restart applies them");
   say(running_at);
   return ExitCode::fine;
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
-  child.insert(child.end(), server_.command_prefix.begin(), server_.command_prefix.end());
-  for (const std::string& word : all_words_) {
-    if (word != "restart" && word != "start") child.push_back(word);
-  }
+  for (const auto* words : {&server_.command_prefix, &configured_.words})
+    child.insert(child.end(), words->begin(), words->end());
   child.push_back("start");
   child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
   const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
@@ -16818,15 +17238,14 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
     running = outcome.report == detail::StartReport::ready;
     if (running) show_warnings(outcome.text);
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
+    Judgement found{ServiceState::runs, full_name() + ": starts or ends all the time"};
     for (int tries = 0; !running && tries < 20 && std::chrono::steady_clock::now() < end; ++tries) {
-      running = answers() && !addresses().empty();
+      found = judge();
+      running = found.state == ServiceState::runs && !addresses().empty();
       if (!running) ::poll(nullptr, 0, 10);
     }
-    if (!running && std::chrono::steady_clock::now() >= end) {
-      const pid_t pid = detail::service_process(server_.settings);
-      throw StartError((pid > 0 ? "process " + std::to_string(pid) : std::string("another process")) +
-                       " holds the lock of " + full_name() + ", but does not answer: end it first");
-    }
+    if (!running && std::chrono::steady_clock::now() >= end)
+      throw NotRunning(found.why + detail::force_hint, ServiceState::silent);
   }
   say(addresses());
   return ExitCode::fine;
@@ -16859,16 +17278,15 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGXFSZ, SIG_IGN);
     detail::Runner& runner = *kitten_.runner_;
-    asio::signal_set signals(runner.own_loop(), SIGTERM, SIGINT, SIGHUP);
-    signals.async_wait([&runner, &signals](const asio::error_code& error, int) {
-      if (error) return;
-      // The second one does not wait for running calls.
-      signals.async_wait([](const asio::error_code& second, int number) {
-        if (!second) ::_exit(128 + number);
-      });
-      runner.shut_down();
-    });
+    detail::EndSignals signals;
+    server_.whole_process = true;
+    server_.started_with = configured_.words;
     runner.open();
+    const Settings& settings = server_.settings;
+    for (const std::string& file :
+         {detail::url_file(settings), detail::socket_file(settings), detail::lock_file(settings)})
+      signals.add_file(file);
+    signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
@@ -16887,61 +17305,56 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
   }
 }
 
-KETTLINGAR_COLD ExitCode CommandLine::stop() {
-  require_no_words();
-  say(end_service());
-  return ExitCode::fine;
+/// The options that the running service was started with go before those of the line. Throws what start would refuse.
+KETTLINGAR_COLD void CommandLine::keep_options_of_running() {
+  std::vector<std::string> words = detail::lock_holder(detail::lock_file(server_.settings)).words;
+  if (words.empty()) return;
+  const std::string default_file = detail::default_config_file(server_.settings);
+  if (::access(default_file.c_str(), F_OK) != 0) std::erase(words, "--worker-config=" + default_file);
+  words.insert(words.end(), configured_.words.begin(), configured_.words.end());
+  detail::drop_overridden(words);
+  for (std::size_t i = 0; i < initial_.size(); ++i) server_.options.all()[i].set(initial_[i]);
+  try {
+    configured_ = detail::configure(server_.options, server_.settings, words);
+    if (!words.empty())
+      throw StartError("the service was started with " + words.front() + ", which this program does not know");
+    detail::check_settings(server_.settings);
+  } catch (const InvalidArgument& error) {
+    throw StartError(error.what());
+  }
+  detail::normalise(server_.settings);
 }
 
 /// Output that cannot be written does not leave it stopped.
 KETTLINGAR_COLD ExitCode CommandLine::restart() {
+  const bool force = take_word("--force");
   require_no_words();
-  detail::write_all(STDOUT_FILENO, end_service());
+  keep_options_of_running();
+  std::string text = end_service(force);
+  for (const std::string& file : configured_.files) text += full_name() + ": Configured by " + file + "\n";
+  detail::write_all(STDOUT_FILENO, text);
   return start();
-}
-
-/// Returns what there is to say when it is gone.
-KETTLINGAR_COLD std::string CommandLine::end_service() const {
-  const pid_t pid = detail::service_process(server_.settings);
-  const detail::ProcessWatch process(pid);
-  const std::string lock = detail::lock_file(server_.settings);
-  const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
-  try {
-    ClientOptions options = client_options();
-    options.timeouts.total = std::chrono::seconds(30);
-    ClientAccess::make(server_.settings, options).call("quitquitquit");
-  } catch (const NotRunning&) {
-    return full_name() + ": Not running\n";
-  } catch (const ConnectionError& error) {
-    // Somebody else has stopped it at the same time.
-    if (!gone() && (pid == 0 || !process.ended_within(std::chrono::seconds(8)))) {
-      throw ConnectionError(error.what() + (pid > 0 ? "; process " + std::to_string(pid) + " runs on" : std::string()));
-    }
-  }
-  // A program that had the service beside other things may well go on.
-  if (!process.ended_within(std::chrono::seconds(2)) && !gone() && !process.ended_within(std::chrono::seconds(8)))
-    throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
-  return full_name() + ": Stopped\n";
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::status() {
   require_no_words();
-  if (!answers()) {
-    const std::string lock = detail::lock_file(server_.settings);
-    const bool hangs = ::access(lock.c_str(), F_OK) == 0 && !detail::lock_is_stale(lock);
-    say(full_name() + (hangs ? ": Process " + std::to_string(detail::service_process(server_.settings)) +
-                                   " runs, but does not answer\n"
-                             : ": Not running\n"));
-    return ExitCode::not_running;
+  const Judgement found = judge();
+  if (found.state != ServiceState::runs) {
+    const std::string why = found.state == ServiceState::not_running
+                                ? "Not running"
+                                : found.why.substr(server_.settings.worker_name.size() + 2);
+    say(full_name() + ": " + why + "\n");
+    return exit_code(found.state);
   }
   say(addresses());
   detail::FileInfo info{};
-  const std::string url = detail::url_file(server_.settings);
-  const pid_t pid = detail::service_process(server_.settings);
+  const detail::ServiceFiles files(server_.settings);
+  const pid_t holder = detail::lock_holder(files.lock).pid;
+  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
   if (pid > 0) say(full_name() + ": Process " + std::to_string(pid) + "\n");
-  if (::stat(url.c_str(), &info) == 0)
+  if (::stat(files.url.c_str(), &info) == 0)
     say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
-  say(full_name() + ": Token in " + url + "\n");
+  say(full_name() + ": Token in " + files.url + "\n");
   return ExitCode::fine;
 }
 #endif
@@ -16975,7 +17388,7 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   }
   command_ = "help";
   const std::string topic = words_.front();
-  if (server_.methods.named(topic)) {
+  if (known_method(topic)) {
     say(detail::help(server_, topic));
     return ExitCode::fine;
   }
@@ -16991,7 +17404,8 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
       say(text.get<std::string>());
       return ExitCode::fine;
     }
-  } catch (const NotRunning&) {
+  } catch (const NotRunning& error) {
+    if (!may_be_typo(error, topic)) throw;
   }
   command_ = topic;
   const std::string why = unknown_command();
@@ -16999,13 +17413,31 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   return fail(ExitCode::unknown, why);
 }
 
-KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
-  std::vector<std::string> known = server_.methods.names(false);
+/// What services of other programs have is not known here, whatever ours has of that name.
+KETTLINGAR_COLD std::shared_ptr<const detail::Method> CommandLine::known_method(const std::string& name) const {
+  const bool builtin = name == "ping" || name == "help" || name == "config" || name == "quitquitquit";
+  return builtin || is_own_service() ? server_.methods.named(name) : nullptr;
+}
+
+KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
+  std::vector<std::string> known;
+  if (is_own_service()) known = server_.methods.names(false);
   if (!method_only_) {
     for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
   }
+  return known;
+}
+
+/// A typo is worth more than the news that nothing runs, but a service that is not there may have methods that this
+/// program does not know.
+KETTLINGAR_COLD bool CommandLine::may_be_typo(const NotRunning& error, const std::string& word) const {
+  return error.state() == ServiceState::not_running && is_own_service() && !known_method(word) &&
+         !server_.methods.names(true).empty() && !detail::closest(word, known_words()).empty();
+}
+
+KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   return (method_only_ ? "no method '" : "no command or method '") + log_escaped(command_) + "'" +
-         detail::suggestion(command_, known) + "; try: " + program_ + " help";
+         detail::suggestion(command_, known_words()) + "; try: " + program_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
@@ -17066,7 +17498,7 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
 
 /// Names can be checked before anything is sent if this program knows the method.
 KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   if (!method || method->takes_anything()) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
   for (const auto& [name, value] : arguments.items()) {
@@ -17078,7 +17510,7 @@ KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
 
 /// Answers can only be added to arguments that have names.
 KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
   for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
@@ -17088,7 +17520,7 @@ KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
 /// Asks for what the service wants to know. Its own defaults are kept apart: only what was typed may name a file that
 /// is opened here.
 KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json& defaults) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   name_positional(typed);
   for (const NeededVariable& variable : need.needed()) {
     const detail::Parameter* parameter = nullptr;
@@ -17114,6 +17546,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
   json typed = arguments();
   json defaults = json::object();  // values that the service has named and nobody typed
   check_names(typed);
+  if (command_ == "ping") require_running();
   const std::string save_to = command_ == "config" ? file_to_save(typed) : std::string();
   if (!save_to.empty()) typed.erase("save");
   for (int round = 0;; ++round) {
@@ -17131,11 +17564,10 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       detail::show(STDERR_FILENO, std::string(need.what()) + "\n");
       answer(need, typed, defaults);
     } catch (const NotFound& error) {
-      if (server_.methods.named(command_)) throw;
+      if (known_method(command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
-    } catch (const NotRunning&) {
-      // A typo is worth more than the news that nothing runs.
-      if (server_.methods.named(command_)) throw;
+    } catch (const NotRunning& error) {
+      if (!may_be_typo(error, command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
     }
   }
@@ -17154,7 +17586,7 @@ KETTLINGAR_COLD File CommandLine::standard_input() {
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
 KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   if (!method) return;
   const auto open_one = [&](json& word) {
     if (!word.is_string()) return;

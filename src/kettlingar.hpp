@@ -171,6 +171,8 @@
 #include "cli/output.hpp"
 #include "cli/prompt.hpp"
 #include "cli/command_line.hpp"
+#include "cli/end_signals.hpp"
+#include "cli/end_service.hpp"
 #include "cli/log_file.hpp"
 #include "cli/service_commands.hpp"
 #include "cli/method_commands.hpp"

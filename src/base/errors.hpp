@@ -79,10 +79,24 @@ class Redirect : public Error {
   std::string location_;
 };
 
-/// Nothing answers under that name. Thrown by clients only.
+/// What can be said of a service from outside. On the command line each has an exit code: 0, 1, 4 and 5.
+enum class ServiceState {
+  runs,         ///< it answers, and knows us
+  not_running,  ///< nobody has the name
+  silent,       ///< its process runs, but does not answer: it starts or ends, is stopped, or a handler blocks
+  foreign       ///< it is another user's, or something else answers in its place
+};
+
+/// No service of ours answers under that name; `state` says why. Thrown by clients only.
 class NotRunning : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit NotRunning(const std::string& text, ServiceState state = ServiceState::not_running)
+      : std::runtime_error(text), state_(state) {}
+
+  ServiceState state() const noexcept { return state_; }
+
+ private:
+  ServiceState state_;
 };
 
 /// The connection broke, or what came back was not an answer. Thrown by clients only.

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,16 +24,28 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
+namespace detail {
+class EndingService;
+
+/// For who only wants to know whether a service answers: together less than 2 s.
+inline constexpr Timeouts quick{.connect = std::chrono::milliseconds(500), .total = std::chrono::milliseconds(1300)};
+}  // namespace detail
+
 /// What the command line exits with, as the Python peers do.
 enum class ExitCode {
   fine = 0,
-  not_running = 1,    ///< also: crashed, or a bad configuration option
+  not_running = 1,    ///< also: cannot start, or a bad configuration option
   unknown = 2,        ///< no such method or command; 404
   bad_value = 3,      ///< arguments that do not fit; other 4xx
-  io_error = 4,       ///< 3xx, a broken connection or stream, standard output gone
-  denied = 5,         ///< 401, 403, 407
+  io_error = 4,       ///< 3xx, a broken connection or stream, standard output gone, a service that does not answer
+  denied = 5,         ///< 401, 403, 407, a service of somebody else
   remote_failure = 6  ///< 5xx
 };
+
+inline ExitCode exit_code(ServiceState state) {
+  constexpr ExitCode codes[] = {ExitCode::fine, ExitCode::not_running, ExitCode::io_error, ExitCode::denied};
+  return codes[static_cast<std::size_t>(state)];
+}
 
 /// Runs one command line for a service. Kitten::main() is all that most programs need of it.
 class CommandLine {
@@ -43,6 +56,11 @@ class CommandLine {
   int run(int argc, char** argv);
 
  private:
+  struct Judgement {
+    ServiceState state;
+    std::string why;  ///< a sentence, if it does not run
+  };
+
   void take_prefix();
   void configure();
   bool needs_sound_configuration() const;
@@ -57,7 +75,11 @@ class CommandLine {
   ExitCode serve(Fd report, bool background);
   ExitCode stop();
   ExitCode restart();
-  std::string end_service() const;
+  void keep_options_of_running();
+  static Task<void> quit(Client client);
+  void ask_to_end(std::chrono::milliseconds patience) const;
+  bool ask_until_heard(const detail::EndingService& service, std::chrono::milliseconds patience) const;
+  std::string end_service(bool force) const;
   ExitCode status();
   ExitCode help();
   ExitCode call();
@@ -75,16 +97,23 @@ class CommandLine {
   static bool opened_here(const detail::Parameter& parameter);
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
+  bool is_own_service() const { return server_.settings.app_name == own_app_; }
+  std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
+  std::vector<std::string> known_words() const;
+  bool may_be_typo(const NotRunning& error, const std::string& word) const;
   std::string unknown_command() const;
   std::string addresses() const;
   ClientOptions client_options() const;
   /// Looks for nothing before it calls.
   Client client() const { return ClientAccess::make(server_.settings, client_options()); }
-  bool answers() const;
+  Judgement judge() const;
+  void require_running() const;
   void log_to_file_or(bool standard_error) const;
 
   ExitCode fail(ExitCode code, std::string_view why) const;
   void say(std::string_view text) const;
+  void note(const std::string& text) const { detail::show(STDERR_FILENO, text + "\n"); }
+  bool take_word(std::string_view word);
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
 
   Kitten& kitten_;
@@ -94,6 +123,8 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
+  std::string own_app_;        ///< its name, before the line has named another
+  std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
@@ -116,6 +147,8 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     detail::restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
+    own_app_ = server_.settings.app_name;
+    for (const detail::Option& option : server_.options.all()) initial_.push_back(option.get());
     configure();
     detail::normalise(server_.settings);
     code = dispatch();
@@ -167,8 +200,8 @@ KETTLINGAR_COLD void CommandLine::configure() {
   if (problems.empty()) return;
   std::string more;
   if (problems.size() > 1) more = " (and " + std::to_string(problems.size() - 1) + " more)";
-  detail::write_all(STDERR_FILENO, log_escaped(server_.settings.worker_name) + " warning: " + problems.front() + more +
-                                       "; left out, but start and restart will refuse it\n");
+  note(log_escaped(server_.settings.worker_name) + " warning: " + problems.front() + more +
+       "; left out, but start and restart will refuse it");
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) const {
@@ -184,6 +217,14 @@ KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
   const bool raw = style_ == detail::OutputStyle::raw;
   if (!(raw ? detail::write_all(STDOUT_FILENO, text) : detail::show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
+}
+
+/// True if it stood among the words, from which it is taken.
+KETTLINGAR_COLD bool CommandLine::take_word(std::string_view word) {
+  const auto found = std::find(words_.begin(), words_.end(), word);
+  if (found == words_.end()) return false;
+  words_.erase(found);
+  return true;
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
@@ -252,7 +293,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "restart") return restart();
     return call();
   } catch (const NotRunning& error) {
-    return fail(ExitCode::not_running, error.what());
+    return fail(exit_code(error.state()), error.what());
   } catch (const StartError& error) {
     return fail(ExitCode::not_running, error.what());
   } catch (const NotFound& error) {
@@ -260,6 +301,8 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
   } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
+    return fail(ExitCode::denied, error.what());
+  } catch (const detail::UntrustedService& error) {
     return fail(ExitCode::denied, error.what());
   } catch (const ConnectionError& error) {
     return fail(ExitCode::io_error, error.what());
@@ -292,6 +335,7 @@ KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
   options.timeouts.first_byte = options.timeouts.idle = options.timeouts.total = forever;
+  if (command_ == "ping") options.timeouts = detail::quick;
   options.limits = server_.limits;
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;

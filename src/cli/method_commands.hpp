@@ -29,7 +29,7 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   }
   command_ = "help";
   const std::string topic = words_.front();
-  if (server_.methods.named(topic)) {
+  if (known_method(topic)) {
     say(detail::help(server_, topic));
     return ExitCode::fine;
   }
@@ -45,7 +45,8 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
       say(text.get<std::string>());
       return ExitCode::fine;
     }
-  } catch (const NotRunning&) {
+  } catch (const NotRunning& error) {
+    if (!may_be_typo(error, topic)) throw;
   }
   command_ = topic;
   const std::string why = unknown_command();
@@ -53,13 +54,31 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   return fail(ExitCode::unknown, why);
 }
 
-KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
-  std::vector<std::string> known = server_.methods.names(false);
+/// What services of other programs have is not known here, whatever ours has of that name.
+KETTLINGAR_COLD std::shared_ptr<const detail::Method> CommandLine::known_method(const std::string& name) const {
+  const bool builtin = name == "ping" || name == "help" || name == "config" || name == "quitquitquit";
+  return builtin || is_own_service() ? server_.methods.named(name) : nullptr;
+}
+
+KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
+  std::vector<std::string> known;
+  if (is_own_service()) known = server_.methods.names(false);
   if (!method_only_) {
     for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
   }
+  return known;
+}
+
+/// A typo is worth more than the news that nothing runs, but a service that is not there may have methods that this
+/// program does not know.
+KETTLINGAR_COLD bool CommandLine::may_be_typo(const NotRunning& error, const std::string& word) const {
+  return error.state() == ServiceState::not_running && is_own_service() && !known_method(word) &&
+         !server_.methods.names(true).empty() && !detail::closest(word, known_words()).empty();
+}
+
+KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   return (method_only_ ? "no method '" : "no command or method '") + log_escaped(command_) + "'" +
-         detail::suggestion(command_, known) + "; try: " + program_ + " help";
+         detail::suggestion(command_, known_words()) + "; try: " + program_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
@@ -120,7 +139,7 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
 
 /// Names can be checked before anything is sent if this program knows the method.
 KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   if (!method || method->takes_anything()) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
   for (const auto& [name, value] : arguments.items()) {
@@ -132,7 +151,7 @@ KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
 
 /// Answers can only be added to arguments that have names.
 KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
   for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
@@ -142,7 +161,7 @@ KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
 /// Asks for what the service wants to know. Its own defaults are kept apart: only what was typed may name a file that
 /// is opened here.
 KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json& defaults) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   name_positional(typed);
   for (const NeededVariable& variable : need.needed()) {
     const detail::Parameter* parameter = nullptr;
@@ -168,6 +187,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
   json typed = arguments();
   json defaults = json::object();  // values that the service has named and nobody typed
   check_names(typed);
+  if (command_ == "ping") require_running();
   const std::string save_to = command_ == "config" ? file_to_save(typed) : std::string();
   if (!save_to.empty()) typed.erase("save");
   for (int round = 0;; ++round) {
@@ -185,11 +205,10 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       detail::show(STDERR_FILENO, std::string(need.what()) + "\n");
       answer(need, typed, defaults);
     } catch (const NotFound& error) {
-      if (server_.methods.named(command_)) throw;
+      if (known_method(command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
-    } catch (const NotRunning&) {
-      // A typo is worth more than the news that nothing runs.
-      if (server_.methods.named(command_)) throw;
+    } catch (const NotRunning& error) {
+      if (!may_be_typo(error, command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
     }
   }
@@ -208,7 +227,7 @@ KETTLINGAR_COLD File CommandLine::standard_input() {
 
 /// Words for parameters that are open files name files: those are opened here. `-` is standard input.
 KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
-  const auto method = server_.methods.named(command_);
+  const auto method = known_method(command_);
   if (!method) return;
   const auto open_one = [&](json& word) {
     if (!word.is_string()) return;

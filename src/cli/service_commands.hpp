@@ -4,72 +4,28 @@
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <asio/signal_set.hpp>
-#include <charconv>
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "../os/process.hpp"
+#include "../os/state.hpp"
 #include "command_line.hpp"
+#include "end_service.hpp"
+#include "end_signals.hpp"
 #include "log_file.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
-
-/// Waits until a process has ended, without being its parent and without trusting that its number is not used again;
-/// false if it has not.
-class ProcessWatch {
- public:
-  explicit ProcessWatch(pid_t pid) {
-#if defined(SYS_pidfd_open)
-    if (pid > 0) fd_ = Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-#else
-    pid_ = pid;
-#endif
-  }
-  bool ended_within(std::chrono::milliseconds patience) const {
-    const auto deadline = std::chrono::steady_clock::now() + patience;
-#if defined(SYS_pidfd_open)
-    return !fd_ || wait_for(fd_.get(), POLLIN, deadline);
-#else
-    while (pid_ > 0 && ::kill(pid_, 0) == 0) {
-      if (std::chrono::steady_clock::now() >= deadline) return false;
-      ::poll(nullptr, 0, 5);
-    }
-    return true;
-#endif
-  }
-
- private:
-  Fd fd_;
-#if !defined(SYS_pidfd_open)
-  pid_t pid_ = 0;
-#endif
-};
-
-/// The process that serves: what its lock file says, or the unix socket's peer (Python services have no lock); 0 if
-/// unknown.
-[[gnu::cold]] inline pid_t service_process(const Settings& settings) {
-  const Fd lock = open_trusted(lock_file(settings), O_RDONLY);
-  std::string text;
-  pid_t pid = 0;
-  if (lock && read_all(lock.get(), text, 64)) std::from_chars(text.data(), text.data() + text.size(), pid);
-  if (pid > 0) return pid;
-  const auto address = unix_address(socket_file(settings));
-  if (!address) return 0;
-  const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
-  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-  return peer ? peer->pid : 0;
-}
 
 /// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
 /// so.
@@ -90,20 +46,20 @@ inline std::string duration_text(std::int64_t seconds) {
 }  // namespace detail
 
 #if KETTLINGAR_DEFINITIONS
-/// True if a service of this name answers and knows us.
-KETTLINGAR_COLD bool CommandLine::answers() const {
+KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
+  ClientOptions options;
+  options.timeouts = detail::quick;
   try {
-    ClientOptions options;
-    options.timeouts.total = std::chrono::seconds(5);
-    const json pong = ClientAccess::make(server_.settings, options).call("ping");
-    return pong.is_object() && pong.contains("pong");
-  } catch (const NotRunning&) {
-    return false;
-  } catch (const detail::UntrustedService&) {
-    throw;
-  } catch (const ConnectionError&) {
-    return false;  // on its way out, or nothing of ours
+    ClientAccess::require_pong(ClientAccess::make(server_.settings, options), detail::ServiceFiles(server_.settings));
+    return {ServiceState::runs, {}};
+  } catch (const NotRunning& error) {
+    return {error.state(), error.what()};
   }
+}
+
+KETTLINGAR_COLD void CommandLine::require_running() const {
+  const Judgement found = judge();
+  if (found.state != ServiceState::runs) throw NotRunning(found.why, found.state);
 }
 
 /// Empty if it has gone, or has not come so far.
@@ -131,43 +87,26 @@ KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start() {
-  bool foreground = false;
-  int report = -1;
-  for (std::size_t i = 0; i < words_.size();) {
-    constexpr std::string_view report_word = "--report-to=";
-    if (words_[i] == "--foreground") {
-      foreground = true;
-    } else if (words_[i] == std::string(report_word) + std::to_string(detail::report_descriptor)) {
-      report = detail::report_descriptor;  // we are the child of another start
-    } else {
-      ++i;
-      continue;
-    }
-    words_.erase(words_.begin() + static_cast<std::ptrdiff_t>(i));
-  }
+  const bool foreground = take_word("--foreground");
+  // We are the child of another start.
+  const bool report = take_word("--report-to=" + std::to_string(detail::report_descriptor));
   require_no_words();
-  if (report >= 0) return serve(Fd(report), true);
+  if (report) return serve(Fd(detail::report_descriptor), true);
   if (foreground) return serve(Fd(), false);
-  const std::string running_at = answers() ? addresses() : std::string();
+  const Judgement found = judge();
+  if (found.state == ServiceState::foreign) throw NotRunning(found.why, found.state);
+  const std::string running_at = found.state == ServiceState::runs ? addresses() : std::string();
   if (running_at.empty()) return start_in_background();  // or it was on its way out
-  for (const std::string& word : all_words_) {
-    const bool names_it =
-        word.starts_with("--app") || word.starts_with("--worker-name") || word.starts_with("--worker_name");
-    if (!word.starts_with("--") || names_it) continue;
-    detail::write_all(STDERR_FILENO,
-                      full_name() + ": Already running: the options given were not applied; restart applies them\n");
-    break;
-  }
+  if (configured_.chosen)
+    note(full_name() + ": Already running: the options given were not applied; restart applies them");
   say(running_at);
   return ExitCode::fine;
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   std::vector<std::string> child{argv0_};
-  child.insert(child.end(), server_.command_prefix.begin(), server_.command_prefix.end());
-  for (const std::string& word : all_words_) {
-    if (word != "restart" && word != "start") child.push_back(word);
-  }
+  for (const auto* words : {&server_.command_prefix, &configured_.words})
+    child.insert(child.end(), words->begin(), words->end());
   child.push_back("start");
   child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
   const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
@@ -179,15 +118,14 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
     running = outcome.report == detail::StartReport::ready;
     if (running) show_warnings(outcome.text);
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
+    Judgement found{ServiceState::runs, full_name() + ": starts or ends all the time"};
     for (int tries = 0; !running && tries < 20 && std::chrono::steady_clock::now() < end; ++tries) {
-      running = answers() && !addresses().empty();
+      found = judge();
+      running = found.state == ServiceState::runs && !addresses().empty();
       if (!running) ::poll(nullptr, 0, 10);
     }
-    if (!running && std::chrono::steady_clock::now() >= end) {
-      const pid_t pid = detail::service_process(server_.settings);
-      throw StartError((pid > 0 ? "process " + std::to_string(pid) : std::string("another process")) +
-                       " holds the lock of " + full_name() + ", but does not answer: end it first");
-    }
+    if (!running && std::chrono::steady_clock::now() >= end)
+      throw NotRunning(found.why + detail::force_hint, ServiceState::silent);
   }
   say(addresses());
   return ExitCode::fine;
@@ -220,16 +158,15 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGXFSZ, SIG_IGN);
     detail::Runner& runner = *kitten_.runner_;
-    asio::signal_set signals(runner.own_loop(), SIGTERM, SIGINT, SIGHUP);
-    signals.async_wait([&runner, &signals](const asio::error_code& error, int) {
-      if (error) return;
-      // The second one does not wait for running calls.
-      signals.async_wait([](const asio::error_code& second, int number) {
-        if (!second) ::_exit(128 + number);
-      });
-      runner.shut_down();
-    });
+    detail::EndSignals signals;
+    server_.whole_process = true;
+    server_.started_with = configured_.words;
     runner.open();
+    const Settings& settings = server_.settings;
+    for (const std::string& file :
+         {detail::url_file(settings), detail::socket_file(settings), detail::lock_file(settings)})
+      signals.add_file(file);
+    signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
@@ -248,61 +185,56 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
   }
 }
 
-KETTLINGAR_COLD ExitCode CommandLine::stop() {
-  require_no_words();
-  say(end_service());
-  return ExitCode::fine;
+/// The options that the running service was started with go before those of the line. Throws what start would refuse.
+KETTLINGAR_COLD void CommandLine::keep_options_of_running() {
+  std::vector<std::string> words = detail::lock_holder(detail::lock_file(server_.settings)).words;
+  if (words.empty()) return;
+  const std::string default_file = detail::default_config_file(server_.settings);
+  if (::access(default_file.c_str(), F_OK) != 0) std::erase(words, "--worker-config=" + default_file);
+  words.insert(words.end(), configured_.words.begin(), configured_.words.end());
+  detail::drop_overridden(words);
+  for (std::size_t i = 0; i < initial_.size(); ++i) server_.options.all()[i].set(initial_[i]);
+  try {
+    configured_ = detail::configure(server_.options, server_.settings, words);
+    if (!words.empty())
+      throw StartError("the service was started with " + words.front() + ", which this program does not know");
+    detail::check_settings(server_.settings);
+  } catch (const InvalidArgument& error) {
+    throw StartError(error.what());
+  }
+  detail::normalise(server_.settings);
 }
 
 /// Output that cannot be written does not leave it stopped.
 KETTLINGAR_COLD ExitCode CommandLine::restart() {
+  const bool force = take_word("--force");
   require_no_words();
-  detail::write_all(STDOUT_FILENO, end_service());
+  keep_options_of_running();
+  std::string text = end_service(force);
+  for (const std::string& file : configured_.files) text += full_name() + ": Configured by " + file + "\n";
+  detail::write_all(STDOUT_FILENO, text);
   return start();
-}
-
-/// Returns what there is to say when it is gone.
-KETTLINGAR_COLD std::string CommandLine::end_service() const {
-  const pid_t pid = detail::service_process(server_.settings);
-  const detail::ProcessWatch process(pid);
-  const std::string lock = detail::lock_file(server_.settings);
-  const auto gone = [&] { return ::access(lock.c_str(), F_OK) != 0 || detail::lock_is_stale(lock); };
-  try {
-    ClientOptions options = client_options();
-    options.timeouts.total = std::chrono::seconds(30);
-    ClientAccess::make(server_.settings, options).call("quitquitquit");
-  } catch (const NotRunning&) {
-    return full_name() + ": Not running\n";
-  } catch (const ConnectionError& error) {
-    // Somebody else has stopped it at the same time.
-    if (!gone() && (pid == 0 || !process.ended_within(std::chrono::seconds(8)))) {
-      throw ConnectionError(error.what() + (pid > 0 ? "; process " + std::to_string(pid) + " runs on" : std::string()));
-    }
-  }
-  // A program that had the service beside other things may well go on.
-  if (!process.ended_within(std::chrono::seconds(2)) && !gone() && !process.ended_within(std::chrono::seconds(8)))
-    throw Error(500, "process " + std::to_string(pid) + " has not ended yet");
-  return full_name() + ": Stopped\n";
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::status() {
   require_no_words();
-  if (!answers()) {
-    const std::string lock = detail::lock_file(server_.settings);
-    const bool hangs = ::access(lock.c_str(), F_OK) == 0 && !detail::lock_is_stale(lock);
-    say(full_name() + (hangs ? ": Process " + std::to_string(detail::service_process(server_.settings)) +
-                                   " runs, but does not answer\n"
-                             : ": Not running\n"));
-    return ExitCode::not_running;
+  const Judgement found = judge();
+  if (found.state != ServiceState::runs) {
+    const std::string why = found.state == ServiceState::not_running
+                                ? "Not running"
+                                : found.why.substr(server_.settings.worker_name.size() + 2);
+    say(full_name() + ": " + why + "\n");
+    return exit_code(found.state);
   }
   say(addresses());
   detail::FileInfo info{};
-  const std::string url = detail::url_file(server_.settings);
-  const pid_t pid = detail::service_process(server_.settings);
+  const detail::ServiceFiles files(server_.settings);
+  const pid_t holder = detail::lock_holder(files.lock).pid;
+  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
   if (pid > 0) say(full_name() + ": Process " + std::to_string(pid) + "\n");
-  if (::stat(url.c_str(), &info) == 0)
+  if (::stat(files.url.c_str(), &info) == 0)
     say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
-  say(full_name() + ": Token in " + url + "\n");
+  say(full_name() + ": Token in " + files.url + "\n");
   return ExitCode::fine;
 }
 #endif

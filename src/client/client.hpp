@@ -28,7 +28,8 @@ inline namespace v0_1 {
 
 namespace detail {
 struct HiddenWords;
-}
+struct ServiceFiles;
+}  // namespace detail
 
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
 /// may call at the same time.
@@ -151,15 +152,15 @@ class ClientAccess {
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
-  static const Client& require_pong(const Client& client, const std::string& name);
-  static Task<Client> async_require_pong(Client client, std::string name);
+  static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
+  static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
   /// Calls `connect` until it does not throw NotRunning; starts the service in between.
   template <class Connect>
   static Client start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
                           const std::string& name);
 
  private:
-  static void check_pong(const json& pong, const std::exception_ptr& thrown, const std::string& name);
+  static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -184,7 +185,7 @@ KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const Client
   return make(std::make_shared<detail::HttpTransport>(settings, options), std::move(methods));
 }
 
-KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const std::string& name) {
+KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const detail::ServiceFiles& files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -192,11 +193,11 @@ KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, c
   } catch (...) {
     thrown = std::current_exception();
   }
-  check_pong(pong, thrown, name);
+  check_pong(pong, thrown, files);
   return client;
 }
 
-KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, std::string name) {
+KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, detail::ServiceFiles files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -204,23 +205,27 @@ KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, s
   } catch (...) {
     thrown = std::current_exception();
   }
-  check_pong(pong, thrown, name);
+  check_pong(pong, thrown, files);
   co_return client;
 }
 
 KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
-                                              const std::string& name) {
+                                              const detail::ServiceFiles& files) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
     if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return;
-    if (detail::is_document(pong)) why = "it does not know our token";
+    if (detail::is_document(pong)) why = "what answers does not know our token";
+  } catch (const PermissionDenied& error) {
+    why = std::string("what answers does not know our token: ") + error.what();
   } catch (const Error& error) {
-    why = error.what();
+    throw files.silent(error.what());
+  } catch (const detail::UntrustedService& error) {
+    throw NotRunning(files.name + ": " + error.what(), ServiceState::foreign);
   } catch (const ConnectionError& error) {
-    why = error.what();
+    throw files.silent(error.what());
   }
-  throw NotRunning(name + ": Not running: " + why);
+  throw NotRunning(files.name + ": not ours: " + why, ServiceState::foreign);
 }
 
 template <class Connect>
@@ -228,7 +233,8 @@ Client ClientAccess::start_and(Connect connect, const AutoStart& how, const deta
                                const std::string& name) {
   try {
     return connect();
-  } catch (const NotRunning&) {
+  } catch (const NotRunning& error) {
+    if (error.state() == ServiceState::foreign) throw;
   }
   detail::start_service(how, words, name);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
@@ -276,7 +282,7 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
   options.use_tcp = settings.worker_use_tcp;
   options.use_msgpack = settings.worker_use_msgpack;
   const Client client = ClientAccess::make(settings, options, std::move(methods));
-  return ClientAccess::require_pong(client, settings.worker_name);
+  return ClientAccess::require_pong(client, ServiceFiles(settings));
 }
 
 }  // namespace detail
@@ -284,13 +290,13 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_pong(ClientAccess::make(settings, options), worker);
+  return ClientAccess::require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker,
                                                      const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), worker);
+  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,

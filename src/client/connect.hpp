@@ -72,7 +72,10 @@ struct ServiceFiles {
   explicit ServiceFiles(const Settings& settings)
       : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {}
 
-  NotRunning not_running() const { return NotRunning(name + ": Not running: Start it first?"); }
+  /// To throw when nobody listens: says whether a process has the name all the same.
+  NotRunning not_running() const;
+  /// To throw when whoever listens does not answer.
+  NotRunning silent(const std::string& why) const;
 
   std::string name;  ///< for messages
   std::string url;
@@ -109,6 +112,7 @@ struct FileStamp {
   constexpr std::size_t longest = 4096;
   const Fd fd = open_trusted(files.url, O_RDONLY);
   if (!fd && errno == ENOENT) throw files.not_running();
+  if (!fd && errno == EACCES) throw UntrustedService("cannot use " + files.url + ": " + std::strerror(EACCES));
   FileInfo info{};
   std::string url;
   if (!fd || ::fstat(fd.get(), &info) != 0 || !read_all(fd.get(), url, longest))
@@ -164,6 +168,33 @@ class Connector {
 };
 
 #if KETTLINGAR_DEFINITIONS
+/// `Kitty: process 123 runs, but does not answer: ` and the like.
+[[gnu::cold]] inline std::string describe_silence(const std::string& name, const LockHolder& holder) {
+  if (!holder.held) return name + ": does not answer: ";
+  const RunningProcess process(holder.pid, holder.started);
+  const std::string number = std::to_string(holder.pid);
+  if (process.pid() == 0) return name + ": does not answer: a child of process " + number + " holds its lock; ";
+  if (process.stopped())
+    return name + ": process " + number + " is stopped by a signal, and does not answer (kill -CONT " + number + "): ";
+  return name + ": process " + number + " runs, but does not answer: ";
+}
+
+KETTLINGAR_COLD NotRunning ServiceFiles::not_running() const {
+  const LockHolder holder = lock_holder(lock);
+  if (!holder.foreign.empty()) return NotRunning(name + ": " + holder.foreign, ServiceState::foreign);
+  if (!holder.held) return NotRunning(name + ": Not running: Start it first?");
+  FileInfo info{};
+  const bool announced = ::lstat(url.c_str(), &info) == 0 && info.st_size > 0;
+  return NotRunning(describe_silence(name, holder) +
+                        (announced ? "nobody listens where " + url + " says"
+                                   : "there is no " + url + ", so it starts or ends, or somebody has removed the file"),
+                    ServiceState::silent);
+}
+
+KETTLINGAR_COLD NotRunning ServiceFiles::silent(const std::string& why) const {
+  return NotRunning(describe_silence(name, lock_holder(lock)) + why, ServiceState::silent);
+}
+
 KETTLINGAR_COLD bool Connector::begin_local() {
   if (!options_.use_unix_socket) return false;
   const auto target = unix_address(address_.socket);
@@ -181,7 +212,7 @@ KETTLINGAR_COLD void Connector::begin_tcp() {
   const bool dead = lock_is_stale(files_.lock);
   const bool has_tcp = address_.host != "unix-domain";
   if (!options_.use_unix_socket && !has_tcp && !dead)
-    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP");
+    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP", ServiceState::silent);
   const auto target = tcp_address(address_.host, address_.port);
   if (dead || !has_tcp || !options_.use_tcp || !target) throw files_.not_running();
   target_ = *target;

@@ -48,6 +48,9 @@ class Endpoint {
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
+  /// True while the url file says so. Of a connection that was made before the answer: it leads to no other service
+  /// than the one that wrote the file, for the file goes before the socket does.
+  bool is_at(const std::shared_ptr<Place>& place);
   /// A connection to the service of the last look_up(), if one is kept that is still open and silent. Descriptors need
   /// one over the unix socket.
   std::optional<KeptConnection> take_kept(bool over_unix_socket_only);
@@ -80,6 +83,12 @@ KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   // For a moment during a start, Python's file is there, but has no text yet: the stamp is that of what was read.
   place_ = std::make_shared<Place>(read_service_address(files_, &stamp_));
   return place_;
+}
+
+KETTLINGAR_COLD bool Endpoint::is_at(const std::shared_ptr<Place>& place) {
+  const std::lock_guard lock(mutex_);
+  FileInfo info{};
+  return place == place_ && ::lstat(files_.url.c_str(), &info) == 0 && FileStamp(info) == stamp_;
 }
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next

@@ -32,6 +32,9 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
+/// How often a call follows a service that is restarted again and again.
+inline constexpr int most_moves = 20;
+
 /// Between two tries to get into a full backlog.
 inline constexpr std::chrono::milliseconds backlog_pause{5};
 
@@ -133,6 +136,7 @@ class HttpAnswer final : public Answer {
   Stage stage_ = Stage::start;
   bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;      ///< the connection has had requests before
+  int moves_ = 0;            ///< how often the service was elsewhere once a connection was there
   bool fresh_only_ = false;  ///< a kept connection has failed already
   bool json_instead_ = false;
   std::shared_ptr<Place> place_;
@@ -267,7 +271,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::start) connect();
-  if (stage_ == Stage::connecting) {
+  while (stage_ == Stage::connecting) {
     switch (connector_->step()) {
       case Connector::Step::want_write:
         return Step::want_write;
@@ -276,7 +280,12 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
       case Connector::Step::connected:
         break;
     }
-    talk_over({connector_->take(), connector_->over_unix_socket()}, false);
+    // A service that was started meanwhile has another token.
+    if (endpoint_->is_at(place_) || ++moves_ > most_moves) {
+      talk_over({connector_->take(), connector_->over_unix_socket()}, false);
+    } else {
+      connect();
+    }
   }
   if (stage_ == Stage::over) return Step::done;
   return talk();

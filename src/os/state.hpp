@@ -119,7 +119,7 @@ class OwnedFile {
 /// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.
 struct LockHolder {
   bool held = false;
-  bool foreign = false;  ///< the file, or the way to it, is another user's
+  std::string foreign;  ///< why it is not ours to look at; empty if it is
   pid_t pid = 0;
   std::uint64_t started = 0;
   bool whole_process = false;
@@ -198,12 +198,18 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   Fd fd;
   try {
     fd = open_trusted(path, O_RDONLY);
-  } catch (const UntrustedFile&) {
-    holder.foreign = true;
+  } catch (const UntrustedFile& error) {
+    holder.foreign = error.what();
     return holder;
   }
-  holder.foreign = fd ? ::fstat(fd.get(), &ours) != 0 || ours.st_uid != ::geteuid() : errno == EACCES || errno == EPERM;
-  if (!fd || holder.foreign) return holder;
+  if (!fd && errno != EACCES) return holder;
+  // Root's may be trusted, but is not ours.
+  const bool seen = (fd ? ::fstat(fd.get(), &ours) : ::lstat(path.c_str(), &ours)) == 0;
+  if (!fd || !seen || ours.st_uid != ::geteuid()) {
+    holder.foreign =
+        "cannot use " + path + ": " + (seen ? "it belongs to " + user_text(ours.st_uid) : std::strerror(EACCES));
+    return holder;
+  }
   holder.held = retry_interrupted([&] { return ::flock(fd.get(), LOCK_SH | LOCK_NB); }) != 0;
   if (!holder.held) {
     // Its name may have been given to a new file since.

@@ -177,6 +177,8 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
     if (::lstat(next.c_str(), &info) != 0) {
       if (errno == ENOENT && !doubt.empty()) throw UntrustedFile(cannot + doubt);
       if (errno == ENOENT && create == 0) return {};
+      // Who keeps us out is another user.
+      if (errno == EACCES) throw UntrustedFile(cannot + next + ": " + std::strerror(errno));
       if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
       if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
         throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +

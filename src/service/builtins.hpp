@@ -79,8 +79,8 @@ struct Command {
 };
 inline constexpr Command commands[] = {
     {"start", "start [--foreground]", "Start the service in the background, or stay in the foreground"},
-    {"stop", "stop", "Stop the service, return when it is gone"},
-    {"restart", "restart", "Stop and start"},
+    {"stop", "stop [--force]", "Stop the service, return when it is gone; by force if it hangs"},
+    {"restart", "restart [--force]", "Stop, and start with the same options and those given now"},
     {"status", "status", "Tell whether it runs, and where"},
     {"ping", "ping", "Check whether it answers"},
     {"help", "help [<method>]", "This text, or the help of a method"},
@@ -193,7 +193,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 }
 
 /// Writes the configuration, secrets included, to a file as saved_file() says.
-[[gnu::cold]] inline void save_config(const Server& server, const std::string& where) {
+[[gnu::cold]] inline void save_config(Server& server, const std::string& where) {
   const std::string path = saved_file(server, where);
   if (path.empty()) return;
   FileInfo info{};
@@ -206,6 +206,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
   } catch (const StartError& error) {
     throw Error(500, error.what());
   }
+  server.remember_saved(path);
 }
 
 [[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {

@@ -49,6 +49,13 @@ KETTLINGAR_COLD void Server::warn_at_start(const std::string& text) {
   start_warnings += text + "\n";
 }
 
+KETTLINGAR_COLD void Server::remember_saved(const std::string& file) {
+  if (!whole_process || file != config_file_) return;
+  std::erase_if(started_with, [](const std::string& word) { return !names_service(word); });
+  started_with.insert(started_with.begin(), "--worker-config=" + file);
+  lock_.remember(started_with);
+}
+
 KETTLINGAR_COLD void Server::choose_token() {
   std::string secret = settings.worker_secret;
   std::string where = "option 'worker_secret'";
@@ -72,6 +79,8 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
   require_private_directory(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
   lock_ = InstanceLock(lock_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
+  if (whole_process && !lock_.remember(started_with))
+    throw StartError("cannot write " + lock_file(settings) + ": " + std::strerror(errno));
 
   config_file_ = default_config_file(settings);
   prefix_ = settings.worker_url_path;

@@ -65,6 +65,9 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Throws InvalidArgument.
   void apply_settings();
 
+  /// The configuration has been saved to `file`: if that is the default one, a restart goes by it.
+  void remember_saved(const std::string& file);
+
   bool running() const noexcept { return state_ == State::running; }
   bool stopping() const noexcept { return state_ == State::stopping; }
   /// `http://127.0.0.1:1234`, without prefix and token; empty without TCP.
@@ -108,6 +111,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Token token;
   std::string start_warnings;  ///< of the last open(), in lines
   std::string description;
+  bool whole_process = false;               ///< under main(): the process is there for nothing else
+  std::vector<std::string> started_with;    ///< under main(): the options that make another process the same service
   std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
   /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
   std::function<bool(const Request&)> authenticator;

@@ -2,8 +2,10 @@
 // service/settings.hpp: the built-in options, under the names that the Python peers and their configuration files use.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -174,7 +176,26 @@ struct Configuration {
   std::vector<std::string> words;     ///< `--name=value`, which mean the same in any directory
   std::vector<std::string> files;     ///< that were read
   std::vector<std::string> problems;  ///< what is wrong in these files, and was left out
+  bool chosen = false;                ///< options were given that do more than to name a service
 };
+
+/// True for `--name=value` that says which service is meant, and nothing about its configuration.
+inline bool names_service(std::string_view word) {
+  return word.starts_with("--app-") || word.starts_with("--worker-name=");
+}
+
+/// Drops words that a later one for the same option makes pointless. Files add up.
+[[gnu::cold]] inline void drop_overridden(std::vector<std::string>& words) {
+  const auto key = [](const std::string& word) {
+    return word.starts_with("--worker-config=") ? word : word.substr(0, word.find('='));
+  };
+  for (std::size_t i = 0; i < words.size();) {
+    const auto next = words.begin() + static_cast<std::ptrdiff_t>(i);
+    const bool again =
+        std::any_of(next + 1, words.end(), [&](const std::string& later) { return key(later) == key(*next); });
+    again ? static_cast<void>(words.erase(next)) : static_cast<void>(++i);
+  }
+}
 
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
@@ -188,7 +209,6 @@ struct Configuration {
     options.read_file(file, tolerant && !missing ? &done.problems : nullptr);
     done.files.push_back(file);
   };
-  bool any = false;
   bool command_seen = false;
   bool only_arguments = false;
   std::vector<std::pair<std::string, std::string>> which;
@@ -214,19 +234,19 @@ struct Configuration {
     if (name == "worker_config" && !value.empty()) {
       if (const std::string file = config_file(settings, value); !file.empty()) read(value = file);
     }
-    // Which service is meant says nothing about its configuration.
-    if (name.starts_with("app_") || name == "worker_name") {
+    std::string& canonical = done.words.emplace_back("--" + name + "=" + value);
+    std::replace(canonical.begin(), canonical.begin() + static_cast<std::ptrdiff_t>(name.size() + 2), '_', '-');
+    if (names_service(canonical)) {
       which.emplace_back(name, value);
     } else {
-      any = true;
+      done.chosen = true;
     }
-    done.words.push_back("--" + name + "=" + value);
   }
   words = std::move(others);
   const std::string file = default_config_file(settings);
-  if (any || ::access(file.c_str(), F_OK) != 0) return done;
+  if (done.chosen || ::access(file.c_str(), F_OK) != 0) return done;
   read(file);
-  done.words.insert(done.words.begin(), "--worker_config=" + file);
+  done.words.insert(done.words.begin(), "--worker-config=" + file);
   // What `config --save` has written has all options, and would lead to another service.
   for (const auto& [name, value] : which) options.set(name, json(value));
   return done;

@@ -174,7 +174,7 @@ TEST_SUITE("cli") {
   TEST_CASE("the log file has a line for each request, is private, and never has the token") {
     const Program kitten("kitten");
     const std::string log = kitten.state / "log";
-    REQUIRE(kitten("--worker-log-file=" + log + " start").code == 0);
+    REQUIRE(kitten("--worker-log-level=10 --worker-log-file=" + log + " start").code == 0);
     kitten("meow");
     kitten("freakout");
     const std::string url = kitten.url();

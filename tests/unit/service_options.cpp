@@ -95,16 +95,16 @@ TEST_SUITE("service/options") {
     kt::detail::Options options;
     kt::detail::add_builtin_options(options, settings);
     write_file(dir / "worker.cfg", "worker_nice = 3\n");
-    const std::string data = "--app_data_dir=" + dir.path();
+    const std::string data = "--app-data-dir=" + dir.path();
     std::vector<std::string> words{data, "start"};
     auto done = kt::detail::configure(options, settings, words);
-    CHECK(done.words == std::vector<std::string>{"--worker_config=" + (dir / "worker.cfg"), data});
+    CHECK(done.words == std::vector<std::string>{"--worker-config=" + (dir / "worker.cfg"), data});
     CHECK(done.files == std::vector<std::string>{dir / "worker.cfg"});
     words = {data, "--worker-config=yes", "--worker-log-file=log", "--worker-config=no"};
     done = kt::detail::configure(options, settings, words);
-    CHECK(done.words == std::vector<std::string>{data, "--worker_config=" + (dir / "worker.cfg"),
-                                                 "--worker_log_file=" + std::filesystem::absolute("log").string(),
-                                                 "--worker_config=no"});
+    CHECK(done.words == std::vector<std::string>{data, "--worker-config=" + (dir / "worker.cfg"),
+                                                 "--worker-log-file=" + std::filesystem::absolute("log").string(),
+                                                 "--worker-config=no"});
     CHECK(done.files == std::vector<std::string>{dir / "worker.cfg"});
   }
 

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+// cli/end_service.hpp: stop: a service is asked to end, waited for, and ended by force where that is wanted.
+#pragma once
+
+#include "../base/version.hpp"  // knows better than Asio, so it comes first
+
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <asio/io_context.hpp>
+#include <chrono>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "../base/errors.hpp"
+#include "../client/client.hpp"
+#include "../client/connect.hpp"
+#include "../os/running_process.hpp"
+#include "../os/socket.hpp"
+#include "../os/state.hpp"
+#include "../service/loop.hpp"
+#include "command_line.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The process at the other end of the unix socket, which Python services have without a lock; 0 if there is none.
+[[gnu::cold]] inline pid_t socket_process(const std::string& path) {
+  const auto address = unix_address(path);
+  if (!address) return 0;
+  const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
+  return peer ? peer->pid : 0;
+}
+
+/// A service whose end is awaited.
+class EndingService {
+ public:
+  explicit EndingService(const ServiceFiles& files)
+      : files_(files),
+        holder_(lock_holder(files.lock)),
+        process_(holder_.held ? RunningProcess(holder_.pid, holder_.started)
+                              : RunningProcess(socket_process(files.socket), 0)) {}
+
+  const LockHolder& holder() const noexcept { return holder_; }
+  pid_t pid() const noexcept { return process_.pid(); }
+  /// Waits until the process is gone or, if it is there for other things as well, the service in it.
+  bool ended_within(std::chrono::milliseconds patience) const;
+  /// Ends the process, SIGTERM first, and takes its files away. Throws NotRunning if that cannot be done.
+  void end_by_force() const;
+
+ private:
+  bool has_lock() const;
+
+  const ServiceFiles& files_;
+  const LockHolder holder_;
+  const RunningProcess process_;
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD bool EndingService::has_lock() const {
+  const LockHolder now = lock_holder(files_.lock);
+  return now.held && now.pid == holder_.pid && now.started == holder_.started;
+}
+
+KETTLINGAR_COLD bool EndingService::ended_within(std::chrono::milliseconds patience) const {
+  const bool by_process = holder_.whole_process && process_.pid() != 0;
+  if (!holder_.held || by_process) return process_.ended_within(patience);
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (has_lock()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    ::poll(nullptr, 0, 5);
+  }
+  return true;
+}
+
+KETTLINGAR_COLD void EndingService::end_by_force() const {
+  if (!holder_.held || process_.pid() == 0) throw files_.silent("which process is to be ended cannot be told");
+  // One that is stopped takes no other signal than SIGKILL.
+  const bool asked = process_.signal(SIGTERM) && process_.signal(SIGCONT);
+  if (!asked || !process_.ended_within(std::chrono::milliseconds(1500))) {
+    process_.signal(SIGKILL);
+    if (!process_.ended_within(std::chrono::seconds(1))) throw files_.silent("SIGKILL has not ended it");
+  }
+  // Unless a successor has come.
+  InstanceLock lock(files_.lock);
+  if (!lock.held()) return;
+  ::unlink(files_.url.c_str());
+  ::unlink(files_.socket.c_str());
+  lock.release();
+}
+#endif
+
+inline constexpr const char* force_hint = "; stop --force ends it";
+
+/// Throws what is being handled, with the way out where a service does not answer.
+[[noreturn, gnu::cold]] inline void rethrow_with_hint(const ServiceFiles& files) {
+  try {
+    throw;
+  } catch (const NotRunning& error) {
+    if (error.state() != ServiceState::silent) throw;
+    throw NotRunning(error.what() + std::string(force_hint), ServiceState::silent);
+  } catch (const UntrustedService&) {
+    throw;
+  } catch (const ConnectionError& error) {
+    throw files.silent(error.what() + std::string(force_hint));
+  }
+}
+
+}  // namespace detail
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD Task<void> CommandLine::quit(Client client) { co_await client.async_call("quitquitquit"); }
+
+/// Calls `quitquitquit`, and says what this waits for if it takes long. Throws what the call throws.
+KETTLINGAR_COLD void CommandLine::ask_to_end(std::chrono::milliseconds patience) const {
+  ClientOptions options;
+  options.timeouts.connect = options.timeouts.first_byte = options.timeouts.total = patience;
+  std::exception_ptr thrown;
+  bool over = false;
+  asio::io_context loop(1);
+  detail::spawn(loop.get_executor(), quit(ClientAccess::make(server_.settings, options)),
+                [&](const std::exception_ptr& error) {
+                  thrown = error;
+                  over = true;
+                });
+  loop.run_for(std::chrono::seconds(2));
+  if (!over) {
+    const std::string why = "waiting for a handler that blocks, or for on_shutdown" + std::string(detail::force_hint);
+    note(detail::ServiceFiles(server_.settings).silent(why).what());
+    loop.run();
+  }
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+/// Asks until that was heard: a service that starts or ends cannot be asked for a moment. False if nothing runs.
+KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& service,
+                                                  std::chrono::milliseconds patience) const {
+  const auto start = std::chrono::steady_clock::now();
+  for (bool said = false;;) {
+    try {
+      ask_to_end(patience);
+      return true;
+    } catch (const NotRunning& error) {
+      if (error.state() == ServiceState::not_running) return false;
+      const auto waited = std::chrono::steady_clock::now() - start;
+      if (error.state() == ServiceState::foreign || waited >= patience) throw;
+      if (!said && waited >= std::chrono::seconds(2)) {
+        note(error.what() + std::string(detail::force_hint));
+        said = true;
+      }
+    }
+    if (service.ended_within(std::chrono::milliseconds(20))) return true;
+  }
+}
+
+/// Returns what there is to say when it is gone.
+KETTLINGAR_COLD std::string CommandLine::end_service(bool force) const {
+  using namespace std::chrono_literals;
+  const detail::ServiceFiles files(server_.settings);
+  const detail::EndingService service(files);
+  if (!service.holder().foreign.empty()) throw files.not_running();
+  const std::string stopped = full_name() + ": Stopped\n";
+  const Limits& limits = server_.limits;
+  try {
+    if (!ask_until_heard(service, force ? 1500ms : limits.shutdown_timeout + 2 * limits.drain_timeout + 3s))
+      return full_name() + ": Not running\n";
+    if (service.ended_within(force ? 500ms : 2s)) return stopped;
+    if (!force) {
+      note(files.silent("it has been asked to end, and is waited for" + std::string(detail::force_hint)).what());
+      if (service.ended_within(8s)) return stopped;
+      throw ConnectionError("it has been asked to end, and has not ended yet");
+    }
+  } catch (const std::exception&) {
+    // Somebody else may have stopped it at the same time.
+    if (service.ended_within(force ? 100ms : 2s)) return stopped;
+    if (!force || !service.holder().held) detail::rethrow_with_hint(files);
+  }
+  service.end_by_force();
+  return stopped;
+}
+
+KETTLINGAR_COLD ExitCode CommandLine::stop() {
+  const bool force = take_word("--force");
+  require_no_words();
+  say(end_service(force));
+  return ExitCode::fine;
+}
+#endif
+
+}  // namespace v0_1
+}  // namespace kettlingar
