@@ -105,6 +105,13 @@ class ConnectionError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// The service has answered, and the call is done, but its result is not of the type that was asked for: to call again
+/// does not help. Thrown by clients only.
+class ResultError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 /// The service could not start: address in use, directory not safe, already running. Thrown by `start` and `run`.
 class StartError : public std::runtime_error {
  public:

@@ -41,8 +41,8 @@ struct ServiceFiles;
 /// descriptors.
 ///
 /// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
-/// kt::Error with its status), NotRunning if nobody listens, and ConnectionError if the connection breaks, a timeout
-/// runs out, or the answer is no T. A call is sent again only if the first one cannot have been read, so after a
+/// kt::Error with its status), NotRunning if nobody listens, ResultError if the result is no T, and ConnectionError if
+/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so after a
 /// ConnectionError it may or may not have been run.
 ///
 /// A service that was restarted is found again by itself.

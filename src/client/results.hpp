@@ -26,7 +26,7 @@ namespace detail {
 /// The document that `value` is, or `value` as a document of JSON text.
 Result to_document(const json& value, const Answer& answer);
 
-/// `value`, which `answer` gave, as a T. Throws ConnectionError: it is not what was asked for.
+/// `value`, which `answer` gave, as a T. Throws ResultError.
 template <class T>
 T as_result(json value, Answer& answer, const std::string& method) {
   try {
@@ -43,7 +43,8 @@ T as_result(json value, Answer& answer, const std::string& method) {
       return take_result<T>(value, answer.descriptors());
     }
   } catch (const BadValue& bad) {
-    throw ConnectionError(method + ": unexpected result: expected " + bad.expected + ", got " + shown(bad.value));
+    throw ResultError(method + ": unexpected result" + (bad.path.empty() ? "" : " in '" + bad.path + "'") + ": " +
+                      problem_of(bad));
   }
 }
 
@@ -91,7 +92,8 @@ class [[nodiscard]] Stream {
   explicit Stream(detail::RunningCall call) : call_(std::move(call)) {}
 
   /// Waits for the next item; nothing at the end. Throws what the service answered with, also in the middle;
-  /// ConnectionError if the stream breaks off; NotRunning. After an exception nothing more comes.
+  /// ConnectionError if the stream breaks off; ResultError if the item is no T; NotRunning. After an exception nothing
+  /// more comes.
   std::optional<T> next() {
     std::optional<json> item = call_.next();
     if (!item) return std::nullopt;

@@ -70,7 +70,10 @@ TEST_SUITE("client") {
     CHECK(client.call<Spot>("scale", Spot{1, 2}).y == 4);
     CHECK(client.call<Spot>("scale", json{{"x", 1}, {"y", 2}}, kt::arg("factor") = 3).y == 6);
     CHECK(failure([&] { client.call<std::string>("add", 1, 2); }) == "add: unexpected result: expected str, got 3");
-    CHECK_THROWS_AS(client.call<Spot>("add", 1, 2), kt::ConnectionError);
+    CHECK_THROWS_AS(client.call<Spot>("add", 1, 2), kt::ResultError);
+    // It is no fault of the connection, so that loops which try again after one of those end.
+    CHECK_FALSE(std::is_base_of_v<kt::ConnectionError, kt::ResultError>);
+    CHECK_THROWS_AS(static_cast<void>(client.stream<Spot>("count", 1).next()), kt::ResultError);
     CHECK_THROWS_AS(client.call("add", kt::arg("a")), std::invalid_argument);
     // After all that, the connection is still the same and in order.
     CHECK(client.call<int>("add", 2, 2) == 4);
@@ -524,7 +527,7 @@ TEST_SUITE("client") {
         CHECK(opened.first == "here");
         CHECK(all_of(opened.second) == "a");
         CHECK(client.call("open", home.state / "fa") == json::array({"here", "_FD_BRE_MAGIC_-rb"}));
-        CHECK_THROWS_AS(client.call<kt::Socket>("open", home.state / "fa"), kt::ConnectionError);
+        CHECK_THROWS_AS(client.call<kt::Socket>("open", home.state / "fa"), kt::ResultError);
       }
     }
     CHECK(eventually([&] { return open_descriptors() <= before + 2; }));  // one connection may be kept
@@ -688,7 +691,7 @@ TEST_SUITE("client") {
         }
         CHECK(client.call<kt::Fd>("open_one", home.state / "a"));
         CHECK(client.call("open_one", home.state / "a") == json::array({"_FD_BRE_MAGIC_-rb"}));  // nobody takes it
-        CHECK_THROWS_AS(client.call<kt::Socket>("open_one", home.state / "a"), kt::ConnectionError);
+        CHECK_THROWS_AS(client.call<kt::Socket>("open_one", home.state / "a"), kt::ResultError);
         asio::io_context loop;
         auto text = asio::co_spawn(loop,
                                    client.async_call<std::string>("read", kt::File::open(home.state / "a"), "",

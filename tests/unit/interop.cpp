@@ -459,7 +459,7 @@ TEST_SUITE("interop") {
       }
       // None came: a text is no file.
       RecordedPeer service(true, recorded("two_files.answer"), 4096);
-      CHECK_THROWS_AS(service.client().call<std::vector<kt::File>>("two_files"), kt::ConnectionError);
+      CHECK_THROWS_AS(service.client().call<std::vector<kt::File>>("two_files"), kt::ResultError);
     }
     CHECK(eventually([&] { return open_descriptors() == before; }));
   }
