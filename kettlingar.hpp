@@ -233,6 +233,108 @@ KETTLINGAR_INLINE json bytes(std::string_view text) { return json::binary(Bytes(
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== base/json_types.hpp ========
+// SPDX-License-Identifier: MIT
+// base/json_types.hpp: what nlohmann_json does not do, or say, by itself: std::optional as a member, the names of an
+// enumeration.
+
+#include <concepts>
+#include <exception>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A text that nobody means: what becomes of it tells how a type treats what it does not know.
+inline constexpr const char* meaningless_text = "\x7f no name of anything \x7f";
+
+/// Given to a from_json() of NLOHMANN_JSON_SERIALIZE_ENUM in place of its json, this takes down the names that it is
+/// compared with.
+class NameListener : public nlohmann::json {
+ public:
+  using nlohmann::json::json;
+  static NameListener writing_to(std::vector<std::string>& names) {
+    NameListener listener;
+    listener.names_ = &names;
+    return listener;
+  }
+
+  template <std::same_as<NameListener> Name>
+  friend bool operator==(const Name& name, const NameListener& listener) {
+    if (listener.names_ != nullptr && name.is_string())
+      listener.names_->push_back(name.template get_ref<const std::string&>());
+    return false;
+  }
+
+ private:
+  std::vector<std::string>* names_ = nullptr;
+};
+
+/// The texts that stand for values of an enumeration; none if it has another from_json() than that of the macro.
+template <class E>
+std::vector<std::string> choices_of() {
+  std::vector<std::string> choices;
+  if constexpr (requires(const NameListener& listener, E& value) { from_json(listener, value); }) {
+    E value{};
+    try {
+      from_json(NameListener::writing_to(choices), value);
+    } catch (const std::exception&) {  // of a from_json() that reads names in another way
+    }
+  }
+  return choices;
+}
+
+#if !defined(KETTLINGAR_NO_JSON_OPTIONAL)
+/// Selects what nlohmann_json does by itself.
+struct NlohmannOnly;
+
+template <class T>
+concept NlohmannConverts = requires(const nlohmann::json& json, T& value) {
+  nlohmann::adl_serializer<T, NlohmannOnly>::from_json(json, value);
+};
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+#if !defined(KETTLINGAR_NO_JSON_OPTIONAL)
+namespace nlohmann {
+
+/// std::optional as a member of what nlohmann_json converts: null is none. It gives way to what the program, or a newer
+/// nlohmann_json, has for it; if the program uses its own before this stands here, define KETTLINGAR_NO_JSON_OPTIONAL.
+template <class T, class Void>
+requires(std::is_void_v<Void> && !detail::is_basic_json<T>::value &&
+         !kettlingar::detail::NlohmannConverts<std::optional<T>>) struct adl_serializer<std::optional<T>, Void> {
+  template <class Json>
+  requires std::is_constructible_v<Json, const T&>
+  static void to_json(Json& json, const std::optional<T>& value) {
+    if (value) {
+      json = *value;
+    } else {
+      json = nullptr;
+    }
+  }
+  template <class Json>
+  static auto from_json(const Json& json, std::optional<T>& value) -> decltype(json.template get<T>(), void()) {
+    if (json.is_null()) {
+      value.reset();
+    } else {
+      value.emplace(json.template get<T>());
+    }
+  }
+};
+
+}  // namespace nlohmann
+#endif
+
 // ======== base/errors.hpp ========
 // SPDX-License-Identifier: MIT
 // base/errors.hpp: the exceptions that handlers throw and clients throw back: one tree, by HTTP status.
@@ -334,6 +436,13 @@ class NotRunning : public std::runtime_error {
 
 /// The connection broke, or what came back was not an answer. Thrown by clients only.
 class ConnectionError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// The service has answered, and the call is done, but its result is not of the type that was asked for: to call again
+/// does not help. Thrown by clients only.
+class ResultError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -2563,10 +2672,10 @@ inline std::optional<json> big_integer(std::string_view hex) {
     const std::string_view text = chars(digits).substr(sign);
     std::from_chars(text.data(), text.data() + text.size(), size, 16);
     constexpr std::uint64_t lowest = std::uint64_t{1} << 63;
-    if (!negative || size == 0) return json(size);
-    if (size <= lowest) return json(static_cast<std::int64_t>(0 - size));
+    if (!negative || size == 0) return std::optional<json>(std::in_place, size);
+    if (size <= lowest) return std::optional<json>(std::in_place, static_cast<std::int64_t>(0 - size));
   }
-  return json::binary(std::move(digits), big_integer_ext);
+  return std::optional<json>(std::in_place, json::binary(std::move(digits), big_integer_ext));
 }
 
 inline std::string convert_digits(std::string_view digits, int from, int to) {
@@ -2703,6 +2812,147 @@ KETTLINGAR_INLINE std::optional<Bytes> decode_base64(std::string_view text, Base
 }
 #endif
 
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== wire/number_text.hpp ========
+// SPDX-License-Identifier: MIT
+// wire/number_text.hpp: numbers as people type them, in arguments and configuration files.
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <system_error>
+#if !defined(__cpp_lib_to_chars)
+#include <locale.h>  // NOLINT: not <clocale>, which has no newlocale()
+#if defined(__APPLE__)
+#include <xlocale.h>
+#endif
+#endif
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The same for every type of number: without blanks around it, and without each `_` between two digits.
+std::string bare_number(std::string_view text);
+
+enum class NumberText { none, fits, too_large };
+
+/// `[+-](0x|0o|0b)?digits` as sign and magnitude.
+NumberText parse_integer(const std::string& bare, bool& negative, std::uint64_t& magnitude);
+
+/// The double nearest to a number in a form that has been checked, whatever the locale; in base 16 without prefix.
+/// False if it is too large or, but for 0, too small.
+bool read_double(std::string_view text, int base, double& number);
+
+/// `[+-]digits[.digits][e[+-]digits]`, `inf`, `infinity` or `nan` as the nearest double; what is too small is 0.
+/// Whatever the locale.
+NumberText parse_double(const std::string& bare, double& number);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string bare_number(std::string_view text) {
+  constexpr std::string_view blanks = " \t\n\v\f\r";
+  const std::size_t first = text.find_first_not_of(blanks);
+  if (first == std::string_view::npos) return {};
+  text = text.substr(first, text.find_last_not_of(blanks) - first + 1);
+  const auto is_hex = [&](std::size_t i) { return i < text.size() && http::hex_value(text[i]) >= 0; };
+  std::string bare;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '_' || i == 0 || !is_hex(i - 1) || !is_hex(i + 1)) bare += text[i];
+  }
+  return bare;
+}
+
+KETTLINGAR_COLD NumberText parse_integer(const std::string& bare, bool& negative, std::uint64_t& magnitude) {
+  std::string_view digits = bare;
+  negative = digits.starts_with('-');
+  if (negative || digits.starts_with('+')) digits.remove_prefix(1);
+  int base = 10;
+  if (digits.size() > 2 && digits[0] == '0') {
+    const char kind = static_cast<char>(digits[1] | 0x20);
+    base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
+    if (base != 10) digits.remove_prefix(2);
+  }
+  const char* const end = digits.data() + digits.size();
+  const auto [stop, error] = std::from_chars(digits.data(), end, magnitude, base);
+  if (error == std::errc::invalid_argument || stop != end) return NumberText::none;
+  return error == std::errc{} ? NumberText::fits : NumberText::too_large;
+}
+
+KETTLINGAR_COLD bool read_double(std::string_view text, int base, double& number) {
+#if defined(__cpp_lib_to_chars)
+  const auto form = base == 16 ? std::chars_format::hex : std::chars_format::general;
+  return std::from_chars(text.data(), text.data() + text.size(), number, form).ec == std::errc{};
+#else
+  const bool negative = text.starts_with('-');
+  if (negative) text.remove_prefix(1);
+  const locale_t plain = ::newlocale(LC_ALL_MASK, "C", nullptr);
+  if (plain == nullptr) return false;
+  const double size = ::strtod_l(((base == 16 ? "0x" : "") + std::string(text)).c_str(), nullptr, plain);
+  ::freelocale(plain);
+  number = negative ? -size : size;
+  return size <= (std::numeric_limits<double>::max)();
+#endif
+}
+
+KETTLINGAR_COLD NumberText parse_double(const std::string& bare, double& number) {
+  std::string_view text = bare;
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  const auto signed_number = [&](double size) {
+    number = negative ? -size : size;
+    return NumberText::fits;
+  };
+  if (http::same_word(text, "inf") || http::same_word(text, "infinity"))
+    return signed_number(std::numeric_limits<double>::infinity());
+  if (http::same_word(text, "nan")) return signed_number(std::numeric_limits<double>::quiet_NaN());
+
+  // The form is checked here, and so is the same with every library.
+  std::size_t at = 0;
+  const auto digits = [&] {
+    const std::size_t begin = at;
+    while (at < text.size() && http::is_digit(text[at])) ++at;
+    return text.substr(begin, at - begin);
+  };
+  const auto skip = [&](char a, char b) {
+    const bool found = at < text.size() && (text[at] == a || text[at] == b);
+    at += found ? 1 : 0;
+    return found;
+  };
+  const std::string_view whole = digits();
+  const std::string_view fraction = skip('.', '.') ? digits() : std::string_view{};
+  if (whole.empty() && fraction.empty()) return NumberText::none;
+  std::int64_t exponent = 0;
+  if (skip('e', 'E')) {
+    const bool below = at < text.size() && text[at] == '-';
+    skip('+', '-');
+    const std::string_view size = digits();
+    if (size.empty()) return NumberText::none;
+    constexpr std::size_t enough = 12;
+    for (const char c : size.substr(0, enough)) exponent = exponent * 10 + (c - '0');
+    if (below) exponent = -exponent;
+  }
+  if (at != text.size()) return NumberText::none;
+
+  double size = 0;
+  if (read_double(text, 10, size)) return signed_number(size);
+  // Too large or too small: where the first digit stands that is not 0 tells.
+  const std::size_t zeros = (std::min)(whole.find_first_not_of('0'), whole.size());
+  const std::size_t more_zeros = (std::min)(fraction.find_first_not_of('0'), fraction.size());
+  const auto before = static_cast<std::int64_t>(whole.size() - zeros);
+  const std::int64_t order = before > 0 ? before : -static_cast<std::int64_t>(more_zeros);
+  return order + exponent > 0 ? NumberText::too_large : signed_number(0);
+}
+#endif
+
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -5930,20 +6180,16 @@ std::string type_name() {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/convert.hpp ========
+// ======== service/class_value.hpp ========
 // SPDX-License-Identifier: MIT
-// service/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
+// service/class_value.hpp: what a class that nlohmann_json converts has made of its value: all of it, or what is wrong
+// with it, and where.
 
-#include <bit>
-#include <charconv>
+#include <array>
 #include <cmath>
 #include <exception>
-#include <limits>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -5954,12 +6200,343 @@ namespace detail {
 
 /// A value that does not fit its parameter. The binder adds method and argument and makes it an InvalidArgument.
 struct BadValue {
-  std::string expected;  ///< such as "int" or "int from 0 to 255"
-  json value;
+  enum class Why { unfit, missing_field, unknown_field };
+
+  std::string expected;   ///< such as "int" or "int from 0 to 255"; of a missing field its name
+  json value = nullptr;   ///< of an unknown field its name
+  std::string path = {};  ///< to the place in the argument, such as `.items[2]`
+  Why why = Why::unfit;
+  std::vector<std::string> known = {};  ///< the fields that there are, if one is unknown
+
+  /// Both: the same, seen from one level further out.
+  BadValue& inside(std::string_view key);
+  BadValue& inside(std::size_t index);
 };
 
+/// Beyond this, a double may be the nearest to several integers.
+inline bool is_exact_integer(double number) {
+  return std::fabs(number) <= 9007199254740992.0 && number == std::trunc(number);
+}
+
+/// "expected int, got "x"", "missing field 'x'". What the caller has sent is repeated only if `repeat` says so.
+std::string problem_of(const BadValue& bad, bool repeat = true);
 /// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
 std::string shown(const json& value);
+/// "one of "a", "b"".
+std::string one_of(const std::vector<std::string>& choices);
+
+/// What a class makes of a value, as json again; null if it has no way back. Throws what its from_json() throws.
+using ReadBack = nlohmann::json (*)(const nlohmann::json& value);
+
+/// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
+enum class Fields { known, any };
+
+/// Throws BadValue if the class, which made `result` of `value`, has not understood all of it: nlohmann_json makes 1 of
+/// 1.9, the first name of an enumeration of any text that is none, and leaves out unknown fields. `value` is restored.
+void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields);
+/// Why the class called `name` refuses `value`, which is used up.
+BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name);
+
+#if KETTLINGAR_DEFINITIONS
+
+/// Finds what a class has not understood: what looks different in its result is replaced, for trial, by values of
+/// several kinds. If none of them makes a difference, it meant nothing.
+class UnderstandingCheck {
+ public:
+  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields)
+      : value_(value), result_(result), read_back_(read_back), fields_(fields) {}
+
+  void run();
+
+ private:
+  /// A place in the value, without the cost of text while nothing is wrong.
+  struct Place {
+    const Place* outer;
+    const std::string* key;  ///< null for an item of a list
+    std::size_t index;
+
+    std::string path() const;
+  };
+  struct Suspect {
+    nlohmann::json* value;
+    const nlohmann::json* result;  ///< what became of it; of a field that is not there, the object without it
+    std::string path;
+    std::string key = {};  ///< of that field
+  };
+
+  void compare(nlohmann::json& value, const nlohmann::json& result, const Place* at);
+  bool means_nothing(nlohmann::json& value) const;
+  BadValue misunderstood(const Suspect& suspect) const;
+
+  nlohmann::json& value_;
+  const nlohmann::json& result_;
+  ReadBack read_back_;
+  Fields fields_;
+  std::vector<Suspect> suspects_;
+};
+
+/// Finds the part of a value that a class refuses: it is given the parts one by one, until it refuses them.
+class BlameSearch {
+ public:
+  BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)
+      : value_(value), read_back_(read_back), name_(name) {}
+
+  BadValue in(nlohmann::json& node, const std::string& path);
+
+ private:
+  BadValue in_object(nlohmann::json& node, const std::string& path);
+  BadValue in_list(nlohmann::json& node, const std::string& path);
+  BadValue unfit(nlohmann::json& node, const std::string& path);
+  std::string error() const;
+
+  nlohmann::json& value_;
+  ReadBack read_back_;
+  std::string_view name_;
+};
+
+KETTLINGAR_COLD BadValue& BadValue::inside(std::string_view key) {
+  path.insert(0, "." + std::string(key));
+  return *this;
+}
+
+KETTLINGAR_COLD BadValue& BadValue::inside(std::size_t index) {
+  path.insert(0, "[" + std::to_string(index) + "]");
+  return *this;
+}
+
+KETTLINGAR_COLD std::string problem_of(const BadValue& bad, bool repeat) {
+  switch (bad.why) {
+    case BadValue::Why::unfit:
+      return "expected " + bad.expected + (repeat ? ", got " + shown(bad.value) : "");
+    case BadValue::Why::missing_field:
+      return "missing field '" + bad.expected + "'";
+    case BadValue::Why::unknown_field:
+      break;
+  }
+  if (!repeat) return "unknown field";
+  const std::string& field = bad.value.get_ref<const std::string&>();
+  return "unknown field '" + field + "'" + suggestion(field, bad.known);
+}
+
+KETTLINGAR_COLD std::string shown(const json& value) {
+  constexpr std::size_t longest = 60;
+  std::string out;
+  if (encode_json(value, out)) return "a value nested too deeply";
+  if (out.size() > longest) {
+    out.resize(longest);
+    while (!is_utf8(out)) out.pop_back();
+    out += "...";
+  }
+  return out;
+}
+
+KETTLINGAR_COLD std::string one_of(const std::vector<std::string>& choices) {
+  constexpr std::size_t most = 20;
+  std::string out = "one of ";
+  for (std::size_t i = 0; i < choices.size() && i < most; ++i) out += (i == 0 ? "" : ", ") + shown(json(choices[i]));
+  return choices.size() > most ? out + " ..." : out;
+}
+
+KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
+                                        Fields fields) {
+  if (!result.is_null()) UnderstandingCheck(value, result, read_back, fields).run();
+}
+
+KETTLINGAR_INLINE void UnderstandingCheck::run() {
+  compare(value_, result_, nullptr);
+  for (const Suspect& suspect : suspects_) {
+    if (means_nothing(*suspect.value)) throw misunderstood(suspect);
+  }
+}
+
+KETTLINGAR_COLD std::string UnderstandingCheck::Place::path() const {
+  const std::string before = outer == nullptr ? std::string() : outer->path();
+  return before + (key != nullptr ? "." + *key : "[" + std::to_string(index) + "]");
+}
+
+/// Whether the integer `result` may have been made of `value`.
+KETTLINGAR_INLINE bool could_be_integer(const nlohmann::json& value, const nlohmann::json& result) {
+  const double* real = value.get_ptr<const double*>();
+  if (real != nullptr && !is_exact_integer(*real)) return false;
+  return value.is_number() ? value == result : !value.is_boolean();
+}
+
+KETTLINGAR_INLINE void UnderstandingCheck::compare(nlohmann::json& value, const nlohmann::json& result,
+                                                   const Place* at) {
+  constexpr std::size_t most_suspects = 8;  // each costs several conversions of the whole value
+  const auto path = [at] { return at == nullptr ? std::string() : at->path(); };
+  if (value.is_object() && result.is_object()) {
+    for (auto& [key, item] : value.get_ref<nlohmann::json::object_t&>()) {
+      const auto found = result.find(key);
+      const Place place{at, &key, 0};
+      if (found != result.end()) {
+        compare(item, *found, &place);
+      } else if (fields_ == Fields::known && suspects_.size() < most_suspects) {
+        suspects_.push_back({&item, &result, path(), key});
+      }
+    }
+  } else if (value.is_array() && result.is_array()) {
+    for (std::size_t i = 0; i < value.size() && i < result.size(); ++i) {
+      const Place place{at, nullptr, i};
+      compare(value[i], result[i], &place);
+    }
+  } else if (result.is_number_integer() && !could_be_integer(value, result)) {
+    throw BadValue{"whole number that fits", json(value), path()};
+  } else if (value != result && !(value.is_number() && result.is_number()) && suspects_.size() < most_suspects) {
+    suspects_.push_back({&value, &result, path()});
+  }
+}
+
+KETTLINGAR_COLD bool UnderstandingCheck::means_nothing(nlohmann::json& value) const {
+  const nlohmann::json text = meaningless_text, number = 7919;
+  const auto makes_no_difference = [&](nlohmann::json other) {
+    nlohmann::json kept = std::exchange(value, std::move(other));
+    bool same = false;
+    try {
+      same = read_back_(value_) == result_;
+    } catch (...) {  // so its kind does matter
+    }
+    value = std::move(kept);
+    return same;
+  };
+  return makes_no_difference(number) && makes_no_difference(text) && makes_no_difference(-0.5) &&
+         makes_no_difference(true) && makes_no_difference(nlohmann::json::array({text})) &&
+         makes_no_difference(nlohmann::json::array({number})) &&
+         makes_no_difference(nlohmann::json::object({{meaningless_text, number}}));
+}
+
+KETTLINGAR_COLD BadValue UnderstandingCheck::misunderstood(const Suspect& suspect) const {
+  if (!suspect.key.empty()) {
+    BadValue unknown{{}, json(suspect.key), suspect.path, BadValue::Why::unknown_field};
+    for (const auto& [key, item] : suspect.result->items()) unknown.known.push_back(key);
+    return unknown;
+  }
+  const std::string one = suspect.result->is_null() ? "" : " such as " + shown(json(*suspect.result));
+  return {"a known value" + one, json(*suspect.value), suspect.path};
+}
+
+KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {
+  return BlameSearch(value, read_back, name).in(value, {});
+}
+
+/// What the class says to the value as it is now; empty if it takes it.
+KETTLINGAR_COLD std::string BlameSearch::error() const {
+  try {
+    read_back_(value_);
+    return {};
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "refused";
+  }
+}
+
+/// What nlohmann_json says, without the number that it gives to it.
+KETTLINGAR_COLD std::string_view conversion_hint(std::string_view said) {
+  const std::size_t bracket = said.find("] ");
+  return bracket == std::string_view::npos ? said : said.substr(bracket + 2);
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::in(nlohmann::json& node, const std::string& path) {
+  if (node.is_object()) return in_object(node, path);
+  if (node.is_array()) return in_list(node, path);
+  return unfit(node, path);
+}
+
+/// The name in "key 'x' not found", which is how nlohmann_json says it.
+KETTLINGAR_COLD std::string missing_key(const std::string& error) {
+  const std::size_t begin = error.find("key '"), end = error.rfind("' not found");
+  return begin == std::string::npos || end == std::string::npos ? "" : error.substr(begin + 5, end - begin - 5);
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std::string& path) {
+  constexpr int most_rounds = 200;
+  const std::string fault = error();
+  const nlohmann::json whole = std::exchange(node, nlohmann::json::object());
+  nlohmann::json left = whole;
+  std::string last;
+  const auto give = [&](const std::string& key) {
+    node[key] = std::move(left[key]);
+    left.erase(key);
+  };
+  for (int round = 0; round < most_rounds; ++round) {
+    const std::string said = error();
+    const std::string key = missing_key(said);
+    if (left.contains(key)) {
+      give(key);
+      if (error() != said) last = key;  // else it is missing in another place
+    } else if (said == fault) {
+      if (!key.empty() && !node.contains(key)) {
+        node[key] = nullptr;
+        if (error() != said) return {key, nullptr, path, BadValue::Why::missing_field};
+        node.erase(key);
+      }
+      if (last.empty()) break;
+      return in(node[last], path + "." + last);
+    } else if (!left.empty()) {  // not yet; what is left may be missing
+      give(last = left.begin().key());
+    }
+  }
+  return unfit(node = whole, path);
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::in_list(nlohmann::json& node, const std::string& path) {
+  const std::string fault = error();
+  const nlohmann::json whole = node;
+  const auto at_fault = [&](std::size_t size) {
+    node = nlohmann::json::array();
+    for (std::size_t i = 0; i < size; ++i) node.push_back(whole[i]);
+    return error() == fault;
+  };
+  if (at_fault(0)) return unfit(node = whole, path);
+  std::size_t fine = 0, bad = whole.size();
+  while (bad - fine > 1) {
+    const std::size_t middle = fine + (bad - fine) / 2;
+    (at_fault(middle) ? bad : fine) = middle;
+  }
+  at_fault(bad);
+  return in(node.back(), path + "[" + std::to_string(bad - 1) + "]");
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::unfit(nlohmann::json& node, const std::string& path) {
+  const std::string said = error();
+  const auto about = [&](std::string_view words) { return said.find(words) != std::string::npos; };
+  const std::string whole = path.empty() ? std::string(name_) : "dict";
+  const std::string expected = about("type must be string")    ? "str"
+                               : about("type must be number")  ? "number"
+                               : about("type must be boolean") ? "bool"
+                               : about("type must be array")   ? "list"
+                               : about("type must be object")  ? "dict"
+                               : about("cannot use ")          ? whole
+                                                      : whole + " (" + std::string(conversion_hint(said)) + ")";
+  return {expected, json(node), path};
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/convert.hpp ========
+// SPDX-License-Identifier: MIT
+// service/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
+
+#include <bit>
+#include <cmath>
+#include <exception>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
 /// Text or bytes as text; nothing for other kinds.
 std::optional<std::string> text_of(const json& value);
 
@@ -5984,15 +6561,8 @@ Bytes to_bytes(const json& value);
 /// is none.
 bool big_integers_to_doubles(nlohmann::json& tree);
 
-/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
-/// would make 1 of 1.9.
-template <class PlainJson>
-bool integers_kept(const PlainJson& input, const PlainJson& result);
-/// The part of an exception's text that is about the value.
-std::string_view conversion_hint(const std::exception& error);
-
 /// Lists, maps and classes may come as JSON text, since a command line has nothing else.
-json parsed_if_text(const json& value, const char* expected);
+json parsed_if_text(const json& value, std::string_view expected);
 
 template <class T>
 constexpr IntegerRange integer_range() {
@@ -6011,50 +6581,79 @@ inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) {
 };
 
 template <class T>
-T from_json(const json& value);
+T from_json(const json& value, Fields fields = Fields::known);
 
-template <class Tuple, std::size_t... i>
-Tuple tuple_from_json(const json& list, std::index_sequence<i...>) {
-  return Tuple{from_json<std::tuple_element_t<i, Tuple>>(list[i])...};
+/// One inside another: what is wrong with it tells where it stands, by key or index.
+template <class T, class Place>
+T inner_from_json(const json& value, Place place, Fields fields) {
+  try {
+    return from_json<T>(value, fields);
+  } catch (BadValue& bad) {
+    bad.inside(place);
+    throw;
+  }
 }
 
-/// Anything else that nlohmann_json converts. Enumerations with names fall back to their first name when they do not
-/// know a text, so the way back decides whether the value was one of theirs.
+template <class Tuple, std::size_t... i>
+Tuple tuple_from_json(const json& list, Fields fields, std::index_sequence<i...>) {
+  return Tuple{inner_from_json<std::tuple_element_t<i, Tuple>>(list[i], i, fields)...};
+}
+
+/// Whether `result` is what comes of any text that an enumeration does not know.
 template <class T>
-T class_from_json(const json& value) {
-  const std::string expected(class_name<T>());
+bool is_fallback(T result) {
   try {
-    if constexpr (std::is_enum_v<T>) {
-      nlohmann::json plain = value;
-      // Enumerations without names are numbers, which a command line can only give as text.
-      if (nlohmann::json(T{}).is_number() && !value.is_number())
-        plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
-      T result = plain.template get<T>();
-      if (nlohmann::json(result) != plain) throw BadValue{expected, value};
-      return result;
+    return nlohmann::json(meaningless_text).template get<T>() == result;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+/// Enumerations with names take their first one for what they do not know. So the way back, or else the list of their
+/// names, decides whether the value was one of theirs.
+template <class T>
+T enumerator_from_json(const json& value) {
+  nlohmann::json plain = value;
+  try {
+    // Those without names are numbers, which a command line can only give as text.
+    if (nlohmann::json(T{}).is_number() && !value.is_number())
+      plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
+    const T result = plain.template get<T>();
+    if (nlohmann::json(result) == plain || (plain.is_string() && !is_fallback(result))) return result;
+  } catch (const nlohmann::json::exception&) {
+  }
+  const std::vector<std::string> choices = choices_of<T>();
+  for (const std::string& second_name : choices) {
+    if (plain == second_name) return plain.template get<T>();
+  }
+  throw BadValue{choices.empty() ? std::string(class_name<T>()) : one_of(choices), value};
+}
+
+/// Anything else that nlohmann_json converts.
+template <class T>
+T class_from_json(const json& value, Fields fields) {
+  constexpr ReadBack read_back = [](const nlohmann::json& plain) -> nlohmann::json {
+    if constexpr (to_plain_json<T>) {
+      return nlohmann::json(plain.template get<T>());
     } else {
-      nlohmann::json plain(parsed_if_text(value, expected.c_str()));
-      for (;;) {
-        try {
-          T result = plain.template get<T>();
-          if constexpr (to_plain_json<T>) {
-            if (!integers_kept(plain, nlohmann::json(result)))
-              throw BadValue{expected + " (whole numbers that fit)", value};
-          }
-          return result;
-        } catch (const nlohmann::json::exception&) {
-          if (!big_integers_to_doubles(plain)) throw;
-        }
-      }
+      return static_cast<void>(plain.template get<T>()), nullptr;
     }
-  } catch (const nlohmann::json::exception& error) {
-    throw BadValue{expected + " (" + std::string(conversion_hint(error)) + ")", value};
+  };
+  nlohmann::json plain(parsed_if_text(value, class_name<T>()));
+  for (;;) {
+    try {
+      T result = plain.template get<T>();
+      if constexpr (to_plain_json<T>) check_understood(plain, nlohmann::json(result), read_back, fields);
+      return result;
+    } catch (const nlohmann::json::exception&) {
+      if (!big_integers_to_doubles(plain)) throw blame(plain, read_back, class_name<T>());
+    }
   }
 }
 
 /// `value` as a T. Throws BadValue, which names the innermost value that does not fit.
 template <class T>
-T from_json(const json& value) {
+T from_json(const json& value, [[maybe_unused]] Fields fields) {
   if constexpr (std::is_same_v<T, json>) {
     return value;
   } else if constexpr (std::is_same_v<T, bool>) {
@@ -6074,31 +6673,37 @@ T from_json(const json& value) {
     return T(data, data + raw.size());
   } else if constexpr (is_instance<T, std::optional>) {
     if (value.is_null()) return std::nullopt;
-    return from_json<typename T::value_type>(value);
+    return from_json<typename T::value_type>(value, fields);
   } else if constexpr (is_instance<T, std::vector>) {
     const json list = parsed_if_text(value, "list");
     if (!list.is_array()) throw BadValue{"list", value};
     T result;
-    for (const json& item : list) result.push_back(from_json<typename T::value_type>(item));
+    for (std::size_t i = 0; i < list.size(); ++i)
+      result.push_back(inner_from_json<typename T::value_type>(list[i], i, fields));
     return result;
   } else if constexpr (is_map<T>) {
     const json map = parsed_if_text(value, "dict");
     if (!map.is_object()) throw BadValue{"dict", value};
     T result;
-    for (const auto& [key, item] : map.items()) result.emplace(key, from_json<typename T::mapped_type>(item));
+    for (const auto& [key, item] : map.items())
+      result.emplace(key, inner_from_json<typename T::mapped_type>(item, std::string_view(key), fields));
     return result;
   } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
     const json list = parsed_if_text(value, "list");
     constexpr std::size_t size = std::tuple_size_v<T>;
     if (!list.is_array() || list.size() != size) throw BadValue{"list of " + std::to_string(size), value};
-    return tuple_from_json<T>(list, std::make_index_sequence<size>{});
+    return tuple_from_json<T>(list, fields, std::make_index_sequence<size>{});
   } else {
     static_assert(
         std::is_same_v<T, nlohmann::json> ||
             requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
         "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
         "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
-    return class_from_json<T>(value);
+    if constexpr (std::is_enum_v<T>) {
+      return enumerator_from_json<T>(value);
+    } else {
+      return class_from_json<T>(value, fields);
+    }
   }
 }
 
@@ -6178,43 +6783,7 @@ json to_json_value(const T& value) {
   }
 }
 
-/// Beyond this, a double may be the nearest to several integers.
-inline bool is_exact_integer(double number) {
-  return std::fabs(number) <= 9007199254740992.0 && number == std::trunc(number);
-}
-
-template <class PlainJson>
-bool integers_kept(const PlainJson& input, const PlainJson& result) {
-  if (result.is_number_integer() && input.is_number_float())
-    return is_exact_integer(*input.template get_ptr<const double*>()) && input == result;
-  if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
-  if (result.is_array() && input.is_array()) {
-    for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
-      if (!integers_kept(input[i], result[i])) return false;
-    }
-  }
-  if (result.is_object() && input.is_object()) {
-    for (const auto& [key, item] : result.items()) {
-      const auto found = input.find(key);
-      if (found != input.end() && !integers_kept(*found, item)) return false;
-    }
-  }
-  return true;
-}
-
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD std::string shown(const json& value) {
-  constexpr std::size_t longest = 60;
-  std::string out;
-  if (encode_json(value, out)) return "a value nested too deeply";
-  if (out.size() > longest) {
-    out.resize(longest);
-    while (!is_utf8(out)) out.pop_back();
-    out += "...";
-  }
-  return out;
-}
-
 KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
   if (value.is_string()) return value.get_ref<const std::string&>();
   if (value.is_binary() && !value.get_binary().has_subtype()) {
@@ -6222,12 +6791,6 @@ KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
     return std::string(raw.begin(), raw.end());
   }
   return std::nullopt;
-}
-
-KETTLINGAR_COLD std::string_view conversion_hint(const std::exception& error) {
-  const std::string_view text = error.what();
-  const std::size_t bracket = text.find("] ");
-  return bracket == std::string_view::npos ? text : text.substr(bracket + 2);
 }
 
 KETTLINGAR_INLINE bool to_bool(const json& value) {
@@ -6249,35 +6812,20 @@ KETTLINGAR_INLINE bool to_bool(const Scalar& value) {
   return value.kind == Scalar::Kind::boolean ? value.number != 0 : to_bool(value.value());
 }
 
-/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
-/// magnitude.
-KETTLINGAR_INLINE bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
-  negative = !text.empty() && text.front() == '-';
-  if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
-  int base = 10;
-  if (text.size() > 2 && text[0] == '0') {
-    const char kind = static_cast<char>(text[1] | 0x20);
-    base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
-    if (base != 10) text.remove_prefix(2);
-  }
-  std::string digits;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool between = i > 0 && i + 1 < text.size() && text[i - 1] != '_';
-    if (text[i] != '_' || !between) digits += text[i];
-  }
-  const char* end = digits.data() + digits.size();
-  const auto [stop, error] = std::from_chars(digits.data(), end, magnitude, base);
-  if (error == std::errc::result_out_of_range) {
-    // Beyond every range with either sign, bar that of unsigned 64-bit integers.
-    magnitude = std::numeric_limits<std::uint64_t>::max();
-    negative = true;
-  }
-  return !digits.empty() && error != std::errc::invalid_argument && stop == end;
+/// An integer beyond 64 bit, as the codecs make it.
+KETTLINGAR_COLD bool is_big_integer(const json::binary_t& binary) {
+  if (!binary.has_subtype() || binary.subtype() != big_integer_ext) return false;
+  const std::string_view hex = chars(binary);
+  return !hex.empty() &&
+         hex.find_first_not_of("0123456789abcdef", hex.front() == '-' ? 1 : 0) == std::string_view::npos;
 }
 
 KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange& range) {
   bool negative = false;
   std::uint64_t magnitude = 0;
+  const auto out_of_range = [&] {
+    return BadValue{"int from " + std::to_string(range.low) + " to " + std::to_string(range.high), value};
+  };
   if (value.is_number_unsigned()) {
     magnitude = value.get<std::uint64_t>();
   } else if (value.is_number_integer()) {
@@ -6292,11 +6840,20 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange
     negative = number < 0;
     magnitude = static_cast<std::uint64_t>(std::fabs(number));
   } else {
+    if (const auto* binary = value.get_ptr<const json::binary_t*>(); binary != nullptr && is_big_integer(*binary))
+      throw out_of_range();
     const auto text = text_of(value);
-    if (!text || !parse_integer(*text, negative, magnitude)) throw BadValue{"int", value};
+    switch (text ? parse_integer(bare_number(*text), negative, magnitude) : NumberText::none) {
+      case NumberText::fits:
+        break;
+      case NumberText::too_large:
+        throw out_of_range();
+      case NumberText::none:
+        throw BadValue{"int", value};
+    }
   }
   const bool fits = negative ? magnitude <= 0 - static_cast<std::uint64_t>(range.low) : magnitude <= range.high;
-  if (!fits) throw BadValue{"int from " + std::to_string(range.low) + " to " + std::to_string(range.high), value};
+  if (!fits) throw out_of_range();
   return negative ? 0 - magnitude : magnitude;
 }
 
@@ -6309,11 +6866,8 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const Scalar& value, const IntegerRan
 
 /// What a big integer is nearest to; nothing for other binary, and beyond the largest double.
 KETTLINGAR_COLD std::optional<double> nearest_double(const json::binary_t& binary) {
-  if (!binary.has_subtype() || binary.subtype() != big_integer_ext || binary.empty()) return std::nullopt;
-  const std::string_view hex = chars(binary);
   double number = 0;
-  const auto [stop, error] = std::from_chars(hex.data(), hex.data() + hex.size(), number, std::chars_format::hex);
-  if (error != std::errc{} || stop != hex.data() + hex.size()) return std::nullopt;
+  if (!is_big_integer(binary) || !read_double(chars(binary), 16, number)) return std::nullopt;
   return number;
 }
 
@@ -6331,15 +6885,20 @@ KETTLINGAR_COLD bool big_integers_to_doubles(nlohmann::json& tree) {
 
 KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
-  if (const auto* binary = value.get_ptr<const json::binary_t*>()) {
+  if (const auto* binary = value.get_ptr<const json::binary_t*>(); binary != nullptr && is_big_integer(*binary)) {
     if (const std::optional<double> number = nearest_double(*binary)) return *number;
+    throw BadValue{"float that fits", value};
   }
-  if (const auto text = text_of(value)) {
-    std::string_view digits = *text;
-    if (!digits.empty() && digits.front() == '+') digits.remove_prefix(1);
-    double number = 0;
-    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (error == std::errc{} && stop == digits.data() + digits.size() && !digits.empty()) return number;
+  const auto text = text_of(value);
+  const std::string bare = text ? bare_number(*text) : std::string();
+  double number = 0;
+  switch (parse_double(bare, number)) {
+    case NumberText::fits:
+      return number;
+    case NumberText::too_large:
+      throw BadValue{"float that fits", value};
+    case NumberText::none:
+      break;
   }
   throw BadValue{"float", value};
 }
@@ -6364,7 +6923,7 @@ KETTLINGAR_INLINE Bytes to_bytes(const json& value) {
   return Bytes(text->begin(), text->end());
 }
 
-KETTLINGAR_INLINE json parsed_if_text(const json& value, const char* expected) {
+KETTLINGAR_INLINE json parsed_if_text(const json& value, std::string_view expected) {
   if (!value.is_string()) return value;
   const std::string& text = value.get_ref<const std::string&>();
   json parsed;
@@ -6443,30 +7002,30 @@ T take_descriptor(const json& value, DescriptorQueue& queue) {
 }
 
 template <class T>
-T take_value(const json& value, DescriptorQueue& queue);
+T take_value(const json& value, DescriptorQueue& queue, Fields fields = Fields::known);
 
 template <class Tuple, std::size_t... i>
-Tuple take_tuple(const json& list, DescriptorQueue& queue, std::index_sequence<i...>) {
-  return Tuple{take_value<std::tuple_element_t<i, Tuple>>(list[i], queue)...};
+Tuple take_tuple(const json& list, DescriptorQueue& queue, Fields fields, std::index_sequence<i...>) {
+  return Tuple{take_value<std::tuple_element_t<i, Tuple>>(list[i], queue, fields)...};
 }
 
 /// from_json() for types that may hold descriptors.
 template <class T>
-T take_value(const json& value, DescriptorQueue& queue) {
+T take_value(const json& value, DescriptorQueue& queue, [[maybe_unused]] Fields fields) {
   if constexpr (!holds_descriptors<T>) {
-    return from_json<T>(value);
+    return from_json<T>(value, fields);
   } else if constexpr (is_instance<T, std::optional>) {
     if (value.is_null()) return std::nullopt;
-    return take_value<typename T::value_type>(value, queue);
+    return take_value<typename T::value_type>(value, queue, fields);
   } else if constexpr (is_instance<T, std::vector>) {
     if (!value.is_array()) throw BadValue{"list", value};
     T result;
-    for (const json& item : value) result.push_back(take_value<typename T::value_type>(item, queue));
+    for (const json& item : value) result.push_back(take_value<typename T::value_type>(item, queue, fields));
     return result;
   } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
     constexpr std::size_t size = std::tuple_size_v<T>;
     if (!value.is_array() || value.size() != size) throw BadValue{"list of " + std::to_string(size), value};
-    return take_tuple<T>(value, queue, std::make_index_sequence<size>{});
+    return take_tuple<T>(value, queue, fields, std::make_index_sequence<size>{});
   } else {
     return take_descriptor<T>(value, queue);
   }
@@ -6517,7 +7076,7 @@ json put_result(T&& value, std::vector<Fd>& out) {
   return result;
 }
 
-/// The way back from put_result().
+/// The way back from put_result(). Structs may have fields that are not known yet.
 template <class T>
 T take_result(const json& value, DescriptorQueue& queue) {
   if constexpr (std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>) {
@@ -6526,7 +7085,7 @@ T take_result(const json& value, DescriptorQueue& queue) {
   if constexpr (holds_descriptors<T> && is_instance<T, std::optional>) {
     if (value.is_array() && value.size() == 1) return take_result<typename T::value_type>(value, queue);
   }
-  return take_value<T>(value, queue);
+  return take_value<T>(value, queue, Fields::any);
 }
 
 #if KETTLINGAR_DEFINITIONS
@@ -7024,7 +7583,7 @@ class Method {
  private:
   void bind(Call& call) const;
   void claim_descriptors(Call& call) const;
-  std::string describe(const BadValue& bad, const Parameter& parameter) const;
+  std::string describe(const BadValue& bad, const Parameter& parameter, bool repeat) const;
   std::size_t index_of(std::string_view parameter) const;
 
   std::string name_;
@@ -7349,8 +7908,9 @@ KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
   received = queue.take_all();
 }
 
-KETTLINGAR_COLD std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
-  return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
+KETTLINGAR_COLD std::string Method::describe(const BadValue& bad, const Parameter& parameter, bool repeat) const {
+  return name_ + ": argument '" + parameter.name + (repeat ? bad.path : "") +
+         (bad.why == BadValue::Why::unfit ? "': invalid literal, " : "': ") + problem_of(bad, repeat);
 }
 
 KETTLINGAR_INLINE void Method::invoke(Call& call) const {
@@ -7359,9 +7919,8 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   try {
     run(call);
   } catch (const BadValue& bad) {
-    std::string message = describe(bad, parameters_[call.current]);
-    if (call.request.authenticated()) message += ", got " + shown(bad.value);
-    throw InvalidArgument(message);
+    // As above: what the caller has sent is not for strangers.
+    throw InvalidArgument(describe(bad, parameters_[call.current], call.request.authenticated()));
   }
 }
 
@@ -7379,8 +7938,7 @@ KETTLINGAR_COLD void Method::validate() const {
   try {
     check_defaults(defaults, current);
   } catch (const BadValue& bad) {
-    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current]) + ", got " +
-                                shown(bad.value));
+    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current], true));
   }
 }
 #endif
@@ -7780,8 +8338,8 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
 }
 
 KETTLINGAR_COLD InvalidArgument Options::mistake(const Option& option, const BadValue& bad) {
-  return InvalidArgument("option '" + option.name + "': expected " + bad.expected + ", got " +
-                         (option.secret ? "something else" : shown(bad.value)));
+  return InvalidArgument("option '" + option.name + bad.path + "': " + problem_of(bad, !option.secret) +
+                         (option.secret ? ", got something else" : ""));
 }
 
 KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
@@ -14037,7 +14595,7 @@ KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
   if (exchange_) exchange_->ask();
   for (;;) {
     const Step step = advance();
-    if (step == Step::item) return std::move(item_);
+    if (step == Step::item) return std::optional<json>(std::in_place, std::move(item_));
     if (step == Step::done) return std::nullopt;
     if (step == Step::pause) {
       if (std::chrono::steady_clock::now() >= deadline()) expire();
@@ -14316,7 +14874,7 @@ namespace detail {
 /// The document that `value` is, or `value` as a document of JSON text.
 Result to_document(const json& value, const Answer& answer);
 
-/// `value`, which `answer` gave, as a T. Throws ConnectionError: it is not what was asked for.
+/// `value`, which `answer` gave, as a T. Throws ResultError.
 template <class T>
 T as_result(json value, Answer& answer, const std::string& method) {
   try {
@@ -14333,7 +14891,8 @@ T as_result(json value, Answer& answer, const std::string& method) {
       return take_result<T>(value, answer.descriptors());
     }
   } catch (const BadValue& bad) {
-    throw ConnectionError(method + ": unexpected result: expected " + bad.expected + ", got " + shown(bad.value));
+    throw ResultError(method + ": unexpected result" + (bad.path.empty() ? "" : " in '" + bad.path + "'") + ": " +
+                      problem_of(bad));
   }
 }
 
@@ -14381,7 +14940,8 @@ class [[nodiscard]] Stream {
   explicit Stream(detail::RunningCall call) : call_(std::move(call)) {}
 
   /// Waits for the next item; nothing at the end. Throws what the service answered with, also in the middle;
-  /// ConnectionError if the stream breaks off; NotRunning. After an exception nothing more comes.
+  /// ConnectionError if the stream breaks off; ResultError if the item is no T; NotRunning. After an exception nothing
+  /// more comes.
   std::optional<T> next() {
     std::optional<json> item = call_.next();
     if (!item) return std::nullopt;
@@ -14809,8 +15369,8 @@ struct ServiceFiles;
 /// descriptors.
 ///
 /// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
-/// kt::Error with its status), NotRunning if nobody listens, and ConnectionError if the connection breaks, a timeout
-/// runs out, or the answer is no T. A call is sent again only if the first one cannot have been read, so after a
+/// kt::Error with its status), NotRunning if nobody listens, ResultError if the result is no T, and ConnectionError if
+/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so after a
 /// ConnectionError it may or may not have been run.
 ///
 /// A service that was restarted is found again by itself.
@@ -15278,7 +15838,7 @@ class LoopbackAnswer final : public Answer {
     for (;;) {
       switch (call_->read(value)) {
         case LoopbackCall::Outcome::value:
-          return value;
+          return std::optional<json>(std::in_place, std::move(value));
         case LoopbackCall::Outcome::end:
           return std::nullopt;
         case LoopbackCall::Outcome::more:

@@ -75,6 +75,7 @@
 #include "base/version.hpp"
 #include "base/limits.hpp"
 #include "base/json.hpp"
+#include "base/json_types.hpp"
 #include "base/errors.hpp"
 #include "base/log.hpp"
 #if KETTLINGAR_INTERNALS
@@ -89,6 +90,7 @@
 #include "wire/http_body.hpp"
 #include "wire/http_writer.hpp"
 #include "wire/text.hpp"
+#include "wire/number_text.hpp"
 #include "wire/msgpack.hpp"
 #include "wire/json_text.hpp"
 #include "wire/events.hpp"
@@ -112,6 +114,7 @@
 #endif
 #include "service/result.hpp"
 #include "service/signature.hpp"
+#include "service/class_value.hpp"
 #include "service/convert.hpp"
 #include "service/transfer.hpp"
 #include "service/request.hpp"

@@ -332,7 +332,7 @@ KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
   if (exchange_) exchange_->ask();
   for (;;) {
     const Step step = advance();
-    if (step == Step::item) return std::move(item_);
+    if (step == Step::item) return std::optional<json>(std::in_place, std::move(item_));
     if (step == Step::done) return std::nullopt;
     if (step == Step::pause) {
       if (std::chrono::steady_clock::now() >= deadline()) expire();

@@ -191,7 +191,7 @@ class LoopbackAnswer final : public Answer {
     for (;;) {
       switch (call_->read(value)) {
         case LoopbackCall::Outcome::value:
-          return value;
+          return std::optional<json>(std::in_place, std::move(value));
         case LoopbackCall::Outcome::end:
           return std::nullopt;
         case LoopbackCall::Outcome::more:

@@ -131,8 +131,9 @@ KETTLINGAR_INLINE void Method::claim_descriptors(Call& call) const {
   received = queue.take_all();
 }
 
-KETTLINGAR_COLD std::string Method::describe(const BadValue& bad, const Parameter& parameter) const {
-  return name_ + ": argument '" + parameter.name + "': invalid literal, expected " + bad.expected;
+KETTLINGAR_COLD std::string Method::describe(const BadValue& bad, const Parameter& parameter, bool repeat) const {
+  return name_ + ": argument '" + parameter.name + (repeat ? bad.path : "") +
+         (bad.why == BadValue::Why::unfit ? "': invalid literal, " : "': ") + problem_of(bad, repeat);
 }
 
 KETTLINGAR_INLINE void Method::invoke(Call& call) const {
@@ -141,9 +142,8 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   try {
     run(call);
   } catch (const BadValue& bad) {
-    std::string message = describe(bad, parameters_[call.current]);
-    if (call.request.authenticated()) message += ", got " + shown(bad.value);
-    throw InvalidArgument(message);
+    // As above: what the caller has sent is not for strangers.
+    throw InvalidArgument(describe(bad, parameters_[call.current], call.request.authenticated()));
   }
 }
 
@@ -161,8 +161,7 @@ KETTLINGAR_COLD void Method::validate() const {
   try {
     check_defaults(defaults, current);
   } catch (const BadValue& bad) {
-    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current]) + ", got " +
-                                shown(bad.value));
+    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current], true));
   }
 }
 #endif

@@ -3,14 +3,12 @@
 #pragma once
 
 #include <bit>
-#include <charconv>
 #include <cmath>
 #include <exception>
 #include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -21,21 +19,15 @@
 #include "../wire/codec.hpp"
 #include "../wire/http_fields.hpp"
 #include "../wire/json_text.hpp"
+#include "../wire/number_text.hpp"
 #include "../wire/text.hpp"
+#include "class_value.hpp"
 #include "signature.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// A value that does not fit its parameter. The binder adds method and argument and makes it an InvalidArgument.
-struct BadValue {
-  std::string expected;  ///< such as "int" or "int from 0 to 255"
-  json value;
-};
-
-/// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
-std::string shown(const json& value);
 /// Text or bytes as text; nothing for other kinds.
 std::optional<std::string> text_of(const json& value);
 
@@ -60,15 +52,8 @@ Bytes to_bytes(const json& value);
 /// is none.
 bool big_integers_to_doubles(nlohmann::json& tree);
 
-/// True if each integer in `result`, which was made from `input`, is the very number that stood there: nlohmann_json
-/// would make 1 of 1.9.
-template <class PlainJson>
-bool integers_kept(const PlainJson& input, const PlainJson& result);
-/// The part of an exception's text that is about the value.
-std::string_view conversion_hint(const std::exception& error);
-
 /// Lists, maps and classes may come as JSON text, since a command line has nothing else.
-json parsed_if_text(const json& value, const char* expected);
+json parsed_if_text(const json& value, std::string_view expected);
 
 template <class T>
 constexpr IntegerRange integer_range() {
@@ -87,50 +72,79 @@ inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) {
 };
 
 template <class T>
-T from_json(const json& value);
+T from_json(const json& value, Fields fields = Fields::known);
 
-template <class Tuple, std::size_t... i>
-Tuple tuple_from_json(const json& list, std::index_sequence<i...>) {
-  return Tuple{from_json<std::tuple_element_t<i, Tuple>>(list[i])...};
+/// One inside another: what is wrong with it tells where it stands, by key or index.
+template <class T, class Place>
+T inner_from_json(const json& value, Place place, Fields fields) {
+  try {
+    return from_json<T>(value, fields);
+  } catch (BadValue& bad) {
+    bad.inside(place);
+    throw;
+  }
 }
 
-/// Anything else that nlohmann_json converts. Enumerations with names fall back to their first name when they do not
-/// know a text, so the way back decides whether the value was one of theirs.
+template <class Tuple, std::size_t... i>
+Tuple tuple_from_json(const json& list, Fields fields, std::index_sequence<i...>) {
+  return Tuple{inner_from_json<std::tuple_element_t<i, Tuple>>(list[i], i, fields)...};
+}
+
+/// Whether `result` is what comes of any text that an enumeration does not know.
 template <class T>
-T class_from_json(const json& value) {
-  const std::string expected(class_name<T>());
+bool is_fallback(T result) {
   try {
-    if constexpr (std::is_enum_v<T>) {
-      nlohmann::json plain = value;
-      // Enumerations without names are numbers, which a command line can only give as text.
-      if (nlohmann::json(T{}).is_number() && !value.is_number())
-        plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
-      T result = plain.template get<T>();
-      if (nlohmann::json(result) != plain) throw BadValue{expected, value};
-      return result;
+    return nlohmann::json(meaningless_text).template get<T>() == result;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+/// Enumerations with names take their first one for what they do not know. So the way back, or else the list of their
+/// names, decides whether the value was one of theirs.
+template <class T>
+T enumerator_from_json(const json& value) {
+  nlohmann::json plain = value;
+  try {
+    // Those without names are numbers, which a command line can only give as text.
+    if (nlohmann::json(T{}).is_number() && !value.is_number())
+      plain = static_cast<std::int64_t>(to_integer(value, integer_range<std::int64_t>()));
+    const T result = plain.template get<T>();
+    if (nlohmann::json(result) == plain || (plain.is_string() && !is_fallback(result))) return result;
+  } catch (const nlohmann::json::exception&) {
+  }
+  const std::vector<std::string> choices = choices_of<T>();
+  for (const std::string& second_name : choices) {
+    if (plain == second_name) return plain.template get<T>();
+  }
+  throw BadValue{choices.empty() ? std::string(class_name<T>()) : one_of(choices), value};
+}
+
+/// Anything else that nlohmann_json converts.
+template <class T>
+T class_from_json(const json& value, Fields fields) {
+  constexpr ReadBack read_back = [](const nlohmann::json& plain) -> nlohmann::json {
+    if constexpr (to_plain_json<T>) {
+      return nlohmann::json(plain.template get<T>());
     } else {
-      nlohmann::json plain(parsed_if_text(value, expected.c_str()));
-      for (;;) {
-        try {
-          T result = plain.template get<T>();
-          if constexpr (to_plain_json<T>) {
-            if (!integers_kept(plain, nlohmann::json(result)))
-              throw BadValue{expected + " (whole numbers that fit)", value};
-          }
-          return result;
-        } catch (const nlohmann::json::exception&) {
-          if (!big_integers_to_doubles(plain)) throw;
-        }
-      }
+      return static_cast<void>(plain.template get<T>()), nullptr;
     }
-  } catch (const nlohmann::json::exception& error) {
-    throw BadValue{expected + " (" + std::string(conversion_hint(error)) + ")", value};
+  };
+  nlohmann::json plain(parsed_if_text(value, class_name<T>()));
+  for (;;) {
+    try {
+      T result = plain.template get<T>();
+      if constexpr (to_plain_json<T>) check_understood(plain, nlohmann::json(result), read_back, fields);
+      return result;
+    } catch (const nlohmann::json::exception&) {
+      if (!big_integers_to_doubles(plain)) throw blame(plain, read_back, class_name<T>());
+    }
   }
 }
 
 /// `value` as a T. Throws BadValue, which names the innermost value that does not fit.
 template <class T>
-T from_json(const json& value) {
+T from_json(const json& value, [[maybe_unused]] Fields fields) {
   if constexpr (std::is_same_v<T, json>) {
     return value;
   } else if constexpr (std::is_same_v<T, bool>) {
@@ -150,31 +164,37 @@ T from_json(const json& value) {
     return T(data, data + raw.size());
   } else if constexpr (is_instance<T, std::optional>) {
     if (value.is_null()) return std::nullopt;
-    return from_json<typename T::value_type>(value);
+    return from_json<typename T::value_type>(value, fields);
   } else if constexpr (is_instance<T, std::vector>) {
     const json list = parsed_if_text(value, "list");
     if (!list.is_array()) throw BadValue{"list", value};
     T result;
-    for (const json& item : list) result.push_back(from_json<typename T::value_type>(item));
+    for (std::size_t i = 0; i < list.size(); ++i)
+      result.push_back(inner_from_json<typename T::value_type>(list[i], i, fields));
     return result;
   } else if constexpr (is_map<T>) {
     const json map = parsed_if_text(value, "dict");
     if (!map.is_object()) throw BadValue{"dict", value};
     T result;
-    for (const auto& [key, item] : map.items()) result.emplace(key, from_json<typename T::mapped_type>(item));
+    for (const auto& [key, item] : map.items())
+      result.emplace(key, inner_from_json<typename T::mapped_type>(item, std::string_view(key), fields));
     return result;
   } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
     const json list = parsed_if_text(value, "list");
     constexpr std::size_t size = std::tuple_size_v<T>;
     if (!list.is_array() || list.size() != size) throw BadValue{"list of " + std::to_string(size), value};
-    return tuple_from_json<T>(list, std::make_index_sequence<size>{});
+    return tuple_from_json<T>(list, fields, std::make_index_sequence<size>{});
   } else {
     static_assert(
         std::is_same_v<T, nlohmann::json> ||
             requires(const nlohmann::json& j, T& t) { nlohmann::adl_serializer<T>::from_json(j, t); },
         "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
         "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
-    return class_from_json<T>(value);
+    if constexpr (std::is_enum_v<T>) {
+      return enumerator_from_json<T>(value);
+    } else {
+      return class_from_json<T>(value, fields);
+    }
   }
 }
 
@@ -254,43 +274,7 @@ json to_json_value(const T& value) {
   }
 }
 
-/// Beyond this, a double may be the nearest to several integers.
-inline bool is_exact_integer(double number) {
-  return std::fabs(number) <= 9007199254740992.0 && number == std::trunc(number);
-}
-
-template <class PlainJson>
-bool integers_kept(const PlainJson& input, const PlainJson& result) {
-  if (result.is_number_integer() && input.is_number_float())
-    return is_exact_integer(*input.template get_ptr<const double*>()) && input == result;
-  if (result.is_number_integer()) return input.is_number() ? input == result : !input.is_boolean();
-  if (result.is_array() && input.is_array()) {
-    for (std::size_t i = 0; i < result.size() && i < input.size(); ++i) {
-      if (!integers_kept(input[i], result[i])) return false;
-    }
-  }
-  if (result.is_object() && input.is_object()) {
-    for (const auto& [key, item] : result.items()) {
-      const auto found = input.find(key);
-      if (found != input.end() && !integers_kept(*found, item)) return false;
-    }
-  }
-  return true;
-}
-
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD std::string shown(const json& value) {
-  constexpr std::size_t longest = 60;
-  std::string out;
-  if (encode_json(value, out)) return "a value nested too deeply";
-  if (out.size() > longest) {
-    out.resize(longest);
-    while (!is_utf8(out)) out.pop_back();
-    out += "...";
-  }
-  return out;
-}
-
 KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
   if (value.is_string()) return value.get_ref<const std::string&>();
   if (value.is_binary() && !value.get_binary().has_subtype()) {
@@ -298,12 +282,6 @@ KETTLINGAR_INLINE std::optional<std::string> text_of(const json& value) {
     return std::string(raw.begin(), raw.end());
   }
   return std::nullopt;
-}
-
-KETTLINGAR_COLD std::string_view conversion_hint(const std::exception& error) {
-  const std::string_view text = error.what();
-  const std::size_t bracket = text.find("] ");
-  return bracket == std::string_view::npos ? text : text.substr(bracket + 2);
 }
 
 KETTLINGAR_INLINE bool to_bool(const json& value) {
@@ -325,35 +303,20 @@ KETTLINGAR_INLINE bool to_bool(const Scalar& value) {
   return value.kind == Scalar::Kind::boolean ? value.number != 0 : to_bool(value.value());
 }
 
-/// Sign and magnitude of `[+-](0x|0o|0b)?digits`, where `_` may stand between digits. More than 64 bits are the largest
-/// magnitude.
-KETTLINGAR_INLINE bool parse_integer(std::string_view text, bool& negative, std::uint64_t& magnitude) {
-  negative = !text.empty() && text.front() == '-';
-  if (!text.empty() && (text.front() == '-' || text.front() == '+')) text.remove_prefix(1);
-  int base = 10;
-  if (text.size() > 2 && text[0] == '0') {
-    const char kind = static_cast<char>(text[1] | 0x20);
-    base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
-    if (base != 10) text.remove_prefix(2);
-  }
-  std::string digits;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool between = i > 0 && i + 1 < text.size() && text[i - 1] != '_';
-    if (text[i] != '_' || !between) digits += text[i];
-  }
-  const char* end = digits.data() + digits.size();
-  const auto [stop, error] = std::from_chars(digits.data(), end, magnitude, base);
-  if (error == std::errc::result_out_of_range) {
-    // Beyond every range with either sign, bar that of unsigned 64-bit integers.
-    magnitude = std::numeric_limits<std::uint64_t>::max();
-    negative = true;
-  }
-  return !digits.empty() && error != std::errc::invalid_argument && stop == end;
+/// An integer beyond 64 bit, as the codecs make it.
+KETTLINGAR_COLD bool is_big_integer(const json::binary_t& binary) {
+  if (!binary.has_subtype() || binary.subtype() != big_integer_ext) return false;
+  const std::string_view hex = chars(binary);
+  return !hex.empty() &&
+         hex.find_first_not_of("0123456789abcdef", hex.front() == '-' ? 1 : 0) == std::string_view::npos;
 }
 
 KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange& range) {
   bool negative = false;
   std::uint64_t magnitude = 0;
+  const auto out_of_range = [&] {
+    return BadValue{"int from " + std::to_string(range.low) + " to " + std::to_string(range.high), value};
+  };
   if (value.is_number_unsigned()) {
     magnitude = value.get<std::uint64_t>();
   } else if (value.is_number_integer()) {
@@ -368,11 +331,20 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const json& value, const IntegerRange
     negative = number < 0;
     magnitude = static_cast<std::uint64_t>(std::fabs(number));
   } else {
+    if (const auto* binary = value.get_ptr<const json::binary_t*>(); binary != nullptr && is_big_integer(*binary))
+      throw out_of_range();
     const auto text = text_of(value);
-    if (!text || !parse_integer(*text, negative, magnitude)) throw BadValue{"int", value};
+    switch (text ? parse_integer(bare_number(*text), negative, magnitude) : NumberText::none) {
+      case NumberText::fits:
+        break;
+      case NumberText::too_large:
+        throw out_of_range();
+      case NumberText::none:
+        throw BadValue{"int", value};
+    }
   }
   const bool fits = negative ? magnitude <= 0 - static_cast<std::uint64_t>(range.low) : magnitude <= range.high;
-  if (!fits) throw BadValue{"int from " + std::to_string(range.low) + " to " + std::to_string(range.high), value};
+  if (!fits) throw out_of_range();
   return negative ? 0 - magnitude : magnitude;
 }
 
@@ -385,11 +357,8 @@ KETTLINGAR_INLINE std::uint64_t to_integer(const Scalar& value, const IntegerRan
 
 /// What a big integer is nearest to; nothing for other binary, and beyond the largest double.
 KETTLINGAR_COLD std::optional<double> nearest_double(const json::binary_t& binary) {
-  if (!binary.has_subtype() || binary.subtype() != big_integer_ext || binary.empty()) return std::nullopt;
-  const std::string_view hex = chars(binary);
   double number = 0;
-  const auto [stop, error] = std::from_chars(hex.data(), hex.data() + hex.size(), number, std::chars_format::hex);
-  if (error != std::errc{} || stop != hex.data() + hex.size()) return std::nullopt;
+  if (!is_big_integer(binary) || !read_double(chars(binary), 16, number)) return std::nullopt;
   return number;
 }
 
@@ -407,15 +376,20 @@ KETTLINGAR_COLD bool big_integers_to_doubles(nlohmann::json& tree) {
 
 KETTLINGAR_INLINE double to_double(const json& value) {
   if (value.is_number()) return value.get<double>();
-  if (const auto* binary = value.get_ptr<const json::binary_t*>()) {
+  if (const auto* binary = value.get_ptr<const json::binary_t*>(); binary != nullptr && is_big_integer(*binary)) {
     if (const std::optional<double> number = nearest_double(*binary)) return *number;
+    throw BadValue{"float that fits", value};
   }
-  if (const auto text = text_of(value)) {
-    std::string_view digits = *text;
-    if (!digits.empty() && digits.front() == '+') digits.remove_prefix(1);
-    double number = 0;
-    const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (error == std::errc{} && stop == digits.data() + digits.size() && !digits.empty()) return number;
+  const auto text = text_of(value);
+  const std::string bare = text ? bare_number(*text) : std::string();
+  double number = 0;
+  switch (parse_double(bare, number)) {
+    case NumberText::fits:
+      return number;
+    case NumberText::too_large:
+      throw BadValue{"float that fits", value};
+    case NumberText::none:
+      break;
   }
   throw BadValue{"float", value};
 }
@@ -440,7 +414,7 @@ KETTLINGAR_INLINE Bytes to_bytes(const json& value) {
   return Bytes(text->begin(), text->end());
 }
 
-KETTLINGAR_INLINE json parsed_if_text(const json& value, const char* expected) {
+KETTLINGAR_INLINE json parsed_if_text(const json& value, std::string_view expected) {
   if (!value.is_string()) return value;
   const std::string& text = value.get_ref<const std::string&>();
   json parsed;

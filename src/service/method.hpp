@@ -340,7 +340,7 @@ class Method {
  private:
   void bind(Call& call) const;
   void claim_descriptors(Call& call) const;
-  std::string describe(const BadValue& bad, const Parameter& parameter) const;
+  std::string describe(const BadValue& bad, const Parameter& parameter, bool repeat) const;
   std::size_t index_of(std::string_view parameter) const;
 
   std::string name_;

@@ -66,30 +66,30 @@ T take_descriptor(const json& value, DescriptorQueue& queue) {
 }
 
 template <class T>
-T take_value(const json& value, DescriptorQueue& queue);
+T take_value(const json& value, DescriptorQueue& queue, Fields fields = Fields::known);
 
 template <class Tuple, std::size_t... i>
-Tuple take_tuple(const json& list, DescriptorQueue& queue, std::index_sequence<i...>) {
-  return Tuple{take_value<std::tuple_element_t<i, Tuple>>(list[i], queue)...};
+Tuple take_tuple(const json& list, DescriptorQueue& queue, Fields fields, std::index_sequence<i...>) {
+  return Tuple{take_value<std::tuple_element_t<i, Tuple>>(list[i], queue, fields)...};
 }
 
 /// from_json() for types that may hold descriptors.
 template <class T>
-T take_value(const json& value, DescriptorQueue& queue) {
+T take_value(const json& value, DescriptorQueue& queue, [[maybe_unused]] Fields fields) {
   if constexpr (!holds_descriptors<T>) {
-    return from_json<T>(value);
+    return from_json<T>(value, fields);
   } else if constexpr (is_instance<T, std::optional>) {
     if (value.is_null()) return std::nullopt;
-    return take_value<typename T::value_type>(value, queue);
+    return take_value<typename T::value_type>(value, queue, fields);
   } else if constexpr (is_instance<T, std::vector>) {
     if (!value.is_array()) throw BadValue{"list", value};
     T result;
-    for (const json& item : value) result.push_back(take_value<typename T::value_type>(item, queue));
+    for (const json& item : value) result.push_back(take_value<typename T::value_type>(item, queue, fields));
     return result;
   } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
     constexpr std::size_t size = std::tuple_size_v<T>;
     if (!value.is_array() || value.size() != size) throw BadValue{"list of " + std::to_string(size), value};
-    return take_tuple<T>(value, queue, std::make_index_sequence<size>{});
+    return take_tuple<T>(value, queue, fields, std::make_index_sequence<size>{});
   } else {
     return take_descriptor<T>(value, queue);
   }
@@ -140,7 +140,7 @@ json put_result(T&& value, std::vector<Fd>& out) {
   return result;
 }
 
-/// The way back from put_result().
+/// The way back from put_result(). Structs may have fields that are not known yet.
 template <class T>
 T take_result(const json& value, DescriptorQueue& queue) {
   if constexpr (std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>) {
@@ -149,7 +149,7 @@ T take_result(const json& value, DescriptorQueue& queue) {
   if constexpr (holds_descriptors<T> && is_instance<T, std::optional>) {
     if (value.is_array() && value.size() == 1) return take_result<typename T::value_type>(value, queue);
   }
-  return take_value<T>(value, queue);
+  return take_value<T>(value, queue, Fields::any);
 }
 
 #if KETTLINGAR_DEFINITIONS

@@ -237,10 +237,10 @@ inline std::optional<json> big_integer(std::string_view hex) {
     const std::string_view text = chars(digits).substr(sign);
     std::from_chars(text.data(), text.data() + text.size(), size, 16);
     constexpr std::uint64_t lowest = std::uint64_t{1} << 63;
-    if (!negative || size == 0) return json(size);
-    if (size <= lowest) return json(static_cast<std::int64_t>(0 - size));
+    if (!negative || size == 0) return std::optional<json>(std::in_place, size);
+    if (size <= lowest) return std::optional<json>(std::in_place, static_cast<std::int64_t>(0 - size));
   }
-  return json::binary(std::move(digits), big_integer_ext);
+  return std::optional<json>(std::in_place, json::binary(std::move(digits), big_integer_ext));
 }
 
 inline std::string convert_digits(std::string_view digits, int from, int to) {

@@ -57,9 +57,10 @@ TEST_SUITE("service/convert") {
 
   TEST_CASE("nothing becomes an integer by accident") {
     for (const json& value :
-         {json(1.9),   json("1.9"),        json(""),      json("-"),        json("0x"),  json(" 1"),    json("1 "),
-          json("_1"),  json("1_"),         json("1__0"),  json("elephant"), json("1e3"), json(nullptr), json(true),
-          json(1e300), json(std::nan("")), json::array(), json::object(),   json("--1"), json("0x-1")}) {
+         {json(1.9),     json("1.9"),  json(""),    json("-"),          json("0x"),       json("1 1"),
+          json("+-1"),   json("_1"),   json("1_"),  json("1__0"),       json("elephant"), json("1e3"),
+          json(nullptr), json(true),   json(1e300), json(std::nan("")), json::array(),    json::object(),
+          json("--1"),   json("0x-1"), json(" "),   json("+"),          json("- 1")}) {
       CAPTURE(value.dump());
       CHECK(refusal<std::int64_t>(value) == "int");
     }
@@ -68,7 +69,6 @@ TEST_SUITE("service/convert") {
       CHECK(refusal<std::uint64_t>(huge) == "int from 0 to 18446744073709551615");
       CHECK(refusal<std::int64_t>(huge) == "int from -9223372036854775808 to 9223372036854775807");
     }
-    CHECK(refusal<float>("1e39") == "float that fits");
     CHECK(refusal<std::uint8_t>(256) == "int from 0 to 255");
     CHECK(refusal<std::uint8_t>(-1) == "int from 0 to 255");
     CHECK(refusal<std::int8_t>("-129") == "int from -128 to 127");
@@ -87,16 +87,61 @@ TEST_SUITE("service/convert") {
     }
   }
 
-  TEST_CASE("floats come as numbers or text, text stays text, bytes are bytes") {
+  TEST_CASE("text becomes a number by the same rules for every type of number") {
+    for (const char* thousand : {" 1000", "1000\t", "\r\n 1000 \v\f", "1_000", "+1_0_0_0", " +1000 "}) {
+      CAPTURE(thousand);
+      CHECK(converted<int>(thousand) == 1000);
+      CHECK(converted<std::uint64_t>(thousand) == 1000);
+      CHECK(converted<double>(thousand) == 1000.0);
+      CHECK(converted<float>(thousand) == 1000.0F);
+    }
+    CHECK(converted<int>(" -0x1_f ") == -31);
+    for (const char* nothing : {"+-1", "-+1", "--1", "++1", "1 000", "- 1", "_1", "1_", "1__0", "", " ", "+", "-",
+                                "1,5", "elephant", "1a", "."}) {
+      CAPTURE(nothing);
+      CHECK(refusal<int>(nothing) == "int");
+      CHECK(refusal<std::uint8_t>(nothing) == "int");
+      CHECK(refusal<double>(nothing) == "float");
+      CHECK(refusal<float>(nothing) == "float");
+    }
+  }
+
+  TEST_CASE("text becomes the nearest float, and what is too large for it is refused") {
     CHECK(converted<double>(1) == 1.0);
     CHECK(converted<double>("-2.5e3") == -2500.0);
     CHECK(converted<double>("+1.5") == 1.5);
-    CHECK(std::isinf(converted<double>("inf")));
-    for (const json& value :
-         {json("1,5"), json(""), json("1e400"), json(" 1"), json("0x10"), json(nullptr), json(true)}) {
+    CHECK(converted<double>(".5") == 0.5);
+    CHECK(converted<double>("5.") == 5.0);
+    CHECK(converted<double>("1_0.2_5E+0_1") == 102.5);
+    CHECK(converted<double>("0.1") == 0.1);
+    CHECK(converted<double>("4.9e-324") == 4.9e-324);
+    CHECK(converted<double>("1.7976931348623157e308") == std::numeric_limits<double>::max());
+    for (const char* infinite : {"inf", "+Inf", "INFINITY"})
+      CHECK(converted<double>(infinite) == std::numeric_limits<double>::infinity());
+    CHECK(converted<double>("-inf") == -std::numeric_limits<double>::infinity());
+    CHECK(std::isnan(converted<double>("NaN")));
+    const std::string many(400, '0');
+    for (const std::string& tiny : {"1e-400"s, "0." + many + "1", "1" + many + "e-900", "0e999999999999999999"s}) {
+      CAPTURE(tiny);
+      CHECK(converted<double>(tiny) == 0.0);
+      CHECK(std::signbit(converted<double>("-" + tiny)));
+    }
+    for (const std::string& huge :
+         {"1e400"s, "1" + many, "-1" + many + "e-1", "0." + many + "1e900", "1e999999999999999999"s}) {
+      CAPTURE(huge);
+      CHECK(refusal<double>(huge) == "float that fits");
+      CHECK(refusal<float>(huge) == "float that fits");
+    }
+    CHECK(refusal<float>("1e39") == "float that fits");
+    CHECK(converted<float>("1e-50") == 0.0F);
+    for (const json& value : {json("0x10"), json(nullptr), json(true), json("1e"), json("1e+"), json("e5"),
+                              json("infin"), json("nan(1)"), json("1.2.3"), json("1e5e5")}) {
       CAPTURE(value.dump());
       CHECK(refusal<double>(value) == "float");
     }
+  }
+
+  TEST_CASE("text stays text, bytes are bytes") {
     CHECK(converted<std::string>("x") == "x");
     CHECK(converted<std::string>(kt::bytes("\xc3\xa9")) == "\xc3\xa9");
     CHECK(refusal<std::string>(kt::bytes("\xff")) == "str");
@@ -148,19 +193,20 @@ TEST_SUITE("service/convert") {
     std::string largest =
         "179769313486231580794";  // 2^1024 - 2^970 has 309 digits; what is nearer to 2^1024 does not fit
     largest.resize(309, '0');
-    CHECK(refusal<double>(read(largest)) == "float");
+    CHECK(refusal<double>(read(largest)) == "float that fits");
     largest.replace(0, 21, "179769313486231570000");
     CHECK(converted<double>(read(largest)) == std::numeric_limits<double>::max());
-    CHECK(refusal<double>(read("1" + std::string(400, '0'))) == "float");
+    CHECK(refusal<double>(read("1" + std::string(400, '0'))) == "float that fits");
     CHECK(refusal<float>(read("1" + std::string(39, '0'))) == "float that fits");
     // What is no number does not become one, and integers stay exact.
     CHECK(refusal<double>(json::binary({'f', 'f'}, 1)) == "");
     for (const json& other : {json::binary({'f', 'f'}, 2), json::binary({}, 1), json::binary({'x'}, 1), kt::bytes("x")})
       CHECK(refusal<double>(other) == "float");
-    CHECK(refusal<std::int64_t>(read("100000000000000000000")) == "int");
-    CHECK(contains(refusal<Item>(read(R"({"text": "", "number": 100000000000000000000})")), "Item"));
-    CHECK(contains(refusal<Long>(read(R"({"number": 18446744073709551616})")), "Long"));
-    CHECK(contains(refusal<Long>(read(R"({"number": 1e19})")), "Long"));
+    CHECK(refusal<std::int64_t>(read("100000000000000000000")) ==
+          "int from -9223372036854775808 to 9223372036854775807");
+    CHECK(refusal<Item>(read(R"({"text": "", "number": 100000000000000000000})")) == "whole number that fits");
+    CHECK(refusal<Long>(read(R"({"number": 18446744073709551616})")) == "whole number that fits");
+    CHECK(refusal<Long>(read(R"({"number": 1e19})")) == "whole number that fits");
     CHECK(converted<Long>(read(R"({"number": 1e15})")).number == 1'000'000'000'000'000);
     // Whoever asks for JSON gets the integer as it came.
     CHECK(converted<nlohmann::json>(read("[100000000000000000000]"))[0].is_binary());
@@ -179,14 +225,13 @@ TEST_SUITE("service/convert") {
     CHECK(converted<std::pair<int, std::string>>(json::array({1, "x"})).second == "x");
     CHECK(refusal<std::pair<int, int>>(json::array({1})) == "list of 2");
     CHECK(converted<Mood>("sleepy") == Mood::sleepy);
-    CHECK(refusal<Mood>("angry") == "Mood");
+    CHECK(refusal<Mood>("angry") == R"(one of "happy", "sleepy")");
     CHECK(converted<Item>(json{{"text", "x"}, {"number", 3}}).number == 3);
     CHECK(converted<Item>(R"({"text": "x", "number": 3})").text == "x");
-    CHECK(refusal<Item>(json{{"text", "x"}}) == "Item (key 'number' not found)");
-    CHECK(contains(refusal<Item>(5), "Item ("));
+    CHECK(refusal<Item>(5) == "Item");
     for (const json& number : {json(1.9), json(99999999999), json(true)}) {
       CAPTURE(number.dump());
-      CHECK(refusal<Item>(json{{"text", "x"}, {"number", number}}) == "Item (whole numbers that fit)");
+      CHECK(refusal<Item>(json{{"text", "x"}, {"number", number}}) == "whole number that fits");
       CHECK_FALSE(refusal<std::vector<Item>>(json::array({json{{"text", "x"}, {"number", number}}})).empty());
     }
     CHECK(converted<Item>(json{{"text", "x"}, {"number", 2.0}}).number == 2);

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT
+// service/class_value.hpp: what a class that nlohmann_json converts has made of its value: all of it, or what is wrong
+// with it, and where.
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "../base/json.hpp"
+#include "../base/json_types.hpp"
+#include "../base/suggest.hpp"
+#include "../base/version.hpp"
+#include "../wire/json_text.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A value that does not fit its parameter. The binder adds method and argument and makes it an InvalidArgument.
+struct BadValue {
+  enum class Why { unfit, missing_field, unknown_field };
+
+  std::string expected;   ///< such as "int" or "int from 0 to 255"; of a missing field its name
+  json value = nullptr;   ///< of an unknown field its name
+  std::string path = {};  ///< to the place in the argument, such as `.items[2]`
+  Why why = Why::unfit;
+  std::vector<std::string> known = {};  ///< the fields that there are, if one is unknown
+
+  /// Both: the same, seen from one level further out.
+  BadValue& inside(std::string_view key);
+  BadValue& inside(std::size_t index);
+};
+
+/// Beyond this, a double may be the nearest to several integers.
+inline bool is_exact_integer(double number) {
+  return std::fabs(number) <= 9007199254740992.0 && number == std::trunc(number);
+}
+
+/// "expected int, got "x"", "missing field 'x'". What the caller has sent is repeated only if `repeat` says so.
+std::string problem_of(const BadValue& bad, bool repeat = true);
+/// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
+std::string shown(const json& value);
+/// "one of "a", "b"".
+std::string one_of(const std::vector<std::string>& choices);
+
+/// What a class makes of a value, as json again; null if it has no way back. Throws what its from_json() throws.
+using ReadBack = nlohmann::json (*)(const nlohmann::json& value);
+
+/// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
+enum class Fields { known, any };
+
+/// Throws BadValue if the class, which made `result` of `value`, has not understood all of it: nlohmann_json makes 1 of
+/// 1.9, the first name of an enumeration of any text that is none, and leaves out unknown fields. `value` is restored.
+void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields);
+/// Why the class called `name` refuses `value`, which is used up.
+BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name);
+
+#if KETTLINGAR_DEFINITIONS
+
+/// Finds what a class has not understood: what looks different in its result is replaced, for trial, by values of
+/// several kinds. If none of them makes a difference, it meant nothing.
+class UnderstandingCheck {
+ public:
+  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields)
+      : value_(value), result_(result), read_back_(read_back), fields_(fields) {}
+
+  void run();
+
+ private:
+  /// A place in the value, without the cost of text while nothing is wrong.
+  struct Place {
+    const Place* outer;
+    const std::string* key;  ///< null for an item of a list
+    std::size_t index;
+
+    std::string path() const;
+  };
+  struct Suspect {
+    nlohmann::json* value;
+    const nlohmann::json* result;  ///< what became of it; of a field that is not there, the object without it
+    std::string path;
+    std::string key = {};  ///< of that field
+  };
+
+  void compare(nlohmann::json& value, const nlohmann::json& result, const Place* at);
+  bool means_nothing(nlohmann::json& value) const;
+  BadValue misunderstood(const Suspect& suspect) const;
+
+  nlohmann::json& value_;
+  const nlohmann::json& result_;
+  ReadBack read_back_;
+  Fields fields_;
+  std::vector<Suspect> suspects_;
+};
+
+/// Finds the part of a value that a class refuses: it is given the parts one by one, until it refuses them.
+class BlameSearch {
+ public:
+  BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)
+      : value_(value), read_back_(read_back), name_(name) {}
+
+  BadValue in(nlohmann::json& node, const std::string& path);
+
+ private:
+  BadValue in_object(nlohmann::json& node, const std::string& path);
+  BadValue in_list(nlohmann::json& node, const std::string& path);
+  BadValue unfit(nlohmann::json& node, const std::string& path);
+  std::string error() const;
+
+  nlohmann::json& value_;
+  ReadBack read_back_;
+  std::string_view name_;
+};
+
+KETTLINGAR_COLD BadValue& BadValue::inside(std::string_view key) {
+  path.insert(0, "." + std::string(key));
+  return *this;
+}
+
+KETTLINGAR_COLD BadValue& BadValue::inside(std::size_t index) {
+  path.insert(0, "[" + std::to_string(index) + "]");
+  return *this;
+}
+
+KETTLINGAR_COLD std::string problem_of(const BadValue& bad, bool repeat) {
+  switch (bad.why) {
+    case BadValue::Why::unfit:
+      return "expected " + bad.expected + (repeat ? ", got " + shown(bad.value) : "");
+    case BadValue::Why::missing_field:
+      return "missing field '" + bad.expected + "'";
+    case BadValue::Why::unknown_field:
+      break;
+  }
+  if (!repeat) return "unknown field";
+  const std::string& field = bad.value.get_ref<const std::string&>();
+  return "unknown field '" + field + "'" + suggestion(field, bad.known);
+}
+
+KETTLINGAR_COLD std::string shown(const json& value) {
+  constexpr std::size_t longest = 60;
+  std::string out;
+  if (encode_json(value, out)) return "a value nested too deeply";
+  if (out.size() > longest) {
+    out.resize(longest);
+    while (!is_utf8(out)) out.pop_back();
+    out += "...";
+  }
+  return out;
+}
+
+KETTLINGAR_COLD std::string one_of(const std::vector<std::string>& choices) {
+  constexpr std::size_t most = 20;
+  std::string out = "one of ";
+  for (std::size_t i = 0; i < choices.size() && i < most; ++i) out += (i == 0 ? "" : ", ") + shown(json(choices[i]));
+  return choices.size() > most ? out + " ..." : out;
+}
+
+KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
+                                        Fields fields) {
+  if (!result.is_null()) UnderstandingCheck(value, result, read_back, fields).run();
+}
+
+KETTLINGAR_INLINE void UnderstandingCheck::run() {
+  compare(value_, result_, nullptr);
+  for (const Suspect& suspect : suspects_) {
+    if (means_nothing(*suspect.value)) throw misunderstood(suspect);
+  }
+}
+
+KETTLINGAR_COLD std::string UnderstandingCheck::Place::path() const {
+  const std::string before = outer == nullptr ? std::string() : outer->path();
+  return before + (key != nullptr ? "." + *key : "[" + std::to_string(index) + "]");
+}
+
+/// Whether the integer `result` may have been made of `value`.
+KETTLINGAR_INLINE bool could_be_integer(const nlohmann::json& value, const nlohmann::json& result) {
+  const double* real = value.get_ptr<const double*>();
+  if (real != nullptr && !is_exact_integer(*real)) return false;
+  return value.is_number() ? value == result : !value.is_boolean();
+}
+
+KETTLINGAR_INLINE void UnderstandingCheck::compare(nlohmann::json& value, const nlohmann::json& result,
+                                                   const Place* at) {
+  constexpr std::size_t most_suspects = 8;  // each costs several conversions of the whole value
+  const auto path = [at] { return at == nullptr ? std::string() : at->path(); };
+  if (value.is_object() && result.is_object()) {
+    for (auto& [key, item] : value.get_ref<nlohmann::json::object_t&>()) {
+      const auto found = result.find(key);
+      const Place place{at, &key, 0};
+      if (found != result.end()) {
+        compare(item, *found, &place);
+      } else if (fields_ == Fields::known && suspects_.size() < most_suspects) {
+        suspects_.push_back({&item, &result, path(), key});
+      }
+    }
+  } else if (value.is_array() && result.is_array()) {
+    for (std::size_t i = 0; i < value.size() && i < result.size(); ++i) {
+      const Place place{at, nullptr, i};
+      compare(value[i], result[i], &place);
+    }
+  } else if (result.is_number_integer() && !could_be_integer(value, result)) {
+    throw BadValue{"whole number that fits", json(value), path()};
+  } else if (value != result && !(value.is_number() && result.is_number()) && suspects_.size() < most_suspects) {
+    suspects_.push_back({&value, &result, path()});
+  }
+}
+
+KETTLINGAR_COLD bool UnderstandingCheck::means_nothing(nlohmann::json& value) const {
+  const nlohmann::json text = meaningless_text, number = 7919;
+  const auto makes_no_difference = [&](nlohmann::json other) {
+    nlohmann::json kept = std::exchange(value, std::move(other));
+    bool same = false;
+    try {
+      same = read_back_(value_) == result_;
+    } catch (...) {  // so its kind does matter
+    }
+    value = std::move(kept);
+    return same;
+  };
+  return makes_no_difference(number) && makes_no_difference(text) && makes_no_difference(-0.5) &&
+         makes_no_difference(true) && makes_no_difference(nlohmann::json::array({text})) &&
+         makes_no_difference(nlohmann::json::array({number})) &&
+         makes_no_difference(nlohmann::json::object({{meaningless_text, number}}));
+}
+
+KETTLINGAR_COLD BadValue UnderstandingCheck::misunderstood(const Suspect& suspect) const {
+  if (!suspect.key.empty()) {
+    BadValue unknown{{}, json(suspect.key), suspect.path, BadValue::Why::unknown_field};
+    for (const auto& [key, item] : suspect.result->items()) unknown.known.push_back(key);
+    return unknown;
+  }
+  const std::string one = suspect.result->is_null() ? "" : " such as " + shown(json(*suspect.result));
+  return {"a known value" + one, json(*suspect.value), suspect.path};
+}
+
+KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {
+  return BlameSearch(value, read_back, name).in(value, {});
+}
+
+/// What the class says to the value as it is now; empty if it takes it.
+KETTLINGAR_COLD std::string BlameSearch::error() const {
+  try {
+    read_back_(value_);
+    return {};
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "refused";
+  }
+}
+
+/// What nlohmann_json says, without the number that it gives to it.
+KETTLINGAR_COLD std::string_view conversion_hint(std::string_view said) {
+  const std::size_t bracket = said.find("] ");
+  return bracket == std::string_view::npos ? said : said.substr(bracket + 2);
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::in(nlohmann::json& node, const std::string& path) {
+  if (node.is_object()) return in_object(node, path);
+  if (node.is_array()) return in_list(node, path);
+  return unfit(node, path);
+}
+
+/// The name in "key 'x' not found", which is how nlohmann_json says it.
+KETTLINGAR_COLD std::string missing_key(const std::string& error) {
+  const std::size_t begin = error.find("key '"), end = error.rfind("' not found");
+  return begin == std::string::npos || end == std::string::npos ? "" : error.substr(begin + 5, end - begin - 5);
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std::string& path) {
+  constexpr int most_rounds = 200;
+  const std::string fault = error();
+  const nlohmann::json whole = std::exchange(node, nlohmann::json::object());
+  nlohmann::json left = whole;
+  std::string last;
+  const auto give = [&](const std::string& key) {
+    node[key] = std::move(left[key]);
+    left.erase(key);
+  };
+  for (int round = 0; round < most_rounds; ++round) {
+    const std::string said = error();
+    const std::string key = missing_key(said);
+    if (left.contains(key)) {
+      give(key);
+      if (error() != said) last = key;  // else it is missing in another place
+    } else if (said == fault) {
+      if (!key.empty() && !node.contains(key)) {
+        node[key] = nullptr;
+        if (error() != said) return {key, nullptr, path, BadValue::Why::missing_field};
+        node.erase(key);
+      }
+      if (last.empty()) break;
+      return in(node[last], path + "." + last);
+    } else if (!left.empty()) {  // not yet; what is left may be missing
+      give(last = left.begin().key());
+    }
+  }
+  return unfit(node = whole, path);
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::in_list(nlohmann::json& node, const std::string& path) {
+  const std::string fault = error();
+  const nlohmann::json whole = node;
+  const auto at_fault = [&](std::size_t size) {
+    node = nlohmann::json::array();
+    for (std::size_t i = 0; i < size; ++i) node.push_back(whole[i]);
+    return error() == fault;
+  };
+  if (at_fault(0)) return unfit(node = whole, path);
+  std::size_t fine = 0, bad = whole.size();
+  while (bad - fine > 1) {
+    const std::size_t middle = fine + (bad - fine) / 2;
+    (at_fault(middle) ? bad : fine) = middle;
+  }
+  at_fault(bad);
+  return in(node.back(), path + "[" + std::to_string(bad - 1) + "]");
+}
+
+KETTLINGAR_COLD BadValue BlameSearch::unfit(nlohmann::json& node, const std::string& path) {
+  const std::string said = error();
+  const auto about = [&](std::string_view words) { return said.find(words) != std::string::npos; };
+  const std::string whole = path.empty() ? std::string(name_) : "dict";
+  const std::string expected = about("type must be string")    ? "str"
+                               : about("type must be number")  ? "number"
+                               : about("type must be boolean") ? "bool"
+                               : about("type must be array")   ? "list"
+                               : about("type must be object")  ? "dict"
+                               : about("cannot use ")          ? whole
+                                                      : whole + " (" + std::string(conversion_hint(said)) + ")";
+  return {expected, json(node), path};
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
