@@ -12,6 +12,7 @@
 #   make fuzz       random inputs for what reads bytes of strangers   TARGETS='msgpack conn' SECONDS_EACH=600 JOBS=2
 #   make hostile    what nobody should send to a service, over raw sockets   HOSTILE_ARGS=--only=chunk runs some
 #   make interop    our clients and services with those of the Python package, where that can be imported
+#   make proxies    a service behind nginx and HAProxy, where one of them is installed
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
@@ -50,7 +51,7 @@ GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 export TARGETS SECONDS_EACH JOBS SEEDS
 
-.PHONY: all test unit demo header check asan tsan fuzz hostile interop browser faults soak check-arch bench \
+.PHONY: all test unit demo header check asan tsan fuzz hostile interop proxies browser faults soak check-arch bench \
   guard bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
@@ -167,6 +168,9 @@ build/interop_peer: tests/interop/peer.cpp build/deps.mk
 # PYTHON and PYTHONPATH say where the package is.
 interop: all build/interop_peer
 	sh tests/interop/run || [ $$? = 77 ]
+
+proxies: build/kitten
+	@sh tests/proxies/run || [ $$? = 77 ]
 
 build/browser_visit: tests/browser/visit.cpp build/deps.mk
 	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)

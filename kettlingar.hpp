@@ -1253,6 +1253,11 @@ inline bool valid_authority(std::string_view text) {
   return text[at] == ':' && port.size() <= 5 && std::all_of(port.begin(), port.end(), is_digit);
 }
 
+/// A valid authority without its port.
+inline std::string_view host_name(std::string_view authority) {
+  return authority.substr(0, authority.starts_with('[') ? authority.find(']') + 1 : authority.find(':'));
+}
+
 /// The byte that the escape at `at` stands for; -1 if it is broken or stands for a control character (for C functions a
 /// NUL would end the path).
 inline int escaped_byte(std::string_view text, std::size_t at) {
@@ -8502,6 +8507,7 @@ struct Settings {
   int worker_listen_queue = 128;
   double worker_accept_timeout = 1;
   std::string worker_listen_host = "127.0.0.1";
+  std::string worker_allow_hosts;
   std::uint16_t worker_listen_port = 0;
   std::string worker_url_path;
   bool worker_use_tcp = true;
@@ -8536,6 +8542,32 @@ inline constexpr std::size_t safe_secret = 16;
   }
 }
 
+/// The next of `a, b:80`, taken off the front: names or addresses with or without a port. Empty ones are left to the
+/// caller.
+inline std::string_view next_host(std::string_view& list) {
+  const std::string_view item = list.substr(0, list.find(','));
+  list.remove_prefix((std::min)(item.size() + 1, list.size()));
+  return http::trim(item);
+}
+
+/// Whether `host`, which may have a port, is one of those: without a port in the list, any will do.
+inline bool listed_host(std::string_view host, std::string_view list) {
+  const std::string_view name = http::host_name(host);
+  while (!list.empty()) {
+    const std::string_view item = next_host(list);
+    if (!item.empty() && (http::same_word(item, name) || http::same_word(item, host))) return true;
+  }
+  return false;
+}
+
+[[gnu::cold]] inline bool valid_hosts(std::string_view list) {
+  while (!list.empty()) {
+    const std::string_view item = next_host(list);
+    if (item.empty() || !http::valid_authority(item)) return false;
+  }
+  return true;
+}
+
 /// Throws InvalidArgument for values that a type alone cannot refuse: of all options, or of one.
 [[gnu::cold]] inline void check_settings(const Settings& s, std::string_view only = {}) {
   const auto require = [only](bool fine, std::string_view option, const char* expected) {
@@ -8556,6 +8588,8 @@ inline constexpr std::size_t safe_secret = 16;
   require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   require(s.worker_log_size >= 4096, "worker_log_size", "must be at least 4096");
+  require(valid_hosts(s.worker_allow_hosts), "worker_allow_hosts",
+          "must be names or addresses, with or without a port, separated by commas: a.example,[::1]:8080");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
               s.worker_url_path.find("//") == std::string::npos,
@@ -8596,6 +8630,9 @@ inline constexpr std::size_t safe_secret = 16;
   at_once("worker_accept_timeout", s.worker_accept_timeout,
           "Accepted for files shared with Python services; has no effect");
   at_start("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
+  at_once("worker_allow_hosts", s.worker_allow_hosts,
+          "Names by which requests may call this service, besides localhost and its addresses: what a proxy sends as "
+          "Host, or has as its own; a,b");
   at_start("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
   at_start("worker_url_path", s.worker_url_path, "Prefix of all paths");
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
@@ -10267,6 +10304,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
 
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
+  void find_caller();
   void find_method();
   bool looks_for_token();
   void judge_caller();
@@ -10278,6 +10316,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void append_answer();
   void answer_error(const std::exception_ptr& thrown);
   void refuse(const Refusal& refusal);
+  std::string refused_host() const;
   void refuse_and_close(int status, std::string_view slug, std::string_view why);
   void log_request(int status, std::string_view slug, std::size_t bytes);
   void log_internal(const std::string& what);
@@ -10926,25 +10965,37 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
   }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
-    const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
+    const std::string_view name = http::host_name(host);
     if (!own_name(name, server_->settings.worker_listen_host)) {
       // It may have been accepted by another process, which listens elsewhere.
       const std::string here = socket_name(socket_.native_handle(), false);
-      if (!own_name(name, here.substr(0, here.rfind(':')))) return "host";
+      if (!own_name(name, here.substr(0, here.rfind(':'))) && !listed_host(host, server_->settings.worker_allow_hosts))
+        return "host";
     }
     own_host_ = host;
   }
   if (!head.origin) return {};
   const std::string_view origin = *head.origin;
-  const bool ours = !host.empty() && origin.starts_with("http://") && http::same_word(origin.substr(7), host);
-  return ours ? std::string_view{} : "origin";
+  if (!host.empty() && origin.starts_with("http://") && http::same_word(origin.substr(7), host)) return {};
+  // Pages that came through a proxy have its name, perhaps by https, which it does not always tell us as Host.
+  const std::string_view rest = origin.starts_with("http://")    ? origin.substr(7)
+                                : origin.starts_with("https://") ? origin.substr(8)
+                                                                 : std::string_view{};
+  return !rest.empty() && http::valid_authority(rest) && listed_host(rest, server_->settings.worker_allow_hosts)
+             ? std::string_view{}
+             : "origin";
 }
 
-/// Who calls what, by the usual rules and those of the program.
+/// Who calls what, by the usual rules.
+KETTLINGAR_INLINE void Connection::find_caller() {
+  const Token nobody_has;
+  route_ = find_route(head_parser_.head(), looks_for_token() ? server_->token : nobody_has, server_->prefix());
+}
+
+/// The same, by those of the program as well.
 KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
-  const Token nobody_has;
-  route_ = find_route(head, looks_for_token() ? server_->token : nobody_has, server_->prefix());
+  find_caller();
   if (!server_->authenticator && !server_->router) return;
   Request request(head, peer_, *this, server_->executor);
   try {
@@ -10985,7 +11036,14 @@ KETTLINGAR_INLINE void Connection::judge_caller() {
 /// Whether this request is refused whatever its body says. Finds route and method.
 KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
-  if (const std::string_view slug = foreign_browser(); !slug.empty()) return {403, slug};
+  if (const std::string_view slug = foreign_browser(); !slug.empty()) {
+    if (slug == "host") {
+      // Who has the token is told more, so whoever has not is counted.
+      find_caller();
+      judge_caller();
+    }
+    return {403, slug};
+  }
   if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") {
     for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
       if (head.method == other) return {405, "bad-line"};
@@ -11156,6 +11214,15 @@ KETTLINGAR_INLINE void Connection::answer_error(const std::exception_ptr& thrown
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
+/// What the owner is told of a proxy that calls us by a name of its own.
+KETTLINGAR_COLD std::string Connection::refused_host() const {
+  const RequestHead& head = head_parser_.head();
+  const std::string host(!head.authority.empty() ? head.authority : head.host.value_or(std::string_view{}));
+  return "Host '" + host +
+         "' is not a name of this service; --worker-allow-hosts=" + std::string(http::host_name(host)) +
+         " makes it one";
+}
+
 KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const std::size_t before = out_.size();
   const bool post_only = method_ && method_->post_only();
@@ -11165,7 +11232,8 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       append_reply(out_, style_, 204, {}, {}, {&allow, 1});
       break;
     case 403:
-      append_error(out_, style_, plain_error(403, "Access Denied"));
+      append_error(out_, style_,
+                   plain_error(403, refusal.slug == "host" && route_.authenticated ? refused_host() : "Access Denied"));
       break;
     case 405:
       append_error(out_, style_, plain_error(405), {&allow, 1});

@@ -87,6 +87,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
 
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
+  void find_caller();
   void find_method();
   bool looks_for_token();
   void judge_caller();
@@ -98,6 +99,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void append_answer();
   void answer_error(const std::exception_ptr& thrown);
   void refuse(const Refusal& refusal);
+  std::string refused_host() const;
   void refuse_and_close(int status, std::string_view slug, std::string_view why);
   void log_request(int status, std::string_view slug, std::size_t bytes);
   void log_internal(const std::string& what);

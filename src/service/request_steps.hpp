@@ -58,25 +58,37 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
   }
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
-    const std::string_view name = host.substr(0, host.front() == '[' ? host.find(']') + 1 : host.find(':'));
+    const std::string_view name = http::host_name(host);
     if (!own_name(name, server_->settings.worker_listen_host)) {
       // It may have been accepted by another process, which listens elsewhere.
       const std::string here = socket_name(socket_.native_handle(), false);
-      if (!own_name(name, here.substr(0, here.rfind(':')))) return "host";
+      if (!own_name(name, here.substr(0, here.rfind(':'))) && !listed_host(host, server_->settings.worker_allow_hosts))
+        return "host";
     }
     own_host_ = host;
   }
   if (!head.origin) return {};
   const std::string_view origin = *head.origin;
-  const bool ours = !host.empty() && origin.starts_with("http://") && http::same_word(origin.substr(7), host);
-  return ours ? std::string_view{} : "origin";
+  if (!host.empty() && origin.starts_with("http://") && http::same_word(origin.substr(7), host)) return {};
+  // Pages that came through a proxy have its name, perhaps by https, which it does not always tell us as Host.
+  const std::string_view rest = origin.starts_with("http://")    ? origin.substr(7)
+                                : origin.starts_with("https://") ? origin.substr(8)
+                                                                 : std::string_view{};
+  return !rest.empty() && http::valid_authority(rest) && listed_host(rest, server_->settings.worker_allow_hosts)
+             ? std::string_view{}
+             : "origin";
 }
 
-/// Who calls what, by the usual rules and those of the program.
+/// Who calls what, by the usual rules.
+KETTLINGAR_INLINE void Connection::find_caller() {
+  const Token nobody_has;
+  route_ = find_route(head_parser_.head(), looks_for_token() ? server_->token : nobody_has, server_->prefix());
+}
+
+/// The same, by those of the program as well.
 KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
-  const Token nobody_has;
-  route_ = find_route(head, looks_for_token() ? server_->token : nobody_has, server_->prefix());
+  find_caller();
   if (!server_->authenticator && !server_->router) return;
   Request request(head, peer_, *this, server_->executor);
   try {
@@ -117,7 +129,14 @@ KETTLINGAR_INLINE void Connection::judge_caller() {
 /// Whether this request is refused whatever its body says. Finds route and method.
 KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   const RequestHead& head = head_parser_.head();
-  if (const std::string_view slug = foreign_browser(); !slug.empty()) return {403, slug};
+  if (const std::string_view slug = foreign_browser(); !slug.empty()) {
+    if (slug == "host") {
+      // Who has the token is told more, so whoever has not is counted.
+      find_caller();
+      judge_caller();
+    }
+    return {403, slug};
+  }
   if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") {
     for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
       if (head.method == other) return {405, "bad-line"};
@@ -288,6 +307,15 @@ KETTLINGAR_INLINE void Connection::answer_error(const std::exception_ptr& thrown
   log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
 }
 
+/// What the owner is told of a proxy that calls us by a name of its own.
+KETTLINGAR_COLD std::string Connection::refused_host() const {
+  const RequestHead& head = head_parser_.head();
+  const std::string host(!head.authority.empty() ? head.authority : head.host.value_or(std::string_view{}));
+  return "Host '" + host +
+         "' is not a name of this service; --worker-allow-hosts=" + std::string(http::host_name(host)) +
+         " makes it one";
+}
+
 KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const std::size_t before = out_.size();
   const bool post_only = method_ && method_->post_only();
@@ -297,7 +325,8 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       append_reply(out_, style_, 204, {}, {}, {&allow, 1});
       break;
     case 403:
-      append_error(out_, style_, plain_error(403, "Access Denied"));
+      append_error(out_, style_,
+                   plain_error(403, refusal.slug == "host" && route_.authenticated ? refused_host() : "Access Denied"));
       break;
     case 405:
       append_error(out_, style_, plain_error(405), {&allow, 1});

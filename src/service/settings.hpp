@@ -13,6 +13,7 @@
 #include "../base/log.hpp"
 #include "../base/version.hpp"
 #include "../os/state.hpp"
+#include "../wire/http_fields.hpp"
 #include "options.hpp"
 
 namespace kettlingar {
@@ -32,6 +33,7 @@ struct Settings {
   int worker_listen_queue = 128;
   double worker_accept_timeout = 1;
   std::string worker_listen_host = "127.0.0.1";
+  std::string worker_allow_hosts;
   std::uint16_t worker_listen_port = 0;
   std::string worker_url_path;
   bool worker_use_tcp = true;
@@ -66,6 +68,32 @@ inline constexpr std::size_t safe_secret = 16;
   }
 }
 
+/// The next of `a, b:80`, taken off the front: names or addresses with or without a port. Empty ones are left to the
+/// caller.
+inline std::string_view next_host(std::string_view& list) {
+  const std::string_view item = list.substr(0, list.find(','));
+  list.remove_prefix((std::min)(item.size() + 1, list.size()));
+  return http::trim(item);
+}
+
+/// Whether `host`, which may have a port, is one of those: without a port in the list, any will do.
+inline bool listed_host(std::string_view host, std::string_view list) {
+  const std::string_view name = http::host_name(host);
+  while (!list.empty()) {
+    const std::string_view item = next_host(list);
+    if (!item.empty() && (http::same_word(item, name) || http::same_word(item, host))) return true;
+  }
+  return false;
+}
+
+[[gnu::cold]] inline bool valid_hosts(std::string_view list) {
+  while (!list.empty()) {
+    const std::string_view item = next_host(list);
+    if (item.empty() || !http::valid_authority(item)) return false;
+  }
+  return true;
+}
+
 /// Throws InvalidArgument for values that a type alone cannot refuse: of all options, or of one.
 [[gnu::cold]] inline void check_settings(const Settings& s, std::string_view only = {}) {
   const auto require = [only](bool fine, std::string_view option, const char* expected) {
@@ -86,6 +114,8 @@ inline constexpr std::size_t safe_secret = 16;
   require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
   require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   require(s.worker_log_size >= 4096, "worker_log_size", "must be at least 4096");
+  require(valid_hosts(s.worker_allow_hosts), "worker_allow_hosts",
+          "must be names or addresses, with or without a port, separated by commas: a.example,[::1]:8080");
   constexpr std::string_view path_characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
   require(s.worker_url_path.find_first_not_of(path_characters) == std::string::npos &&
               s.worker_url_path.find("//") == std::string::npos,
@@ -126,6 +156,9 @@ inline constexpr std::size_t safe_secret = 16;
   at_once("worker_accept_timeout", s.worker_accept_timeout,
           "Accepted for files shared with Python services; has no effect");
   at_start("worker_listen_host", s.worker_listen_host, "Address to listen on: IPv4 or IPv6 address, or localhost");
+  at_once("worker_allow_hosts", s.worker_allow_hosts,
+          "Names by which requests may call this service, besides localhost and its addresses: what a proxy sends as "
+          "Host, or has as its own; a,b");
   at_start("worker_listen_port", s.worker_listen_port, "TCP port; 0 takes a free one");
   at_start("worker_url_path", s.worker_url_path, "Prefix of all paths");
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");

@@ -330,6 +330,11 @@ inline bool valid_authority(std::string_view text) {
   return text[at] == ':' && port.size() <= 5 && std::all_of(port.begin(), port.end(), is_digit);
 }
 
+/// A valid authority without its port.
+inline std::string_view host_name(std::string_view authority) {
+  return authority.substr(0, authority.starts_with('[') ? authority.find(']') + 1 : authority.find(':'));
+}
+
 /// The byte that the escape at `at` stands for; -1 if it is broken or stands for a control character (for C functions a
 /// NUL would end the path).
 inline int escaped_byte(std::string_view text, std::size_t at) {

@@ -443,6 +443,72 @@ TEST_SUITE("service/serving") {
       CHECK(status("Host: "s + address + ":80\r\n") == 403);
   }
 
+  TEST_CASE("other names are those of --worker-allow-hosts, and who has the token is told so (109, 110)") {
+    Home home;
+    home.kitten.public_api("meow", [] { return 1; });
+    home.kitten.settings().worker_allow_hosts = "upstream, Kitty.example:8080,[2001:db8::1],192.0.2.7";
+    home.start();
+    const auto answer = [&](const std::string& headers, const std::string& path) {
+      return Wire::tcp(home.kitten).send("GET " + path + " HTTP/1.1\r\n" + headers + "\r\n").answer();
+    };
+    const auto status = [&](const std::string& headers) { return answer(headers, home.path("meow")).status; };
+    for (const char* host : {"upstream", "UPSTREAM:80", "kitty.example:8080", "[2001:db8::1]:1", "[2001:db8::1]",
+                             "192.0.2.7:9", "localhost", "127.0.0.1:1"}) {
+      CAPTURE(host);
+      CHECK(status("Host: "s + host + "\r\n") == 200);
+      CHECK(answer("Host: "s + host + "\r\n", "/meow").status == 200);
+    }
+    for (const char* host :
+         {"upstream.evil.example", "evil.upstream", "kitty.example", "kitty.example:80", "192.0.2.70", "[2001:db8::2]",
+          "0.0.0.0", "", "up", "upstream,", "upstream,kitty.example:8080"}) {
+      CAPTURE(host);
+      if (*host != 0) CHECK(status("Host: "s + host + "\r\n") != 200);
+    }
+    // A page that came through the proxy, which has terminated TLS.
+    CHECK(status("Host: upstream\r\nOrigin: https://upstream\r\nSec-Fetch-Site: same-origin\r\n") == 200);
+    CHECK(status("Host: upstream\r\nOrigin: https://kitty.example:8080\r\n") == 200);
+    CHECK(status("Host: localhost\r\nOrigin: http://upstream:81\r\n") == 200);
+    CHECK(status("Origin: https://upstream\r\n") == 200);
+    CHECK(Wire::local(home.kitten).send(home.get(home.path("meow"), "Origin: https://upstream\r\n")).answer().status ==
+          200);
+    for (const char* origin :
+         {"https://evil.example", "https://kitty.example", "ftp://upstream", "upstream", "null", "https://",
+          "https://upstream.evil.example", "https://upstream:80@evil.example", "https://localhost"}) {
+      CAPTURE(origin);
+      CHECK(status("Host: upstream\r\nOrigin: "s + origin + "\r\n") == 403);
+    }
+    CHECK(status("Host: upstream\r\nOrigin: https://upstream\r\nSec-Fetch-Site: cross-site\r\n") == 403);
+
+    // What is refused is named to those who may know, and not with a method of the program's that has been run.
+    const auto words = [&](const Answer& refused) {
+      CHECK(refused.status == 403);
+      return json::parse(refused.body).value("error", "");
+    };
+    const std::string told =
+        "Host 'proxy.example:81' is not a name of this service; "
+        "--worker-allow-hosts=proxy.example makes it one";
+    const std::string foreign = "Host: proxy.example:81\r\n";
+    CHECK(words(answer(foreign, home.path("meow"))) == told);
+    CHECK(words(answer(foreign, home.path("nothing"))) == told);
+    CHECK(words(answer(foreign + "Authorization: Bearer " + home.kitten.token() + "\r\n", "/meow")) == told);
+    CHECK(words(Wire::tcp(home.kitten)
+                    .send("GET http://[2001:db8::9]:80" + home.path("meow") + " HTTP/1.1\r\n\r\n")
+                    .answer()) ==
+          "Host '[2001:db8::9]:80' is not a name of this service; --worker-allow-hosts=[2001:db8::9] makes it one");
+    for (const std::string path : {"/meow", "/WRONG/meow", "/"}) CHECK(words(answer(foreign, path)) == "Access Denied");
+    // It counts from now on, on new connections.
+    CHECK(home.result("config", R"({"key": "worker_allow_hosts", "val": "proxy.example"})")["val"] ==
+          "worker_allow_hosts");
+    CHECK(status(foreign) == 200);
+    CHECK(status("Host: upstream\r\n") == 403);
+    for (const char* bad : {"*", "a,,b", "a b", "http://a", "a/b", ",", "a.example:x", "*.example"}) {
+      CAPTURE(bad);
+      CHECK(contains(home.error("config", json{{"key", "worker_allow_hosts"}, {"val", bad}}.dump()),
+                     "worker_allow_hosts"));
+    }
+    CHECK(status(foreign) == 200);
+  }
+
   TEST_CASE("a Host is localhost, a loopback address or the address that is listened on (109)") {
     using kt::detail::own_name;
     for (const char* listening : {"127.0.0.1", "::1", "localhost", "192.0.2.1", "0.0.0.0", "::"}) {
