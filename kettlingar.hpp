@@ -5118,6 +5118,127 @@ KETTLINGAR_COLD bool RunningProcess::signal(int number) const {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== os/owned_file.hpp ========
+// SPDX-License-Identifier: MIT
+// os/owned_file.hpp: files that go when their owner goes, and with exit() at the latest.
+
+#include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <string>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A file of ours that goes when we go, but only if the name still leads to it and not to a successor's. It belongs to
+/// the process in which it was made: in a forked child nothing is removed. From any thread, one at a time.
+class OwnedFile {
+ public:
+  OwnedFile() = default;
+  OwnedFile(std::string path, ino_t inode);
+  /// Takes over whatever `path` leads to now.
+  explicit OwnedFile(std::string path);
+  OwnedFile(OwnedFile&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
+  OwnedFile& operator=(OwnedFile&& other) noexcept {
+    remove();
+    entry_ = std::exchange(other.entry_, nullptr);
+    return *this;
+  }
+  ~OwnedFile() { remove(); }
+
+  void remove() noexcept;
+
+  /// From now on exit() removes those that are there, after whatever ends later than this call. Once is enough.
+  static void remove_at_exit() noexcept;
+
+ private:
+  struct Entry;
+  struct Entries;
+
+  static Entries& all() noexcept;
+  static void remove_all() noexcept;
+
+  Entry* entry_ = nullptr;
+};
+
+#if KETTLINGAR_DEFINITIONS
+struct OwnedFile::Entry {
+  std::string path;
+  ino_t inode = 0;
+  pid_t process = ::getpid();
+  Entry* next = nullptr;
+
+  void unlink() const noexcept {
+    FileInfo info{};
+    if (::lstat(path.c_str(), &info) == 0 && info.st_ino == inode) ::unlink(path.c_str());
+  }
+};
+
+struct OwnedFile::Entries {
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;  // not std::mutex, whose destructor exit() might have to call
+  Entry* newest = nullptr;
+  std::atomic<pid_t> process = 0;  ///< that the newest belongs to
+  std::atomic<bool> at_exit = false;
+};
+
+KETTLINGAR_COLD OwnedFile::Entries& OwnedFile::all() noexcept {
+  static Entries entries;
+  return entries;
+}
+
+KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path, ino_t inode) : entry_(new Entry{std::move(path), inode}) {
+  Entries& entries = all();
+  ::pthread_mutex_lock(&entries.mutex);
+  entries.process = entry_->process;
+  entry_->next = std::exchange(entries.newest, entry_);
+  ::pthread_mutex_unlock(&entries.mutex);
+}
+
+KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path) {
+  FileInfo info{};
+  const ino_t inode = ::lstat(path.c_str(), &info) == 0 ? info.st_ino : 0;
+  *this = OwnedFile(std::move(path), inode);
+}
+
+KETTLINGAR_COLD void OwnedFile::remove() noexcept {
+  Entry* const gone = std::exchange(entry_, nullptr);
+  if (gone == nullptr || gone->process != ::getpid()) return;
+  Entries& entries = all();
+  ::pthread_mutex_lock(&entries.mutex);
+  Entry** link = &entries.newest;
+  while (*link != gone) link = &(*link)->next;
+  *link = gone->next;
+  gone->unlink();
+  ::pthread_mutex_unlock(&entries.mutex);
+  delete gone;
+}
+
+KETTLINGAR_COLD void OwnedFile::remove_all() noexcept {
+  Entries& entries = all();
+  // In a forked child the mutex may be one that nobody gives back.
+  if (entries.process != ::getpid()) return;
+  ::pthread_mutex_lock(&entries.mutex);
+  for (const Entry* entry = entries.newest; entry != nullptr; entry = entry->next) {
+    if (entry->process == ::getpid()) entry->unlink();
+  }
+  ::pthread_mutex_unlock(&entries.mutex);
+}
+
+KETTLINGAR_COLD void OwnedFile::remove_at_exit() noexcept {
+  if (!all().at_exit.exchange(true)) std::atexit([] { remove_all(); });
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== os/state.hpp ========
 // SPDX-License-Identifier: MIT
 // os/state.hpp: where a service keeps its address and token, for its own user only.
@@ -5198,37 +5319,6 @@ inline std::string home_directory() {
   }
   return info.st_ino;
 }
-
-/// A file of ours that goes when we go, but only if the name still leads to it and not to a successor's.
-class OwnedFile {
- public:
-  OwnedFile() = default;
-  OwnedFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
-  /// Takes over whatever `path` leads to now.
-  explicit OwnedFile(std::string path) : path_(std::move(path)) {
-    FileInfo info{};
-    inode_ = ::lstat(path_.c_str(), &info) == 0 ? info.st_ino : 0;
-  }
-  OwnedFile(OwnedFile&& other) noexcept : path_(std::exchange(other.path_, {})), inode_(other.inode_) {}
-  OwnedFile& operator=(OwnedFile&& other) noexcept {
-    remove();
-    path_ = std::exchange(other.path_, {});
-    inode_ = other.inode_;
-    return *this;
-  }
-  ~OwnedFile() { remove(); }
-
-  const std::string& path() const noexcept { return path_; }
-  void remove() noexcept {
-    FileInfo info{};
-    if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) ::unlink(path_.c_str());
-    path_.clear();
-  }
-
- private:
-  std::string path_;
-  ino_t inode_ = 0;
-};
 
 /// What the lock file says of the process that holds it: a line with its number and start time, and, behind an empty
 /// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.
@@ -9268,6 +9358,14 @@ class FileWork : public asio::execution_context::service {
 
  private:
   void shutdown() override { stop(); }
+  /// A forked child has no such thread, and what it held stays as it was.
+  void notify_fork(asio::execution_context::fork_event event) override {
+    if (event != asio::execution_context::fork_child || !thread_.joinable()) return;
+    static_cast<void>(new std::thread(std::move(thread_)));
+    new (&mutex_) std::mutex;
+    new (&wake_) std::condition_variable;
+    queue_.clear();
+  }
   void stop() {
     {
       const std::lock_guard lock(mutex_);
@@ -11930,6 +12028,9 @@ namespace detail {
 
 /// Runs a Server: on a thread of its own, on the thread that calls run() or poll(), or on a loop of the host.
 /// start(), run(), start_thread() and stop() are for any thread; the rest is for the one that runs the service.
+///
+/// A service belongs to the process that started it. A forked child has copies of all its descriptors, even of the set
+/// that the loop waits for, but none of its threads: there nothing is touched, nor freed.
 class Runner : public std::enable_shared_from_this<Runner> {
  public:
   /// With a loop of its own. It has descriptors, which get none of the numbers of standard streams: main() finds those
@@ -11946,7 +12047,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   Server& server() const noexcept { return *server_; }
   const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
-  bool serving() const noexcept { return serving_; }
+  bool serving() const noexcept { return serving_ && !forked(); }
   /// Expires when the service has ended for good.
   std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
@@ -11994,6 +12095,10 @@ class Runner : public std::enable_shared_from_this<Runner> {
     }
   }
 
+  /// In another process than the one whose descriptors these are.
+  bool forked() const noexcept { return process_ != ::getpid(); }
+  void adopt_loop();
+  void leave_behind();
   void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
@@ -12009,8 +12114,10 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::shared_ptr<void> alive_ = std::make_shared<char>();
   asio::steady_timer stopped_;  ///< cancelled when the files have gone
   asio::cancellation_signal cancel_hook_;
+  bool opening_ = false;  ///< on_start runs
   bool stopping_ = false;
   std::atomic<unsigned> runs_ = 0;
+  pid_t process_ = ::getpid();
 
   std::atomic<bool> serving_ = false;
   std::mutex mutex_;  ///< for what follows
@@ -12018,6 +12125,11 @@ class Runner : public std::enable_shared_from_this<Runner> {
   Mode mode_ = Mode::none;
   std::thread thread_;
   std::thread::id poller_;  ///< who called start() or poll() last
+
+  /// Those that nobody may destroy any more, for leak checkers.
+  static inline Runner* left_behind_ = nullptr;
+  Runner* next_left_behind_ = nullptr;
+  std::shared_ptr<Runner> itself_;
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -12026,13 +12138,23 @@ KETTLINGAR_INLINE bool Runner::in_service_thread() const {
 }
 
 KETTLINGAR_INLINE bool Runner::may_be_used_here() {
-  if (!serving_ || !own_loop_ || in_service_thread()) return true;
+  if (!serving() || !own_loop_ || in_service_thread()) return true;
   const std::lock_guard lock(mutex_);
   return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
 }
 
+/// In a forked child, before its first start.
+KETTLINGAR_COLD void Runner::adopt_loop() {
+  if (serving_) throw StartError("process " + std::to_string(process_) + " runs the service: use a Kitten of your own");
+  if (own_loop_) own_loop_->notify_fork(asio::execution_context::fork_child);
+  // Of the last run in the parent: it can be neither joined nor detached here.
+  if (thread_.joinable()) static_cast<void>(new std::thread(std::move(thread_)));
+  process_ = ::getpid();
+}
+
 /// Opens and, unless the loop is the host's, announces the service.
 KETTLINGAR_COLD void Runner::open() {
+  if (forked()) adopt_loop();
   if (serving_) throw StartError("the service runs already");
   ++runs_;
   stopping_ = false;
@@ -12041,9 +12163,11 @@ KETTLINGAR_COLD void Runner::open() {
   };
   if (own_loop_) own_loop_->restart();
   server_->open();
+  opening_ = static_cast<bool>(start_hook);
   if (start_hook && own_loop_) run_start_hook();
   if (start_hook && !own_loop_) {
-    spawn(server_->executor, start_on_host(shared_from_this()));
+    spawn(
+        server_->executor, start_on_host(shared_from_this()), [](const std::exception_ptr&) {}, cancel_hook_.slot());
   } else {
     server_->announce();
   }
@@ -12053,26 +12177,31 @@ KETTLINGAR_COLD void Runner::open() {
 KETTLINGAR_COLD void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
-  spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
+  WhenEnded ended = [&](const std::exception_ptr& error) {
     thrown = error;
     done = true;
-  });
+  };
+  spawn(server_->executor, start_hook(), std::move(ended), cancel_hook_.slot());
   while (!done) logged([this] { own_loop_->run_one(); });
   own_loop_->restart();  // without work it has stopped
-  if (!thrown) return;
+  opening_ = false;
+  if (!thrown && !stopping_) return;
   server_->abandon();
-  throw StartError("on_start: " + words_of(thrown));
+  throw StartError(stopping_ ? "on_start: stopped" : "on_start: " + words_of(thrown));
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
 KETTLINGAR_COLD Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+  std::string why = "stopped";
   try {
     co_await self->start_hook();
-    self->server_->announce();
-    co_return;
+    self->opening_ = false;
+    if (!self->stopping_) co_return self->server_->announce();
   } catch (...) {
-    self->server_->log.write(LogLevel::error, "on_start: " + log_escaped(words_of(std::current_exception())));
+    if (!self->stopping_) why = log_escaped(words_of(std::current_exception()));
   }
+  self->opening_ = false;
+  self->server_->log.write(LogLevel::error, "on_start: " + why);
   self->server_->abandon();
   self->ended();
 }
@@ -12091,8 +12220,8 @@ KETTLINGAR_INLINE void Runner::ended() {
 
 /// The thread of a service that was stopped by a caller may still be there.
 KETTLINGAR_INLINE void Runner::end_last_run() {
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();
+  if (serving()) throw StartError("the service runs already");
+  if (thread_.joinable() && !forked()) thread_.join();
 }
 
 KETTLINGAR_COLD void Runner::start() {
@@ -12130,7 +12259,7 @@ KETTLINGAR_COLD void Runner::start_thread() {
 }
 
 KETTLINGAR_INLINE std::size_t Runner::poll() {
-  if (!serving_ || !own_loop_) return 0;
+  if (!serving() || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
     if (mode_ != Mode::polled) return 0;
@@ -12140,7 +12269,7 @@ KETTLINGAR_INLINE std::size_t Runner::poll() {
 }
 
 KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
-  if (!serving_ || !own_loop_) return 0;
+  if (!serving() || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
     if (mode_ != Mode::polled) return 0;
@@ -12156,9 +12285,11 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
 }
 
 KETTLINGAR_COLD void Runner::stop() {
+  if (forked()) return;
   // A start that another thread is at goes first; on_start, which may call this, is within one.
   std::unique_lock lock(mutex_, std::defer_lock);
   if (!in_service_thread()) lock.lock();
+  if (in_service_thread() && opening_) return shut_down();
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -12169,8 +12300,26 @@ KETTLINGAR_COLD void Runner::stop() {
   if (lock) wait_until_stopped(std::move(lock));
 }
 
+/// What is on this thread's stack, or another process's, may not be destroyed.
+KETTLINGAR_COLD void Runner::leave_behind() {
+  itself_ = shared_from_this();
+  next_left_behind_ = std::exchange(left_behind_, this);
+}
+
 KETTLINGAR_COLD void Runner::end() {
+  if (forked()) return leave_behind();
+  if (in_service_thread()) {
+    // Somebody calls exit() in a handler, or in a hook: nothing that waits will ever go on.
+    shut_down();
+    server_->kill();
+    return leave_behind();
+  }
   if (own_loop_) {
+    {
+      // Nobody else polls any more.
+      const std::lock_guard lock(mutex_);
+      poller_ = std::this_thread::get_id();
+    }
     stop();
   } else if (serving_) {
     // The host's loop may not run any more, and then nobody else would take the files away.
@@ -12201,7 +12350,8 @@ KETTLINGAR_COLD void Runner::wait_until_stopped(std::unique_lock<std::mutex> loc
 }
 
 KETTLINGAR_COLD void Runner::shut_down() {
-  if (!server_->running() || std::exchange(stopping_, true)) return;
+  if ((!opening_ && !server_->running()) || std::exchange(stopping_, true)) return;
+  if (opening_) return cancel_hook_.emit(asio::cancellation_type::terminal);
   stopped_.expires_at(asio::steady_timer::time_point::max());
   spawn(server_->executor, stop_in_order(shared_from_this()));
 }
@@ -12230,6 +12380,7 @@ KETTLINGAR_COLD Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
 }
 
 KETTLINGAR_COLD Task<void> Runner::until_stopped() {
+  if (forked()) co_return;
   shut_down();
   if (stopping_ && server_->running()) co_await expiry(stopped_);
 }
@@ -12866,7 +13017,9 @@ class Kitten {
   /// Stops the service if need be, so declare before it what handlers and hooks refer to. A class that derives from
   /// Kitten calls stop() in a destructor of its own: its members are gone when this one runs. Not in a handler, nor
   /// while another thread polls. A service on a host's loop is ended at once, without on_shutdown: destroy it on that
-  /// loop's thread, or when the loop does not run.
+  /// loop's thread, or when the loop does not run. In a process that was forked from the one that started the service
+  /// it touches nothing. exit() in a handler or hook is fine for a static Kitten, too; what on_shutdown awaits is cut
+  /// off.
   virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
@@ -13014,11 +13167,13 @@ class Kitten {
 
   /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
   /// on_shutdown hook. From any thread, any number of times; one that comes during a start waits for that and ends what
-  /// has started. It does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this
-  /// thread's business: there, running() tells. After start(), the thread that polls ends the service in here; another
-  /// one waits for that thread's polls, some seconds at the most.
+  /// has started. In on_start it ends the start, which throws a StartError then: what the hook awaits is cancelled. It
+  /// does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this thread's
+  /// business: there, running() tells. After start(), the thread that polls ends the service in here; another one waits
+  /// for that thread's polls, for Limits::shutdown_timeout and a little more at the most. A forked child does nothing
+  /// in here.
   void stop();
-  /// True from a start until everything has ended. From any thread.
+  /// True from a start until everything has ended, in the process that started it. From any thread.
   bool running() const noexcept;
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
@@ -13092,6 +13247,7 @@ KETTLINGAR_COLD Kitten::Kitten(asio::any_io_executor host, std::string app_name,
 KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
                                std::string description)
     : runner_(std::move(runner)), server_(&runner_->server()) {
+  detail::OwnedFile::remove_at_exit();
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
   server_->description = std::move(description);
@@ -14277,6 +14433,7 @@ class Endpoint {
   FileStamp stamp_;
   std::shared_ptr<Place> place_;
   std::vector<Idle> idle_;  ///< of `place_`, the oldest first
+  pid_t process_ = ::getpid();
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -14308,6 +14465,11 @@ KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
 
 KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept(bool over_unix_socket_only) {
   const std::lock_guard lock(mutex_);
+  // In a forked child they are still the parent's, too.
+  if (!idle_.empty() && process_ != ::getpid()) {
+    process_ = ::getpid();
+    idle_.clear();
+  }
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
     if (over_unix_socket_only && !idle_.back().connection.channel.over_unix_socket) break;

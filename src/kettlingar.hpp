@@ -103,6 +103,7 @@
 #include "os/peer_owner.hpp"
 #include "os/trusted_file.hpp"
 #include "os/running_process.hpp"
+#include "os/owned_file.hpp"
 #include "os/state.hpp"
 #include "os/process.hpp"
 #endif

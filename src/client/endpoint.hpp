@@ -70,6 +70,7 @@ class Endpoint {
   FileStamp stamp_;
   std::shared_ptr<Place> place_;
   std::vector<Idle> idle_;  ///< of `place_`, the oldest first
+  pid_t process_ = ::getpid();
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -101,6 +102,11 @@ KETTLINGAR_INLINE bool Endpoint::silent(int socket) {
 
 KETTLINGAR_INLINE std::optional<KeptConnection> Endpoint::take_kept(bool over_unix_socket_only) {
   const std::lock_guard lock(mutex_);
+  // In a forked child they are still the parent's, too.
+  if (!idle_.empty() && process_ != ::getpid()) {
+    process_ = ::getpid();
+    idle_.clear();
+  }
   const Deadline now = std::chrono::steady_clock::now();
   while (!idle_.empty()) {
     if (over_unix_socket_only && !idle_.back().connection.channel.over_unix_socket) break;

@@ -17,6 +17,7 @@
 #include "../base/errors.hpp"
 #include "../base/version.hpp"
 #include "descriptor.hpp"
+#include "owned_file.hpp"
 #include "running_process.hpp"
 #include "trusted_file.hpp"
 
@@ -83,37 +84,6 @@ inline std::string home_directory() {
   }
   return info.st_ino;
 }
-
-/// A file of ours that goes when we go, but only if the name still leads to it and not to a successor's.
-class OwnedFile {
- public:
-  OwnedFile() = default;
-  OwnedFile(std::string path, ino_t inode) : path_(std::move(path)), inode_(inode) {}
-  /// Takes over whatever `path` leads to now.
-  explicit OwnedFile(std::string path) : path_(std::move(path)) {
-    FileInfo info{};
-    inode_ = ::lstat(path_.c_str(), &info) == 0 ? info.st_ino : 0;
-  }
-  OwnedFile(OwnedFile&& other) noexcept : path_(std::exchange(other.path_, {})), inode_(other.inode_) {}
-  OwnedFile& operator=(OwnedFile&& other) noexcept {
-    remove();
-    path_ = std::exchange(other.path_, {});
-    inode_ = other.inode_;
-    return *this;
-  }
-  ~OwnedFile() { remove(); }
-
-  const std::string& path() const noexcept { return path_; }
-  void remove() noexcept {
-    FileInfo info{};
-    if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_ino == inode_) ::unlink(path_.c_str());
-    path_.clear();
-  }
-
- private:
-  std::string path_;
-  ino_t inode_ = 0;
-};
 
 /// What the lock file says of the process that holds it: a line with its number and start time, and, behind an empty
 /// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.

@@ -107,6 +107,14 @@ class FileWork : public asio::execution_context::service {
 
  private:
   void shutdown() override { stop(); }
+  /// A forked child has no such thread, and what it held stays as it was.
+  void notify_fork(asio::execution_context::fork_event event) override {
+    if (event != asio::execution_context::fork_child || !thread_.joinable()) return;
+    static_cast<void>(new std::thread(std::move(thread_)));
+    new (&mutex_) std::mutex;
+    new (&wake_) std::condition_variable;
+    queue_.clear();
+  }
   void stop() {
     {
       const std::lock_guard lock(mutex_);

@@ -108,7 +108,9 @@ class Kitten {
   /// Stops the service if need be, so declare before it what handlers and hooks refer to. A class that derives from
   /// Kitten calls stop() in a destructor of its own: its members are gone when this one runs. Not in a handler, nor
   /// while another thread polls. A service on a host's loop is ended at once, without on_shutdown: destroy it on that
-  /// loop's thread, or when the loop does not run.
+  /// loop's thread, or when the loop does not run. In a process that was forked from the one that started the service
+  /// it touches nothing. exit() in a handler or hook is fine for a static Kitten, too; what on_shutdown awaits is cut
+  /// off.
   virtual ~Kitten();
   Kitten(const Kitten&) = delete;
   Kitten& operator=(const Kitten&) = delete;
@@ -256,11 +258,13 @@ class Kitten {
 
   /// Ends the service in order and waits until it has ended: about Limits::drain_timeout for running calls, after the
   /// on_shutdown hook. From any thread, any number of times; one that comes during a start waits for that and ends what
-  /// has started. It does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this
-  /// thread's business: there, running() tells. After start(), the thread that polls ends the service in here; another
-  /// one waits for that thread's polls, some seconds at the most.
+  /// has started. In on_start it ends the start, which throws a StartError then: what the hook awaits is cancelled. It
+  /// does not wait on the service's own thread (in a handler), nor on a host's loop, which may be this thread's
+  /// business: there, running() tells. After start(), the thread that polls ends the service in here; another one waits
+  /// for that thread's polls, for Limits::shutdown_timeout and a little more at the most. A forked child does nothing
+  /// in here.
   void stop();
-  /// True from a start until everything has ended. From any thread.
+  /// True from a start until everything has ended, in the process that started it. From any thread.
   bool running() const noexcept;
 
   // Where the service is: set by the start, valid until the next one. From any thread, but not during a start.
@@ -334,6 +338,7 @@ KETTLINGAR_COLD Kitten::Kitten(asio::any_io_executor host, std::string app_name,
 KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
                                std::string description)
     : runner_(std::move(runner)), server_(&runner_->server()) {
+  detail::OwnedFile::remove_at_exit();
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
   server_->description = std::move(description);

@@ -32,6 +32,9 @@ namespace detail {
 
 /// Runs a Server: on a thread of its own, on the thread that calls run() or poll(), or on a loop of the host.
 /// start(), run(), start_thread() and stop() are for any thread; the rest is for the one that runs the service.
+///
+/// A service belongs to the process that started it. A forked child has copies of all its descriptors, even of the set
+/// that the loop waits for, but none of its threads: there nothing is touched, nor freed.
 class Runner : public std::enable_shared_from_this<Runner> {
  public:
   /// With a loop of its own. It has descriptors, which get none of the numbers of standard streams: main() finds those
@@ -48,7 +51,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   Server& server() const noexcept { return *server_; }
   const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
-  bool serving() const noexcept { return serving_; }
+  bool serving() const noexcept { return serving_ && !forked(); }
   /// Expires when the service has ended for good.
   std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
@@ -96,6 +99,10 @@ class Runner : public std::enable_shared_from_this<Runner> {
     }
   }
 
+  /// In another process than the one whose descriptors these are.
+  bool forked() const noexcept { return process_ != ::getpid(); }
+  void adopt_loop();
+  void leave_behind();
   void end_last_run();
   void run_start_hook();
   static Task<void> start_on_host(std::shared_ptr<Runner> self);
@@ -111,8 +118,10 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::shared_ptr<void> alive_ = std::make_shared<char>();
   asio::steady_timer stopped_;  ///< cancelled when the files have gone
   asio::cancellation_signal cancel_hook_;
+  bool opening_ = false;  ///< on_start runs
   bool stopping_ = false;
   std::atomic<unsigned> runs_ = 0;
+  pid_t process_ = ::getpid();
 
   std::atomic<bool> serving_ = false;
   std::mutex mutex_;  ///< for what follows
@@ -120,6 +129,11 @@ class Runner : public std::enable_shared_from_this<Runner> {
   Mode mode_ = Mode::none;
   std::thread thread_;
   std::thread::id poller_;  ///< who called start() or poll() last
+
+  /// Those that nobody may destroy any more, for leak checkers.
+  static inline Runner* left_behind_ = nullptr;
+  Runner* next_left_behind_ = nullptr;
+  std::shared_ptr<Runner> itself_;
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -128,13 +142,23 @@ KETTLINGAR_INLINE bool Runner::in_service_thread() const {
 }
 
 KETTLINGAR_INLINE bool Runner::may_be_used_here() {
-  if (!serving_ || !own_loop_ || in_service_thread()) return true;
+  if (!serving() || !own_loop_ || in_service_thread()) return true;
   const std::lock_guard lock(mutex_);
   return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
 }
 
+/// In a forked child, before its first start.
+KETTLINGAR_COLD void Runner::adopt_loop() {
+  if (serving_) throw StartError("process " + std::to_string(process_) + " runs the service: use a Kitten of your own");
+  if (own_loop_) own_loop_->notify_fork(asio::execution_context::fork_child);
+  // Of the last run in the parent: it can be neither joined nor detached here.
+  if (thread_.joinable()) static_cast<void>(new std::thread(std::move(thread_)));
+  process_ = ::getpid();
+}
+
 /// Opens and, unless the loop is the host's, announces the service.
 KETTLINGAR_COLD void Runner::open() {
+  if (forked()) adopt_loop();
   if (serving_) throw StartError("the service runs already");
   ++runs_;
   stopping_ = false;
@@ -143,9 +167,11 @@ KETTLINGAR_COLD void Runner::open() {
   };
   if (own_loop_) own_loop_->restart();
   server_->open();
+  opening_ = static_cast<bool>(start_hook);
   if (start_hook && own_loop_) run_start_hook();
   if (start_hook && !own_loop_) {
-    spawn(server_->executor, start_on_host(shared_from_this()));
+    spawn(
+        server_->executor, start_on_host(shared_from_this()), [](const std::exception_ptr&) {}, cancel_hook_.slot());
   } else {
     server_->announce();
   }
@@ -155,26 +181,31 @@ KETTLINGAR_COLD void Runner::open() {
 KETTLINGAR_COLD void Runner::run_start_hook() {
   std::exception_ptr thrown;
   bool done = false;
-  spawn(server_->executor, start_hook(), [&](const std::exception_ptr& error) {
+  WhenEnded ended = [&](const std::exception_ptr& error) {
     thrown = error;
     done = true;
-  });
+  };
+  spawn(server_->executor, start_hook(), std::move(ended), cancel_hook_.slot());
   while (!done) logged([this] { own_loop_->run_one(); });
   own_loop_->restart();  // without work it has stopped
-  if (!thrown) return;
+  opening_ = false;
+  if (!thrown && !stopping_) return;
   server_->abandon();
-  throw StartError("on_start: " + words_of(thrown));
+  throw StartError(stopping_ ? "on_start: stopped" : "on_start: " + words_of(thrown));
 }
 
 // start() has returned by then, so that what goes wrong is told to the log.
 KETTLINGAR_COLD Task<void> Runner::start_on_host(std::shared_ptr<Runner> self) {
+  std::string why = "stopped";
   try {
     co_await self->start_hook();
-    self->server_->announce();
-    co_return;
+    self->opening_ = false;
+    if (!self->stopping_) co_return self->server_->announce();
   } catch (...) {
-    self->server_->log.write(LogLevel::error, "on_start: " + log_escaped(words_of(std::current_exception())));
+    if (!self->stopping_) why = log_escaped(words_of(std::current_exception()));
   }
+  self->opening_ = false;
+  self->server_->log.write(LogLevel::error, "on_start: " + why);
   self->server_->abandon();
   self->ended();
 }
@@ -193,8 +224,8 @@ KETTLINGAR_INLINE void Runner::ended() {
 
 /// The thread of a service that was stopped by a caller may still be there.
 KETTLINGAR_INLINE void Runner::end_last_run() {
-  if (serving_) throw StartError("the service runs already");
-  if (thread_.joinable()) thread_.join();
+  if (serving()) throw StartError("the service runs already");
+  if (thread_.joinable() && !forked()) thread_.join();
 }
 
 KETTLINGAR_COLD void Runner::start() {
@@ -232,7 +263,7 @@ KETTLINGAR_COLD void Runner::start_thread() {
 }
 
 KETTLINGAR_INLINE std::size_t Runner::poll() {
-  if (!serving_ || !own_loop_) return 0;
+  if (!serving() || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
     if (mode_ != Mode::polled) return 0;
@@ -242,7 +273,7 @@ KETTLINGAR_INLINE std::size_t Runner::poll() {
 }
 
 KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::duration budget) {
-  if (!serving_ || !own_loop_) return 0;
+  if (!serving() || !own_loop_) return 0;
   {
     const std::lock_guard lock(mutex_);
     if (mode_ != Mode::polled) return 0;
@@ -258,9 +289,11 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
 }
 
 KETTLINGAR_COLD void Runner::stop() {
+  if (forked()) return;
   // A start that another thread is at goes first; on_start, which may call this, is within one.
   std::unique_lock lock(mutex_, std::defer_lock);
   if (!in_service_thread()) lock.lock();
+  if (in_service_thread() && opening_) return shut_down();
   // A request to stop that comes too late must not end the next run.
   if (serving_) {
     post(server_->executor, [weak = weak_from_this(), run = runs_.load()] {
@@ -271,8 +304,26 @@ KETTLINGAR_COLD void Runner::stop() {
   if (lock) wait_until_stopped(std::move(lock));
 }
 
+/// What is on this thread's stack, or another process's, may not be destroyed.
+KETTLINGAR_COLD void Runner::leave_behind() {
+  itself_ = shared_from_this();
+  next_left_behind_ = std::exchange(left_behind_, this);
+}
+
 KETTLINGAR_COLD void Runner::end() {
+  if (forked()) return leave_behind();
+  if (in_service_thread()) {
+    // Somebody calls exit() in a handler, or in a hook: nothing that waits will ever go on.
+    shut_down();
+    server_->kill();
+    return leave_behind();
+  }
   if (own_loop_) {
+    {
+      // Nobody else polls any more.
+      const std::lock_guard lock(mutex_);
+      poller_ = std::this_thread::get_id();
+    }
     stop();
   } else if (serving_) {
     // The host's loop may not run any more, and then nobody else would take the files away.
@@ -303,7 +354,8 @@ KETTLINGAR_COLD void Runner::wait_until_stopped(std::unique_lock<std::mutex> loc
 }
 
 KETTLINGAR_COLD void Runner::shut_down() {
-  if (!server_->running() || std::exchange(stopping_, true)) return;
+  if ((!opening_ && !server_->running()) || std::exchange(stopping_, true)) return;
+  if (opening_) return cancel_hook_.emit(asio::cancellation_type::terminal);
   stopped_.expires_at(asio::steady_timer::time_point::max());
   spawn(server_->executor, stop_in_order(shared_from_this()));
 }
@@ -332,6 +384,7 @@ KETTLINGAR_COLD Task<void> Runner::stop_in_order(std::shared_ptr<Runner> self) {
 }
 
 KETTLINGAR_COLD Task<void> Runner::until_stopped() {
+  if (forked()) co_return;
   shut_down();
   if (stopping_ && server_->running()) co_await expiry(stopped_);
 }

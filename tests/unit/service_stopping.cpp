@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#include "services.hpp"
+#include "support.hpp"
+
+namespace {
+
+bool no_files(const TempDir& dir) { return std::filesystem::is_empty(dir.path()); }
+
+}  // namespace
+
+TEST_SUITE("service/stopping") {
+  TEST_CASE("a start that on_start stops ends, says so, and leaves nothing behind") {
+    using Start = std::function<void(kt::Kitten&)>;
+    const Start ways[] = {[](kt::Kitten& kitten) { kitten.start_thread(); }, [](kt::Kitten& kitten) { kitten.run(); },
+                          [](kt::Kitten& kitten) { kitten.start(); }};
+    for (const Start& start : ways) {
+      for (const bool waits : {false, true}) {
+        CAPTURE(waits);
+        Home home;
+        bool stops = true;
+        home.kitten.on_start([&]() -> kt::Task<> {
+          if (!stops) co_return;
+          home.kitten.stop();
+          home.kitten.stop();
+          if (waits) co_await kt::sleep_for(24h);
+        });
+        CHECK_THROWS_WITH_AS(start(home.kitten), "on_start: stopped", kt::StartError);
+        CHECK_FALSE(home.kitten.running());
+        CHECK(no_files(home.state));
+        stops = false;
+        home.start();
+        CHECK(home.result("ping").contains("pong"));
+      }
+    }
+  }
+
+  TEST_CASE("on a host's loop, too: the log says so") {
+    for (const bool in_hook : {true, false}) {
+      CAPTURE(in_hook);
+      asio::io_context loop;
+      TempDir dir;
+      std::string log;
+      kt::Kitten kitten(loop, "hosted", "Kitty");
+      kitten.settings().app_state_dir = kitten.settings().app_data_dir = dir.path();
+      kitten.log_to([&](kt::LogLevel, std::string_view line) { log += line; });
+      kitten.on_start([&]() -> kt::Task<> {
+        if (in_hook) kitten.stop();
+        co_await kt::sleep_for(24h);
+      });
+      kitten.start();
+      CHECK(kitten.running());
+      loop.run_one();
+      if (!in_hook) kitten.stop();
+      loop.run();
+      CHECK_FALSE(kitten.running());
+      CHECK(contains(log, "on_start: stopped"));
+      CHECK(no_files(dir));
+    }
+  }
+
+  TEST_CASE("SIGTERM ends a program that is still starting, in order") {
+    TempDir dir;
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::close(STDERR_FILENO);
+      ::close(STDOUT_FILENO);
+      kt::Kitten kitten("starting", "Kitty");
+      kitten.on_start([]() -> kt::Task<> {
+        ::kill(::getpid(), SIGTERM);
+        co_await kt::sleep_for(24h);
+      });
+      std::string state = "--app-state-dir=" + dir.path(), data = "--app-data-dir=" + dir.path();
+      std::string words[] = {"starting", state, data, "start", "--foreground"};
+      char* argv[] = {words[0].data(), words[1].data(), words[2].data(), words[3].data(), words[4].data(), nullptr};
+      ::_exit(kitten.main(5, argv));
+    }
+    int status = 0;
+    CHECK(eventually([&] { return ::waitpid(child, &status, WNOHANG) == child; }));
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 1);
+    CHECK(no_files(dir));
+  }
+
+  TEST_CASE("a service that is destroyed by a thread that never polled it ends at once, with its hook") {
+    TempDir dir;
+    bool hooked = false;
+    const auto begin = std::chrono::steady_clock::now();
+    {
+      std::optional<kt::Kitten> kitten(std::in_place, "polled", "Kitty");
+      kitten->settings().app_state_dir = kitten->settings().app_data_dir = dir.path();
+      kitten->on_shutdown([&] { hooked = true; });
+      std::thread([&] {
+        kitten->start();
+        kitten->poll();
+      }).join();
+      kitten.reset();
+    }
+    CHECK(hooked);
+    CHECK(no_files(dir));
+    CHECK(std::chrono::steady_clock::now() - begin < 5s);
+  }
+
+  TEST_CASE("nor does a call that still runs keep it for longer than Limits::drain_timeout") {
+    TempDir dir;
+    Happening waiting;
+    std::optional<kt::Kitten> there(std::in_place, "polled", "Kitty");
+    kt::Kitten& kitten = *there;
+    kitten.settings().app_state_dir = kitten.settings().app_data_dir = dir.path();
+    kitten.limits().drain_timeout = 50ms;
+    kitten.api("wait", [&]() -> kt::Task<int> {
+      waiting.happen();
+      co_await kt::sleep_for(24h);
+      co_return 1;
+    });
+    std::optional<Wire> wire;
+    std::thread([&] {
+      kitten.start();
+      wire.emplace(Wire::local(kitten));
+      wire->send("GET /" + kitten.token() + "/wait HTTP/1.1\r\n\r\n");
+      while (waiting.count() == 0) kitten.poll();
+    }).join();
+    const auto begin = std::chrono::steady_clock::now();
+    there.reset();
+    CHECK(std::chrono::steady_clock::now() - begin < 5s);
+  }
+}
