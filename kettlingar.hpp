@@ -17242,7 +17242,8 @@ class CommandLine {
   static Task<void> quit(Client client);
   void ask_to_end(std::chrono::milliseconds patience) const;
   bool ask_until_heard(const detail::EndingService& service, std::chrono::milliseconds patience) const;
-  std::string end_service(bool force) const;
+  bool end_service(bool force) const;
+  std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
   ExitCode help();
   ExitCode call();
@@ -17265,7 +17266,10 @@ class CommandLine {
   std::vector<std::string> known_words() const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
   std::string unknown_command() const;
+  json facts_of(bool running) const;
+  std::string lines_of(const json& facts, bool all) const;
   std::string addresses() const;
+  void say_running(bool all) const;
   ClientOptions client_options() const;
   /// Looks for nothing before it calls.
   Client client() const { return ClientAccess::make(server_.settings, client_options()); }
@@ -17275,6 +17279,7 @@ class CommandLine {
 
   ExitCode fail(ExitCode code, std::string_view why) const;
   void say(std::string_view text) const;
+  void say(std::string_view text, const json& as_json) const;
   void note(const std::string& text) const { detail::show(STDERR_FILENO, text + "\n"); }
   bool take_word(std::string_view word);
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
@@ -17289,6 +17294,7 @@ class CommandLine {
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
+  json restarted_ = json::object();  ///< what there is to say about that, besides where it runs now
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
@@ -17382,6 +17388,11 @@ KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
+/// What a command has to say, for people or, with --json, for programs.
+KETTLINGAR_COLD void CommandLine::say(std::string_view text, const json& as_json) const {
+  style_ == detail::OutputStyle::json ? say(detail::printable_json(as_json) + "\n") : say(text);
+}
+
 /// True if it stood among the words, from which it is taken.
 KETTLINGAR_COLD bool CommandLine::take_word(std::string_view word) {
   const auto found = std::find(words_.begin(), words_.end(), word);
@@ -17391,8 +17402,9 @@ KETTLINGAR_COLD bool CommandLine::take_word(std::string_view word) {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
-  const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
-  say(text + "\n\nTry this: " + program_ + " help\n");
+  std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
+  text += "\n\nTry this: " + program_ + " help\n";
+  say(text, text);
   return ExitCode::not_running;
 }
 
@@ -17436,8 +17448,11 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     take_flags();
     if (!command_.empty()) {
-      say(server_.settings.app_name + ", built with kettlingar " + std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
-          std::to_string(KETTLINGAR_VERSION_MINOR) + "." + std::to_string(KETTLINGAR_VERSION_PATCH) + "\n");
+      const std::string& app = server_.settings.app_name;
+      const std::string version = std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
+                                  std::to_string(KETTLINGAR_VERSION_MINOR) + "." +
+                                  std::to_string(KETTLINGAR_VERSION_PATCH);
+      say(app + ", built with kettlingar " + version + "\n", {{"app", app}, {"kettlingar", version}});
       return ExitCode::fine;
     }
     if (words_.empty()) return introduce();
@@ -17799,36 +17814,38 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
   }
 }
 
-/// Returns what there is to say when it is gone.
-KETTLINGAR_COLD std::string CommandLine::end_service(bool force) const {
+/// Returns when it is gone; false if nothing ran.
+KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
   using namespace std::chrono_literals;
   const detail::ServiceFiles files(server_.settings);
   const detail::EndingService service(files);
   if (!service.holder().foreign.empty()) throw files.not_running();
-  const std::string stopped = full_name() + ": Stopped\n";
   const Limits& limits = server_.limits;
   try {
     if (!ask_until_heard(service, force ? 1500ms : limits.shutdown_timeout + 2 * limits.drain_timeout + 3s))
-      return full_name() + ": Not running\n";
-    if (service.ended_within(force ? 500ms : 2s)) return stopped;
+      return false;
+    if (service.ended_within(force ? 500ms : 2s)) return true;
     if (!force) {
       note(files.silent("it has been asked to end, and is waited for" + std::string(detail::force_hint)).what());
-      if (service.ended_within(8s)) return stopped;
+      if (service.ended_within(8s)) return true;
       throw ConnectionError("it has been asked to end, and has not ended yet");
     }
   } catch (const std::exception&) {
     // Somebody else may have stopped it at the same time.
-    if (service.ended_within(force ? 100ms : 2s)) return stopped;
+    if (service.ended_within(force ? 100ms : 2s)) return true;
     if (!force || !service.holder().held) detail::rethrow_with_hint(files);
   }
   service.end_by_force();
-  return stopped;
+  return true;
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::stop() {
   const bool force = take_word("--force");
   require_no_words();
-  say(end_service(force));
+  const bool stopped = end_service(force);
+  json facts = facts_of(false);
+  facts["stopped"] = stopped;
+  say(stopped_text(stopped), facts);
   return ExitCode::fine;
 }
 #endif
@@ -17972,18 +17989,48 @@ KETTLINGAR_COLD void CommandLine::require_running() const {
   if (found.state != ServiceState::runs) throw NotRunning(found.why, found.state);
 }
 
+/// What programs are told about the service. Throws NotRunning if it has gone, or has not come so far.
+KETTLINGAR_COLD json CommandLine::facts_of(bool running) const {
+  json facts{{"app", server_.settings.app_name}, {"worker", server_.settings.worker_name}, {"running", running}};
+  if (!running) return facts;
+  const detail::ServiceFiles files(server_.settings);
+  const detail::ServiceAddress address = detail::read_service_address(files);
+  // Without the token: terminals are logged and shared. The url file has it.
+  if (address.host != "unix-domain") facts["url"] = "http://" + address.host + ":" + std::to_string(address.port);
+  if (::access(address.socket.c_str(), F_OK) == 0) facts["socket"] = address.socket;
+  const pid_t holder = detail::lock_holder(files.lock).pid;
+  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
+  if (pid > 0) facts["pid"] = pid;
+  detail::FileInfo info{};
+  if (::stat(files.url.c_str(), &info) == 0) facts["up_seconds"] = ::time(nullptr) - info.st_mtime;
+  facts["url_file"] = files.url;
+  return facts;
+}
+
+/// The same for people: where it is, or all of it.
+KETTLINGAR_COLD std::string CommandLine::lines_of(const json& facts, bool all) const {
+  std::string lines;
+  const auto add = [&](const std::string& text) { lines += full_name() + ": " + text + "\n"; };
+  for (const char* where : {"url", "socket"})
+    if (facts.contains(where)) add("Running at " + facts[where].get<std::string>());
+  if (!all) return lines;
+  if (facts.contains("pid")) add("Process " + facts["pid"].dump());
+  if (facts.contains("up_seconds")) add("Up for " + detail::duration_text(facts["up_seconds"].get<std::int64_t>()));
+  add("Token in " + facts["url_file"].get<std::string>());
+  return lines;
+}
+
 /// Empty if it has gone, or has not come so far.
 KETTLINGAR_COLD std::string CommandLine::addresses() const try {
-  const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
-  std::string lines;
-  // Without the token: terminals are logged and shared. The url file has it.
-  if (address.host != "unix-domain") {
-    lines = full_name() + ": Running at http://" + address.host + ":" + std::to_string(address.port) + "\n";
-  }
-  if (::access(address.socket.c_str(), F_OK) == 0) lines += full_name() + ": Running at " + address.socket + "\n";
-  return lines;
+  return lines_of(facts_of(true), false);
 } catch (const NotRunning&) {
   return {};
+}
+
+KETTLINGAR_COLD void CommandLine::say_running(bool all) const {
+  json facts = facts_of(true);
+  facts.update(restarted_);
+  say(lines_of(facts, all), facts);
 }
 
 KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
@@ -18005,11 +18052,11 @@ KETTLINGAR_COLD ExitCode CommandLine::start() {
   if (foreground) return serve(Fd(), false);
   const Judgement found = judge();
   if (found.state == ServiceState::foreign) throw NotRunning(found.why, found.state);
-  const std::string running_at = found.state == ServiceState::runs ? addresses() : std::string();
-  if (running_at.empty()) return start_in_background();  // or it was on its way out
+  // Or it was on its way out.
+  if (found.state != ServiceState::runs || addresses().empty()) return start_in_background();
   if (configured_.chosen)
     note(full_name() + ": Already running: the options given were not applied; restart applies them");
-  say(running_at);
+  say_running(false);
   return ExitCode::fine;
 }
 
@@ -18037,7 +18084,7 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
     if (!running && std::chrono::steady_clock::now() >= end)
       throw NotRunning(found.why + detail::force_hint, ServiceState::silent);
   }
-  say(addresses());
+  say_running(false);
   return ExitCode::fine;
 }
 
@@ -18046,7 +18093,7 @@ KETTLINGAR_COLD void CommandLine::show_warnings(std::string_view lines) const {
   while (!lines.empty()) {
     const std::string_view line = lines.substr(0, lines.find('\n'));
     lines.remove_prefix((std::min)(line.size() + 1, lines.size()));
-    detail::write_all(STDERR_FILENO, full_name() + ": Warning: " + std::string(line) + "\n");
+    note(full_name() + ": Warning: " + std::string(line));
   }
 }
 
@@ -18081,7 +18128,7 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
     } else {
-      say(addresses());
+      say_running(false);
     }
     detail::report_start(std::move(report), detail::StartReport::ready, server_.start_warnings);
     runner.serve();
@@ -18120,9 +18167,12 @@ KETTLINGAR_COLD ExitCode CommandLine::restart() {
   const bool force = take_word("--force");
   require_no_words();
   keep_options_of_running();
-  std::string text = end_service(force);
+  const bool stopped = end_service(force);
+  std::string text = stopped_text(stopped);
   for (const std::string& file : configured_.files) text += full_name() + ": Configured by " + file + "\n";
-  detail::write_all(STDOUT_FILENO, text);
+  restarted_["stopped"] = stopped;
+  restarted_["configured_by"] = configured_.files;
+  if (style_ != detail::OutputStyle::json) detail::show(STDOUT_FILENO, text);
   return start();
 }
 
@@ -18133,18 +18183,12 @@ KETTLINGAR_COLD ExitCode CommandLine::status() {
     const std::string why = found.state == ServiceState::not_running
                                 ? "Not running"
                                 : found.why.substr(server_.settings.worker_name.size() + 2);
-    say(full_name() + ": " + why + "\n");
+    json facts = facts_of(false);
+    facts["why"] = found.why;
+    say(full_name() + ": " + why + "\n", facts);
     return exit_code(found.state);
   }
-  say(addresses());
-  detail::FileInfo info{};
-  const detail::ServiceFiles files(server_.settings);
-  const pid_t holder = detail::lock_holder(files.lock).pid;
-  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
-  if (pid > 0) say(full_name() + ": Process " + std::to_string(pid) + "\n");
-  if (::stat(files.url.c_str(), &info) == 0)
-    say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
-  say(full_name() + ": Token in " + files.url + "\n");
+  say_running(true);
   return ExitCode::fine;
 }
 #endif
@@ -18173,25 +18217,28 @@ inline namespace v0_1 {
 KETTLINGAR_COLD ExitCode CommandLine::help() {
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
-    say(detail::general_help(server_));
+    const std::string text = detail::general_help(server_);
+    say(text, text);
     return ExitCode::fine;
   }
   command_ = "help";
   const std::string topic = words_.front();
   if (known_method(topic)) {
-    say(detail::help(server_, topic));
+    const std::string text = detail::help(server_, topic);
+    say(text, text);
     return ExitCode::fine;
   }
   for (const detail::Command& command : detail::commands) {
     if (command.name != topic) continue;
-    say(detail::command_line(command));
+    const std::string text = detail::command_line(command);
+    say(text, text);
     return ExitCode::fine;
   }
   // The running service may have methods that this program does not know of.
   try {
     const json text = client().call("help", arg("command") = topic);
     if (text.is_string() && text != "No Help Available\n") {
-      say(text.get<std::string>());
+      say(text.get<std::string>(), text);
       return ExitCode::fine;
     }
   } catch (const NotRunning& error) {
@@ -18283,7 +18330,7 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
     lines += detail::Options::file_line(name, value, false);
   }
   detail::write_private_file(path, lines);
-  detail::show(STDERR_FILENO, full_name() + ": Saved to " + path + ", without secrets\n");
+  note(full_name() + ": Saved to " + path + ", without secrets");
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
@@ -18351,7 +18398,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
         for (const NeededVariable& variable : need.needed()) needed += " --" + variable.name + "=...";
         return fail(ExitCode::bad_value, need.what() + (needed.empty() ? needed : " (needed:" + needed + ")"));
       }
-      detail::show(STDERR_FILENO, std::string(need.what()) + "\n");
+      note(need.what());
       answer(need, typed, defaults);
     } catch (const NotFound& error) {
       if (known_method(command_)) throw;

@@ -79,7 +79,8 @@ class CommandLine {
   static Task<void> quit(Client client);
   void ask_to_end(std::chrono::milliseconds patience) const;
   bool ask_until_heard(const detail::EndingService& service, std::chrono::milliseconds patience) const;
-  std::string end_service(bool force) const;
+  bool end_service(bool force) const;
+  std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
   ExitCode help();
   ExitCode call();
@@ -102,7 +103,10 @@ class CommandLine {
   std::vector<std::string> known_words() const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
   std::string unknown_command() const;
+  json facts_of(bool running) const;
+  std::string lines_of(const json& facts, bool all) const;
   std::string addresses() const;
+  void say_running(bool all) const;
   ClientOptions client_options() const;
   /// Looks for nothing before it calls.
   Client client() const { return ClientAccess::make(server_.settings, client_options()); }
@@ -112,6 +116,7 @@ class CommandLine {
 
   ExitCode fail(ExitCode code, std::string_view why) const;
   void say(std::string_view text) const;
+  void say(std::string_view text, const json& as_json) const;
   void note(const std::string& text) const { detail::show(STDERR_FILENO, text + "\n"); }
   bool take_word(std::string_view word);
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
@@ -126,6 +131,7 @@ class CommandLine {
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
+  json restarted_ = json::object();  ///< what there is to say about that, besides where it runs now
   detail::OutputStyle style_ = detail::OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
@@ -219,6 +225,11 @@ KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
+/// What a command has to say, for people or, with --json, for programs.
+KETTLINGAR_COLD void CommandLine::say(std::string_view text, const json& as_json) const {
+  style_ == detail::OutputStyle::json ? say(detail::printable_json(as_json) + "\n") : say(text);
+}
+
 /// True if it stood among the words, from which it is taken.
 KETTLINGAR_COLD bool CommandLine::take_word(std::string_view word) {
   const auto found = std::find(words_.begin(), words_.end(), word);
@@ -228,8 +239,9 @@ KETTLINGAR_COLD bool CommandLine::take_word(std::string_view word) {
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
-  const std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
-  say(text + "\n\nTry this: " + program_ + " help\n");
+  std::string text = server_.description.empty() ? server_.settings.app_name : server_.description;
+  text += "\n\nTry this: " + program_ + " help\n";
+  say(text, text);
   return ExitCode::not_running;
 }
 
@@ -273,8 +285,11 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     take_flags();
     if (!command_.empty()) {
-      say(server_.settings.app_name + ", built with kettlingar " + std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
-          std::to_string(KETTLINGAR_VERSION_MINOR) + "." + std::to_string(KETTLINGAR_VERSION_PATCH) + "\n");
+      const std::string& app = server_.settings.app_name;
+      const std::string version = std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
+                                  std::to_string(KETTLINGAR_VERSION_MINOR) + "." +
+                                  std::to_string(KETTLINGAR_VERSION_PATCH);
+      say(app + ", built with kettlingar " + version + "\n", {{"app", app}, {"kettlingar", version}});
       return ExitCode::fine;
     }
     if (words_.empty()) return introduce();

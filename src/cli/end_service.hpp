@@ -157,36 +157,38 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
   }
 }
 
-/// Returns what there is to say when it is gone.
-KETTLINGAR_COLD std::string CommandLine::end_service(bool force) const {
+/// Returns when it is gone; false if nothing ran.
+KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
   using namespace std::chrono_literals;
   const detail::ServiceFiles files(server_.settings);
   const detail::EndingService service(files);
   if (!service.holder().foreign.empty()) throw files.not_running();
-  const std::string stopped = full_name() + ": Stopped\n";
   const Limits& limits = server_.limits;
   try {
     if (!ask_until_heard(service, force ? 1500ms : limits.shutdown_timeout + 2 * limits.drain_timeout + 3s))
-      return full_name() + ": Not running\n";
-    if (service.ended_within(force ? 500ms : 2s)) return stopped;
+      return false;
+    if (service.ended_within(force ? 500ms : 2s)) return true;
     if (!force) {
       note(files.silent("it has been asked to end, and is waited for" + std::string(detail::force_hint)).what());
-      if (service.ended_within(8s)) return stopped;
+      if (service.ended_within(8s)) return true;
       throw ConnectionError("it has been asked to end, and has not ended yet");
     }
   } catch (const std::exception&) {
     // Somebody else may have stopped it at the same time.
-    if (service.ended_within(force ? 100ms : 2s)) return stopped;
+    if (service.ended_within(force ? 100ms : 2s)) return true;
     if (!force || !service.holder().held) detail::rethrow_with_hint(files);
   }
   service.end_by_force();
-  return stopped;
+  return true;
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::stop() {
   const bool force = take_word("--force");
   require_no_words();
-  say(end_service(force));
+  const bool stopped = end_service(force);
+  json facts = facts_of(false);
+  facts["stopped"] = stopped;
+  say(stopped_text(stopped), facts);
   return ExitCode::fine;
 }
 #endif

@@ -24,25 +24,28 @@ inline namespace v0_1 {
 KETTLINGAR_COLD ExitCode CommandLine::help() {
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
-    say(detail::general_help(server_));
+    const std::string text = detail::general_help(server_);
+    say(text, text);
     return ExitCode::fine;
   }
   command_ = "help";
   const std::string topic = words_.front();
   if (known_method(topic)) {
-    say(detail::help(server_, topic));
+    const std::string text = detail::help(server_, topic);
+    say(text, text);
     return ExitCode::fine;
   }
   for (const detail::Command& command : detail::commands) {
     if (command.name != topic) continue;
-    say(detail::command_line(command));
+    const std::string text = detail::command_line(command);
+    say(text, text);
     return ExitCode::fine;
   }
   // The running service may have methods that this program does not know of.
   try {
     const json text = client().call("help", arg("command") = topic);
     if (text.is_string() && text != "No Help Available\n") {
-      say(text.get<std::string>());
+      say(text.get<std::string>(), text);
       return ExitCode::fine;
     }
   } catch (const NotRunning& error) {
@@ -134,7 +137,7 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
     lines += detail::Options::file_line(name, value, false);
   }
   detail::write_private_file(path, lines);
-  detail::show(STDERR_FILENO, full_name() + ": Saved to " + path + ", without secrets\n");
+  note(full_name() + ": Saved to " + path + ", without secrets");
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
@@ -202,7 +205,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
         for (const NeededVariable& variable : need.needed()) needed += " --" + variable.name + "=...";
         return fail(ExitCode::bad_value, need.what() + (needed.empty() ? needed : " (needed:" + needed + ")"));
       }
-      detail::show(STDERR_FILENO, std::string(need.what()) + "\n");
+      note(need.what());
       answer(need, typed, defaults);
     } catch (const NotFound& error) {
       if (known_method(command_)) throw;

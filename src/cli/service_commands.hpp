@@ -62,18 +62,48 @@ KETTLINGAR_COLD void CommandLine::require_running() const {
   if (found.state != ServiceState::runs) throw NotRunning(found.why, found.state);
 }
 
+/// What programs are told about the service. Throws NotRunning if it has gone, or has not come so far.
+KETTLINGAR_COLD json CommandLine::facts_of(bool running) const {
+  json facts{{"app", server_.settings.app_name}, {"worker", server_.settings.worker_name}, {"running", running}};
+  if (!running) return facts;
+  const detail::ServiceFiles files(server_.settings);
+  const detail::ServiceAddress address = detail::read_service_address(files);
+  // Without the token: terminals are logged and shared. The url file has it.
+  if (address.host != "unix-domain") facts["url"] = "http://" + address.host + ":" + std::to_string(address.port);
+  if (::access(address.socket.c_str(), F_OK) == 0) facts["socket"] = address.socket;
+  const pid_t holder = detail::lock_holder(files.lock).pid;
+  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
+  if (pid > 0) facts["pid"] = pid;
+  detail::FileInfo info{};
+  if (::stat(files.url.c_str(), &info) == 0) facts["up_seconds"] = ::time(nullptr) - info.st_mtime;
+  facts["url_file"] = files.url;
+  return facts;
+}
+
+/// The same for people: where it is, or all of it.
+KETTLINGAR_COLD std::string CommandLine::lines_of(const json& facts, bool all) const {
+  std::string lines;
+  const auto add = [&](const std::string& text) { lines += full_name() + ": " + text + "\n"; };
+  for (const char* where : {"url", "socket"})
+    if (facts.contains(where)) add("Running at " + facts[where].get<std::string>());
+  if (!all) return lines;
+  if (facts.contains("pid")) add("Process " + facts["pid"].dump());
+  if (facts.contains("up_seconds")) add("Up for " + detail::duration_text(facts["up_seconds"].get<std::int64_t>()));
+  add("Token in " + facts["url_file"].get<std::string>());
+  return lines;
+}
+
 /// Empty if it has gone, or has not come so far.
 KETTLINGAR_COLD std::string CommandLine::addresses() const try {
-  const detail::ServiceAddress address = detail::read_service_address(detail::ServiceFiles(server_.settings));
-  std::string lines;
-  // Without the token: terminals are logged and shared. The url file has it.
-  if (address.host != "unix-domain") {
-    lines = full_name() + ": Running at http://" + address.host + ":" + std::to_string(address.port) + "\n";
-  }
-  if (::access(address.socket.c_str(), F_OK) == 0) lines += full_name() + ": Running at " + address.socket + "\n";
-  return lines;
+  return lines_of(facts_of(true), false);
 } catch (const NotRunning&) {
   return {};
+}
+
+KETTLINGAR_COLD void CommandLine::say_running(bool all) const {
+  json facts = facts_of(true);
+  facts.update(restarted_);
+  say(lines_of(facts, all), facts);
 }
 
 KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
@@ -95,11 +125,11 @@ KETTLINGAR_COLD ExitCode CommandLine::start() {
   if (foreground) return serve(Fd(), false);
   const Judgement found = judge();
   if (found.state == ServiceState::foreign) throw NotRunning(found.why, found.state);
-  const std::string running_at = found.state == ServiceState::runs ? addresses() : std::string();
-  if (running_at.empty()) return start_in_background();  // or it was on its way out
+  // Or it was on its way out.
+  if (found.state != ServiceState::runs || addresses().empty()) return start_in_background();
   if (configured_.chosen)
     note(full_name() + ": Already running: the options given were not applied; restart applies them");
-  say(running_at);
+  say_running(false);
   return ExitCode::fine;
 }
 
@@ -127,7 +157,7 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
     if (!running && std::chrono::steady_clock::now() >= end)
       throw NotRunning(found.why + detail::force_hint, ServiceState::silent);
   }
-  say(addresses());
+  say_running(false);
   return ExitCode::fine;
 }
 
@@ -136,7 +166,7 @@ KETTLINGAR_COLD void CommandLine::show_warnings(std::string_view lines) const {
   while (!lines.empty()) {
     const std::string_view line = lines.substr(0, lines.find('\n'));
     lines.remove_prefix((std::min)(line.size() + 1, lines.size()));
-    detail::write_all(STDERR_FILENO, full_name() + ": Warning: " + std::string(line) + "\n");
+    note(full_name() + ": Warning: " + std::string(line));
   }
 }
 
@@ -171,7 +201,7 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));
     } else {
-      say(addresses());
+      say_running(false);
     }
     detail::report_start(std::move(report), detail::StartReport::ready, server_.start_warnings);
     runner.serve();
@@ -210,9 +240,12 @@ KETTLINGAR_COLD ExitCode CommandLine::restart() {
   const bool force = take_word("--force");
   require_no_words();
   keep_options_of_running();
-  std::string text = end_service(force);
+  const bool stopped = end_service(force);
+  std::string text = stopped_text(stopped);
   for (const std::string& file : configured_.files) text += full_name() + ": Configured by " + file + "\n";
-  detail::write_all(STDOUT_FILENO, text);
+  restarted_["stopped"] = stopped;
+  restarted_["configured_by"] = configured_.files;
+  if (style_ != detail::OutputStyle::json) detail::show(STDOUT_FILENO, text);
   return start();
 }
 
@@ -223,18 +256,12 @@ KETTLINGAR_COLD ExitCode CommandLine::status() {
     const std::string why = found.state == ServiceState::not_running
                                 ? "Not running"
                                 : found.why.substr(server_.settings.worker_name.size() + 2);
-    say(full_name() + ": " + why + "\n");
+    json facts = facts_of(false);
+    facts["why"] = found.why;
+    say(full_name() + ": " + why + "\n", facts);
     return exit_code(found.state);
   }
-  say(addresses());
-  detail::FileInfo info{};
-  const detail::ServiceFiles files(server_.settings);
-  const pid_t holder = detail::lock_holder(files.lock).pid;
-  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
-  if (pid > 0) say(full_name() + ": Process " + std::to_string(pid) + "\n");
-  if (::stat(files.url.c_str(), &info) == 0)
-    say(full_name() + ": Up for " + detail::duration_text(::time(nullptr) - info.st_mtime) + "\n");
-  say(full_name() + ": Token in " + files.url + "\n");
+  say_running(true);
   return ExitCode::fine;
 }
 #endif

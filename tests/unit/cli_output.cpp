@@ -143,6 +143,46 @@ TEST_SUITE("cli/output") {
     CHECK(service("files").out == "one\xff\xfe");
   }
 
+  TEST_CASE("with --json every command prints one line of JSON") {
+    const Teller service;
+    const auto prints = [&](const std::string& words, int code = 0) {
+      CAPTURE(words);
+      const Ran ran = service("--json " + words);
+      CHECK(ran.code == code);
+      CHECK(std::count(ran.out.begin(), ran.out.end(), '\n') == 1);
+      return json::parse(ran.out, nullptr, false);
+    };
+    const json status = prints("status");
+    CHECK(status["app"] == "teller");
+    CHECK(status["worker"] == "Kitty");
+    CHECK(status["running"] == true);
+    CHECK(status["url"].get<std::string>().starts_with("http://127.0.0.1:"));
+    CHECK(status["socket"] == service.state / "Kitty.sock");
+    CHECK(status["pid"].get<int>() == std::stoi(contents(service.state / "Kitty.lock")));
+    CHECK(status["up_seconds"].get<int>() >= 0);
+    CHECK(status["url_file"] == service.state / "Kitty.url");
+    CHECK_FALSE(contains(status.dump(), contents(service.state / "Kitty.url").substr(24)));  // not the token
+    CHECK(prints("start")["url"] == status["url"]);
+    CHECK(prints("ping")["pong"] == true);
+    CHECK(prints("config")["config"]["app_name"] == "teller");
+    CHECK(prints("help").get<std::string>() == service("help").out);
+    CHECK(prints("help file").get<std::string>() == service("help file").out);
+    CHECK(prints("help start").get<std::string>() == service("help start").out);
+    CHECK(prints("--version")["app"] == "teller");
+    CHECK(prints("", 1).get<std::string>() == service("").out);
+    const json restarted = prints("restart");
+    CHECK(restarted["running"] == true);
+    CHECK(restarted["stopped"] == true);
+    CHECK(restarted["configured_by"] == json::array());
+    CHECK(restarted["pid"] != status["pid"]);
+    CHECK(prints("stop") == json{{"app", "teller"}, {"worker", "Kitty"}, {"running", false}, {"stopped", true}});
+    CHECK(prints("stop") == json{{"app", "teller"}, {"worker", "Kitty"}, {"running", false}, {"stopped", false}});
+    const json stopped = prints("status", 1);
+    CHECK(stopped["running"] == false);
+    CHECK(contains(stopped["why"].get<std::string>(), "Not running"));
+    CHECK(prints("start")["running"] == true);
+  }
+
   TEST_CASE("standard streams that are closed are errors where they are used, and nothing else") {
     const Teller service;
     const Ran input = service("read - <&-");
