@@ -8797,9 +8797,11 @@ inline bool names_service(std::string_view word) {
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
-/// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead.
+/// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead. `arguments` are
+/// names that mean no option behind the command.
 [[gnu::cold]] inline Configuration configure(const Options& options, const Settings& settings,
-                                             std::vector<std::string>& words, bool tolerant = false) {
+                                             std::vector<std::string>& words, bool tolerant = false,
+                                             const std::vector<std::string>& arguments = {}) {
   Configuration done;
   const auto read = [&](const std::string& file) {
     const bool missing = ::access(file.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
@@ -8819,7 +8821,8 @@ inline bool names_service(std::string_view word) {
       continue;
     }
     const std::string name = option_name(std::string_view(word).substr(2, equals - 2));
-    if (options.find(name) == nullptr) {
+    const bool argument = command_seen && std::find(arguments.begin(), arguments.end(), name) != arguments.end();
+    if (argument || options.find(name) == nullptr) {
       others.push_back(std::move(word));
       continue;
     }
@@ -12709,15 +12712,17 @@ struct ConfigRequest {
   std::optional<std::string> save;
 };
 
-/// All options, or the one that is named, as a map and as lines that can be fed back, without secrets.
-[[gnu::cold]] inline json config_shown(const Options& options, const std::string& key) {
+/// All options as a map, `only` the one that is named if so wanted, and as lines that can be fed back, those of one
+/// that is named alone. Without secrets.
+[[gnu::cold]] inline json config_shown(const Options& options, const std::string& key, bool only) {
   json reply = json::object();
   reply["config"] = json::object();
   std::string lines;
   for (const Option& option : options.all()) {
-    if (option.secret || (!key.empty() && option.name != key)) continue;
+    const bool named = key.empty() || option.name == key;
+    if (option.secret || (only && !named)) continue;
     reply["config"][option.name] = option.get();
-    lines += (lines.empty() ? "" : "\n") + Options::line(option);
+    if (named) lines += (lines.empty() ? "" : "\n") + Options::line(option);
   }
   reply["_format"] = std::move(lines);
   return reply;
@@ -12743,7 +12748,8 @@ void change_list(const Options& options, const std::string& key, Change change) 
 [[gnu::cold]] inline json list_item(const Option& option, const json& item) {
   try {
     return option.convert(json::array({item})).at(0);
-  } catch (const BadValue& bad) {
+  } catch (BadValue& bad) {
+    bad.path.erase(0, std::string_view("[0]").size());
     throw Options::mistake(option, bad);
   }
 }
@@ -12813,7 +12819,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     options.set(key, request.val);
   } else if (!request.append.is_null()) {
     action = "append";
-    change_list(options, key, [&](json& list) { list.push_back(request.append); });
+    change_list(options, key, [&](json& list) { list.push_back(list_item(*option, request.append)); });
   } else if (!request.remove.is_null()) {
     action = "remove";
     change_list(options, key, [&](json& list) {
@@ -12842,12 +12848,13 @@ void change_list(const Options& options, const std::string& key, Change change) 
     }
     if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
   }
-  json reply = config_shown(options, action == nullptr ? key : std::string());
+  json reply = config_shown(options, key, action == nullptr);
   if (action != nullptr && option->at_start) {
     const std::string note = key + " counts from the next start" +
                              (request.save ? "" : ": keep it for that (config --save=yes), and restart");
     reply["note"] = note;
-    reply["_format"].get_ref<std::string&>() += "\n# " + note;
+    auto& lines = reply["_format"].get_ref<std::string&>();
+    lines += (lines.empty() ? "# " : "\n# ") + note;
   }
   escape_format(reply);
   if (action != nullptr) reply[action] = hooked;
@@ -17227,6 +17234,7 @@ class CommandLine {
   void take_prefix();
   void configure();
   bool needs_sound_configuration() const;
+  std::vector<std::string> argument_names() const;
   ExitCode dispatch();
   ExitCode introduce() const;
   void take_flags();
@@ -17291,6 +17299,7 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
+  std::string meant_;  ///< the command, as far as it can be told before flags and options are looked at
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
@@ -17316,6 +17325,9 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     detail::restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
+    const auto command =
+        std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
+    if (command != words_.end()) meant_ = *command;
     own_app_ = server_.settings.app_name;
     for (const detail::Option& option : server_.options.all()) initial_.push_back(option.get());
     configure();
@@ -17323,6 +17335,7 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     code = dispatch();
   } catch (const std::exception& error) {
     // Bad options, files that cannot be read: nothing has been started or called yet.
+    if (command_.empty()) command_ = meant_;
     code = fail(ExitCode::not_running, error.what());
   }
   return static_cast<int>(code);
@@ -17338,25 +17351,29 @@ KETTLINGAR_COLD void CommandLine::take_prefix() {
 
 /// What decides how a service is started has to be right; calls reach a running one whatever a file says.
 KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
-  const auto command = std::find_if(words_.begin(), words_.end(),
-                                    [](const std::string& word) { return word == "--" || !word.starts_with("-"); });
-  if (command == words_.end()) return false;
-  if (*command == "start" || *command == "restart") return true;
-  return *command == "config" &&
-         std::any_of(command, words_.end(), [](const std::string& word) { return word.starts_with("--save="); });
+  if (std::find(words_.begin(), words_.end(), "--") != words_.end()) return false;  // a method, whatever its name is
+  if (meant_ == "start" || meant_ == "restart") return true;
+  return meant_ == "config" &&
+         std::any_of(words_.begin(), words_.end(), [](const std::string& word) { return word.starts_with("--save="); });
+}
+
+/// Behind a command, these names are not meant as options.
+KETTLINGAR_COLD std::vector<std::string> CommandLine::argument_names() const {
+  const auto method = server_.methods.named(meant_);
+  return method ? detail::parameter_names(*method) : std::vector<std::string>();
 }
 
 KETTLINGAR_COLD void CommandLine::configure() {
   const bool tolerant = !needs_sound_configuration();
   try {
-    configured_ = detail::configure(server_.options, server_.settings, words_, tolerant);
+    configured_ = detail::configure(server_.options, server_.settings, words_, tolerant, argument_names());
   } catch (const std::exception& error) {
     // Help is what one wants then.
-    const auto first =
-        std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
-    if (first == words_.end() || *first != "help") throw;
+    if (meant_ != "help") throw;
     fail(ExitCode::not_running, error.what());
-    words_.erase(words_.begin(), first);
+    words_ = all_words_;
+    std::erase_if(words_,
+                  [](const std::string& word) { return word.starts_with("--") && word.find('=') < word.size(); });
   }
   std::vector<std::string>& problems = configured_.problems;
   try {
@@ -17980,7 +17997,10 @@ KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
     ClientAccess::require_pong(ClientAccess::make(server_.settings, options), detail::ServiceFiles(server_.settings));
     return {ServiceState::runs, {}};
   } catch (const NotRunning& error) {
-    return {error.state(), error.what()};
+    // What starts or ends has no url file.
+    const bool hangs =
+        error.state() == ServiceState::silent && ::access(detail::url_file(server_.settings).c_str(), F_OK) == 0;
+    return {error.state(), error.what() + std::string(hangs ? detail::force_hint : "")};
   }
 }
 
@@ -18081,8 +18101,7 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
       running = found.state == ServiceState::runs && !addresses().empty();
       if (!running) ::poll(nullptr, 0, 10);
     }
-    if (!running && std::chrono::steady_clock::now() >= end)
-      throw NotRunning(found.why + detail::force_hint, ServiceState::silent);
+    if (!running && std::chrono::steady_clock::now() >= end) throw NotRunning(found.why, ServiceState::silent);
   }
   say_running(false);
   return ExitCode::fine;

@@ -64,6 +64,7 @@ class CommandLine {
   void take_prefix();
   void configure();
   bool needs_sound_configuration() const;
+  std::vector<std::string> argument_names() const;
   ExitCode dispatch();
   ExitCode introduce() const;
   void take_flags();
@@ -128,6 +129,7 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
+  std::string meant_;  ///< the command, as far as it can be told before flags and options are looked at
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
@@ -153,6 +155,9 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     detail::restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
+    const auto command =
+        std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
+    if (command != words_.end()) meant_ = *command;
     own_app_ = server_.settings.app_name;
     for (const detail::Option& option : server_.options.all()) initial_.push_back(option.get());
     configure();
@@ -160,6 +165,7 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     code = dispatch();
   } catch (const std::exception& error) {
     // Bad options, files that cannot be read: nothing has been started or called yet.
+    if (command_.empty()) command_ = meant_;
     code = fail(ExitCode::not_running, error.what());
   }
   return static_cast<int>(code);
@@ -175,25 +181,29 @@ KETTLINGAR_COLD void CommandLine::take_prefix() {
 
 /// What decides how a service is started has to be right; calls reach a running one whatever a file says.
 KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
-  const auto command = std::find_if(words_.begin(), words_.end(),
-                                    [](const std::string& word) { return word == "--" || !word.starts_with("-"); });
-  if (command == words_.end()) return false;
-  if (*command == "start" || *command == "restart") return true;
-  return *command == "config" &&
-         std::any_of(command, words_.end(), [](const std::string& word) { return word.starts_with("--save="); });
+  if (std::find(words_.begin(), words_.end(), "--") != words_.end()) return false;  // a method, whatever its name is
+  if (meant_ == "start" || meant_ == "restart") return true;
+  return meant_ == "config" &&
+         std::any_of(words_.begin(), words_.end(), [](const std::string& word) { return word.starts_with("--save="); });
+}
+
+/// Behind a command, these names are not meant as options.
+KETTLINGAR_COLD std::vector<std::string> CommandLine::argument_names() const {
+  const auto method = server_.methods.named(meant_);
+  return method ? detail::parameter_names(*method) : std::vector<std::string>();
 }
 
 KETTLINGAR_COLD void CommandLine::configure() {
   const bool tolerant = !needs_sound_configuration();
   try {
-    configured_ = detail::configure(server_.options, server_.settings, words_, tolerant);
+    configured_ = detail::configure(server_.options, server_.settings, words_, tolerant, argument_names());
   } catch (const std::exception& error) {
     // Help is what one wants then.
-    const auto first =
-        std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
-    if (first == words_.end() || *first != "help") throw;
+    if (meant_ != "help") throw;
     fail(ExitCode::not_running, error.what());
-    words_.erase(words_.begin(), first);
+    words_ = all_words_;
+    std::erase_if(words_,
+                  [](const std::string& word) { return word.starts_with("--") && word.find('=') < word.size(); });
   }
   std::vector<std::string>& problems = configured_.problems;
   try {

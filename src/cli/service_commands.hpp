@@ -53,7 +53,10 @@ KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
     ClientAccess::require_pong(ClientAccess::make(server_.settings, options), detail::ServiceFiles(server_.settings));
     return {ServiceState::runs, {}};
   } catch (const NotRunning& error) {
-    return {error.state(), error.what()};
+    // What starts or ends has no url file.
+    const bool hangs =
+        error.state() == ServiceState::silent && ::access(detail::url_file(server_.settings).c_str(), F_OK) == 0;
+    return {error.state(), error.what() + std::string(hangs ? detail::force_hint : "")};
   }
 }
 
@@ -154,8 +157,7 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
       running = found.state == ServiceState::runs && !addresses().empty();
       if (!running) ::poll(nullptr, 0, 10);
     }
-    if (!running && std::chrono::steady_clock::now() >= end)
-      throw NotRunning(found.why + detail::force_hint, ServiceState::silent);
+    if (!running && std::chrono::steady_clock::now() >= end) throw NotRunning(found.why, ServiceState::silent);
   }
   say_running(false);
   return ExitCode::fine;

@@ -135,15 +135,17 @@ struct ConfigRequest {
   std::optional<std::string> save;
 };
 
-/// All options, or the one that is named, as a map and as lines that can be fed back, without secrets.
-[[gnu::cold]] inline json config_shown(const Options& options, const std::string& key) {
+/// All options as a map, `only` the one that is named if so wanted, and as lines that can be fed back, those of one
+/// that is named alone. Without secrets.
+[[gnu::cold]] inline json config_shown(const Options& options, const std::string& key, bool only) {
   json reply = json::object();
   reply["config"] = json::object();
   std::string lines;
   for (const Option& option : options.all()) {
-    if (option.secret || (!key.empty() && option.name != key)) continue;
+    const bool named = key.empty() || option.name == key;
+    if (option.secret || (only && !named)) continue;
     reply["config"][option.name] = option.get();
-    lines += (lines.empty() ? "" : "\n") + Options::line(option);
+    if (named) lines += (lines.empty() ? "" : "\n") + Options::line(option);
   }
   reply["_format"] = std::move(lines);
   return reply;
@@ -169,7 +171,8 @@ void change_list(const Options& options, const std::string& key, Change change) 
 [[gnu::cold]] inline json list_item(const Option& option, const json& item) {
   try {
     return option.convert(json::array({item})).at(0);
-  } catch (const BadValue& bad) {
+  } catch (BadValue& bad) {
+    bad.path.erase(0, std::string_view("[0]").size());
     throw Options::mistake(option, bad);
   }
 }
@@ -239,7 +242,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     options.set(key, request.val);
   } else if (!request.append.is_null()) {
     action = "append";
-    change_list(options, key, [&](json& list) { list.push_back(request.append); });
+    change_list(options, key, [&](json& list) { list.push_back(list_item(*option, request.append)); });
   } else if (!request.remove.is_null()) {
     action = "remove";
     change_list(options, key, [&](json& list) {
@@ -268,12 +271,13 @@ void change_list(const Options& options, const std::string& key, Change change) 
     }
     if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
   }
-  json reply = config_shown(options, action == nullptr ? key : std::string());
+  json reply = config_shown(options, key, action == nullptr);
   if (action != nullptr && option->at_start) {
     const std::string note = key + " counts from the next start" +
                              (request.save ? "" : ": keep it for that (config --save=yes), and restart");
     reply["note"] = note;
-    reply["_format"].get_ref<std::string&>() += "\n# " + note;
+    auto& lines = reply["_format"].get_ref<std::string&>();
+    lines += (lines.empty() ? "# " : "\n# ") + note;
   }
   escape_format(reply);
   if (action != nullptr) reply[action] = hooked;

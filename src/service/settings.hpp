@@ -233,9 +233,11 @@ inline bool names_service(std::string_view word) {
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
-/// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead.
+/// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead. `arguments` are
+/// names that mean no option behind the command.
 [[gnu::cold]] inline Configuration configure(const Options& options, const Settings& settings,
-                                             std::vector<std::string>& words, bool tolerant = false) {
+                                             std::vector<std::string>& words, bool tolerant = false,
+                                             const std::vector<std::string>& arguments = {}) {
   Configuration done;
   const auto read = [&](const std::string& file) {
     const bool missing = ::access(file.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
@@ -255,7 +257,8 @@ inline bool names_service(std::string_view word) {
       continue;
     }
     const std::string name = option_name(std::string_view(word).substr(2, equals - 2));
-    if (options.find(name) == nullptr) {
+    const bool argument = command_seen && std::find(arguments.begin(), arguments.end(), name) != arguments.end();
+    if (argument || options.find(name) == nullptr) {
       others.push_back(std::move(word));
       continue;
     }

@@ -71,13 +71,6 @@ std::string copy_for_all(const TempDir& dir, const std::string& path) {
   ::chmod(dir.path().c_str(), 0755);
   return copy;
 }
-constexpr const char* as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups ";
-bool can_be_nobody() {
-  if (::geteuid() == 0 && run(as_nobody + "true"s).code == 0) return true;
-  MESSAGE("skipped: another user can be had by root only, with setpriv");
-  return false;
-}
-
 }  // namespace
 
 TEST_SUITE("cli/state") {
@@ -180,8 +173,9 @@ TEST_SUITE("cli/state") {
     REQUIRE(foreground.shows("Running at"));
     CHECK(run("{ " + own_service("bad_manners", state.path()) + "block 600 & } >/dev/null 2>&1").code == 0);
     CHECK(eventually([&] { return run(own_service("bad_manners", state.path()) + "ping").code == 4; }));
-    foreground.type("\x03");
-    foreground.type("\x03");
+    const kt::detail::RunningProcess process(kt::detail::lock_holder(state / "bad.lock").pid, 0);
+    // Two that come before the first is looked at count as one.
+    for (int i = 0; i < 20 && !process.ended_within(200ms); ++i) foreground.type("\x03");
     CHECK(foreground.ends() == 128 + SIGINT);
     CHECK(std::filesystem::is_empty(state.path()));
   }
@@ -193,12 +187,12 @@ TEST_SUITE("cli/state") {
   }
 
   TEST_CASE("another user's service is neither stopped nor started, and nobody says it was") {
-    if (!can_be_nobody()) return;
+    if (!can_be_other_user()) return;
     const TempDir place;
     const std::string program = copy_for_all(place, std::filesystem::read_symlink("/proc/self/exe").string());
     const BadManners ours;
     const auto as_other = [&](const std::string& words) {
-      return run(std::string(as_nobody) + "env " + as_service + "=bad_manners " + program +
+      return run(as_other_user + "env " + as_service + "=bad_manners " + program +
                  " --app-state-dir=" + ours.state.path() + " --app-data-dir=" + ours.state.path() + " " + words);
     };
     const auto denied = [&](const std::string& words) {
@@ -213,8 +207,7 @@ TEST_SUITE("cli/state") {
     for (const mode_t mode : {0700, 0755}) {
       CAPTURE(mode);
       REQUIRE(::chmod(ours.state.path().c_str(), mode) == 0);
-      for (const char* words : {"stop", "stop --force", "restart", "start", "status", "ping", "block 0"})
-        denied(words, mode);
+      for (const char* words : {"stop", "stop --force", "restart", "start", "status", "ping", "block 0"}) denied(words);
     }
     ::chmod(ours.state.path().c_str(), 0700);
     CHECK(ours("ping").code == 0);
@@ -228,7 +221,7 @@ TEST_SUITE("cli/state") {
         for (int round = 0; round < 6; ++round) {
           const Ran ran = kitten(words);
           CHECK_MESSAGE(ran.code != 5, words << ": " << ran.err);
-          CHECK_FALSE(contains(ran.err, "403"));
+          CHECK_MESSAGE(!contains(ran.err, "HTTP 403"), ran.err);
         }
       }));
     }

@@ -491,6 +491,14 @@ class Terminal {
   std::string shown_;
 };
 
+// Before a command, makes it another user's; for root only, who runs the tests in CI.
+inline const std::string as_other_user = "setpriv --reuid=65534 --regid=65534 --clear-groups ";
+inline bool can_be_other_user() {
+  if (::geteuid() == 0 && run(as_other_user + "true").code == 0) return true;
+  MESSAGE("skipped: there is no other user to be (root and setpriv are needed)");
+  return false;
+}
+
 inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 }  // namespace test
