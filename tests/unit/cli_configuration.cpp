@@ -113,7 +113,7 @@ TEST_SUITE("cli/configuration") {
     CHECK(ran.err.starts_with("Kitty ping failed: cannot read " + (kitten.state / "none.cfg") + ": No such file"));
   }
 
-  TEST_CASE("a file that its owner may not read keeps nobody from a running service") {
+  TEST_CASE("a file that its owner may not read keeps nobody from a running service (172)") {
     if (!can_be_other_user()) return;
     const TempDir place;
     ::chmod(place.path().c_str(), 0755);

@@ -139,7 +139,7 @@ TEST_SUITE("cli/state") {
     CHECK(other("ping").code == 0);
   }
 
-  TEST_CASE("a lock file that names another process gets no signal sent to it") {
+  TEST_CASE("a lock file that names another process gets no signal sent to it (173)") {
     const TempDir state;
     const BadManners bystander;
     kt::detail::InstanceLock lock(state / "bad.lock");
