@@ -5461,43 +5461,93 @@ inline bool lock_is_stale(const std::string& path) {
 
 // ======== os/process.hpp ========
 // SPDX-License-Identifier: MIT
-// os/process.hpp: starting this very program again in the background, and hearing from it.
+// os/process.hpp: starting programs, this very one among them, and hearing from them.
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#endif
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 
 extern char** environ;
+
+// Where posix_spawn() itself closes what a child is not to have.
+#if defined(POSIX_SPAWN_CLOEXEC_DEFAULT) || (defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34))
+#define KETTLINGAR_SPAWN_CLOSES 1
+#endif
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
 /// The running program's file, for starting it again; `argv0` where the system does not tell.
-[[gnu::cold]] inline std::string executable_path(const std::string& argv0) {
-  char path[4096];
-  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
-  if (n <= 0 || static_cast<std::size_t>(n) == sizeof path) return argv0;
-  const std::string found(path, static_cast<std::size_t>(n));
-  // A program that was replaced while it ran has " (deleted)" behind its name, but the link itself still leads to it.
-  return ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
-}
+std::string executable_path(const std::string& argv0);
 
 /// The numbers under which programs that we start find what their command line leaves out, and the pipe that a
 /// background child reports on.
 inline constexpr int secrets_descriptor = 3;
 inline constexpr int report_descriptor = 4;
 
-/// What a child reports: its first byte says which, the rest is text.
+/// Both ends are closed on exec, from birth where the system can do that.
+struct Pipe {
+  Fd reader, writer;
+};
+/// Throws StartError.
+Pipe make_pipe();
+
+/// A pipe with `text` in it for a child to read; none for no text. Throws StartError if there is too much of it: as
+/// nobody may ever read it, it is not waited for.
+Fd filled_pipe(std::string_view text);
+
+/// A program as it is to be started: in a session of its own, with default signal handling, its standard streams on
+/// /dev/null, and without descriptors of this process but those here.
+struct ChildProgram {
+  std::string path;
+  std::vector<std::string> words;      ///< argv[0] included
+  std::vector<std::string> variables;  ///< `NAME=value`, instead of what the environment has of that name
+  Fd secrets;                          ///< becomes its secrets_descriptor
+  Fd report;                           ///< becomes its report_descriptor
+  Fd errors;                           ///< becomes its standard error
+
+  ChildProgram() = default;
+};
+
+/// A program that was started, as its parent sees it. What is not waited for goes on without us.
+class ChildProcess {
+ public:
+  /// Throws StartError.
+  explicit ChildProcess(const ChildProgram& program);
+
+  pid_t pid() const noexcept { return pid_; }
+  /// Does not wait. Also true if the host has its children reaped without us; then it counts as a success.
+  bool ended();
+  /// After its end: null or not what it should have come to.
+  bool failed() const noexcept { return status_ != 0; }
+  /// How it has ended, in words.
+  std::string end_text() const;
+
+ private:
+  pid_t pid_ = 0;
+  bool ended_ = false;
+  int status_ = 0;
+};
+
+/// What a background child reports: its first byte says which, the rest is text.
 enum class StartReport : char { ready = '+', already_running = '=', failed = '-' };
 
 struct StartOutcome {
@@ -5505,133 +5555,197 @@ struct StartOutcome {
   std::string text;  ///< why, when it failed
 };
 
-/// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and
-/// waits until it reports or ends. Descriptors of this process are not inherited, bar `secrets`, if there is one: see
-/// filled_pipe(). Throws StartError if it cannot be started.
-StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments, Fd secrets,
-                                 std::chrono::seconds patience);
-
 /// Sends the child's report, once; `descriptor` is closed.
 inline void report_start(Fd descriptor, StartReport report, std::string_view text) {
   if (!descriptor) return;
   std::string message(1, static_cast<char>(report));
   message += text;
+  message += '\0';
   write_all(descriptor.get(), message);
 }
 
-/// Keeps what this process has open, bar the standard streams, from reaching its children.
-inline void close_all_on_exec() {
-  DIR* directory = ::opendir("/dev/fd");
-  if (directory == nullptr) return;
-  while (const dirent* entry = ::readdir(directory)) {
-    const int fd = std::atoi(entry->d_name);
-    if (fd > STDERR_FILENO) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+/// Starts `program` and waits until it reports or ends. Throws StartError if it cannot be started, or does neither
+/// within `patience`.
+StartOutcome start_in_background(ChildProgram program, std::chrono::seconds patience);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string executable_path(const std::string& argv0) {
+  char path[4096];
+  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
+  if (n > 0 && static_cast<std::size_t>(n) < sizeof path) {
+    const std::string found(path, static_cast<std::size_t>(n));
+    // A program that was replaced while it ran has " (deleted)" behind its name, but the link itself still leads to it.
+    return ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
   }
-  ::closedir(directory);
+#if defined(__linux__)
+  // What the kernel was told, after any search along PATH.
+  const unsigned long told = ::getauxval(AT_EXECFN);
+  if (told != 0) return reinterpret_cast<const char*>(told);
+#endif
+  return argv0;
 }
 
-/// A pipe with `text` in it for a child, closed on exec, its number above those that children get; none for no text.
-/// Throws StartError if there is too much of it: as nobody may ever read it, it is not waited for.
-[[gnu::cold]] inline Fd filled_pipe(std::string_view text) {
-  constexpr int lowest = 16;
-  if (text.empty()) return Fd();
+KETTLINGAR_COLD Pipe make_pipe() {
   int ends[2];
-  if (::pipe(ends) != 0) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
-  const Fd writer(ends[1]);
-  const Fd low(ends[0]);
+#if defined(__linux__) || defined(__FreeBSD__)
+  const bool made = ::pipe2(ends, O_CLOEXEC) == 0;
+#else
+  const bool made = ::pipe(ends) == 0;
+#endif
+  if (!made) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  Pipe pipe{Fd(ends[0]), Fd(ends[1])};
+#if !defined(__linux__) && !defined(__FreeBSD__)
   for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
-  Fd reader(::fcntl(low.get(), F_DUPFD_CLOEXEC, lowest));
-  if (!reader) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
-  ::fcntl(writer.get(), F_SETFL, O_NONBLOCK);
-  if (::write(writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+#endif
+  return pipe;
+}
+
+KETTLINGAR_COLD Fd filled_pipe(std::string_view text) {
+  if (text.empty()) return Fd();
+  Pipe pipe = make_pipe();
+  ::fcntl(pipe.writer.get(), F_SETFL, O_NONBLOCK);
+  if (::write(pipe.writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     throw StartError(std::to_string(text.size()) + " bytes in secret options are too many");
-  return reader;
+  return std::move(pipe.reader);
 }
 
 /// posix_spawn's two helper objects, destroyed on every path.
 class SpawnSetup {
  public:
   SpawnSetup() {
-    ::posix_spawn_file_actions_init(&actions_);
-    ::posix_spawnattr_init(&attributes_);
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
   }
   SpawnSetup(const SpawnSetup&) = delete;
   SpawnSetup& operator=(const SpawnSetup&) = delete;
   ~SpawnSetup() {
-    ::posix_spawn_file_actions_destroy(&actions_);
-    ::posix_spawnattr_destroy(&attributes_);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
   }
 
-  /// A session of its own, default signal handling, /dev/null as standard streams, `pipe` as report descriptor,
-  /// `secrets`, unless -1, as secrets descriptor.
-  void detach(int pipe, int secrets) {
-    ::posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions_, 1, "/dev/null", O_WRONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions_, 2, "/dev/null", O_WRONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions_, pipe, report_descriptor);
-    if (secrets >= 0) ::posix_spawn_file_actions_adddup2(&actions_, secrets, secrets_descriptor);
+  /// What becomes number `to` there; no descriptor leaves a standard stream as it is, and no other one.
+  void give(const Fd& descriptor, int to) {
+    // Above all numbers that are given, so that none is lost to another, nor is the same: hosts may have closed theirs.
+    constexpr int lowest = 16;
+    if (!descriptor && to > STDERR_FILENO) {
+      // Whatever has this number. To close what is not there might be an error.
+      ::posix_spawn_file_actions_addopen(&actions, to, "/dev/null", O_RDONLY, 0);
+      ::posix_spawn_file_actions_addclose(&actions, to);
+    }
+    if (!descriptor) return;
+    high_.emplace_back(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest));
+    if (!high_.back()) throw StartError(std::string("cannot duplicate a descriptor: ") + std::strerror(errno));
+    ::posix_spawn_file_actions_adddup2(&actions, high_.back().get(), to);
+  }
+  void detach() {
     sigset_t all;
     sigset_t none;
     ::sigfillset(&all);
     ::sigemptyset(&none);
-    ::posix_spawnattr_setsigdefault(&attributes_, &all);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &all);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
     short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
 #if defined(POSIX_SPAWN_SETSID)
     flags = static_cast<short>(flags | POSIX_SPAWN_SETSID);
 #endif
-    ::posix_spawnattr_setflags(&attributes_, flags);
+#if defined(POSIX_SPAWN_CLOEXEC_DEFAULT)
+    flags = static_cast<short>(flags | POSIX_SPAWN_CLOEXEC_DEFAULT);
+#endif
+    ::posix_spawnattr_setflags(&attributes, flags);
   }
 
-  const posix_spawn_file_actions_t* actions() const noexcept { return &actions_; }
-  const posix_spawnattr_t* attributes() const noexcept { return &attributes_; }
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
 
  private:
-  posix_spawn_file_actions_t actions_;
-  posix_spawnattr_t attributes_;
+  std::vector<Fd> high_;
 };
 
-/// How a process ended, in words.
-inline std::string describe_end(int status) {
-  if (WIFSIGNALED(status)) return std::string("killed by signal ") + std::to_string(WTERMSIG(status));
-  return "exit code " + std::to_string(WEXITSTATUS(status));
+/// Words in the form that the system wants.
+[[gnu::cold]] inline std::vector<char*> pointers_to(const std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
 }
 
-[[gnu::cold]] inline StartOutcome start_in_background(const std::string& program,
-                                                      const std::vector<std::string>& arguments, Fd secrets,
-                                                      std::chrono::seconds patience) {
-  int ends[2];
-  if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
-  Fd reader(ends[0]);
-  Fd writer(ends[1]);
-  close_all_on_exec();
-
-  std::vector<char*> argv;
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
+KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
+  std::vector<std::string> environment = program.variables;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('=') + 1);
+    const bool replaced = std::any_of(program.variables.begin(), program.variables.end(),
+                                      [&](const std::string& variable) { return variable.starts_with(name); });
+    if (!replaced) environment.emplace_back(*entry);
+  }
   SpawnSetup setup;
-  setup.detach(writer.get(), secrets.get());
-  pid_t child = 0;
-  const int error = ::posix_spawn(&child, program.c_str(), setup.actions(), setup.attributes(), argv.data(), environ);
-  if (error != 0) throw StartError("cannot start " + program + ": " + std::strerror(error));
-  writer.reset();
-  secrets.reset();
-
-  std::string message;
-  pollfd entry{reader.get(), POLLIN, 0};
-  const int wait_ms = static_cast<int>(std::chrono::milliseconds(patience).count());
-  if (retry_interrupted([&] { return ::poll(&entry, 1, wait_ms); }) <= 0) {
-    throw StartError("process " + std::to_string(child) + " is still starting after " +
-                     std::to_string(patience.count()) + " s");
-  }
-  read_all(reader.get(), message, 64 * 1024);
-  if (message.empty()) {
-    int status = 0;
-    retry_interrupted([&] { return ::waitpid(child, &status, 0); });
-    return {StartReport::failed, "the service ended before it was ready (" + describe_end(status) + ")"};
-  }
-  return {static_cast<StartReport>(message.front()), message.substr(1)};
+  setup.detach();
+  ::posix_spawn_file_actions_addopen(&setup.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&setup.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_addopen(&setup.actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  setup.give(program.errors, STDERR_FILENO);
+  setup.give(program.secrets, secrets_descriptor);
+  setup.give(program.report, report_descriptor);
+#if defined(KETTLINGAR_SPAWN_CLOSES) && defined(__GLIBC__)
+  ::posix_spawn_file_actions_addclosefrom_np(&setup.actions, report_descriptor + 1);
+#endif
+  const int error = ::posix_spawn(&pid_, program.path.c_str(), &setup.actions, &setup.attributes,
+                                  pointers_to(program.words).data(), pointers_to(environment).data());
+  if (error != 0) throw StartError("cannot start " + program.path + ": " + std::strerror(error));
 }
+
+KETTLINGAR_COLD bool ChildProcess::ended() {
+  if (ended_) return true;
+  const pid_t found = retry_interrupted([&] { return ::waitpid(pid_, &status_, WNOHANG); });
+  ended_ = found == pid_ || (found < 0 && errno == ECHILD);
+  return ended_;
+}
+
+KETTLINGAR_COLD std::string ChildProcess::end_text() const {
+  if (WIFSIGNALED(status_)) return std::string("killed by signal ") + std::to_string(WTERMSIG(status_));
+  return "exit code " + std::to_string(WEXITSTATUS(status_));
+}
+
+#if !defined(KETTLINGAR_SPAWN_CLOSES)
+/// For a program that is about to start another, and does nothing else meanwhile.
+[[gnu::cold]] inline void close_others_on_exec() {
+#if defined(SYS_close_range)
+  constexpr unsigned mark = 4;  // CLOSE_RANGE_CLOEXEC
+  if (::syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, mark) == 0) return;
+#endif
+  const long most = (std::min)(::sysconf(_SC_OPEN_MAX), 65536L);
+  for (int fd = STDERR_FILENO + 1; fd < most; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+#endif
+
+KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chrono::seconds patience) {
+  constexpr std::size_t longest = 64 * 1024;
+#if !defined(KETTLINGAR_SPAWN_CLOSES)
+  close_others_on_exec();
+#endif
+  Pipe pipe = make_pipe();
+  program.report = std::move(pipe.writer);
+  ChildProcess child(program);
+  program.report.reset();
+  ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  std::string message;
+  // Its last byte is NUL. The end of the pipe tells less: a process of the child's may have the other end, too.
+  for (bool open = true; message.find('\0') == std::string::npos && (open || !child.ended());) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      throw StartError("process " + std::to_string(child.pid()) + " is still starting after " +
+                       std::to_string(patience.count()) + " s");
+    }
+    pollfd entry{open ? pipe.reader.get() : -1, POLLIN, 0};
+    ::poll(&entry, 1, open ? 50 : 5);
+    char block[4096];
+    const ssize_t n = retry_interrupted([&] { return ::read(pipe.reader.get(), block, sizeof block); });
+    if (n > 0 && message.size() < longest) message.append(block, static_cast<std::size_t>(n));
+    open = open && n != 0 && (n > 0 || !child.ended());
+  }
+  if (message.empty()) return {StartReport::failed, "the service ended before it was ready (" + child.end_text() + ")"};
+  return {static_cast<StartReport>(message.front()), message.substr(1, message.find('\0') - 1)};
+}
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -15404,19 +15518,13 @@ inline constexpr AutoStartThis auto_start{};
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 
 namespace kettlingar {
@@ -15427,109 +15535,70 @@ namespace detail {
 /// client itself, it must not start itself again.
 inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
 
-/// Arguments or environment of a program that is to be started.
-class WordList {
- public:
-  void add(std::string word) { words_.push_back(std::move(word)); }
-  char** get() {
-    pointers_.clear();
-    for (std::string& word : words_) pointers_.push_back(word.data());
-    pointers_.push_back(nullptr);
-    return pointers_.data();
-  }
-
- private:
-  std::vector<std::string> words_;
-  std::vector<char*> pointers_;
+/// How a client has its service started.
+struct StartPlan {
+  AutoStart how;
+  HiddenWords words;  ///< options
+  std::string name;   ///< `APP/WORKER`
 };
 
 /// A program on its way through `start`.
 class Starter {
  public:
-  /// Runs `program`; it inherits nothing of ours but the working directory, the environment, and the secrets that its
-  /// words leave out. Throws NotRunning.
-  Starter(const std::string& program, const HiddenWords& hidden, const std::string& name);
+  /// Runs it; it inherits nothing of ours but the working directory, the environment, and the secrets that its words
+  /// leave out. Throws NotRunning.
+  explicit Starter(const StartPlan& plan);
 
-  /// Waits until it has ended. Throws NotRunning if it fails, with what it said on standard error, or takes longer.
-  void wait(std::chrono::seconds patience);
+  /// True when it has ended well; does not wait. Throws NotRunning if it has failed, with what it said on standard
+  /// error, or takes longer than a minute.
+  bool done();
 
  private:
-  bool ended();
   void listen();
 
-  std::string program_;
-  pid_t child_ = 0;
+  std::string path_;
   Fd errors_;
+  ChildProcess child_;
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + patience;
   std::string said_;
-  int status_ = 0;
+
+  static constexpr std::chrono::seconds patience{60};
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD Starter::Starter(const std::string& program, const HiddenWords& hidden, const std::string& name)
-    : program_(program.empty() ? executable_path("") : program) {
-  int ends[2];
-  if (::pipe(ends) != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(errno));
-  errors_ = Fd(ends[0]);
-  const Fd writer(ends[1]);
-  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  ::fcntl(errors_.get(), F_SETFL, O_NONBLOCK);
-
-  Fd secrets;
+/// Its standard error goes to `errors`. Throws NotRunning.
+[[gnu::cold]] inline ChildProcess started(const StartPlan& plan, const std::string& path, Fd& errors) {
+  const char* mark = environment(started_as);
+  if (mark != nullptr && plan.name == mark) {
+    throw NotRunning(plan.name +
+                     ": Not running: this program was started to be it, but does not end in Kitten::main()");
+  }
   try {
-    secrets = filled_pipe(hidden.secrets);
+    ChildProgram program;
+    program.path = path;
+    program.words.push_back(path);
+    for (const auto* words : {&plan.how.command_prefix, &plan.words.words})
+      program.words.insert(program.words.end(), words->begin(), words->end());
+    program.words.push_back("start");
+    program.variables.push_back(std::string(started_as) + "=" + plan.name);
+    program.secrets = filled_pipe(plan.words.secrets);
+    Pipe pipe = make_pipe();
+    program.errors = std::move(pipe.writer);
+    ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
+    errors = std::move(pipe.reader);
+    return ChildProcess(program);
   } catch (const StartError& error) {
-    throw NotRunning("cannot start " + program_ + ": " + error.what());
+    throw NotRunning(plan.name + ": " + error.what());
   }
-  WordList arguments;
-  arguments.add(program_);
-  for (const std::string& word : hidden.words) arguments.add(word);
-  arguments.add("start");
-  WordList environment;
-  const std::string mark = std::string(started_as) + "=";
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-    if (!std::string_view(*entry).starts_with(mark)) environment.add(*entry);
-  }
-  environment.add(mark + name);
-
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawnattr_init(&attributes);
-  // The pipe first: where the host has closed its standard streams, it may have one of their numbers.
-  ::posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
-  ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-  if (secrets) ::posix_spawn_file_actions_adddup2(&actions, secrets.get(), secrets_descriptor);
-#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
-  ::posix_spawn_file_actions_addclosefrom_np(&actions, secrets ? secrets_descriptor + 1 : STDERR_FILENO + 1);
-#endif
-  sigset_t all;
-  sigset_t none;
-  ::sigfillset(&all);
-  ::sigemptyset(&none);
-  ::posix_spawnattr_setsigdefault(&attributes, &all);
-  ::posix_spawnattr_setsigmask(&attributes, &none);
-  short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
-#if defined(POSIX_SPAWN_SETSID)
-  flags = static_cast<short>(flags | POSIX_SPAWN_SETSID);
-#endif
-  ::posix_spawnattr_setflags(&attributes, flags);
-  const int error = ::posix_spawn(&child_, program_.c_str(), &actions, &attributes, arguments.get(), environment.get());
-  ::posix_spawnattr_destroy(&attributes);
-  ::posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) throw NotRunning("cannot start " + program_ + ": " + std::strerror(error));
 }
 
-/// Also true if the host has its children reaped without us.
-KETTLINGAR_COLD bool Starter::ended() {
-  const pid_t found = retry_interrupted([&] { return ::waitpid(child_, &status_, WNOHANG); });
-  return found == child_ || (found < 0 && errno == ECHILD);
-}
+KETTLINGAR_COLD Starter::Starter(const StartPlan& plan)
+    : path_(plan.how.program.empty() ? executable_path("") : plan.how.program), child_(started(plan, path_, errors_)) {}
 
 KETTLINGAR_COLD void Starter::listen() {
   constexpr std::size_t most = 4096;
   char block[512];
-  for (;;) {
+  while (errors_) {
     const ssize_t n = retry_interrupted([&] { return ::read(errors_.get(), block, sizeof block); });
     if (n == 0) errors_.reset();
     if (n <= 0) return;
@@ -15537,33 +15606,24 @@ KETTLINGAR_COLD void Starter::listen() {
   }
 }
 
-KETTLINGAR_COLD void Starter::wait(std::chrono::seconds patience) {
-  const auto deadline = std::chrono::steady_clock::now() + patience;
+KETTLINGAR_COLD bool Starter::done() {
   // Its end is what counts, not that of the pipe, which a service may keep open.
-  while (!ended()) {
-    if (std::chrono::steady_clock::now() >= deadline) {
-      throw NotRunning(program_ + " start: process " + std::to_string(child_) + " is still at it after " +
-                       std::to_string(patience.count()) + " s");
-    }
-    pollfd entry{errors_.get(), POLLIN, 0};
-    if (::poll(&entry, 1, 5) > 0) listen();
+  const bool ended = child_.ended();
+  listen();
+  if (!ended && std::chrono::steady_clock::now() >= deadline_) {
+    throw NotRunning(path_ + " start: process " + std::to_string(child_.pid()) + " is still at it after " +
+                     std::to_string(patience.count()) + " s");
   }
-  if (errors_) listen();
-  if (status_ == 0) return;
+  if (!ended || !child_.failed()) return ended;
   while (!said_.empty() && said_.back() == '\n') said_.pop_back();
-  throw NotRunning(program_ + " start: " + (said_.empty() ? describe_end(status_) : said_));
+  throw NotRunning(path_ + " start: " + (said_.empty() ? child_.end_text() : said_));
 }
 #endif
 
-/// Starts the service `name` (APP/WORKER). Throws NotRunning.
-[[gnu::cold]] inline void start_service(const AutoStart& how, const HiddenWords& hidden, const std::string& name) {
-  const char* mark = environment(started_as);
-  if (mark != nullptr && name == mark) {
-    throw NotRunning(name + ": Not running: this program was started to be it, but does not end in Kitten::main()");
-  }
-  HiddenWords all{how.command_prefix, hidden.secrets};
-  all.words.insert(all.words.end(), hidden.words.begin(), hidden.words.end());
-  Starter(how.program, all, name).wait(std::chrono::seconds(60));
+/// Starts a service, and waits for that. Throws NotRunning.
+[[gnu::cold]] inline void start_service(const StartPlan& plan) {
+  Starter starter(plan);
+  while (!starter.done()) ::poll(nullptr, 0, 5);
 }
 
 }  // namespace detail
@@ -15592,8 +15652,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
-struct HiddenWords;
 struct ServiceFiles;
+struct StartPlan;
 }  // namespace detail
 
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
@@ -15607,8 +15667,8 @@ struct ServiceFiles;
 ///
 /// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
 /// kt::Error with its status), NotRunning if nobody listens, ResultError if the result is no T, and ConnectionError if
-/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so after a
-/// ConnectionError it may or may not have been run.
+/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so
+/// after a ConnectionError it may or may not have been run.
 ///
 /// A service that was restarted is found again by itself.
 class Client {
@@ -15721,8 +15781,7 @@ class ClientAccess {
   static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
   /// Calls `connect` until it does not throw NotRunning; starts the service in between.
   template <class Connect>
-  static Client start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
-                          const std::string& name);
+  static Client start_and(Connect connect, const detail::StartPlan& plan);
 
  private:
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
@@ -15794,21 +15853,20 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 template <class Connect>
-Client ClientAccess::start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
-                               const std::string& name) {
+Client ClientAccess::start_and(Connect connect, const detail::StartPlan& plan) {
   try {
     return connect();
   } catch (const NotRunning& error) {
     if (error.state() == ServiceState::foreign) throw;
   }
-  detail::start_service(how, words, name);
+  detail::start_service(plan);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (int pause_ms = 5;; pause_ms = (std::min)(2 * pause_ms, 100)) {
     try {
       return connect();
     } catch (const NotRunning& error) {
       if (std::chrono::steady_clock::now() >= deadline)
-        throw NotRunning(name + " was started, but cannot be reached: " + error.what());
+        throw NotRunning(plan.name + " was started, but cannot be reached: " + error.what());
     }
     ::poll(nullptr, 0, pause_ms);
   }
@@ -15869,7 +15927,8 @@ KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string
   const Settings settings = detail::client_settings(app, worker, options);
   detail::HiddenWords words{{"--worker-name=" + worker}, {}};
   if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);
-  return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
+  return ClientAccess::start_and([&] { return connect(app, worker, options); },
+                                 {start, std::move(words), app + "/" + worker});
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
@@ -15878,8 +15937,8 @@ KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
   AutoStart how = start;
   if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;
-  return ClientAccess::start_and([this] { return connect(); }, how, detail::differing_options(server_->options),
-                                 settings.app_name + "/" + settings.worker_name);
+  return ClientAccess::start_and([this] { return connect(); }, {how, detail::differing_options(server_->options),
+                                                                settings.app_name + "/" + settings.worker_name});
 }
 #endif
 
@@ -17294,6 +17353,7 @@ class CommandLine {
 
   Kitten& kitten_;
   detail::Server& server_;
+  std::string meant_as_;  ///< the service that a client has started this program for, if one has
   std::string argv0_;
   std::string program_;                 ///< how it is called: argv0_ and the words that lead here
   std::vector<std::string> all_words_;  ///< as given behind that
@@ -17315,7 +17375,8 @@ KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*th
 
 KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   for (Fd& stream : detail::occupy_standard_streams(true)) stream.release();
-  // Whoever started this program to have a service got what it wanted; our children are others.
+  // Our children are meant for something else.
+  if (const char* const name = detail::environment(detail::started_as)) meant_as_ = name;
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
   program_ = argv0_;
@@ -18068,6 +18129,8 @@ KETTLINGAR_COLD ExitCode CommandLine::start() {
   // We are the child of another start.
   const bool report = take_word("--report-to=" + std::to_string(detail::report_descriptor));
   require_no_words();
+  if (!meant_as_.empty() && meant_as_ != full_name())
+    throw StartError("this program is " + full_name() + ", and was to be started as " + meant_as_);
   if (report) return serve(Fd(detail::report_descriptor), true);
   if (foreground) return serve(Fd(), false);
   const Judgement found = judge();
@@ -18089,8 +18152,11 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (bool running = false; !running;) {
-    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), hidden.words,
-                                                     detail::filled_pipe(hidden.secrets), std::chrono::seconds(60));
+    detail::ChildProgram program;
+    program.path = detail::executable_path(argv0_);
+    program.words = hidden.words;
+    program.secrets = detail::filled_pipe(hidden.secrets);
+    const auto outcome = detail::start_in_background(std::move(program), std::chrono::seconds(60));
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
     if (running) show_warnings(outcome.text);

@@ -124,6 +124,7 @@ class CommandLine {
 
   Kitten& kitten_;
   detail::Server& server_;
+  std::string meant_as_;  ///< the service that a client has started this program for, if one has
   std::string argv0_;
   std::string program_;                 ///< how it is called: argv0_ and the words that lead here
   std::vector<std::string> all_words_;  ///< as given behind that
@@ -145,7 +146,8 @@ KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*th
 
 KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   for (Fd& stream : detail::occupy_standard_streams(true)) stream.release();
-  // Whoever started this program to have a service got what it wanted; our children are others.
+  // Our children are meant for something else.
+  if (const char* const name = detail::environment(detail::started_as)) meant_as_ = name;
   ::unsetenv(detail::started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
   program_ = argv0_;

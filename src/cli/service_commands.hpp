@@ -124,6 +124,8 @@ KETTLINGAR_COLD ExitCode CommandLine::start() {
   // We are the child of another start.
   const bool report = take_word("--report-to=" + std::to_string(detail::report_descriptor));
   require_no_words();
+  if (!meant_as_.empty() && meant_as_ != full_name())
+    throw StartError("this program is " + full_name() + ", and was to be started as " + meant_as_);
   if (report) return serve(Fd(detail::report_descriptor), true);
   if (foreground) return serve(Fd(), false);
   const Judgement found = judge();
@@ -145,8 +147,11 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (bool running = false; !running;) {
-    const auto outcome = detail::start_in_background(detail::executable_path(argv0_), hidden.words,
-                                                     detail::filled_pipe(hidden.secrets), std::chrono::seconds(60));
+    detail::ChildProgram program;
+    program.path = detail::executable_path(argv0_);
+    program.words = hidden.words;
+    program.secrets = detail::filled_pipe(hidden.secrets);
+    const auto outcome = detail::start_in_background(std::move(program), std::chrono::seconds(60));
     if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
     running = outcome.report == detail::StartReport::ready;
     if (running) show_warnings(outcome.text);

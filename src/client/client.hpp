@@ -27,8 +27,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
-struct HiddenWords;
 struct ServiceFiles;
+struct StartPlan;
 }  // namespace detail
 
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
@@ -42,8 +42,8 @@ struct ServiceFiles;
 ///
 /// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
 /// kt::Error with its status), NotRunning if nobody listens, ResultError if the result is no T, and ConnectionError if
-/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so after a
-/// ConnectionError it may or may not have been run.
+/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so
+/// after a ConnectionError it may or may not have been run.
 ///
 /// A service that was restarted is found again by itself.
 class Client {
@@ -156,8 +156,7 @@ class ClientAccess {
   static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
   /// Calls `connect` until it does not throw NotRunning; starts the service in between.
   template <class Connect>
-  static Client start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
-                          const std::string& name);
+  static Client start_and(Connect connect, const detail::StartPlan& plan);
 
  private:
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
@@ -229,21 +228,20 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 template <class Connect>
-Client ClientAccess::start_and(Connect connect, const AutoStart& how, const detail::HiddenWords& words,
-                               const std::string& name) {
+Client ClientAccess::start_and(Connect connect, const detail::StartPlan& plan) {
   try {
     return connect();
   } catch (const NotRunning& error) {
     if (error.state() == ServiceState::foreign) throw;
   }
-  detail::start_service(how, words, name);
+  detail::start_service(plan);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (int pause_ms = 5;; pause_ms = (std::min)(2 * pause_ms, 100)) {
     try {
       return connect();
     } catch (const NotRunning& error) {
       if (std::chrono::steady_clock::now() >= deadline)
-        throw NotRunning(name + " was started, but cannot be reached: " + error.what());
+        throw NotRunning(plan.name + " was started, but cannot be reached: " + error.what());
     }
     ::poll(nullptr, 0, pause_ms);
   }
@@ -304,7 +302,8 @@ KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string
   const Settings settings = detail::client_settings(app, worker, options);
   detail::HiddenWords words{{"--worker-name=" + worker}, {}};
   if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);
-  return ClientAccess::start_and([&] { return connect(app, worker, options); }, start, words, app + "/" + worker);
+  return ClientAccess::start_and([&] { return connect(app, worker, options); },
+                                 {start, std::move(words), app + "/" + worker});
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
@@ -313,8 +312,8 @@ KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
   AutoStart how = start;
   if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;
-  return ClientAccess::start_and([this] { return connect(); }, how, detail::differing_options(server_->options),
-                                 settings.app_name + "/" + settings.worker_name);
+  return ClientAccess::start_and([this] { return connect(); }, {how, detail::differing_options(server_->options),
+                                                                settings.app_name + "/" + settings.worker_name});
 }
 #endif
 

@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: MIT
-// os/process.hpp: starting this very program again in the background, and hearing from it.
+// os/process.hpp: starting programs, this very one among them, and hearing from them.
 #pragma once
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#endif
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "../base/errors.hpp"
@@ -19,26 +27,68 @@
 
 extern char** environ;
 
+// Where posix_spawn() itself closes what a child is not to have.
+#if defined(POSIX_SPAWN_CLOEXEC_DEFAULT) || (defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34))
+#define KETTLINGAR_SPAWN_CLOSES 1
+#endif
+
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
 /// The running program's file, for starting it again; `argv0` where the system does not tell.
-[[gnu::cold]] inline std::string executable_path(const std::string& argv0) {
-  char path[4096];
-  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
-  if (n <= 0 || static_cast<std::size_t>(n) == sizeof path) return argv0;
-  const std::string found(path, static_cast<std::size_t>(n));
-  // A program that was replaced while it ran has " (deleted)" behind its name, but the link itself still leads to it.
-  return ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
-}
+std::string executable_path(const std::string& argv0);
 
 /// The numbers under which programs that we start find what their command line leaves out, and the pipe that a
 /// background child reports on.
 inline constexpr int secrets_descriptor = 3;
 inline constexpr int report_descriptor = 4;
 
-/// What a child reports: its first byte says which, the rest is text.
+/// Both ends are closed on exec, from birth where the system can do that.
+struct Pipe {
+  Fd reader, writer;
+};
+/// Throws StartError.
+Pipe make_pipe();
+
+/// A pipe with `text` in it for a child to read; none for no text. Throws StartError if there is too much of it: as
+/// nobody may ever read it, it is not waited for.
+Fd filled_pipe(std::string_view text);
+
+/// A program as it is to be started: in a session of its own, with default signal handling, its standard streams on
+/// /dev/null, and without descriptors of this process but those here.
+struct ChildProgram {
+  std::string path;
+  std::vector<std::string> words;      ///< argv[0] included
+  std::vector<std::string> variables;  ///< `NAME=value`, instead of what the environment has of that name
+  Fd secrets;                          ///< becomes its secrets_descriptor
+  Fd report;                           ///< becomes its report_descriptor
+  Fd errors;                           ///< becomes its standard error
+
+  ChildProgram() = default;
+};
+
+/// A program that was started, as its parent sees it. What is not waited for goes on without us.
+class ChildProcess {
+ public:
+  /// Throws StartError.
+  explicit ChildProcess(const ChildProgram& program);
+
+  pid_t pid() const noexcept { return pid_; }
+  /// Does not wait. Also true if the host has its children reaped without us; then it counts as a success.
+  bool ended();
+  /// After its end: null or not what it should have come to.
+  bool failed() const noexcept { return status_ != 0; }
+  /// How it has ended, in words.
+  std::string end_text() const;
+
+ private:
+  pid_t pid_ = 0;
+  bool ended_ = false;
+  int status_ = 0;
+};
+
+/// What a background child reports: its first byte says which, the rest is text.
 enum class StartReport : char { ready = '+', already_running = '=', failed = '-' };
 
 struct StartOutcome {
@@ -46,133 +96,197 @@ struct StartOutcome {
   std::string text;  ///< why, when it failed
 };
 
-/// Starts `program` with `arguments` (argv[0] included) in a session of its own, its standard streams on /dev/null, and
-/// waits until it reports or ends. Descriptors of this process are not inherited, bar `secrets`, if there is one: see
-/// filled_pipe(). Throws StartError if it cannot be started.
-StartOutcome start_in_background(const std::string& program, const std::vector<std::string>& arguments, Fd secrets,
-                                 std::chrono::seconds patience);
-
 /// Sends the child's report, once; `descriptor` is closed.
 inline void report_start(Fd descriptor, StartReport report, std::string_view text) {
   if (!descriptor) return;
   std::string message(1, static_cast<char>(report));
   message += text;
+  message += '\0';
   write_all(descriptor.get(), message);
 }
 
-/// Keeps what this process has open, bar the standard streams, from reaching its children.
-inline void close_all_on_exec() {
-  DIR* directory = ::opendir("/dev/fd");
-  if (directory == nullptr) return;
-  while (const dirent* entry = ::readdir(directory)) {
-    const int fd = std::atoi(entry->d_name);
-    if (fd > STDERR_FILENO) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+/// Starts `program` and waits until it reports or ends. Throws StartError if it cannot be started, or does neither
+/// within `patience`.
+StartOutcome start_in_background(ChildProgram program, std::chrono::seconds patience);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string executable_path(const std::string& argv0) {
+  char path[4096];
+  const ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
+  if (n > 0 && static_cast<std::size_t>(n) < sizeof path) {
+    const std::string found(path, static_cast<std::size_t>(n));
+    // A program that was replaced while it ran has " (deleted)" behind its name, but the link itself still leads to it.
+    return ::access(found.c_str(), X_OK) == 0 ? found : "/proc/self/exe";
   }
-  ::closedir(directory);
+#if defined(__linux__)
+  // What the kernel was told, after any search along PATH.
+  const unsigned long told = ::getauxval(AT_EXECFN);
+  if (told != 0) return reinterpret_cast<const char*>(told);
+#endif
+  return argv0;
 }
 
-/// A pipe with `text` in it for a child, closed on exec, its number above those that children get; none for no text.
-/// Throws StartError if there is too much of it: as nobody may ever read it, it is not waited for.
-[[gnu::cold]] inline Fd filled_pipe(std::string_view text) {
-  constexpr int lowest = 16;
-  if (text.empty()) return Fd();
+KETTLINGAR_COLD Pipe make_pipe() {
   int ends[2];
-  if (::pipe(ends) != 0) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
-  const Fd writer(ends[1]);
-  const Fd low(ends[0]);
+#if defined(__linux__) || defined(__FreeBSD__)
+  const bool made = ::pipe2(ends, O_CLOEXEC) == 0;
+#else
+  const bool made = ::pipe(ends) == 0;
+#endif
+  if (!made) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
+  Pipe pipe{Fd(ends[0]), Fd(ends[1])};
+#if !defined(__linux__) && !defined(__FreeBSD__)
   for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
-  Fd reader(::fcntl(low.get(), F_DUPFD_CLOEXEC, lowest));
-  if (!reader) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
-  ::fcntl(writer.get(), F_SETFL, O_NONBLOCK);
-  if (::write(writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+#endif
+  return pipe;
+}
+
+KETTLINGAR_COLD Fd filled_pipe(std::string_view text) {
+  if (text.empty()) return Fd();
+  Pipe pipe = make_pipe();
+  ::fcntl(pipe.writer.get(), F_SETFL, O_NONBLOCK);
+  if (::write(pipe.writer.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     throw StartError(std::to_string(text.size()) + " bytes in secret options are too many");
-  return reader;
+  return std::move(pipe.reader);
 }
 
 /// posix_spawn's two helper objects, destroyed on every path.
 class SpawnSetup {
  public:
   SpawnSetup() {
-    ::posix_spawn_file_actions_init(&actions_);
-    ::posix_spawnattr_init(&attributes_);
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
   }
   SpawnSetup(const SpawnSetup&) = delete;
   SpawnSetup& operator=(const SpawnSetup&) = delete;
   ~SpawnSetup() {
-    ::posix_spawn_file_actions_destroy(&actions_);
-    ::posix_spawnattr_destroy(&attributes_);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
   }
 
-  /// A session of its own, default signal handling, /dev/null as standard streams, `pipe` as report descriptor,
-  /// `secrets`, unless -1, as secrets descriptor.
-  void detach(int pipe, int secrets) {
-    ::posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions_, 1, "/dev/null", O_WRONLY, 0);
-    ::posix_spawn_file_actions_addopen(&actions_, 2, "/dev/null", O_WRONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions_, pipe, report_descriptor);
-    if (secrets >= 0) ::posix_spawn_file_actions_adddup2(&actions_, secrets, secrets_descriptor);
+  /// What becomes number `to` there; no descriptor leaves a standard stream as it is, and no other one.
+  void give(const Fd& descriptor, int to) {
+    // Above all numbers that are given, so that none is lost to another, nor is the same: hosts may have closed theirs.
+    constexpr int lowest = 16;
+    if (!descriptor && to > STDERR_FILENO) {
+      // Whatever has this number. To close what is not there might be an error.
+      ::posix_spawn_file_actions_addopen(&actions, to, "/dev/null", O_RDONLY, 0);
+      ::posix_spawn_file_actions_addclose(&actions, to);
+    }
+    if (!descriptor) return;
+    high_.emplace_back(::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, lowest));
+    if (!high_.back()) throw StartError(std::string("cannot duplicate a descriptor: ") + std::strerror(errno));
+    ::posix_spawn_file_actions_adddup2(&actions, high_.back().get(), to);
+  }
+  void detach() {
     sigset_t all;
     sigset_t none;
     ::sigfillset(&all);
     ::sigemptyset(&none);
-    ::posix_spawnattr_setsigdefault(&attributes_, &all);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &all);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
     short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
 #if defined(POSIX_SPAWN_SETSID)
     flags = static_cast<short>(flags | POSIX_SPAWN_SETSID);
 #endif
-    ::posix_spawnattr_setflags(&attributes_, flags);
+#if defined(POSIX_SPAWN_CLOEXEC_DEFAULT)
+    flags = static_cast<short>(flags | POSIX_SPAWN_CLOEXEC_DEFAULT);
+#endif
+    ::posix_spawnattr_setflags(&attributes, flags);
   }
 
-  const posix_spawn_file_actions_t* actions() const noexcept { return &actions_; }
-  const posix_spawnattr_t* attributes() const noexcept { return &attributes_; }
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
 
  private:
-  posix_spawn_file_actions_t actions_;
-  posix_spawnattr_t attributes_;
+  std::vector<Fd> high_;
 };
 
-/// How a process ended, in words.
-inline std::string describe_end(int status) {
-  if (WIFSIGNALED(status)) return std::string("killed by signal ") + std::to_string(WTERMSIG(status));
-  return "exit code " + std::to_string(WEXITSTATUS(status));
+/// Words in the form that the system wants.
+[[gnu::cold]] inline std::vector<char*> pointers_to(const std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (const std::string& word : words) pointers.push_back(const_cast<char*>(word.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
 }
 
-[[gnu::cold]] inline StartOutcome start_in_background(const std::string& program,
-                                                      const std::vector<std::string>& arguments, Fd secrets,
-                                                      std::chrono::seconds patience) {
-  int ends[2];
-  if (::pipe(ends) != 0) throw StartError(std::string("cannot start: ") + std::strerror(errno));
-  Fd reader(ends[0]);
-  Fd writer(ends[1]);
-  close_all_on_exec();
-
-  std::vector<char*> argv;
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
+KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
+  std::vector<std::string> environment = program.variables;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('=') + 1);
+    const bool replaced = std::any_of(program.variables.begin(), program.variables.end(),
+                                      [&](const std::string& variable) { return variable.starts_with(name); });
+    if (!replaced) environment.emplace_back(*entry);
+  }
   SpawnSetup setup;
-  setup.detach(writer.get(), secrets.get());
-  pid_t child = 0;
-  const int error = ::posix_spawn(&child, program.c_str(), setup.actions(), setup.attributes(), argv.data(), environ);
-  if (error != 0) throw StartError("cannot start " + program + ": " + std::strerror(error));
-  writer.reset();
-  secrets.reset();
-
-  std::string message;
-  pollfd entry{reader.get(), POLLIN, 0};
-  const int wait_ms = static_cast<int>(std::chrono::milliseconds(patience).count());
-  if (retry_interrupted([&] { return ::poll(&entry, 1, wait_ms); }) <= 0) {
-    throw StartError("process " + std::to_string(child) + " is still starting after " +
-                     std::to_string(patience.count()) + " s");
-  }
-  read_all(reader.get(), message, 64 * 1024);
-  if (message.empty()) {
-    int status = 0;
-    retry_interrupted([&] { return ::waitpid(child, &status, 0); });
-    return {StartReport::failed, "the service ended before it was ready (" + describe_end(status) + ")"};
-  }
-  return {static_cast<StartReport>(message.front()), message.substr(1)};
+  setup.detach();
+  ::posix_spawn_file_actions_addopen(&setup.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_addopen(&setup.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_addopen(&setup.actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  setup.give(program.errors, STDERR_FILENO);
+  setup.give(program.secrets, secrets_descriptor);
+  setup.give(program.report, report_descriptor);
+#if defined(KETTLINGAR_SPAWN_CLOSES) && defined(__GLIBC__)
+  ::posix_spawn_file_actions_addclosefrom_np(&setup.actions, report_descriptor + 1);
+#endif
+  const int error = ::posix_spawn(&pid_, program.path.c_str(), &setup.actions, &setup.attributes,
+                                  pointers_to(program.words).data(), pointers_to(environment).data());
+  if (error != 0) throw StartError("cannot start " + program.path + ": " + std::strerror(error));
 }
+
+KETTLINGAR_COLD bool ChildProcess::ended() {
+  if (ended_) return true;
+  const pid_t found = retry_interrupted([&] { return ::waitpid(pid_, &status_, WNOHANG); });
+  ended_ = found == pid_ || (found < 0 && errno == ECHILD);
+  return ended_;
+}
+
+KETTLINGAR_COLD std::string ChildProcess::end_text() const {
+  if (WIFSIGNALED(status_)) return std::string("killed by signal ") + std::to_string(WTERMSIG(status_));
+  return "exit code " + std::to_string(WEXITSTATUS(status_));
+}
+
+#if !defined(KETTLINGAR_SPAWN_CLOSES)
+/// For a program that is about to start another, and does nothing else meanwhile.
+[[gnu::cold]] inline void close_others_on_exec() {
+#if defined(SYS_close_range)
+  constexpr unsigned mark = 4;  // CLOSE_RANGE_CLOEXEC
+  if (::syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, mark) == 0) return;
+#endif
+  const long most = (std::min)(::sysconf(_SC_OPEN_MAX), 65536L);
+  for (int fd = STDERR_FILENO + 1; fd < most; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+#endif
+
+KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chrono::seconds patience) {
+  constexpr std::size_t longest = 64 * 1024;
+#if !defined(KETTLINGAR_SPAWN_CLOSES)
+  close_others_on_exec();
+#endif
+  Pipe pipe = make_pipe();
+  program.report = std::move(pipe.writer);
+  ChildProcess child(program);
+  program.report.reset();
+  ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  std::string message;
+  // Its last byte is NUL. The end of the pipe tells less: a process of the child's may have the other end, too.
+  for (bool open = true; message.find('\0') == std::string::npos && (open || !child.ended());) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      throw StartError("process " + std::to_string(child.pid()) + " is still starting after " +
+                       std::to_string(patience.count()) + " s");
+    }
+    pollfd entry{open ? pipe.reader.get() : -1, POLLIN, 0};
+    ::poll(&entry, 1, open ? 50 : 5);
+    char block[4096];
+    const ssize_t n = retry_interrupted([&] { return ::read(pipe.reader.get(), block, sizeof block); });
+    if (n > 0 && message.size() < longest) message.append(block, static_cast<std::size_t>(n));
+    open = open && n != 0 && (n > 0 || !child.ended());
+  }
+  if (message.empty()) return {StartReport::failed, "the service ended before it was ready (" + child.end_text() + ")"};
+  return {static_cast<StartReport>(message.front()), message.substr(1, message.find('\0') - 1)};
+}
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
