@@ -2961,6 +2961,104 @@ KETTLINGAR_COLD NumberText parse_double(const std::string& bare, double& number)
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== wire/sha256.hpp ========
+// SPDX-License-Identifier: MIT
+// wire/sha256.hpp: SHA-256 (FIPS 180-4) and the message authentication code made of it (RFC 2104).
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// 32 bytes.
+std::string sha256(std::string_view message);
+/// 32 bytes that only who knows `key` can tell, and that say nothing about it.
+std::string hmac_sha256(std::string_view key, std::string_view message);
+
+#if KETTLINGAR_DEFINITIONS
+/// One block of 64 bytes.
+[[gnu::cold]] inline void sha256_block(std::array<std::uint32_t, 8>& state, std::string_view block) {
+  static constexpr std::uint32_t constants[64] = {
+      0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+      0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+      0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+      0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+      0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+      0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+      0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+      0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+  std::uint32_t words[64];
+  for (std::size_t i = 0; i < 16; ++i) {
+    words[i] = 0;
+    for (std::size_t j = 0; j < 4; ++j) words[i] = words[i] << 8 | static_cast<std::uint8_t>(block[4 * i + j]);
+  }
+  for (std::size_t i = 16; i < 64; ++i) {
+    const std::uint32_t a = words[i - 15];
+    const std::uint32_t b = words[i - 2];
+    words[i] = words[i - 16] + (std::rotr(a, 7) ^ std::rotr(a, 18) ^ a >> 3) + words[i - 7] +
+               (std::rotr(b, 17) ^ std::rotr(b, 19) ^ b >> 10);
+  }
+  auto [a, b, c, d, e, f, g, h] = state;
+  for (std::size_t i = 0; i < 64; ++i) {
+    const std::uint32_t first =
+        h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) + ((e & f) ^ (~e & g)) + constants[i] + words[i];
+    const std::uint32_t second =
+        (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+    h = g;
+    g = f;
+    f = e;
+    e = d + first;
+    d = c;
+    c = b;
+    b = a;
+    a = first + second;
+  }
+  const std::uint32_t sums[] = {a, b, c, d, e, f, g, h};
+  for (std::size_t i = 0; i < state.size(); ++i) state[i] += sums[i];
+}
+
+KETTLINGAR_COLD std::string sha256(std::string_view message) {
+  std::array<std::uint32_t, 8> state{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  std::string padded(message);
+  padded += '\x80';
+  padded.append((120 - padded.size() % 64) % 64, '\0');
+  const std::uint64_t bits = std::uint64_t{message.size()} * 8;
+  for (int shift = 56; shift >= 0; shift -= 8) padded += static_cast<char>(bits >> shift & 0xff);
+  for (std::size_t at = 0; at < padded.size(); at += 64) sha256_block(state, std::string_view(padded).substr(at, 64));
+  std::string digest;
+  for (const std::uint32_t word : state) {
+    for (int shift = 24; shift >= 0; shift -= 8) digest += static_cast<char>(word >> shift & 0xff);
+  }
+  return digest;
+}
+
+KETTLINGAR_COLD std::string hmac_sha256(std::string_view key, std::string_view message) {
+  std::string block(key.size() > 64 ? sha256(key) : std::string(key));
+  block.resize(64, '\0');
+  std::string inner;
+  std::string outer;
+  for (const char c : block) {
+    inner += static_cast<char>(c ^ 0x36);
+    outer += static_cast<char>(c ^ 0x5c);
+  }
+  inner += message;
+  return sha256(outer + sha256(inner));
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== wire/msgpack.hpp ========
 // SPDX-License-Identifier: MIT
 // wire/msgpack.hpp: values from and to MessagePack, with the bounds that strangers' bytes need.
@@ -4580,7 +4678,7 @@ inline Fd accept_connection(int listener) {
 }
 
 /// `127.0.0.1:1234` or `[::1]:1234` of this end (`remote` false) or the other; empty for unix sockets and dead
-/// connections.
+/// connections. IPv4 is told as such where an IPv6 socket speaks it.
 inline std::string socket_name(int fd, bool remote) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -4596,10 +4694,27 @@ inline std::string socket_name(int fd, bool remote) {
   if (storage.ss_family == AF_INET6) {
     sockaddr_in6 v6{};
     std::memcpy(&v6, &storage, sizeof v6);
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+      ::inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text, sizeof text);
+      return std::string(text) + ":" + std::to_string(ntohs(v6.sin6_port));
+    }
     ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
     return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6.sin6_port));
   }
   return {};
+}
+
+/// An address of the TCP listener `fd` to which programs on this machine can connect: loopback, if it listens on "any
+/// address", and IPv4, if it accepts that as well, for IPv6 is more than Python clients understand.
+[[gnu::cold]] inline std::string reachable_name(int fd) {
+  const std::string name = socket_name(fd, false);
+  const std::string port = name.substr((std::min)(name.rfind(':'), name.size()));
+  if (name == "0.0.0.0" + port) return "127.0.0.1" + port;
+  if (name != "[::]" + port) return name;
+  int only = 1;
+  socklen_t size = sizeof only;
+  ::getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size);
+  return (only != 0 ? "[::1]" : "127.0.0.1") + port;
 }
 
 /// The process at the other end of a unix socket.
@@ -5239,6 +5354,86 @@ KETTLINGAR_COLD void OwnedFile::remove_at_exit() noexcept {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== os/publication.hpp ========
+// SPDX-License-Identifier: MIT
+// os/publication.hpp: what ties a url file to the running service that wrote it, and a TCP connection to both.
+
+#include <sys/types.h>
+#include <unistd.h>
+#if defined(__APPLE__)
+#include <sys/random.h>
+#endif
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// 18 random bytes of the kernel in URL-safe base64: 24 characters. Throws StartError if there are none to be had.
+std::string random_token();
+
+/// Authenticates `text` to whoever knows the key. `purpose`, a word, keeps texts of one kind from being taken for
+/// another.
+std::string message_code(std::string_view key, std::string_view purpose, std::string_view text);
+
+/// The part of a service's lock file that is about its url file. Only its user can read it.
+struct Publication {
+  std::string key;       ///< random, of this run of the service
+  std::string url_code;  ///< authenticates the text of the url file
+
+  /// For a url file with this text. Throws StartError.
+  static Publication of(std::string_view url);
+  /// Whether the service that this is of has written that text.
+  bool covers(std::string_view url) const;
+  /// What the service answers a challenge that comes over TCP. `address` is where the challenger has connected to, as
+  /// both ends see it: so nobody can have the service answer the challenges that somebody else has got.
+  std::string proof(std::string_view challenge, std::string_view address) const;
+};
+
+/// The path at which anybody may challenge a service to prove which one it is, behind the prefix of all its paths. It
+/// is followed by the challenge.
+inline constexpr std::string_view challenge_path = "/.proof/";
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string random_token() {
+  char raw[18];
+  if (::getentropy(raw, sizeof raw) != 0) throw StartError(std::string("no random bytes: ") + std::strerror(errno));
+  std::string token;
+  append_base64(token, std::string_view(raw, sizeof raw), Base64::url);
+  return token;
+}
+
+KETTLINGAR_COLD std::string message_code(std::string_view key, std::string_view purpose, std::string_view text) {
+  std::string code;
+  append_base64(code, hmac_sha256(key, std::string(purpose) + " " + std::string(text)), Base64::url);
+  return code;
+}
+
+KETTLINGAR_COLD Publication Publication::of(std::string_view url) {
+  Publication publication;
+  publication.key = random_token();
+  publication.url_code = message_code(publication.key, "url", url);
+  return publication;
+}
+
+KETTLINGAR_COLD bool Publication::covers(std::string_view url) const {
+  return !key.empty() && url_code == message_code(key, "url", url);
+}
+
+KETTLINGAR_COLD std::string Publication::proof(std::string_view challenge, std::string_view address) const {
+  return message_code(key, "proof", std::string(challenge) + " " + std::string(address));
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== os/state.hpp ========
 // SPDX-License-Identifier: MIT
 // os/state.hpp: where a service keeps its address and token, for its own user only.
@@ -5320,13 +5515,15 @@ inline std::string home_directory() {
   return info.st_ino;
 }
 
-/// What the lock file says of the process that holds it: a line with its number and start time, and, behind an empty
-/// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.
+/// What the lock file says of the process that holds it: a line with its number and start time; a line that ties it to
+/// its url file, once there is one; and, behind an empty line and if the service is all that this process is for, the
+/// words that it was started with, each ended by NUL.
 struct LockHolder {
   bool held = false;
   std::string foreign;  ///< why it is not ours to look at; empty if it is
   pid_t pid = 0;
   std::uint64_t started = 0;
+  Publication publication;  ///< also of a process that was killed: then `held` is false
   bool whole_process = false;
   std::vector<std::string> words;
 };
@@ -5335,13 +5532,16 @@ struct LockHolder {
 /// the lock.
 class InstanceLock {
  public:
-  /// Takes the lock, or leaves everything untouched: `held()` tells. Throws StartError if the file cannot be made.
-  explicit InstanceLock(const std::string& path);
+  /// Takes the lock, or leaves everything untouched: `held()` tells. Before it says so in the file it removes
+  /// `stale_url`, which a killed service may have left. Throws StartError if that cannot be done.
+  explicit InstanceLock(const std::string& path, const std::string& stale_url = {});
   InstanceLock() = default;
 
   bool held() const noexcept { return static_cast<bool>(fd_); }
   /// Says in the file that the service is all of this process, and what it was started with. False if that fails.
-  bool remember(const std::vector<std::string>& words) const;
+  bool remember(const std::vector<std::string>& words);
+  /// Says in the file that the url file is ours. Throws StartError.
+  void publish(const Publication& publication);
   /// Removes the file while the lock is held, then lets go.
   void release() noexcept {
     file_.remove();
@@ -5349,16 +5549,20 @@ class InstanceLock {
   }
 
  private:
+  bool write() const;
+
   Fd fd_;
   OwnedFile file_;
-  std::size_t head_size_ = 0;  ///< of what the file says in any case
+  std::string path_;
+  std::string head_;   ///< what the file says in any case
+  std::string words_;  ///< and behind that
 };
 
 /// Looks at a lock file, without waiting; who asks for the lock meanwhile tries again.
 LockHolder lock_holder(const std::string& path);
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
+KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path, const std::string& stale_url) {
   for (;;) {
     Fd fd = open_trusted(path, O_RDWR | O_CREAT);
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
@@ -5373,27 +5577,36 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
     FileInfo ours{};
     FileInfo named{};
     if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
-    const pid_t pid = ::getpid();
-    const std::string head = std::to_string(pid) + " " + std::to_string(process_facts(pid).started) + "\n";
-    if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), head)) {
-      const int error = errno;
-      ::unlink(path.c_str());
-      throw StartError("cannot write " + path + ": " + std::strerror(error));
-    }
     fd_ = std::move(fd);
     file_ = OwnedFile(path, ours.st_ino);
-    head_size_ = head.size();
-    return;
+    path_ = path;
+    break;
   }
+  if (!stale_url.empty() && ::unlink(stale_url.c_str()) != 0 && errno != ENOENT)
+    throw StartError("cannot replace " + stale_url + ": " + std::strerror(errno));
+  const pid_t pid = ::getpid();
+  head_ = std::to_string(pid) + " " + std::to_string(process_facts(pid).started) + "\n";
+  if (::fchmod(fd_.get(), 0600) != 0 || !write())
+    throw StartError("cannot write " + path + ": " + std::strerror(errno));
 }
 
-KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& words) const {
-  std::string text = "\n";
-  for (const std::string& word : words) text += word + '\0';
-  // What comes first stays readable meanwhile.
-  const auto head_size = static_cast<off_t>(head_size_);
-  return ::ftruncate(fd_.get(), head_size) == 0 && ::lseek(fd_.get(), head_size, SEEK_SET) == head_size &&
-         write_all(fd_.get(), text);
+/// What stays the same stays readable meanwhile.
+KETTLINGAR_COLD bool InstanceLock::write() const {
+  const std::string text = head_ + words_;
+  return ::lseek(fd_.get(), 0, SEEK_SET) == 0 && write_all(fd_.get(), text) &&
+         ::ftruncate(fd_.get(), static_cast<off_t>(text.size())) == 0;
+}
+
+KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& words) {
+  words_ = "\n";
+  for (const std::string& word : words) words_ += word + '\0';
+  return write();
+}
+
+KETTLINGAR_COLD void InstanceLock::publish(const Publication& publication) {
+  head_.erase(head_.find('\n') + 1);
+  head_ += publication.key + " " + publication.url_code + "\n";
+  if (!write()) throw StartError("cannot write " + path_ + ": " + std::strerror(errno));
 }
 
 KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
@@ -5419,11 +5632,15 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   if (!holder.held) {
     // Its name may have been given to a new file since.
     FileInfo named{};
-    const bool same = ::lstat(path.c_str(), &named) != 0 || ours.st_ino == named.st_ino;
-    return same ? holder : lock_holder(path);
+    if (::lstat(path.c_str(), &named) == 0 && ours.st_ino != named.st_ino) return lock_holder(path);
   }
   std::string text;
   if (!read_all(fd.get(), text, longest)) return holder;
+  const std::size_t line = text.find('\n') + 1;
+  const std::string_view second = std::string_view(text).substr(line, text.find('\n', line) - line);
+  if (const std::size_t space = second.find(' '); line != 0 && space != std::string_view::npos)
+    holder.publication = {std::string(second.substr(0, space)), std::string(second.substr(space + 1))};
+  if (!holder.held) return holder;
   const std::size_t head_end = text.find("\n\n");
   const char* const end = text.data() + text.size();
   const auto [blank, error] = std::from_chars(text.data(), end, holder.pid);
@@ -9044,10 +9261,6 @@ struct HiddenWords {
 // SPDX-License-Identifier: MIT
 // service/auth.hpp: the token: made, read, found in a request and compared.
 
-#if defined(__APPLE__)
-#include <sys/random.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -9057,15 +9270,6 @@ struct HiddenWords {
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
-/// 18 random bytes of the kernel in URL-safe base64: 24 characters. Throws StartError if there are none to be had.
-inline std::string random_token() {
-  char raw[18];
-  if (::getentropy(raw, sizeof raw) != 0) throw StartError(std::string("no random bytes: ") + std::strerror(errno));
-  std::string token;
-  append_base64(token, std::string_view(raw, sizeof raw), Base64::url);
-  return token;
-}
 
 /// The first line of a token file. Throws StartError if it cannot be read, or others can read or change it.
 inline std::string read_token_file(const std::string& path) {
@@ -10333,6 +10537,11 @@ class Server : public std::enable_shared_from_this<Server> {
   /// What all paths start with, without slashes at its ends, as of the start.
   const std::string& prefix() const noexcept { return prefix_; }
 
+  /// Tells a stranger who came over `connection` that this is the service of the url file.
+  std::string proof(std::string_view challenge, int connection) const {
+    return publication_.proof(challenge, socket_name(connection, false));
+  }
+
   /// Serves a connection that was accepted elsewhere.
   void adopt(Fd descriptor);
 
@@ -10423,7 +10632,8 @@ class Server : public std::enable_shared_from_this<Server> {
   OwnedFile url_;
   std::string config_file_;
   std::string prefix_;
-  std::string full_url_;  ///< what the url file says
+  std::string full_url_;     ///< what the url file says
+  Publication publication_;  ///< and the lock file of it
   std::string tcp_url_;
   std::string socket_path_;
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
@@ -10521,6 +10731,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Refusal refusal();
   void find_caller();
   void find_method();
+  std::string_view challenge() const;
   bool looks_for_token();
   void judge_caller();
   std::string_view foreign_browser();
@@ -11211,7 +11422,7 @@ KETTLINGAR_INLINE void Connection::find_caller() {
 KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
   find_caller();
-  if (!server_->authenticator && !server_->router) return;
+  if ((!server_->authenticator && !server_->router) || !challenge().empty()) return;
   Request request(head, peer_, *this, server_->executor);
   try {
     ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
@@ -11224,6 +11435,13 @@ KETTLINGAR_INLINE void Connection::find_method() {
     route_ = Route{};
     routed_.reset();
   }
+}
+
+/// What the service is to prove to a stranger that it is the one of the url file; empty if nothing.
+KETTLINGAR_INLINE std::string_view Connection::challenge() const {
+  if (route_.authenticated || !route_.path.starts_with(challenge_path)) return {};
+  const std::string_view words = route_.path.substr(challenge_path.size());
+  return words.size() >= 16 && words.size() <= 64 ? words : std::string_view{};
 }
 
 /// Whether what this peer sends is compared with the token.
@@ -11243,7 +11461,7 @@ KETTLINGAR_INLINE void Connection::judge_caller() {
     return server_->no_stranger(*this);
   }
   const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
-  const bool wrong_path = route_.wrong_path && !(method_ && first.starts_with(method_->name()));
+  const bool wrong_path = route_.wrong_path && challenge().empty() && !(method_ && first.starts_with(method_->name()));
   if (const int wrong = route_.wrong_words + wrong_path; wrong != 0)
     server_->count_wrong_tokens(socket_.native_handle(), wrong);
 }
@@ -11269,6 +11487,7 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   judge_caller();
+  if (!challenge().empty()) return {200, "proof"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
@@ -11443,6 +11662,9 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const bool post_only = method_ && method_->post_only();
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
   switch (refusal.status) {
+    case 200:
+      append_reply(out_, style_, 200, "text/plain", server_->proof(challenge(), socket_.native_handle()) + "\n");
+      break;
     case 204:
       append_reply(out_, style_, 204, {}, {}, {&allow, 1});
       break;
@@ -11819,8 +12041,9 @@ KETTLINGAR_COLD void Server::choose_token() {
 KETTLINGAR_COLD void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   require_private_directory(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
-  lock_ = InstanceLock(lock_file(settings));
+  lock_ = InstanceLock(lock_file(settings), url_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
+  remove_stale_socket(socket_file(settings));
   if (whole_process && !lock_.remember(started_with))
     throw StartError("cannot write " + lock_file(settings) + ": " + std::strerror(errno));
 
@@ -11838,12 +12061,9 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
     if (!name.starts_with("127.") && !name.starts_with("[::1]")) {
       warn_at_start("listening on " + name + ": reachable from other machines, and not encrypted");
     }
-    // Clients cannot connect to "any address"; those on this machine reach it through loopback.
-    const bool any_address = name.starts_with("0.0.0.0:") || name.starts_with("[::]:");
-    url = tcp_url_ = "http://" + (any_address ? "127.0.0.1" + name.substr(name.rfind(':')) : name);
+    url = tcp_url_ = "http://" + reachable_name(tcp.get());
   }
   if (settings.worker_use_unixdomain) {
-    remove_stale_socket(socket_file(settings));
     local = listen_unix(socket_file(settings), settings.worker_listen_queue);
     socket_path_ = socket_file(settings);
     socket_ = OwnedFile(socket_path_);
@@ -11881,6 +12101,8 @@ KETTLINGAR_COLD void Server::abandon() {
 KETTLINGAR_COLD void Server::announce() {
   if (state_ != State::open) return;
   try {
+    publication_ = Publication::of(full_url_);
+    lock_.publish(publication_);
     // Whoever can read it finds a service that answers.
     url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), full_url_));
   } catch (...) {
@@ -13990,7 +14212,7 @@ KETTLINGAR_INLINE json ResponseReader::decoded(std::string_view body) const {
 
 // ======== client/connect.hpp ========
 // SPDX-License-Identifier: MIT
-// client/connect.hpp: where a service is, as its files say, and how to get a connection to it without waiting.
+// client/connect.hpp: where a service is, as its files say.
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -14027,8 +14249,9 @@ class UntrustedService : public ConnectionError {
 struct ServiceAddress {
   std::string host;  ///< numeric; `unix-domain` without TCP
   std::uint16_t port = 0;
-  std::string path;    ///< prefix and token, with a leading and no trailing slash
-  std::string socket;  ///< path of the unix socket; may not exist
+  std::string path;         ///< prefix and token, with a leading and no trailing slash
+  std::string socket;       ///< path of the unix socket; may not exist
+  Publication publication;  ///< of the lock file; empty if there is none, as with Python services
 };
 
 /// Reads `http://host:port/path`. Nothing if it is something else.
@@ -14089,8 +14312,9 @@ struct FileStamp {
   long long changed = 0;
 };
 
-/// Reads the url file; `stamp` gets its version. Throws NotRunning if there is none, ConnectionError if it is something
-/// else, UntrustedFile.
+/// Reads the url file; `stamp` gets its version. Where there is a lock file, it is believed only if who holds the lock
+/// has written it; a Python service, which has none, may have come after one of ours that was killed. Throws NotRunning
+/// if there is none to be believed, ConnectionError if it is something else, UntrustedFile.
 [[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
   const Fd fd = open_trusted(files.url, O_RDONLY);
@@ -14105,50 +14329,15 @@ struct FileStamp {
   if (!found && url.empty()) throw files.not_running();
   if (!found) throw ConnectionError(files.url + " is not the url file of a service: expected http://host:port/token");
   found->socket = files.socket;
+  const LockHolder holder = lock_holder(files.lock);
+  if (!holder.foreign.empty()) throw UntrustedService(holder.foreign);
+  const bool its = holder.publication.covers(url);
+  if (holder.held && !its) throw files.silent("it is not the one that has written " + files.url);
+  if (!holder.held && its) throw files.not_running();
+  if (holder.held) found->publication = holder.publication;
   if (stamp != nullptr) *stamp = FileStamp(info);
   return *std::move(found);
 }
-
-/// Gets a connection step by step, the unix socket first, and never waits itself.
-class Connector {
- public:
-  /// All of it must outlive the Connector.
-  Connector(const ServiceFiles& files, const ServiceAddress& address, const ClientOptions& options)
-      : files_(files), address_(address), options_(options), deadline_(deadline_in(options.timeouts.connect)) {}
-
-  enum class Step { connected, want_write, pause };
-  /// `pause`: to be asked again in a few milliseconds. Throws NotRunning if nobody listens, ConnectionError if it is
-  /// somebody else who does.
-  Step step();
-
-  /// After Step::want_write: the socket to wait for.
-  int socket() const noexcept { return socket_.get(); }
-  /// After Step::connected.
-  Fd take() { return std::move(socket_); }
-  bool over_unix_socket() const noexcept { return stage_ == Stage::local; }
-
-  Deadline deadline() const noexcept { return deadline_; }
-  [[noreturn]] void expire() const {
-    throw ConnectionError(files_.name + ": no connection within " + std::to_string(options_.timeouts.connect.count()) +
-                          " ms (timeout 'connect')");
-  }
-
- private:
-  enum class Stage { start, local, tcp };
-
-  bool begin_local();
-  void begin_tcp();
-  void require_ours() const;
-
-  const ServiceFiles& files_;
-  const ServiceAddress& address_;
-  const ClientOptions& options_;
-  Deadline deadline_;
-  Stage stage_ = Stage::start;
-  SocketAddress target_;
-  Fd socket_;
-  bool under_way_ = false;  ///< connect() has been called and goes on without us
-};
 
 #if KETTLINGAR_DEFINITIONS
 /// `Kitty: process 123 runs, but does not answer: ` and the like.
@@ -14176,65 +14365,6 @@ KETTLINGAR_COLD NotRunning ServiceFiles::not_running() const {
 
 KETTLINGAR_COLD NotRunning ServiceFiles::silent(const std::string& why) const {
   return NotRunning(describe_silence(name, lock_holder(lock)) + why, ServiceState::silent);
-}
-
-KETTLINGAR_COLD bool Connector::begin_local() {
-  if (!options_.use_unix_socket) return false;
-  const auto target = unix_address(address_.socket);
-  if (!target) return false;
-  target_ = *target;
-  socket_ = open_stream_socket(AF_UNIX);
-  stage_ = Stage::local;
-  return static_cast<bool>(socket_);
-}
-
-KETTLINGAR_COLD void Connector::begin_tcp() {
-  stage_ = Stage::tcp;
-  socket_.reset();
-  // After a crash the port may be somebody else's by now, who must not get the token.
-  const bool dead = lock_is_stale(files_.lock);
-  const bool has_tcp = address_.host != "unix-domain";
-  if (!options_.use_unix_socket && !has_tcp && !dead)
-    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP", ServiceState::silent);
-  const auto target = tcp_address(address_.host, address_.port);
-  if (dead || !has_tcp || !options_.use_tcp || !target) throw files_.not_running();
-  target_ = *target;
-  socket_ = open_stream_socket(target_.storage.ss_family);
-  if (!socket_) throw ConnectionError(std::string("cannot open a socket: ") + std::strerror(errno));
-  const int on = 1;
-  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
-/// The token goes to our own user's services only, whoever may have put a socket there.
-KETTLINGAR_COLD void Connector::require_ours() const {
-  const auto peer = peer_credentials(socket_.get());
-  if (peer && peer->uid != ::geteuid() && peer->uid != 0)
-    throw UntrustedService("cannot use " + address_.socket + ": " + user_text(peer->uid) + " listens there");
-}
-
-KETTLINGAR_COLD Connector::Step Connector::step() {
-  if (stage_ == Stage::start && !begin_local()) begin_tcp();
-  for (;;) {
-    int error = 0;
-    if (std::exchange(under_way_, false)) {
-      socklen_t size = sizeof error;
-      if (::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-    } else if (::connect(socket_.get(), target_.get(), target_.size) != 0) {
-      error = errno;
-    }
-    if (error == 0 || error == EISCONN) {
-      if (stage_ == Stage::local) require_ours();
-      return Step::connected;
-    }
-    if (error == EINPROGRESS || error == EINTR || error == EALREADY) {
-      under_way_ = true;
-      return Step::want_write;
-    }
-    // A full backlog of a unix socket is EAGAIN at once, with nothing to wait for.
-    if (error == EAGAIN) return Step::pause;
-    if (stage_ == Stage::tcp) throw files_.not_running();
-    begin_tcp();
-  }
 }
 #endif
 
@@ -14485,6 +14615,205 @@ KETTLINGAR_INLINE void Exchange::close() noexcept {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== client/connector.hpp ========
+// SPDX-License-Identifier: MIT
+// client/connector.hpp: a connection to a service that is ours, step by step; never waits itself.
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Connects to the unix socket, or else over TCP, and makes sure that the token can be sent there: a unix socket tells
+/// who listens, and over TCP a service of ours has to prove that it has written the url file. Services without a lock
+/// file, Python ones, cannot do that; those that have a unix socket have to be alive on it.
+class Connector {
+ public:
+  /// All of it must outlive the Connector.
+  Connector(const ServiceFiles& files, const ServiceAddress& address, const ClientOptions& options)
+      : files_(files), address_(address), options_(options), deadline_(deadline_in(options.timeouts.connect)) {}
+  Connector(const Connector&) = delete;
+  Connector& operator=(const Connector&) = delete;
+
+  enum class Step { connected, unproven, want_read, want_write, pause };
+  /// `pause`: to be asked again in a few milliseconds. `unproven`: somebody listens, but has not proved to be the
+  /// service. Throws NotRunning if nobody listens, ConnectionError if the connection breaks, UntrustedService.
+  Step step();
+
+  /// After Step::want_read or want_write: the socket to wait for.
+  int socket() const noexcept { return proof_ ? proof_->socket() : channel_.socket.get(); }
+  /// After Step::connected.
+  Channel take() { return std::move(channel_); }
+  /// After Step::unproven.
+  [[noreturn]] void refuse() const;
+
+  Deadline deadline() const noexcept { return deadline_; }
+  [[noreturn]] void expire() const {
+    throw ConnectionError(files_.name + ": no connection within " + std::to_string(options_.timeouts.connect.count()) +
+                          " ms (timeout 'connect')");
+  }
+
+ private:
+  enum class Stage { start, local, tcp, proof };
+
+  bool begin_local();
+  void begin_tcp();
+  bool alive_without_lock() const;
+  void require_ours(int socket) const;
+  void challenge();
+  Step prove();
+
+  const ServiceFiles& files_;
+  const ServiceAddress& address_;
+  const ClientOptions& options_;
+  Deadline deadline_;
+  Stage stage_ = Stage::start;
+  SocketAddress target_;
+  Channel channel_;
+  bool under_way_ = false;  ///< connect() has been called and goes on without us
+  // Of the challenge. All of its time is that of connecting.
+  std::string expected_;
+  Limits limits_ = {.body_bytes = 1024};
+  Timeouts timeouts_ = {.first_byte = {}, .idle = {}, .total = {}};
+  std::optional<Exchange> proof_;
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD bool Connector::begin_local() {
+  if (!options_.use_unix_socket) return false;
+  const auto target = unix_address(address_.socket);
+  if (!target) return false;
+  target_ = *target;
+  channel_.socket = open_stream_socket(AF_UNIX);
+  channel_.over_unix_socket = true;
+  stage_ = Stage::local;
+  return static_cast<bool>(channel_.socket);
+}
+
+KETTLINGAR_COLD void Connector::begin_tcp() {
+  stage_ = Stage::tcp;
+  channel_ = {};
+  const bool dead = address_.publication.key.empty() ? !alive_without_lock() : lock_is_stale(files_.lock);
+  const bool has_tcp = address_.host != "unix-domain";
+  if (!options_.use_unix_socket && !has_tcp && !dead)
+    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP", ServiceState::silent);
+  const auto target = tcp_address(address_.host, address_.port);
+  if (dead || !has_tcp || !options_.use_tcp || !target) throw files_.not_running();
+  target_ = *target;
+  channel_.socket = open_stream_socket(target_.storage.ss_family);
+  if (!channel_.socket) throw ConnectionError(std::string("cannot open a socket: ") + std::strerror(errno));
+  const int on = 1;
+  ::setsockopt(channel_.socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/// A unix socket on which nobody listens was left behind, with the port, by a service that was killed.
+KETTLINGAR_COLD bool Connector::alive_without_lock() const {
+  FileInfo info{};
+  const auto target = unix_address(address_.socket);
+  if (!target || ::lstat(address_.socket.c_str(), &info) != 0) return true;  // it has none: nothing tells
+  const Fd fd = open_stream_socket(AF_UNIX);
+  if (!fd || ::connect(fd.get(), target->get(), target->size) != 0) return errno == EAGAIN;
+  require_ours(fd.get());
+  return true;
+}
+
+/// The token goes to our own user's services only, whoever may have put a socket there.
+KETTLINGAR_COLD void Connector::require_ours(int socket) const {
+  const auto peer = peer_credentials(socket);
+  if (peer && peer->uid != ::geteuid() && peer->uid != 0)
+    throw UntrustedService("cannot use " + address_.socket + ": " + user_text(peer->uid) + " listens there");
+}
+
+KETTLINGAR_COLD void Connector::challenge() {
+  const std::string words = random_token();
+  expected_ = address_.publication.proof(words, socket_name(channel_.socket.get(), true)) + "\n";
+  const std::string target = address_.path.substr(0, address_.path.rfind('/')) + std::string(challenge_path) + words;
+  RequestHeadOptions head;
+  head.method = "GET";
+  head.target = target;
+  head.host = "localhost";
+  std::string request;
+  if (!append_request_head(request, head)) throw files_.not_running();
+  proof_.emplace(std::move(channel_), std::move(request), std::vector<Fd>(),
+                 Exchange::Terms{limits_, timeouts_, std::chrono::steady_clock::now(), true});
+  stage_ = Stage::proof;
+}
+
+KETTLINGAR_COLD Connector::Step Connector::prove() {
+  try {
+    switch (proof_->step()) {
+      case Exchange::Step::want_read:
+        return Step::want_read;
+      case Exchange::Step::want_write:
+        return Step::want_write;
+      case Exchange::Step::done:
+        break;
+      case Exchange::Step::item:
+        const json answer = proof_->take();
+        const bool same = is_document(answer) && answer["data"] == expected_ && !proof_->answer().streaming();
+        auto channel = proof_->take_reusable();
+        if (!same || !channel) break;
+        channel_ = *std::move(channel);
+        proof_.reset();
+        return Step::connected;
+    }
+  } catch (const Error&) {
+    // An answer, but none that only the service can give.
+  }
+  return Step::unproven;
+}
+
+KETTLINGAR_COLD void Connector::refuse() const {
+  if (lock_is_stale(files_.lock)) throw files_.not_running();
+  throw NotRunning(files_.name + ": what listens on " + address_.host + ":" + std::to_string(address_.port) +
+                       " has not proved to be the service that " + files_.url + " is of",
+                   ServiceState::foreign);
+}
+
+KETTLINGAR_COLD Connector::Step Connector::step() {
+  if (stage_ == Stage::start && !begin_local()) begin_tcp();
+  for (;;) {
+    if (stage_ == Stage::proof) return prove();
+    int error = 0;
+    if (std::exchange(under_way_, false)) {
+      socklen_t size = sizeof error;
+      if (::getsockopt(channel_.socket.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    } else if (::connect(channel_.socket.get(), target_.get(), target_.size) != 0) {
+      error = errno;
+    }
+    if (error == 0 || error == EISCONN) {
+      if (stage_ == Stage::local) require_ours(channel_.socket.get());
+      if (stage_ == Stage::local || address_.publication.key.empty()) return Step::connected;
+      challenge();
+      continue;
+    }
+    if (error == EINPROGRESS || error == EINTR || error == EALREADY) {
+      under_way_ = true;
+      return Step::want_write;
+    }
+    // A full backlog of a unix socket is EAGAIN at once, with nothing to wait for.
+    if (error == EAGAIN) return Step::pause;
+    if (stage_ == Stage::tcp) throw files_.not_running();
+    begin_tcp();
+  }
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== client/endpoint.hpp ========
 // SPDX-License-Identifier: MIT
 // client/endpoint.hpp: what all calls of a client share: where the service is now, what it understands, and connections
@@ -14508,11 +14837,11 @@ namespace detail {
 
 /// One run of a service: its address, and what it has shown of itself. A restart makes it another place.
 struct Place {
-  explicit Place(ServiceAddress where) : address(std::move(where)) {}
+  explicit Place(ServiceAddress where) : address(std::move(where)), ours(!address.publication.key.empty()) {}
 
   const ServiceAddress address;
   /// Ours says how long its answers are. The others, Python ones, get bare LF and a connection for each request.
-  std::atomic<bool> ours = false;
+  std::atomic<bool> ours;
   std::atomic<bool> json_only = false;  ///< has refused msgpack
 };
 
@@ -14532,8 +14861,9 @@ class Endpoint {
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
-  /// True while the url file says so. Of a connection that was made before the answer: it leads to no other service
-  /// than the one that wrote the file, for the file goes before the socket does.
+  /// True while the url file says so. Of a connection that was made before the answer: it leads to no other run of the
+  /// service than the one that wrote the file, for the next one removes the file before it listens. If it says
+  /// something else by now, `place` is forgotten.
   bool is_at(const std::shared_ptr<Place>& place);
   /// A connection to the service of the last look_up(), if one is kept that is still open and silent. Descriptors need
   /// one over the unix socket.
@@ -14542,6 +14872,7 @@ class Endpoint {
   void keep(KeptConnection connection);
 
  private:
+  bool unchanged() const;
   struct Idle {
     KeptConnection connection;
     Deadline good_until;
@@ -14560,9 +14891,7 @@ class Endpoint {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   const std::lock_guard lock(mutex_);
-  FileInfo info{};
-  const bool there = ::lstat(files_.url.c_str(), &info) == 0;
-  if (there && place_ && FileStamp(info) == stamp_) return place_;
+  if (place_ && unchanged()) return place_;
   idle_.clear();
   place_.reset();
   // For a moment during a start, Python's file is there, but has no text yet: the stamp is that of what was read.
@@ -14570,10 +14899,18 @@ KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   return place_;
 }
 
+KETTLINGAR_COLD bool Endpoint::unchanged() const {
+  FileInfo info{};
+  return ::lstat(files_.url.c_str(), &info) == 0 && FileStamp(info) == stamp_;
+}
+
 KETTLINGAR_COLD bool Endpoint::is_at(const std::shared_ptr<Place>& place) {
   const std::lock_guard lock(mutex_);
-  FileInfo info{};
-  return place == place_ && ::lstat(files_.url.c_str(), &info) == 0 && FileStamp(info) == stamp_;
+  if (place != place_) return false;
+  if (unchanged()) return true;
+  idle_.clear();
+  place_.reset();
+  return false;
 }
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next
@@ -14726,7 +15063,9 @@ class HttpAnswer final : public Answer {
   Step step();
   Step talk();
   bool again_as_json();
+  bool again_elsewhere();
   void connect();
+  Step connecting();
   void talk_over(Channel channel, bool reused);
   std::string request(bool msgpack) const;
   bool wants_msgpack() const;
@@ -14753,6 +15092,7 @@ class HttpAnswer final : public Answer {
   int moves_ = 0;            ///< how often the service was elsewhere once a connection was there
   bool fresh_only_ = false;  ///< a kept connection has failed already
   bool json_instead_ = false;
+  bool refused_ = false;  ///< by a service that was not the one of the url file any more
   std::shared_ptr<Place> place_;
   std::optional<Connector> connector_;
   std::optional<Exchange> exchange_;
@@ -14844,6 +15184,12 @@ KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
   return true;
 }
 
+/// The token is not that of who listens there now: nothing has been run.
+KETTLINGAR_COLD bool HttpAnswer::again_elsewhere() {
+  if (!exchange_->answer().has_head() || exchange_->answer().status() != 403 || endpoint_->is_at(place_)) return false;
+  return !with_descriptors_ && !std::exchange(refused_, true);
+}
+
 /// What an answer leaves behind: knowledge of the service, and a connection.
 KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
@@ -14877,7 +15223,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
     stage_ = Stage::start;
   } catch (const Error&) {
     finish();
-    if (!again_as_json()) throw;
+    if (!again_as_json() && !again_elsewhere()) throw;
     stage_ = Stage::start;
   }
   return step();
@@ -14885,23 +15231,23 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::start) connect();
-  while (stage_ == Stage::connecting) {
-    switch (connector_->step()) {
-      case Connector::Step::want_write:
-        return Step::want_write;
-      case Connector::Step::pause:
-        return Step::pause;
-      case Connector::Step::connected:
-        break;
-    }
-    // A service that was started meanwhile has another token.
-    if (endpoint_->is_at(place_) || ++moves_ > most_moves) {
-      talk_over({connector_->take(), connector_->over_unix_socket()}, false);
-    } else {
-      connect();
-    }
-  }
+  if (stage_ == Stage::connecting) return connecting();
   if (stage_ == Stage::over) return Step::done;
+  return talk();
+}
+
+KETTLINGAR_COLD HttpAnswer::Step HttpAnswer::connecting() {
+  const Connector::Step reached = connector_->step();
+  if (reached == Connector::Step::want_read) return Step::want_read;
+  if (reached == Connector::Step::want_write) return Step::want_write;
+  if (reached == Connector::Step::pause) return Step::pause;
+  if (!endpoint_->is_at(place_)) {
+    if (++moves_ > most_moves) throw endpoint_->files().not_running();
+    stage_ = Stage::start;
+    return step();
+  }
+  if (reached == Connector::Step::unproven) connector_->refuse();
+  talk_over(connector_->take(), false);
   return talk();
 }
 
@@ -17762,13 +18108,14 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// The process at the other end of the unix socket, which Python services have without a lock; 0 if there is none.
+/// The process of ours at the other end of the unix socket, which Python services have without a lock; 0 if there is
+/// none.
 [[gnu::cold]] inline pid_t socket_process(const std::string& path) {
   const auto address = unix_address(path);
   if (!address) return 0;
   const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
   const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-  return peer ? peer->pid : 0;
+  return peer && (peer->uid == ::geteuid() || peer->uid == 0) ? peer->pid : 0;
 }
 
 /// A service whose end is awaited.
@@ -17778,7 +18125,7 @@ class EndingService {
       : files_(files),
         holder_(lock_holder(files.lock)),
         process_(holder_.held ? RunningProcess(holder_.pid, holder_.started)
-                              : RunningProcess(socket_process(files.socket), 0)) {}
+                              : RunningProcess(holder_.foreign.empty() ? socket_process(files.socket) : 0, 0)) {}
 
   const LockHolder& holder() const noexcept { return holder_; }
   pid_t pid() const noexcept { return process_.pid(); }

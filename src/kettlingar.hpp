@@ -91,6 +91,7 @@
 #include "wire/http_writer.hpp"
 #include "wire/text.hpp"
 #include "wire/number_text.hpp"
+#include "wire/sha256.hpp"
 #include "wire/msgpack.hpp"
 #include "wire/json_text.hpp"
 #include "wire/events.hpp"
@@ -104,6 +105,7 @@
 #include "os/trusted_file.hpp"
 #include "os/running_process.hpp"
 #include "os/owned_file.hpp"
+#include "os/publication.hpp"
 #include "os/state.hpp"
 #include "os/process.hpp"
 #endif
@@ -155,6 +157,7 @@
 #include "client/response.hpp"
 #include "client/connect.hpp"
 #include "client/exchange.hpp"
+#include "client/connector.hpp"
 #include "client/endpoint.hpp"
 #include "client/http_transport.hpp"
 #endif

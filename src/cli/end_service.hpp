@@ -27,13 +27,14 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// The process at the other end of the unix socket, which Python services have without a lock; 0 if there is none.
+/// The process of ours at the other end of the unix socket, which Python services have without a lock; 0 if there is
+/// none.
 [[gnu::cold]] inline pid_t socket_process(const std::string& path) {
   const auto address = unix_address(path);
   if (!address) return 0;
   const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
   const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-  return peer ? peer->pid : 0;
+  return peer && (peer->uid == ::geteuid() || peer->uid == 0) ? peer->pid : 0;
 }
 
 /// A service whose end is awaited.
@@ -43,7 +44,7 @@ class EndingService {
       : files_(files),
         holder_(lock_holder(files.lock)),
         process_(holder_.held ? RunningProcess(holder_.pid, holder_.started)
-                              : RunningProcess(socket_process(files.socket), 0)) {}
+                              : RunningProcess(holder_.foreign.empty() ? socket_process(files.socket) : 0, 0)) {}
 
   const LockHolder& holder() const noexcept { return holder_; }
   pid_t pid() const noexcept { return process_.pid(); }

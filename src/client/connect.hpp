@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// client/connect.hpp: where a service is, as its files say, and how to get a connection to it without waiting.
+// client/connect.hpp: where a service is, as its files say.
 #pragma once
 
 #include <fcntl.h>
@@ -44,8 +44,9 @@ class UntrustedService : public ConnectionError {
 struct ServiceAddress {
   std::string host;  ///< numeric; `unix-domain` without TCP
   std::uint16_t port = 0;
-  std::string path;    ///< prefix and token, with a leading and no trailing slash
-  std::string socket;  ///< path of the unix socket; may not exist
+  std::string path;         ///< prefix and token, with a leading and no trailing slash
+  std::string socket;       ///< path of the unix socket; may not exist
+  Publication publication;  ///< of the lock file; empty if there is none, as with Python services
 };
 
 /// Reads `http://host:port/path`. Nothing if it is something else.
@@ -106,8 +107,9 @@ struct FileStamp {
   long long changed = 0;
 };
 
-/// Reads the url file; `stamp` gets its version. Throws NotRunning if there is none, ConnectionError if it is something
-/// else, UntrustedFile.
+/// Reads the url file; `stamp` gets its version. Where there is a lock file, it is believed only if who holds the lock
+/// has written it; a Python service, which has none, may have come after one of ours that was killed. Throws NotRunning
+/// if there is none to be believed, ConnectionError if it is something else, UntrustedFile.
 [[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
   const Fd fd = open_trusted(files.url, O_RDONLY);
@@ -122,50 +124,15 @@ struct FileStamp {
   if (!found && url.empty()) throw files.not_running();
   if (!found) throw ConnectionError(files.url + " is not the url file of a service: expected http://host:port/token");
   found->socket = files.socket;
+  const LockHolder holder = lock_holder(files.lock);
+  if (!holder.foreign.empty()) throw UntrustedService(holder.foreign);
+  const bool its = holder.publication.covers(url);
+  if (holder.held && !its) throw files.silent("it is not the one that has written " + files.url);
+  if (!holder.held && its) throw files.not_running();
+  if (holder.held) found->publication = holder.publication;
   if (stamp != nullptr) *stamp = FileStamp(info);
   return *std::move(found);
 }
-
-/// Gets a connection step by step, the unix socket first, and never waits itself.
-class Connector {
- public:
-  /// All of it must outlive the Connector.
-  Connector(const ServiceFiles& files, const ServiceAddress& address, const ClientOptions& options)
-      : files_(files), address_(address), options_(options), deadline_(deadline_in(options.timeouts.connect)) {}
-
-  enum class Step { connected, want_write, pause };
-  /// `pause`: to be asked again in a few milliseconds. Throws NotRunning if nobody listens, ConnectionError if it is
-  /// somebody else who does.
-  Step step();
-
-  /// After Step::want_write: the socket to wait for.
-  int socket() const noexcept { return socket_.get(); }
-  /// After Step::connected.
-  Fd take() { return std::move(socket_); }
-  bool over_unix_socket() const noexcept { return stage_ == Stage::local; }
-
-  Deadline deadline() const noexcept { return deadline_; }
-  [[noreturn]] void expire() const {
-    throw ConnectionError(files_.name + ": no connection within " + std::to_string(options_.timeouts.connect.count()) +
-                          " ms (timeout 'connect')");
-  }
-
- private:
-  enum class Stage { start, local, tcp };
-
-  bool begin_local();
-  void begin_tcp();
-  void require_ours() const;
-
-  const ServiceFiles& files_;
-  const ServiceAddress& address_;
-  const ClientOptions& options_;
-  Deadline deadline_;
-  Stage stage_ = Stage::start;
-  SocketAddress target_;
-  Fd socket_;
-  bool under_way_ = false;  ///< connect() has been called and goes on without us
-};
 
 #if KETTLINGAR_DEFINITIONS
 /// `Kitty: process 123 runs, but does not answer: ` and the like.
@@ -193,65 +160,6 @@ KETTLINGAR_COLD NotRunning ServiceFiles::not_running() const {
 
 KETTLINGAR_COLD NotRunning ServiceFiles::silent(const std::string& why) const {
   return NotRunning(describe_silence(name, lock_holder(lock)) + why, ServiceState::silent);
-}
-
-KETTLINGAR_COLD bool Connector::begin_local() {
-  if (!options_.use_unix_socket) return false;
-  const auto target = unix_address(address_.socket);
-  if (!target) return false;
-  target_ = *target;
-  socket_ = open_stream_socket(AF_UNIX);
-  stage_ = Stage::local;
-  return static_cast<bool>(socket_);
-}
-
-KETTLINGAR_COLD void Connector::begin_tcp() {
-  stage_ = Stage::tcp;
-  socket_.reset();
-  // After a crash the port may be somebody else's by now, who must not get the token.
-  const bool dead = lock_is_stale(files_.lock);
-  const bool has_tcp = address_.host != "unix-domain";
-  if (!options_.use_unix_socket && !has_tcp && !dead)
-    throw NotRunning(files_.name + ": listens on its unix socket only, not on TCP", ServiceState::silent);
-  const auto target = tcp_address(address_.host, address_.port);
-  if (dead || !has_tcp || !options_.use_tcp || !target) throw files_.not_running();
-  target_ = *target;
-  socket_ = open_stream_socket(target_.storage.ss_family);
-  if (!socket_) throw ConnectionError(std::string("cannot open a socket: ") + std::strerror(errno));
-  const int on = 1;
-  ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
-/// The token goes to our own user's services only, whoever may have put a socket there.
-KETTLINGAR_COLD void Connector::require_ours() const {
-  const auto peer = peer_credentials(socket_.get());
-  if (peer && peer->uid != ::geteuid() && peer->uid != 0)
-    throw UntrustedService("cannot use " + address_.socket + ": " + user_text(peer->uid) + " listens there");
-}
-
-KETTLINGAR_COLD Connector::Step Connector::step() {
-  if (stage_ == Stage::start && !begin_local()) begin_tcp();
-  for (;;) {
-    int error = 0;
-    if (std::exchange(under_way_, false)) {
-      socklen_t size = sizeof error;
-      if (::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-    } else if (::connect(socket_.get(), target_.get(), target_.size) != 0) {
-      error = errno;
-    }
-    if (error == 0 || error == EISCONN) {
-      if (stage_ == Stage::local) require_ours();
-      return Step::connected;
-    }
-    if (error == EINPROGRESS || error == EINTR || error == EALREADY) {
-      under_way_ = true;
-      return Step::want_write;
-    }
-    // A full backlog of a unix socket is EAGAIN at once, with nothing to wait for.
-    if (error == EAGAIN) return Step::pause;
-    if (stage_ == Stage::tcp) throw files_.not_running();
-    begin_tcp();
-  }
 }
 #endif
 

@@ -24,11 +24,11 @@ namespace detail {
 
 /// One run of a service: its address, and what it has shown of itself. A restart makes it another place.
 struct Place {
-  explicit Place(ServiceAddress where) : address(std::move(where)) {}
+  explicit Place(ServiceAddress where) : address(std::move(where)), ours(!address.publication.key.empty()) {}
 
   const ServiceAddress address;
   /// Ours says how long its answers are. The others, Python ones, get bare LF and a connection for each request.
-  std::atomic<bool> ours = false;
+  std::atomic<bool> ours;
   std::atomic<bool> json_only = false;  ///< has refused msgpack
 };
 
@@ -48,8 +48,9 @@ class Endpoint {
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
-  /// True while the url file says so. Of a connection that was made before the answer: it leads to no other service
-  /// than the one that wrote the file, for the file goes before the socket does.
+  /// True while the url file says so. Of a connection that was made before the answer: it leads to no other run of the
+  /// service than the one that wrote the file, for the next one removes the file before it listens. If it says
+  /// something else by now, `place` is forgotten.
   bool is_at(const std::shared_ptr<Place>& place);
   /// A connection to the service of the last look_up(), if one is kept that is still open and silent. Descriptors need
   /// one over the unix socket.
@@ -58,6 +59,7 @@ class Endpoint {
   void keep(KeptConnection connection);
 
  private:
+  bool unchanged() const;
   struct Idle {
     KeptConnection connection;
     Deadline good_until;
@@ -76,9 +78,7 @@ class Endpoint {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   const std::lock_guard lock(mutex_);
-  FileInfo info{};
-  const bool there = ::lstat(files_.url.c_str(), &info) == 0;
-  if (there && place_ && FileStamp(info) == stamp_) return place_;
+  if (place_ && unchanged()) return place_;
   idle_.clear();
   place_.reset();
   // For a moment during a start, Python's file is there, but has no text yet: the stamp is that of what was read.
@@ -86,10 +86,18 @@ KETTLINGAR_COLD std::shared_ptr<Place> Endpoint::look_up() {
   return place_;
 }
 
+KETTLINGAR_COLD bool Endpoint::unchanged() const {
+  FileInfo info{};
+  return ::lstat(files_.url.c_str(), &info) == 0 && FileStamp(info) == stamp_;
+}
+
 KETTLINGAR_COLD bool Endpoint::is_at(const std::shared_ptr<Place>& place) {
   const std::lock_guard lock(mutex_);
-  FileInfo info{};
-  return place == place_ && ::lstat(files_.url.c_str(), &info) == 0 && FileStamp(info) == stamp_;
+  if (place != place_) return false;
+  if (unchanged()) return true;
+  idle_.clear();
+  place_.reset();
+  return false;
 }
 
 /// False if the connection has ended, or has something to say that nobody asked for: that would be taken for the next

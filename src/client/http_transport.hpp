@@ -24,6 +24,7 @@
 #include "../base/log.hpp"
 #include "../service/loop.hpp"
 #include "../wire/http_writer.hpp"
+#include "connector.hpp"
 #include "endpoint.hpp"
 #include "exchange.hpp"
 #include "transport.hpp"
@@ -112,7 +113,9 @@ class HttpAnswer final : public Answer {
   Step step();
   Step talk();
   bool again_as_json();
+  bool again_elsewhere();
   void connect();
+  Step connecting();
   void talk_over(Channel channel, bool reused);
   std::string request(bool msgpack) const;
   bool wants_msgpack() const;
@@ -139,6 +142,7 @@ class HttpAnswer final : public Answer {
   int moves_ = 0;            ///< how often the service was elsewhere once a connection was there
   bool fresh_only_ = false;  ///< a kept connection has failed already
   bool json_instead_ = false;
+  bool refused_ = false;  ///< by a service that was not the one of the url file any more
   std::shared_ptr<Place> place_;
   std::optional<Connector> connector_;
   std::optional<Exchange> exchange_;
@@ -230,6 +234,12 @@ KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
   return true;
 }
 
+/// The token is not that of who listens there now: nothing has been run.
+KETTLINGAR_COLD bool HttpAnswer::again_elsewhere() {
+  if (!exchange_->answer().has_head() || exchange_->answer().status() != 403 || endpoint_->is_at(place_)) return false;
+  return !with_descriptors_ && !std::exchange(refused_, true);
+}
+
 /// What an answer leaves behind: knowledge of the service, and a connection.
 KETTLINGAR_INLINE void HttpAnswer::finish() {
   if (exchange_->answer().has_length()) place_->ours = true;
@@ -263,7 +273,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
     stage_ = Stage::start;
   } catch (const Error&) {
     finish();
-    if (!again_as_json()) throw;
+    if (!again_as_json() && !again_elsewhere()) throw;
     stage_ = Stage::start;
   }
   return step();
@@ -271,23 +281,23 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::start) connect();
-  while (stage_ == Stage::connecting) {
-    switch (connector_->step()) {
-      case Connector::Step::want_write:
-        return Step::want_write;
-      case Connector::Step::pause:
-        return Step::pause;
-      case Connector::Step::connected:
-        break;
-    }
-    // A service that was started meanwhile has another token.
-    if (endpoint_->is_at(place_) || ++moves_ > most_moves) {
-      talk_over({connector_->take(), connector_->over_unix_socket()}, false);
-    } else {
-      connect();
-    }
-  }
+  if (stage_ == Stage::connecting) return connecting();
   if (stage_ == Stage::over) return Step::done;
+  return talk();
+}
+
+KETTLINGAR_COLD HttpAnswer::Step HttpAnswer::connecting() {
+  const Connector::Step reached = connector_->step();
+  if (reached == Connector::Step::want_read) return Step::want_read;
+  if (reached == Connector::Step::want_write) return Step::want_write;
+  if (reached == Connector::Step::pause) return Step::pause;
+  if (!endpoint_->is_at(place_)) {
+    if (++moves_ > most_moves) throw endpoint_->files().not_running();
+    stage_ = Stage::start;
+    return step();
+  }
+  if (reached == Connector::Step::unproven) connector_->refuse();
+  talk_over(connector_->take(), false);
   return talk();
 }
 

@@ -153,7 +153,7 @@ inline Fd accept_connection(int listener) {
 }
 
 /// `127.0.0.1:1234` or `[::1]:1234` of this end (`remote` false) or the other; empty for unix sockets and dead
-/// connections.
+/// connections. IPv4 is told as such where an IPv6 socket speaks it.
 inline std::string socket_name(int fd, bool remote) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -169,10 +169,27 @@ inline std::string socket_name(int fd, bool remote) {
   if (storage.ss_family == AF_INET6) {
     sockaddr_in6 v6{};
     std::memcpy(&v6, &storage, sizeof v6);
+    if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+      ::inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text, sizeof text);
+      return std::string(text) + ":" + std::to_string(ntohs(v6.sin6_port));
+    }
     ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
     return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6.sin6_port));
   }
   return {};
+}
+
+/// An address of the TCP listener `fd` to which programs on this machine can connect: loopback, if it listens on "any
+/// address", and IPv4, if it accepts that as well, for IPv6 is more than Python clients understand.
+[[gnu::cold]] inline std::string reachable_name(int fd) {
+  const std::string name = socket_name(fd, false);
+  const std::string port = name.substr((std::min)(name.rfind(':'), name.size()));
+  if (name == "0.0.0.0" + port) return "127.0.0.1" + port;
+  if (name != "[::]" + port) return name;
+  int only = 1;
+  socklen_t size = sizeof only;
+  ::getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &size);
+  return (only != 0 ? "[::1]" : "127.0.0.1") + port;
 }
 
 /// The process at the other end of a unix socket.

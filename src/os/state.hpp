@@ -18,6 +18,7 @@
 #include "../base/version.hpp"
 #include "descriptor.hpp"
 #include "owned_file.hpp"
+#include "publication.hpp"
 #include "running_process.hpp"
 #include "trusted_file.hpp"
 
@@ -85,13 +86,15 @@ inline std::string home_directory() {
   return info.st_ino;
 }
 
-/// What the lock file says of the process that holds it: a line with its number and start time, and, behind an empty
-/// line and if the service is all that this process is for, the words that it was started with, each ended by NUL.
+/// What the lock file says of the process that holds it: a line with its number and start time; a line that ties it to
+/// its url file, once there is one; and, behind an empty line and if the service is all that this process is for, the
+/// words that it was started with, each ended by NUL.
 struct LockHolder {
   bool held = false;
   std::string foreign;  ///< why it is not ours to look at; empty if it is
   pid_t pid = 0;
   std::uint64_t started = 0;
+  Publication publication;  ///< also of a process that was killed: then `held` is false
   bool whole_process = false;
   std::vector<std::string> words;
 };
@@ -100,13 +103,16 @@ struct LockHolder {
 /// the lock.
 class InstanceLock {
  public:
-  /// Takes the lock, or leaves everything untouched: `held()` tells. Throws StartError if the file cannot be made.
-  explicit InstanceLock(const std::string& path);
+  /// Takes the lock, or leaves everything untouched: `held()` tells. Before it says so in the file it removes
+  /// `stale_url`, which a killed service may have left. Throws StartError if that cannot be done.
+  explicit InstanceLock(const std::string& path, const std::string& stale_url = {});
   InstanceLock() = default;
 
   bool held() const noexcept { return static_cast<bool>(fd_); }
   /// Says in the file that the service is all of this process, and what it was started with. False if that fails.
-  bool remember(const std::vector<std::string>& words) const;
+  bool remember(const std::vector<std::string>& words);
+  /// Says in the file that the url file is ours. Throws StartError.
+  void publish(const Publication& publication);
   /// Removes the file while the lock is held, then lets go.
   void release() noexcept {
     file_.remove();
@@ -114,16 +120,20 @@ class InstanceLock {
   }
 
  private:
+  bool write() const;
+
   Fd fd_;
   OwnedFile file_;
-  std::size_t head_size_ = 0;  ///< of what the file says in any case
+  std::string path_;
+  std::string head_;   ///< what the file says in any case
+  std::string words_;  ///< and behind that
 };
 
 /// Looks at a lock file, without waiting; who asks for the lock meanwhile tries again.
 LockHolder lock_holder(const std::string& path);
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
+KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path, const std::string& stale_url) {
   for (;;) {
     Fd fd = open_trusted(path, O_RDWR | O_CREAT);
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
@@ -138,27 +148,36 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path) {
     FileInfo ours{};
     FileInfo named{};
     if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
-    const pid_t pid = ::getpid();
-    const std::string head = std::to_string(pid) + " " + std::to_string(process_facts(pid).started) + "\n";
-    if (::ftruncate(fd.get(), 0) != 0 || !write_all(fd.get(), head)) {
-      const int error = errno;
-      ::unlink(path.c_str());
-      throw StartError("cannot write " + path + ": " + std::strerror(error));
-    }
     fd_ = std::move(fd);
     file_ = OwnedFile(path, ours.st_ino);
-    head_size_ = head.size();
-    return;
+    path_ = path;
+    break;
   }
+  if (!stale_url.empty() && ::unlink(stale_url.c_str()) != 0 && errno != ENOENT)
+    throw StartError("cannot replace " + stale_url + ": " + std::strerror(errno));
+  const pid_t pid = ::getpid();
+  head_ = std::to_string(pid) + " " + std::to_string(process_facts(pid).started) + "\n";
+  if (::fchmod(fd_.get(), 0600) != 0 || !write())
+    throw StartError("cannot write " + path + ": " + std::strerror(errno));
 }
 
-KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& words) const {
-  std::string text = "\n";
-  for (const std::string& word : words) text += word + '\0';
-  // What comes first stays readable meanwhile.
-  const auto head_size = static_cast<off_t>(head_size_);
-  return ::ftruncate(fd_.get(), head_size) == 0 && ::lseek(fd_.get(), head_size, SEEK_SET) == head_size &&
-         write_all(fd_.get(), text);
+/// What stays the same stays readable meanwhile.
+KETTLINGAR_COLD bool InstanceLock::write() const {
+  const std::string text = head_ + words_;
+  return ::lseek(fd_.get(), 0, SEEK_SET) == 0 && write_all(fd_.get(), text) &&
+         ::ftruncate(fd_.get(), static_cast<off_t>(text.size())) == 0;
+}
+
+KETTLINGAR_COLD bool InstanceLock::remember(const std::vector<std::string>& words) {
+  words_ = "\n";
+  for (const std::string& word : words) words_ += word + '\0';
+  return write();
+}
+
+KETTLINGAR_COLD void InstanceLock::publish(const Publication& publication) {
+  head_.erase(head_.find('\n') + 1);
+  head_ += publication.key + " " + publication.url_code + "\n";
+  if (!write()) throw StartError("cannot write " + path_ + ": " + std::strerror(errno));
 }
 
 KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
@@ -184,11 +203,15 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   if (!holder.held) {
     // Its name may have been given to a new file since.
     FileInfo named{};
-    const bool same = ::lstat(path.c_str(), &named) != 0 || ours.st_ino == named.st_ino;
-    return same ? holder : lock_holder(path);
+    if (::lstat(path.c_str(), &named) == 0 && ours.st_ino != named.st_ino) return lock_holder(path);
   }
   std::string text;
   if (!read_all(fd.get(), text, longest)) return holder;
+  const std::size_t line = text.find('\n') + 1;
+  const std::string_view second = std::string_view(text).substr(line, text.find('\n', line) - line);
+  if (const std::size_t space = second.find(' '); line != 0 && space != std::string_view::npos)
+    holder.publication = {std::string(second.substr(0, space)), std::string(second.substr(space + 1))};
+  if (!holder.held) return holder;
   const std::size_t head_end = text.find("\n\n");
   const char* const end = text.data() + text.size();
   const auto [blank, error] = std::from_chars(text.data(), end, holder.pid);

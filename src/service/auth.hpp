@@ -2,10 +2,6 @@
 // service/auth.hpp: the token: made, read, found in a request and compared.
 #pragma once
 
-#if defined(__APPLE__)
-#include <sys/random.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -20,15 +16,6 @@
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
-/// 18 random bytes of the kernel in URL-safe base64: 24 characters. Throws StartError if there are none to be had.
-inline std::string random_token() {
-  char raw[18];
-  if (::getentropy(raw, sizeof raw) != 0) throw StartError(std::string("no random bytes: ") + std::strerror(errno));
-  std::string token;
-  append_base64(token, std::string_view(raw, sizeof raw), Base64::url);
-  return token;
-}
 
 /// The first line of a token file. Throws StartError if it cannot be read, or others can read or change it.
 inline std::string read_token_file(const std::string& path) {

@@ -89,6 +89,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Refusal refusal();
   void find_caller();
   void find_method();
+  std::string_view challenge() const;
   bool looks_for_token();
   void judge_caller();
   std::string_view foreign_browser();

@@ -77,8 +77,9 @@ KETTLINGAR_COLD void Server::choose_token() {
 KETTLINGAR_COLD void Server::open_files_and_listeners() {
   const std::string directory = state_directory(settings);
   require_private_directory(directory, static_cast<mode_t>(settings.worker_umask) & 0700);
-  lock_ = InstanceLock(lock_file(settings));
+  lock_ = InstanceLock(lock_file(settings), url_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
+  remove_stale_socket(socket_file(settings));
   if (whole_process && !lock_.remember(started_with))
     throw StartError("cannot write " + lock_file(settings) + ": " + std::strerror(errno));
 
@@ -96,12 +97,9 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
     if (!name.starts_with("127.") && !name.starts_with("[::1]")) {
       warn_at_start("listening on " + name + ": reachable from other machines, and not encrypted");
     }
-    // Clients cannot connect to "any address"; those on this machine reach it through loopback.
-    const bool any_address = name.starts_with("0.0.0.0:") || name.starts_with("[::]:");
-    url = tcp_url_ = "http://" + (any_address ? "127.0.0.1" + name.substr(name.rfind(':')) : name);
+    url = tcp_url_ = "http://" + reachable_name(tcp.get());
   }
   if (settings.worker_use_unixdomain) {
-    remove_stale_socket(socket_file(settings));
     local = listen_unix(socket_file(settings), settings.worker_listen_queue);
     socket_path_ = socket_file(settings);
     socket_ = OwnedFile(socket_path_);
@@ -139,6 +137,8 @@ KETTLINGAR_COLD void Server::abandon() {
 KETTLINGAR_COLD void Server::announce() {
   if (state_ != State::open) return;
   try {
+    publication_ = Publication::of(full_url_);
+    lock_.publish(publication_);
     // Whoever can read it finds a service that answers.
     url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), full_url_));
   } catch (...) {

@@ -89,7 +89,7 @@ KETTLINGAR_INLINE void Connection::find_caller() {
 KETTLINGAR_INLINE void Connection::find_method() {
   const RequestHead& head = head_parser_.head();
   find_caller();
-  if (!server_->authenticator && !server_->router) return;
+  if ((!server_->authenticator && !server_->router) || !challenge().empty()) return;
   Request request(head, peer_, *this, server_->executor);
   try {
     ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
@@ -102,6 +102,13 @@ KETTLINGAR_INLINE void Connection::find_method() {
     route_ = Route{};
     routed_.reset();
   }
+}
+
+/// What the service is to prove to a stranger that it is the one of the url file; empty if nothing.
+KETTLINGAR_INLINE std::string_view Connection::challenge() const {
+  if (route_.authenticated || !route_.path.starts_with(challenge_path)) return {};
+  const std::string_view words = route_.path.substr(challenge_path.size());
+  return words.size() >= 16 && words.size() <= 64 ? words : std::string_view{};
 }
 
 /// Whether what this peer sends is compared with the token.
@@ -121,7 +128,7 @@ KETTLINGAR_INLINE void Connection::judge_caller() {
     return server_->no_stranger(*this);
   }
   const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
-  const bool wrong_path = route_.wrong_path && !(method_ && first.starts_with(method_->name()));
+  const bool wrong_path = route_.wrong_path && challenge().empty() && !(method_ && first.starts_with(method_->name()));
   if (const int wrong = route_.wrong_words + wrong_path; wrong != 0)
     server_->count_wrong_tokens(socket_.native_handle(), wrong);
 }
@@ -147,6 +154,7 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   judge_caller();
+  if (!challenge().empty()) return {200, "proof"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
@@ -321,6 +329,9 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const bool post_only = method_ && method_->post_only();
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
   switch (refusal.status) {
+    case 200:
+      append_reply(out_, style_, 200, "text/plain", server_->proof(challenge(), socket_.native_handle()) + "\n");
+      break;
     case 204:
       append_reply(out_, style_, 204, {}, {}, {&allow, 1});
       break;

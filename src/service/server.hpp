@@ -80,6 +80,11 @@ class Server : public std::enable_shared_from_this<Server> {
   /// What all paths start with, without slashes at its ends, as of the start.
   const std::string& prefix() const noexcept { return prefix_; }
 
+  /// Tells a stranger who came over `connection` that this is the service of the url file.
+  std::string proof(std::string_view challenge, int connection) const {
+    return publication_.proof(challenge, socket_name(connection, false));
+  }
+
   /// Serves a connection that was accepted elsewhere.
   void adopt(Fd descriptor);
 
@@ -170,7 +175,8 @@ class Server : public std::enable_shared_from_this<Server> {
   OwnedFile url_;
   std::string config_file_;
   std::string prefix_;
-  std::string full_url_;  ///< what the url file says
+  std::string full_url_;     ///< what the url file says
+  Publication publication_;  ///< and the lock file of it
   std::string tcp_url_;
   std::string socket_path_;
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away

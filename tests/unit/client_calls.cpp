@@ -221,7 +221,13 @@ TEST_SUITE("client") {
     Home home;
     home.start();
     write_file(home.state / "Kitty.url", home.kitten.url() + "/WRONGTOKEN");
-    CHECK(contains(failure([&] { client_of(home); }), "403"));
+    CHECK_THROWS_AS(client_of(home), kt::NotRunning);  // that is not what the service has written
+    Scripted refusing([](Scripted::Talk& talk) {
+      talk.request();
+      talk.say("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
+    });
+    const std::string state = refusing.dir.path();
+    CHECK(contains(failure([&] { kt::Client::connect("app", "worker", {.state_directory = state}); }), "403"));
     Scripted other([](Scripted::Talk& talk) {
       talk.request();
       talk.answer("[1]");
