@@ -8764,8 +8764,7 @@ KETTLINGAR_INLINE std::vector<std::string> Options::names() const {
 }
 
 KETTLINGAR_COLD InvalidArgument Options::mistake(const Option& option, const BadValue& bad) {
-  return InvalidArgument("option '" + option.name + bad.path + "': " + problem_of(bad, !option.secret) +
-                         (option.secret ? ", got something else" : ""));
+  return InvalidArgument("option '" + option.name + bad.path + "': " + problem_of(bad, !option.secret));
 }
 
 KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
