@@ -382,6 +382,17 @@ class NotFound : public Error {
   explicit NotFound(const std::string& text = "Not Found") : Error(404, text) {}
 };
 
+/// 404: the service has no method of that name. Its text names one that may have been meant.
+class UnknownMethod : public NotFound {
+ public:
+  UnknownMethod(std::string method, const std::string& text) : NotFound(text), method_(std::move(method)) {}
+
+  const std::string& method() const noexcept { return method_; }
+
+ private:
+  std::string method_;
+};
+
 /// One thing a method has to be told before it can work, see NeedInfo.
 struct NeededVariable {
   std::string name;          ///< the argument to add to the next try
@@ -683,15 +694,15 @@ namespace detail {
   return previous[b.size()];
 }
 
-/// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
+/// The other word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
 /// compared.
 [[gnu::cold]] inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;
   if (word.size() > longest) return best;
-  std::size_t best_distance = word.size() <= 2 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
+  std::size_t best_distance = word.size() <= 3 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
   for (const std::string& candidate : known) {
-    if (candidate.size() > longest) continue;
+    if (candidate.size() > longest || candidate == word) continue;
     const std::size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {
       best_distance = distance;
@@ -8403,6 +8414,8 @@ class Registry {
 
   /// The method to call: strangers only find public ones. Null if there is none.
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
+  /// What is said to callers with the token who ask for a method that there is not.
+  UnknownMethod unknown(std::string_view name) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
   /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
@@ -8547,6 +8560,12 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view 
   return fallback_;
 }
 
+KETTLINGAR_COLD UnknownMethod Registry::unknown(std::string_view name) const {
+  const std::string word = log_escaped(name);
+  if (word.empty()) return UnknownMethod(word, "Not Found: the path names no method");
+  return UnknownMethod(word, "no method '" + word + "'" + suggestion(name, names(false)));
+}
+
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {
   const std::lock_guard lock(mutex_);
   const auto found = methods_.find(name);
@@ -8627,6 +8646,13 @@ struct Option {
   std::function<void(const json&)> set;    ///< throws BadValue
   std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
   json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
+
+  // Where people write other words than those of the type: what they mean, before set(), and the way back.
+  json (*meaning)(const json&) = nullptr;  ///< throws BadValue
+  std::string (*words)(const json&) = nullptr;
+
+  /// `value` for people. Files have the words of the type, which Python services understand as well.
+  std::string text(const json& value) const;
 };
 
 /// What the variable of an option holds.
@@ -8685,6 +8711,10 @@ inline std::string option_text(const json& value) {
   std::string out;
   if (encode_json(value, out, JsonStyle::spaced)) out.clear();
   return out;
+}
+
+inline std::string Option::text(const json& value) const {
+  return words == nullptr ? option_text(value) : words(value);
 }
 
 /// All options of a service: its own and the built-in ones, set by one mechanism wherever the text comes from.
@@ -8775,7 +8805,7 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   const bool reset = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty());
   const json before = option->get();
   try {
-    option->set(reset ? option->fallback : value);
+    option->set(reset ? option->fallback : option->meaning == nullptr ? value : option->meaning(value));
   } catch (const BadValue& bad) {
     throw mistake(*option, bad);
   }
@@ -8862,7 +8892,7 @@ KETTLINGAR_COLD std::string Options::line(const Option& option) {
   if (option.secret) return {};
   constexpr std::string_view digits = "0123456789abcdef";
   std::string out = "--" + option.name + "=";
-  for (const char c : option_text(option.get())) {
+  for (const char c : option.text(option.get())) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte != 0x7f) {
       out += c;
@@ -8996,7 +9026,9 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   };
   require(safe_file_name(s.app_name), "app_name", "must be usable as a directory name");
   require(safe_file_name(s.worker_name), "worker_name", "must be usable as a file name");
-  require((s.worker_umask & 0700) == 0700, "worker_umask", "must leave all rights to the owner (448, which is 0o700)");
+  require(s.worker_umask >= 0700 && s.worker_umask <= 0777, "worker_umask",
+          "must be the mode of a directory that leaves all rights to the owner, such as 0o700");
+  require(s.worker_nice >= -20 && s.worker_nice <= 19, "worker_nice", "must be from -20 to 19");
   // One is set before the other.
   require(s.worker_use_tcp || s.worker_use_unixdomain || !only.empty(), "worker_use_tcp",
           "needed when worker_use_unixdomain is off");
@@ -9016,6 +9048,43 @@ inline bool listed_host(std::string_view host, std::string_view list) {
           "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
   if (!s.worker_secret.empty() && (only.empty() || only == "worker_secret"))
     check_secret(s.worker_secret, "option 'worker_secret'");
+}
+
+/// Text with a leading zero is octal, as in chmod; with `0o`, it is everywhere.
+[[gnu::cold]] inline json mode_meant(const json& value) {
+  const std::string text = bare_number(text_of(value).value_or(""));
+  const bool octal = text.size() > 1 && text.find_first_not_of("01234567") == std::string::npos && text.front() == '0';
+  return octal ? json("0o" + text.substr(1)) : value;
+}
+[[gnu::cold]] inline std::string mode_words(const json& value) {
+  std::string digits;
+  for (int mode = value.get<int>(); mode > 0; mode /= 8) digits.insert(0, 1, static_cast<char>('0' + mode % 8));
+  return "0o" + digits;
+}
+
+struct NamedLevel {
+  const char* name;
+  LogLevel level;
+};
+inline constexpr NamedLevel log_levels[] = {
+    {"debug", LogLevel::debug}, {"info", LogLevel::info}, {"warning", LogLevel::warning}, {"error", LogLevel::error}};
+
+[[gnu::cold]] inline json log_level_meant(const json& value) {
+  const std::string text = text_of(value).value_or("");
+  for (const NamedLevel& named : log_levels) {
+    if (http::same_word(text, named.name)) return static_cast<int>(named.level);
+  }
+  try {
+    return to_integer(value, integer_range<int>());
+  } catch (const BadValue&) {
+    throw BadValue{"debug, info, warning, error or a number", value};
+  }
+}
+[[gnu::cold]] inline std::string log_level_words(const json& value) {
+  for (const NamedLevel& named : log_levels) {
+    if (value == static_cast<int>(named.level)) return named.name;
+  }
+  return option_text(value);
 }
 
 [[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
@@ -9040,8 +9109,10 @@ inline bool listed_host(std::string_view host, std::string_view list) {
           "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
   at_start("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
   on_disk("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
-  at_start("worker_nice", s.worker_nice, "Niceness of the service process");
-  at_start("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
+  at_start("worker_nice", s.worker_nice, "Niceness of the service process, from -20 to 19");
+  Option& umask = at_start("worker_umask", s.worker_umask, "Mode of directories that are created, such as 0o700");
+  umask.meaning = mode_meant;
+  umask.words = mode_words;
   at_start("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
       .secret = true;
   on_disk("worker_secret_file", s.worker_secret_file,
@@ -9058,8 +9129,10 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  at_once("worker_log_level", s.worker_log_level,
-          "Lowest level to log: 10 debug (each request), 20 info, 30 warning, 40 error");
+  Option& level = at_once("worker_log_level", s.worker_log_level,
+                          "Lowest level to log: debug (each request), info, warning, error, or a number from 10 to 40");
+  level.meaning = log_level_meant;
+  level.words = log_level_words;
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_start("worker_log_size", s.worker_log_size, "Bytes in that file; then it becomes FILE.1, and another begins");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
@@ -10161,6 +10234,10 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
     reply.status = redirect.status();
     reply.location = redirect.location();
     reply.body["redirect"] = redirect.location();
+  } catch (const UnknownMethod& error) {
+    reply.status = error.status();
+    reply.body["error"] = error.what();
+    reply.body["unknown_method"] = error.method();
   } catch (const Error& error) {
     reply.status = error.status();
     reply.body["error"] = error.what();
@@ -11685,6 +11762,11 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
                    {&accept, 1});
       break;
     }
+    case 404: {
+      const auto unknown = std::make_exception_ptr(server_->methods.unknown(route_.method));
+      append_error(out_, style_, error_reply(unknown, true));
+      break;
+    }
     default:
       append_error(out_, style_, plain_error(refusal.status));
   }
@@ -13026,7 +13108,7 @@ inline std::string command_line(const Command& command) {
   for (const Option& option : server.options.all()) {
     std::string name = option.name;
     std::replace(name.begin(), name.end(), '_', '-');
-    const std::string fallback = option.secret ? "" : option_text(option.fallback);
+    const std::string fallback = option.secret ? "" : option.text(option.fallback);
     out +=
         "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
   }
@@ -13119,7 +13201,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     trusted_directory(path.substr(0, path.rfind('/')), 0700);
     write_private_file(path, lines);
   } catch (const StartError& error) {
-    throw Error(500, error.what());
+    throw InvalidArgument(std::string("config: ") + error.what());
   }
   server.remember_saved(path);
 }
@@ -14038,6 +14120,8 @@ inline void throw_reply(int status, const json& body) {
   }
   const std::string message = "HTTP " + std::to_string(status) + ": " + text;
   if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
+  if (status == 404 && body.is_object() && body.contains("unknown_method") && body["unknown_method"].is_string())
+    throw UnknownMethod(body["unknown_method"].get<std::string>(), message);
   if (status == 404) throw NotFound(message);
   if (status >= 400 && status < 500) throw InvalidArgument(message, status);
   throw Error(status, message);
@@ -16010,10 +16094,10 @@ struct StartPlan;
 /// `{"mimetype": ..., "data": ...}`), `kt::Result` (a document), `std::string` (also of a document), `void`, or
 /// descriptors.
 ///
-/// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
-/// kt::Error with its status), NotRunning if nobody listens, ResultError if the result is no T, and ConnectionError if
-/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so
-/// after a ConnectionError it may or may not have been run.
+/// Calls throw what the service answered with (kt::NotFound, kt::UnknownMethod for a method that it does not have,
+/// kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo, kt::Error with its status), NotRunning if nobody listens,
+/// ResultError if the result is no T, and ConnectionError if the connection breaks or a timeout runs out. A call is
+/// sent again only if the first one cannot have been read, so after a ConnectionError it may or may not have been run.
 ///
 /// A service that was restarted is found again by itself.
 class Client {
@@ -16368,7 +16452,7 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   ConnectionAccess::route(*request_, message_.method, message_.method, true);
   request_->descriptors() = std::move(message_.descriptors);
   call_.emplace(*request_, style_.format);
-  if (!method_) throw NotFound();
+  if (!method_) throw server_->methods.unknown(message_.method);
   // Through the bytes, so that nothing arrives that could not be sent.
   std::string body;
   CodecError error = message_.arguments.append(style_.format, body);
@@ -17609,11 +17693,11 @@ inline constexpr Timeouts quick{.connect = std::chrono::milliseconds(500), .tota
 enum class ExitCode {
   fine = 0,
   not_running = 1,    ///< also: cannot start, or a bad configuration option
-  unknown = 2,        ///< no such method or command; 404
+  unknown = 2,        ///< no such method or command
   bad_value = 3,      ///< arguments that do not fit; other 4xx
   io_error = 4,       ///< 3xx, a broken connection or stream, standard output gone, a service that does not answer
   denied = 5,         ///< 401, 403, 407, a service of somebody else
-  remote_failure = 6  ///< 5xx
+  remote_failure = 6  ///< 5xx, and a 404 that is a method's own
 };
 
 inline ExitCode exit_code(ServiceState state) {
@@ -17637,6 +17721,7 @@ class CommandLine {
 
   void take_prefix();
   void configure();
+  bool asks_for_help() const;
   bool needs_sound_configuration() const;
   std::vector<std::string> argument_names() const;
   ExitCode dispatch();
@@ -17677,7 +17762,9 @@ class CommandLine {
   std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
   std::vector<std::string> known_words() const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
+  bool service_has(const std::string& name) const;
   std::string unknown_command() const;
+  static std::string suggested_option(std::string_view name, const std::vector<std::string>& known);
   json facts_of(bool running) const;
   std::string lines_of(const json& facts, bool all) const;
   std::string addresses() const;
@@ -17704,7 +17791,7 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
-  std::string meant_;  ///< the command, as far as it can be told before flags and options are looked at
+  std::string meant_;          ///< the command, as far as it can be told before flags and options are looked at
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
@@ -17755,6 +17842,14 @@ KETTLINGAR_COLD void CommandLine::take_prefix() {
   }
 }
 
+/// Whatever else is wrong on the line, help is what one wants then.
+KETTLINGAR_COLD bool CommandLine::asks_for_help() const {
+  const auto first = std::find_if(all_words_.begin(), all_words_.end(), [](const std::string& word) {
+    return !word.starts_with("-") || word == "-h" || word == "--help" || word == "--";
+  });
+  return first != all_words_.end() && (*first == "help" || *first == "-h" || *first == "--help");
+}
+
 /// What decides how a service is started has to be right; calls reach a running one whatever a file says.
 KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
   if (std::find(words_.begin(), words_.end(), "--") != words_.end()) return false;  // a method, whatever its name is
@@ -17775,11 +17870,11 @@ KETTLINGAR_COLD void CommandLine::configure() {
     configured_ = detail::configure(server_.options, server_.settings, words_, tolerant, argument_names());
   } catch (const std::exception& error) {
     // Help is what one wants then.
-    if (meant_ != "help") throw;
+    if (!asks_for_help()) throw;
     fail(ExitCode::not_running, error.what());
     words_ = all_words_;
-    std::erase_if(words_,
-                  [](const std::string& word) { return word.starts_with("--") && word.find('=') < word.size(); });
+    std::erase_if(
+        words_, [](const std::string& word) { return word.starts_with("--") && word.find('=') != std::string::npos; });
   }
   std::vector<std::string>& problems = configured_.problems;
   try {
@@ -17856,11 +17951,10 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       const std::string name = detail::option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
-      std::string near = detail::closest(name, server_.options.names());
-      std::replace(near.begin(), near.end(), '_', '-');
-      if (near.empty())
-        near = std::string(detail::closest(name, {"json", "raw", "tcp", "json-rpc", "help", "version"}));
-      throw InvalidArgument("Unrecognized option: " + flag + (near.empty() ? "" : " (did you mean --" + near + "?)"));
+      std::string near = suggested_option(name, server_.options.names());
+      if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
+      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + near);
+      note("Unrecognized option: " + log_escaped(flag) + near);
     }
     words_.erase(words_.begin());
   }
@@ -17881,8 +17975,10 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     command_ = words_.front();
     words_.erase(words_.begin());
-    if (words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
-      words_.front() = command_;
+    const auto arguments_only = std::find(words_.begin(), words_.end(), "--");
+    if (std::find(words_.begin(), arguments_only, "--help") != arguments_only ||
+        words_ == std::vector<std::string>{"-h"}) {
+      words_ = {command_};
       return help();
     }
     if (command_.empty()) return fail(ExitCode::unknown, unknown_command());
@@ -17897,8 +17993,10 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     return fail(exit_code(error.state()), error.what());
   } catch (const StartError& error) {
     return fail(ExitCode::not_running, error.what());
-  } catch (const NotFound& error) {
+  } catch (const UnknownMethod& error) {
     return fail(ExitCode::unknown, error.what());
+  } catch (const NotFound& error) {
+    return fail(ExitCode::remote_failure, error.what());
   } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
@@ -17919,13 +18017,18 @@ KETTLINGAR_COLD void CommandLine::require_no_words() const {
   for (const std::string& word : words_) list += " " + word;
   std::string hint;
   for (const std::string& word : words_) {
-    if (hint.empty() && word.starts_with("--")) {
-      hint = detail::closest(detail::option_name(std::string_view(word).substr(2, word.find('=') - 2)),
-                             server_.options.names());
-    }
+    if (hint.empty() && word.starts_with("--"))
+      hint = suggested_option(std::string_view(word).substr(2, word.find('=') - 2), server_.options.names());
   }
-  std::replace(hint.begin(), hint.end(), '_', '-');
-  throw InvalidArgument("invalid arguments:" + list + (hint.empty() ? "" : " (did you mean --" + hint + "?)"));
+  throw InvalidArgument("invalid arguments:" + list + hint);
+}
+
+/// " (did you mean --sleep-time?)", or nothing.
+KETTLINGAR_COLD std::string CommandLine::suggested_option(std::string_view name,
+                                                          const std::vector<std::string>& known) {
+  std::string near = detail::closest(detail::option_name(name), known);
+  std::replace(near.begin(), near.end(), '_', '-');
+  return near.empty() ? "" : " (did you mean --" + near + "?)";
 }
 
 /// A person waits for as long as it takes, and has Ctrl-C.
@@ -18646,6 +18749,11 @@ inline namespace v0_1 {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD ExitCode CommandLine::help() {
+  std::erase_if(words_, [&](const std::string& word) {
+    if (!word.starts_with("--")) return false;
+    note("Unrecognized option: " + log_escaped(word));
+    return true;
+  });
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
     const std::string text = detail::general_help(server_);
@@ -18701,6 +18809,11 @@ KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
 KETTLINGAR_COLD bool CommandLine::may_be_typo(const NotRunning& error, const std::string& word) const {
   return error.state() == ServiceState::not_running && is_own_service() && !known_method(word) &&
          !server_.methods.names(true).empty() && !detail::closest(word, known_words()).empty();
+}
+
+KETTLINGAR_COLD bool CommandLine::service_has(const std::string& name) const {
+  const json reply = client().call("ping");
+  return reply.is_object() && reply.contains("methods") && reply["methods"].contains(name);
 }
 
 KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
@@ -18767,11 +18880,11 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
 /// Names can be checked before anything is sent if this program knows the method.
 KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
   const auto method = known_method(command_);
-  if (!method || method->takes_anything()) return;
+  if (!method) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
   for (const auto& [name, value] : arguments.items()) {
     if (name == detail::positional_key || std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw InvalidArgument("Unrecognized option: --" + name + detail::suggestion(name, known) +
+    throw InvalidArgument("Unrecognized option: --" + name + suggested_option(name, known) +
                           "; usage: " + detail::usage(*method));
   }
 }
@@ -18831,8 +18944,13 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       }
       note(need.what());
       answer(need, typed, defaults);
-    } catch (const NotFound& error) {
-      if (known_method(command_)) throw;
+    } catch (const UnknownMethod& error) {
+      if (known_method(command_))
+        return fail(ExitCode::unknown, error.what() + std::string("; this program has it: restart the service"));
+      return fail(ExitCode::unknown, is_own_service() ? unknown_command() : error.what());
+    } catch (const NotFound&) {
+      // From the method, but for Python services, which say the same of methods that they do not have.
+      if (known_method(command_) || service_has(command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
     } catch (const NotRunning& error) {
       if (!may_be_typo(error, command_)) throw;

@@ -47,6 +47,17 @@ class NotFound : public Error {
   explicit NotFound(const std::string& text = "Not Found") : Error(404, text) {}
 };
 
+/// 404: the service has no method of that name. Its text names one that may have been meant.
+class UnknownMethod : public NotFound {
+ public:
+  UnknownMethod(std::string method, const std::string& text) : NotFound(text), method_(std::move(method)) {}
+
+  const std::string& method() const noexcept { return method_; }
+
+ private:
+  std::string method_;
+};
+
 /// One thing a method has to be told before it can work, see NeedInfo.
 struct NeededVariable {
   std::string name;          ///< the argument to add to the next try

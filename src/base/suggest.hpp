@@ -33,15 +33,15 @@ namespace detail {
   return previous[b.size()];
 }
 
-/// The word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
+/// The other word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
 /// compared.
 [[gnu::cold]] inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;
   if (word.size() > longest) return best;
-  std::size_t best_distance = word.size() <= 2 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
+  std::size_t best_distance = word.size() <= 3 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
   for (const std::string& candidate : known) {
-    if (candidate.size() > longest) continue;
+    if (candidate.size() > longest || candidate == word) continue;
     const std::size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {
       best_distance = distance;

@@ -35,11 +35,11 @@ inline constexpr Timeouts quick{.connect = std::chrono::milliseconds(500), .tota
 enum class ExitCode {
   fine = 0,
   not_running = 1,    ///< also: cannot start, or a bad configuration option
-  unknown = 2,        ///< no such method or command; 404
+  unknown = 2,        ///< no such method or command
   bad_value = 3,      ///< arguments that do not fit; other 4xx
   io_error = 4,       ///< 3xx, a broken connection or stream, standard output gone, a service that does not answer
   denied = 5,         ///< 401, 403, 407, a service of somebody else
-  remote_failure = 6  ///< 5xx
+  remote_failure = 6  ///< 5xx, and a 404 that is a method's own
 };
 
 inline ExitCode exit_code(ServiceState state) {
@@ -63,6 +63,7 @@ class CommandLine {
 
   void take_prefix();
   void configure();
+  bool asks_for_help() const;
   bool needs_sound_configuration() const;
   std::vector<std::string> argument_names() const;
   ExitCode dispatch();
@@ -103,7 +104,9 @@ class CommandLine {
   std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
   std::vector<std::string> known_words() const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
+  bool service_has(const std::string& name) const;
   std::string unknown_command() const;
+  static std::string suggested_option(std::string_view name, const std::vector<std::string>& known);
   json facts_of(bool running) const;
   std::string lines_of(const json& facts, bool all) const;
   std::string addresses() const;
@@ -130,7 +133,7 @@ class CommandLine {
   std::vector<std::string> all_words_;  ///< as given behind that
   std::vector<std::string> words_;      ///< without options and flags, later without the command
   std::string command_;
-  std::string meant_;  ///< the command, as far as it can be told before flags and options are looked at
+  std::string meant_;          ///< the command, as far as it can be told before flags and options are looked at
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
   detail::Configuration configured_;
@@ -181,6 +184,14 @@ KETTLINGAR_COLD void CommandLine::take_prefix() {
   }
 }
 
+/// Whatever else is wrong on the line, help is what one wants then.
+KETTLINGAR_COLD bool CommandLine::asks_for_help() const {
+  const auto first = std::find_if(all_words_.begin(), all_words_.end(), [](const std::string& word) {
+    return !word.starts_with("-") || word == "-h" || word == "--help" || word == "--";
+  });
+  return first != all_words_.end() && (*first == "help" || *first == "-h" || *first == "--help");
+}
+
 /// What decides how a service is started has to be right; calls reach a running one whatever a file says.
 KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
   if (std::find(words_.begin(), words_.end(), "--") != words_.end()) return false;  // a method, whatever its name is
@@ -201,11 +212,11 @@ KETTLINGAR_COLD void CommandLine::configure() {
     configured_ = detail::configure(server_.options, server_.settings, words_, tolerant, argument_names());
   } catch (const std::exception& error) {
     // Help is what one wants then.
-    if (meant_ != "help") throw;
+    if (!asks_for_help()) throw;
     fail(ExitCode::not_running, error.what());
     words_ = all_words_;
-    std::erase_if(words_,
-                  [](const std::string& word) { return word.starts_with("--") && word.find('=') < word.size(); });
+    std::erase_if(
+        words_, [](const std::string& word) { return word.starts_with("--") && word.find('=') != std::string::npos; });
   }
   std::vector<std::string>& problems = configured_.problems;
   try {
@@ -282,11 +293,10 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       const std::string name = detail::option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
-      std::string near = detail::closest(name, server_.options.names());
-      std::replace(near.begin(), near.end(), '_', '-');
-      if (near.empty())
-        near = std::string(detail::closest(name, {"json", "raw", "tcp", "json-rpc", "help", "version"}));
-      throw InvalidArgument("Unrecognized option: " + flag + (near.empty() ? "" : " (did you mean --" + near + "?)"));
+      std::string near = suggested_option(name, server_.options.names());
+      if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
+      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + near);
+      note("Unrecognized option: " + log_escaped(flag) + near);
     }
     words_.erase(words_.begin());
   }
@@ -307,8 +317,10 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (words_.empty()) return introduce();
     command_ = words_.front();
     words_.erase(words_.begin());
-    if (words_.size() == 1 && (words_.front() == "--help" || words_.front() == "-h")) {
-      words_.front() = command_;
+    const auto arguments_only = std::find(words_.begin(), words_.end(), "--");
+    if (std::find(words_.begin(), arguments_only, "--help") != arguments_only ||
+        words_ == std::vector<std::string>{"-h"}) {
+      words_ = {command_};
       return help();
     }
     if (command_.empty()) return fail(ExitCode::unknown, unknown_command());
@@ -323,8 +335,10 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     return fail(exit_code(error.state()), error.what());
   } catch (const StartError& error) {
     return fail(ExitCode::not_running, error.what());
-  } catch (const NotFound& error) {
+  } catch (const UnknownMethod& error) {
     return fail(ExitCode::unknown, error.what());
+  } catch (const NotFound& error) {
+    return fail(ExitCode::remote_failure, error.what());
   } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
@@ -345,13 +359,18 @@ KETTLINGAR_COLD void CommandLine::require_no_words() const {
   for (const std::string& word : words_) list += " " + word;
   std::string hint;
   for (const std::string& word : words_) {
-    if (hint.empty() && word.starts_with("--")) {
-      hint = detail::closest(detail::option_name(std::string_view(word).substr(2, word.find('=') - 2)),
-                             server_.options.names());
-    }
+    if (hint.empty() && word.starts_with("--"))
+      hint = suggested_option(std::string_view(word).substr(2, word.find('=') - 2), server_.options.names());
   }
-  std::replace(hint.begin(), hint.end(), '_', '-');
-  throw InvalidArgument("invalid arguments:" + list + (hint.empty() ? "" : " (did you mean --" + hint + "?)"));
+  throw InvalidArgument("invalid arguments:" + list + hint);
+}
+
+/// " (did you mean --sleep-time?)", or nothing.
+KETTLINGAR_COLD std::string CommandLine::suggested_option(std::string_view name,
+                                                          const std::vector<std::string>& known) {
+  std::string near = detail::closest(detail::option_name(name), known);
+  std::replace(near.begin(), near.end(), '_', '-');
+  return near.empty() ? "" : " (did you mean --" + near + "?)";
 }
 
 /// A person waits for as long as it takes, and has Ctrl-C.

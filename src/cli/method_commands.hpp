@@ -22,6 +22,11 @@ inline namespace v0_1 {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD ExitCode CommandLine::help() {
+  std::erase_if(words_, [&](const std::string& word) {
+    if (!word.starts_with("--")) return false;
+    note("Unrecognized option: " + log_escaped(word));
+    return true;
+  });
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
     const std::string text = detail::general_help(server_);
@@ -77,6 +82,11 @@ KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
 KETTLINGAR_COLD bool CommandLine::may_be_typo(const NotRunning& error, const std::string& word) const {
   return error.state() == ServiceState::not_running && is_own_service() && !known_method(word) &&
          !server_.methods.names(true).empty() && !detail::closest(word, known_words()).empty();
+}
+
+KETTLINGAR_COLD bool CommandLine::service_has(const std::string& name) const {
+  const json reply = client().call("ping");
+  return reply.is_object() && reply.contains("methods") && reply["methods"].contains(name);
 }
 
 KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
@@ -143,11 +153,11 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
 /// Names can be checked before anything is sent if this program knows the method.
 KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
   const auto method = known_method(command_);
-  if (!method || method->takes_anything()) return;
+  if (!method) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
   for (const auto& [name, value] : arguments.items()) {
     if (name == detail::positional_key || std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw InvalidArgument("Unrecognized option: --" + name + detail::suggestion(name, known) +
+    throw InvalidArgument("Unrecognized option: --" + name + suggested_option(name, known) +
                           "; usage: " + detail::usage(*method));
   }
 }
@@ -207,8 +217,13 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       }
       note(need.what());
       answer(need, typed, defaults);
-    } catch (const NotFound& error) {
-      if (known_method(command_)) throw;
+    } catch (const UnknownMethod& error) {
+      if (known_method(command_))
+        return fail(ExitCode::unknown, error.what() + std::string("; this program has it: restart the service"));
+      return fail(ExitCode::unknown, is_own_service() ? unknown_command() : error.what());
+    } catch (const NotFound&) {
+      // From the method, but for Python services, which say the same of methods that they do not have.
+      if (known_method(command_) || service_has(command_)) throw;
       return fail(ExitCode::unknown, unknown_command());
     } catch (const NotRunning& error) {
       if (!may_be_typo(error, command_)) throw;

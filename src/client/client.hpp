@@ -40,10 +40,10 @@ struct StartPlan;
 /// `{"mimetype": ..., "data": ...}`), `kt::Result` (a document), `std::string` (also of a document), `void`, or
 /// descriptors.
 ///
-/// Calls throw what the service answered with (kt::NotFound, kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo,
-/// kt::Error with its status), NotRunning if nobody listens, ResultError if the result is no T, and ConnectionError if
-/// the connection breaks or a timeout runs out. A call is sent again only if the first one cannot have been read, so
-/// after a ConnectionError it may or may not have been run.
+/// Calls throw what the service answered with (kt::NotFound, kt::UnknownMethod for a method that it does not have,
+/// kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo, kt::Error with its status), NotRunning if nobody listens,
+/// ResultError if the result is no T, and ConnectionError if the connection breaks or a timeout runs out. A call is
+/// sent again only if the first one cannot have been read, so after a ConnectionError it may or may not have been run.
 ///
 /// A service that was restarted is found again by itself.
 class Client {

@@ -80,7 +80,7 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   ConnectionAccess::route(*request_, message_.method, message_.method, true);
   request_->descriptors() = std::move(message_.descriptors);
   call_.emplace(*request_, style_.format);
-  if (!method_) throw NotFound();
+  if (!method_) throw server_->methods.unknown(message_.method);
   // Through the bytes, so that nothing arrives that could not be sent.
   std::string body;
   CodecError error = message_.arguments.append(style_.format, body);

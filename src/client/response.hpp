@@ -126,6 +126,8 @@ inline void throw_reply(int status, const json& body) {
   }
   const std::string message = "HTTP " + std::to_string(status) + ": " + text;
   if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
+  if (status == 404 && body.is_object() && body.contains("unknown_method") && body["unknown_method"].is_string())
+    throw UnknownMethod(body["unknown_method"].get<std::string>(), message);
   if (status == 404) throw NotFound(message);
   if (status >= 400 && status < 500) throw InvalidArgument(message, status);
   throw Error(status, message);

@@ -114,7 +114,7 @@ inline std::string command_line(const Command& command) {
   for (const Option& option : server.options.all()) {
     std::string name = option.name;
     std::replace(name.begin(), name.end(), '_', '-');
-    const std::string fallback = option.secret ? "" : option_text(option.fallback);
+    const std::string fallback = option.secret ? "" : option.text(option.fallback);
     out +=
         "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
   }
@@ -207,7 +207,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     trusted_directory(path.substr(0, path.rfind('/')), 0700);
     write_private_file(path, lines);
   } catch (const StartError& error) {
-    throw Error(500, error.what());
+    throw InvalidArgument(std::string("config: ") + error.what());
   }
   server.remember_saved(path);
 }

@@ -37,6 +37,13 @@ struct Option {
   std::function<void(const json&)> set;    ///< throws BadValue
   std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
   json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
+
+  // Where people write other words than those of the type: what they mean, before set(), and the way back.
+  json (*meaning)(const json&) = nullptr;  ///< throws BadValue
+  std::string (*words)(const json&) = nullptr;
+
+  /// `value` for people. Files have the words of the type, which Python services understand as well.
+  std::string text(const json& value) const;
 };
 
 /// What the variable of an option holds.
@@ -95,6 +102,10 @@ inline std::string option_text(const json& value) {
   std::string out;
   if (encode_json(value, out, JsonStyle::spaced)) out.clear();
   return out;
+}
+
+inline std::string Option::text(const json& value) const {
+  return words == nullptr ? option_text(value) : words(value);
 }
 
 /// All options of a service: its own and the built-in ones, set by one mechanism wherever the text comes from.
@@ -185,7 +196,7 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   const bool reset = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty());
   const json before = option->get();
   try {
-    option->set(reset ? option->fallback : value);
+    option->set(reset ? option->fallback : option->meaning == nullptr ? value : option->meaning(value));
   } catch (const BadValue& bad) {
     throw mistake(*option, bad);
   }
@@ -272,7 +283,7 @@ KETTLINGAR_COLD std::string Options::line(const Option& option) {
   if (option.secret) return {};
   constexpr std::string_view digits = "0123456789abcdef";
   std::string out = "--" + option.name + "=";
-  for (const char c : option_text(option.get())) {
+  for (const char c : option.text(option.get())) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x20 && byte != 0x7f) {
       out += c;

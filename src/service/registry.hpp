@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "../base/log.hpp"
+#include "../base/suggest.hpp"
 #include "../base/version.hpp"
 #include "bind.hpp"
 #include "method.hpp"
@@ -31,6 +33,8 @@ class Registry {
 
   /// The method to call: strangers only find public ones. Null if there is none.
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
+  /// What is said to callers with the token who ask for a method that there is not.
+  UnknownMethod unknown(std::string_view name) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
   /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
@@ -173,6 +177,12 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view 
   if (const auto found = known.find(name); found != known.end()) return found->second;
   if (!fallback_ || (!authenticated && (!fallback_->is_public() || methods_.contains(name)))) return nullptr;
   return fallback_;
+}
+
+KETTLINGAR_COLD UnknownMethod Registry::unknown(std::string_view name) const {
+  const std::string word = log_escaped(name);
+  if (word.empty()) return UnknownMethod(word, "Not Found: the path names no method");
+  return UnknownMethod(word, "no method '" + word + "'" + suggestion(name, names(false)));
 }
 
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {

@@ -71,6 +71,10 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
     reply.status = redirect.status();
     reply.location = redirect.location();
     reply.body["redirect"] = redirect.location();
+  } catch (const UnknownMethod& error) {
+    reply.status = error.status();
+    reply.body["error"] = error.what();
+    reply.body["unknown_method"] = error.method();
   } catch (const Error& error) {
     reply.status = error.status();
     reply.body["error"] = error.what();

@@ -353,6 +353,11 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
                    {&accept, 1});
       break;
     }
+    case 404: {
+      const auto unknown = std::make_exception_ptr(server_->methods.unknown(route_.method));
+      append_error(out_, style_, error_reply(unknown, true));
+      break;
+    }
     default:
       append_error(out_, style_, plain_error(refusal.status));
   }

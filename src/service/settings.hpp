@@ -102,7 +102,9 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   };
   require(safe_file_name(s.app_name), "app_name", "must be usable as a directory name");
   require(safe_file_name(s.worker_name), "worker_name", "must be usable as a file name");
-  require((s.worker_umask & 0700) == 0700, "worker_umask", "must leave all rights to the owner (448, which is 0o700)");
+  require(s.worker_umask >= 0700 && s.worker_umask <= 0777, "worker_umask",
+          "must be the mode of a directory that leaves all rights to the owner, such as 0o700");
+  require(s.worker_nice >= -20 && s.worker_nice <= 19, "worker_nice", "must be from -20 to 19");
   // One is set before the other.
   require(s.worker_use_tcp || s.worker_use_unixdomain || !only.empty(), "worker_use_tcp",
           "needed when worker_use_unixdomain is off");
@@ -122,6 +124,43 @@ inline bool listed_host(std::string_view host, std::string_view list) {
           "worker_url_path", "may contain letters, digits, - . _ ~ and single slashes");
   if (!s.worker_secret.empty() && (only.empty() || only == "worker_secret"))
     check_secret(s.worker_secret, "option 'worker_secret'");
+}
+
+/// Text with a leading zero is octal, as in chmod; with `0o`, it is everywhere.
+[[gnu::cold]] inline json mode_meant(const json& value) {
+  const std::string text = bare_number(text_of(value).value_or(""));
+  const bool octal = text.size() > 1 && text.find_first_not_of("01234567") == std::string::npos && text.front() == '0';
+  return octal ? json("0o" + text.substr(1)) : value;
+}
+[[gnu::cold]] inline std::string mode_words(const json& value) {
+  std::string digits;
+  for (int mode = value.get<int>(); mode > 0; mode /= 8) digits.insert(0, 1, static_cast<char>('0' + mode % 8));
+  return "0o" + digits;
+}
+
+struct NamedLevel {
+  const char* name;
+  LogLevel level;
+};
+inline constexpr NamedLevel log_levels[] = {
+    {"debug", LogLevel::debug}, {"info", LogLevel::info}, {"warning", LogLevel::warning}, {"error", LogLevel::error}};
+
+[[gnu::cold]] inline json log_level_meant(const json& value) {
+  const std::string text = text_of(value).value_or("");
+  for (const NamedLevel& named : log_levels) {
+    if (http::same_word(text, named.name)) return static_cast<int>(named.level);
+  }
+  try {
+    return to_integer(value, integer_range<int>());
+  } catch (const BadValue&) {
+    throw BadValue{"debug, info, warning, error or a number", value};
+  }
+}
+[[gnu::cold]] inline std::string log_level_words(const json& value) {
+  for (const NamedLevel& named : log_levels) {
+    if (value == static_cast<int>(named.level)) return named.name;
+  }
+  return option_text(value);
 }
 
 [[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
@@ -146,8 +185,10 @@ inline bool listed_host(std::string_view host, std::string_view list) {
           "Directory of the url file and the unix socket (default: ~/.local/state/APP)");
   at_start("worker_name", s.worker_name, "Name of this service; several of one app can run side by side");
   on_disk("worker_config", s.worker_config, "Configuration file to read at this point; 'yes' is DATA_DIR/WORKER.cfg");
-  at_start("worker_nice", s.worker_nice, "Niceness of the service process");
-  at_start("worker_umask", s.worker_umask, "Mode of directories that are created; rights of others are dropped");
+  at_start("worker_nice", s.worker_nice, "Niceness of the service process, from -20 to 19");
+  Option& umask = at_start("worker_umask", s.worker_umask, "Mode of directories that are created, such as 0o700");
+  umask.meaning = mode_meant;
+  umask.words = mode_words;
   at_start("worker_secret", s.worker_secret, "The token; visible to all users in the process list, prefer a file")
       .secret = true;
   on_disk("worker_secret_file", s.worker_secret_file,
@@ -164,8 +205,10 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  at_once("worker_log_level", s.worker_log_level,
-          "Lowest level to log: 10 debug (each request), 20 info, 30 warning, 40 error");
+  Option& level = at_once("worker_log_level", s.worker_log_level,
+                          "Lowest level to log: debug (each request), info, warning, error, or a number from 10 to 40");
+  level.meaning = log_level_meant;
+  level.words = log_level_words;
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_start("worker_log_size", s.worker_log_size, "Bytes in that file; then it becomes FILE.1, and another begins");
   at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");

@@ -63,7 +63,7 @@ TEST_SUITE("cli") {
     fails("--worker-config=/nonexistent/file ping", 1, "cannot read /nonexistent/file");
     fails("--jsn ping", 3, "Unrecognized option: --jsn (did you mean --json?)");
     fails("-x ping", 3, "Unrecognized option: -x");
-    fails("purr --cuont=3", 3, "Unrecognized option: --cuont (did you mean 'count'?)");
+    fails("purr --cuont=3", 3, "Unrecognized option: --cuont (did you mean --count?)");
     fails("purr --caps", 3, "--caps needs a value");
     fails("--worker-listen-host=example.com start", 1, "not an IPv4 or IPv6 address");
     fails("--worker-secret=x start", 1, "at least 6 are needed");

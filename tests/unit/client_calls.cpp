@@ -79,6 +79,40 @@ TEST_SUITE("client") {
     CHECK(client.call<int>("add", 2, 2) == 4);
   }
 
+  TEST_CASE("whoever calls a method that is not there hears its name, and the one that may have been meant") {
+    Home home;
+    home.kitten.api("purr", [] { return 1; });
+    home.kitten.api("lose", []() -> int { throw kt::NotFound("lost"); });
+    home.start();
+    kt::ClientOptions tcp_and_json{.use_unix_socket = false, .use_msgpack = false};
+    std::vector<kt::Client> clients;
+    clients.push_back(client_of(home));
+    clients.push_back(client_of(home, tcp_and_json));
+    clients.push_back(home.kitten.loopback());
+    for (kt::Client& client : clients) {
+      try {
+        client.call("prr");
+        FAIL("it was called");
+      } catch (const kt::UnknownMethod& error) {
+        CHECK(error.status() == 404);
+        CHECK(error.method() == "prr");
+        CHECK(contains(error.what(), "no method 'prr' (did you mean 'purr'?)"));
+      }
+      CHECK_THROWS_AS(client.call("prr"), kt::NotFound);
+      CHECK_THROWS_AS(static_cast<void>(client.stream("prr").next()), kt::UnknownMethod);
+      // What a method has not found is something else.
+      CHECK(failure([&] { client.call("lose"); }).ends_with("lost"));
+      try {
+        client.call("lose");
+      } catch (const kt::UnknownMethod&) {
+        FAIL("there is that method");
+      } catch (const kt::NotFound&) {
+      }
+    }
+    // Strangers hear nothing of that.
+    CHECK(Wire::tcp(home.kitten).send(home.get("/prr")).answer().status == 403);
+  }
+
   TEST_CASE("methods are called by their functions, with the types of these") {
     TempDir dir;
     Counter service(dir.path());
@@ -755,7 +789,7 @@ TEST_SUITE("client") {
         std::vector<int> items;
         for (const int item : client.stream<int>("count", 3)) items.push_back(item);
         CHECK(items == std::vector{-1, 0, 1, 2});
-        CHECK(client.call("refused") == "HTTP 404: Not Found");
+        CHECK(client.call("refused") == "HTTP 404: no method 'unknown'");
       }
     }
     {

@@ -213,4 +213,54 @@ TEST_SUITE("service/options") {
         kt::Client::connect("testkitten", "Six", {.state_directory = six.state.path(), .use_unix_socket = false});
     CHECK(client.call("ping")["pong"] == true);
   }
+
+  TEST_CASE("the mode of directories is octal, log levels have names, and both are shown as people write them") {
+    kt::Settings settings;
+    kt::detail::Options options;
+    kt::detail::add_builtin_options(options, settings);
+    const auto line = [&](const char* name) { return kt::detail::Options::line(*options.find(name)); };
+    for (const json& value : {json("0750"), json("0o750"), json("0O750"), json("488"), json(488), json(" 00750 ")}) {
+      CAPTURE(value.dump());
+      options.set("worker_umask", "0700");
+      CHECK(settings.worker_umask == 0700);
+      options.set("worker_umask", value);
+      CHECK(settings.worker_umask == 0750);
+      CHECK(line("worker_umask") == "--worker_umask=0o750");
+    }
+    for (const char* other : {"0800", "750", "0o077", "0o1700", "x", "-1"}) {
+      CAPTURE(other);
+      CHECK_THROWS_AS(options.set("worker_umask", other), kt::InvalidArgument);
+      CHECK(settings.worker_umask == 0750);
+    }
+    const std::map<std::string, int> levels{{"debug", 10}, {"info", 20}, {"warning", 30}, {"error", 40}};
+    for (const auto& [name, number] : levels) {
+      options.set("worker_log_level", name);
+      CHECK(settings.worker_log_level == number);
+      CHECK(line("worker_log_level") == "--worker_log_level=" + name);
+      options.set("worker_log_level", std::to_string(number));
+      CHECK(settings.worker_log_level == number);
+    }
+    options.set("worker_log_level", "Warning");
+    CHECK(settings.worker_log_level == 30);
+    options.set("worker_log_level", 35);
+    CHECK(line("worker_log_level") == "--worker_log_level=35");
+    CHECK(failure([&] { options.set("worker_log_level", "loud"); }) ==
+          "option 'worker_log_level': expected debug, info, warning, error or a number, got \"loud\"");
+    // A file is for Python services as well, which know numbers.
+    options.set("worker_log_level", "error");
+    CHECK(contains(options.file_lines(), "--worker_log_level=40\n"));
+    CHECK(contains(options.file_lines(), "--worker_umask=488\n"));
+  }
+
+  TEST_CASE("the niceness of a service has the bounds that processes have") {
+    kt::Settings settings;
+    kt::detail::Options options;
+    kt::detail::add_builtin_options(options, settings);
+    for (const char* fine : {"-20", "19", "0"}) options.set("worker_nice", fine);
+    for (const char* other : {"-21", "20", "500"})
+      CHECK(failure([&] { options.set("worker_nice", other); }) == "option 'worker_nice': must be from -20 to 19");
+    CHECK(settings.worker_nice == 0);
+    settings.worker_nice = 99;
+    CHECK_THROWS_AS(kt::detail::check_settings(settings), kt::InvalidArgument);
+  }
 }

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#include "services.hpp"
+#include "support.hpp"
+
+namespace {
+
+int notes(int argc, char** argv) {
+  kt::Kitten kitten("notes", "Kitty", "Keeps notes");
+  kitten.api(
+      "find", [](std::string title) -> std::string { throw kt::NotFound("no note is called " + title); },
+      "Finds a note.", kt::arg("title"));
+  kitten.api(
+      "remove", [](std::string title, int copies) { return title + std::to_string(copies); }, "Removes a note.",
+      kt::arg("title"), kt::arg("copies") = 1);
+  kitten.api("forward", [](kt::Request&) -> std::string { throw kt::UnknownMethod("far", "no method 'far'"); });
+  return kitten.main(argc, argv);
+}
+const OwnService notes_service("notes", notes);
+
+// Another program, which can call services whose methods it does not know.
+int caller(int argc, char** argv) {
+  kt::Kitten kitten("caller", "Kitty");
+  kitten.api(
+      "copy", [](int n) { return n; }, "Copies.", kt::arg("n"));
+  return kitten.main(argc, argv);
+}
+const OwnService caller_service("caller", caller);
+
+}  // namespace
+
+TEST_SUITE("cli/mistakes") {
+  TEST_CASE("a method that is not there exits with 2, one that has not found something with 6") {
+    TempDir state;
+    const std::string ours = own_service("notes", state.path());
+    const std::string other = own_service("caller", state.path()) + "--app-name=notes ";
+    const auto check = [](const std::string& line, int code, const std::string& why) {
+      CAPTURE(line);
+      const Ran ran = run(line);
+      CHECK(ran.code == code);
+      CHECK_MESSAGE(contains(ran.err, why), ran.err);
+      CHECK(ran.out.empty());
+    };
+    REQUIRE(run(ours + "start").code == 0);
+    for (const char* flags : {"", "--tcp ", "--json-rpc "}) {
+      check(ours + flags + "fnd x", 2, "no command or method 'fnd' (did you mean 'find'?)");
+      check(other + flags + "fnd x", 2, "no method 'fnd' (did you mean 'find'?)");
+      check(other + flags + "copy 3", 2, "no method 'copy'");
+      check(ours + flags + "find x", 6, "no note is called x");
+      check(other + flags + "find x", 6, "no note is called x");
+      check(ours + flags + "forward", 2, "no method 'far'; this program has it");
+    }
+    CHECK(run(ours + "stop").code == 0);
+  }
+
+  TEST_CASE("a suggestion is another word than the one that was typed, with the dashes that it needs") {
+    TempDir state;
+    const std::string ours = own_service("notes", state.path());
+    const auto said = [&](const std::string& words) { return run(ours + words).err; };
+    CHECK(
+        contains(said("remove x --copis=3"), "Unrecognized option: --copis (did you mean --copies?); usage: /remove"));
+    CHECK(contains(said("--worker_liste_port=1 ping"), "(did you mean --worker-listen-port?)"));
+    CHECK(contains(said("--jsn ping"), "Unrecognized option: --jsn (did you mean --json?)"));
+    CHECK_FALSE(contains(said("--bad=1 ping"), "did you mean"));
+    CHECK(kt::detail::closest("find", {"find", "fine"}) == "fine");
+    CHECK(kt::detail::closest("find", {"find"}).empty());
+    CHECK(kt::detail::closest("bad", {"raw", "tcp"}).empty());
+    CHECK(kt::detail::closest("nme", {"name"}) == "name");
+  }
+
+  TEST_CASE("help helps, whatever else is wrong on the line") {
+    TempDir state;
+    const std::string ours = own_service("notes", state.path());
+    for (const char* words : {"help --bad=option", "--bad=option help", "--bad=option --help", "--help --bad=1",
+                              "--bad help", "help --worker-nice=banana", "--worker-nice=banana help", "-x help"}) {
+      CAPTURE(words);
+      const Ran ran = run(ours + words);
+      CHECK(ran.code == 0);
+      CHECK(ran.out.starts_with("Keeps notes\n"));
+      CHECK((contains(ran.err, "Unrecognized option: -") || contains(ran.err, "option 'worker_nice'")));
+    }
+    for (const char* words : {"help find --bad=1", "find --bad=1 --help", "--bad=1 help find", "find x --help"}) {
+      CAPTURE(words);
+      const Ran ran = run(ours + words);
+      CHECK(ran.code == 0);
+      CHECK(ran.out.starts_with("/find <title>\n"));
+    }
+    // Behind -- it is an argument.
+    CHECK(run(ours + "find -- --help").code == 1);
+  }
+
+  TEST_CASE("unknown names are refused by built-in methods, too") {
+    TempDir state;
+    const Ran ping = run(own_service("notes", state.path()) + "ping --dcos=yes");
+    CHECK(ping.code == 3);
+    CHECK(contains(ping.err, "Unrecognized option: --dcos (did you mean --docs?)"));
+    Home home;
+    home.start();
+    CHECK(home.error("help", R"({"comand": "ping"})") == "help: unknown argument 'comand' (did you mean 'command'?)");
+    CHECK(home.error("config", R"({"kee": "x"})") == "config: unknown argument 'kee' (did you mean 'key'?)");
+    const Answer answer =
+        Wire::tcp(home.kitten).send(home.post(home.path("quitquitquit"), R"({"hard": true})")).answer();
+    CHECK(answer.status == 400);
+    CHECK(contains(answer.body, "quitquitquit: unknown argument 'hard'"));
+  }
+}
