@@ -10607,6 +10607,8 @@ class Server : public std::enable_shared_from_this<Server> {
   const std::string& tcp_url() const noexcept { return tcp_url_; }
   /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return socket_path_; }
+  /// What the url file says.
+  const std::string& published_url() const noexcept { return full_url_; }
 
   /// The default configuration file, as of the start: what `config` may write to.
   const std::string& config_file() const noexcept { return config_file_; }
@@ -12426,11 +12428,13 @@ KETTLINGAR_INLINE void Server::finish_if_empty() {
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
+#include <pthread.h>
+
+#include <array>
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -12472,6 +12476,10 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
   bool in_service_thread() const;
+  /// Whether the calling thread runs, or polls, the service of this process that has this address: whoever waits for
+  /// that here waits for ever.
+  static bool runs_on_this_thread(const std::string& host, unsigned port, const std::string& path,
+                                  const std::string& socket);
   /// True where what belongs to the service may be used: on its thread, between two polls on the one that polls, and
   /// anywhere while it does not run. Where only the host can know, too.
   bool may_be_used_here();
@@ -12518,6 +12526,8 @@ class Runner : public std::enable_shared_from_this<Runner> {
   /// In another process than the one whose descriptors these are.
   bool forked() const noexcept { return process_ != ::getpid(); }
   void adopt_loop();
+  void set_serving(bool serving);
+  bool runs_here();
   void leave_behind();
   void end_last_run();
   void run_start_hook();
@@ -12546,6 +12556,12 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::thread thread_;
   std::thread::id poller_;  ///< who called start() or poll() last
 
+  /// Those that serve, in any process. Not std::mutex, whose destructor exit() might have to call.
+  static inline pthread_mutex_t serving_mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  static inline Runner* first_serving_ = nullptr;
+  static inline std::atomic<pid_t> serving_process_ = 0;
+  Runner* next_serving_ = nullptr;
+
   /// Those that nobody may destroy any more, for leak checkers.
   static inline Runner* left_behind_ = nullptr;
   Runner* next_left_behind_ = nullptr;
@@ -12561,6 +12577,47 @@ KETTLINGAR_INLINE bool Runner::may_be_used_here() {
   if (!serving() || !own_loop_ || in_service_thread()) return true;
   const std::lock_guard lock(mutex_);
   return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
+}
+
+KETTLINGAR_COLD void Runner::set_serving(bool serving) {
+  ::pthread_mutex_lock(&serving_mutex_);
+  Runner** link = &first_serving_;
+  while (*link != nullptr && *link != this) link = &(*link)->next_serving_;
+  if (*link != nullptr) *link = next_serving_;
+  if (serving) next_serving_ = std::exchange(first_serving_, this);
+  serving_process_ = first_serving_ != nullptr ? ::getpid() : 0;
+  serving_ = serving;
+  ::pthread_mutex_unlock(&serving_mutex_);
+}
+
+KETTLINGAR_COLD bool Runner::runs_here() {
+  if (!serving()) return false;
+  if (!own_loop_) {
+#if !defined(ASIO_NO_TYPEID)
+    const auto* loop = server_->executor.target<asio::io_context::executor_type>();
+    return loop != nullptr && loop->running_in_this_thread();
+#else
+    return false;
+#endif
+  }
+  if (in_service_thread()) return true;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  return lock && mode_ == Mode::polled && poller_ == std::this_thread::get_id();
+}
+
+KETTLINGAR_COLD bool Runner::runs_on_this_thread(const std::string& host, unsigned port, const std::string& path,
+                                                 const std::string& socket) {
+  // In a forked child the mutex may be one that nobody gives back.
+  if (serving_process_ != ::getpid()) return false;
+  const std::string url = "http://" + host + ":" + std::to_string(port) + path;
+  bool found = false;
+  ::pthread_mutex_lock(&serving_mutex_);
+  for (Runner* runner = first_serving_; runner != nullptr && !found; runner = runner->next_serving_) {
+    const Server& server = *runner->server_;
+    found = server.published_url() == url && (port != 0 || server.socket_path() == socket) && runner->runs_here();
+  }
+  ::pthread_mutex_unlock(&serving_mutex_);
+  return found;
 }
 
 /// In a forked child, before its first start.
@@ -12591,7 +12648,7 @@ KETTLINGAR_COLD void Runner::open() {
   } else {
     server_->announce();
   }
-  serving_ = true;
+  set_serving(true);
 }
 
 KETTLINGAR_COLD void Runner::run_start_hook() {
@@ -12634,7 +12691,7 @@ KETTLINGAR_INLINE void Runner::serve() {
 KETTLINGAR_INLINE void Runner::ended() {
   if (own_loop_) own_loop_->stop();
   const std::lock_guard lock(mutex_);
-  serving_ = false;
+  set_serving(false);
   changed_.notify_all();
 }
 
@@ -12672,7 +12729,7 @@ KETTLINGAR_COLD void Runner::start_thread() {
     thread_ = std::thread([this] { serve(); });
   } catch (const std::exception& error) {
     server_->kill();
-    serving_ = false;
+    set_serving(false);
     throw StartError(std::string("cannot start a thread: ") + error.what());
   }
   mode_ = Mode::thread;
@@ -12746,6 +12803,7 @@ KETTLINGAR_COLD void Runner::end() {
     server_->kill();
     ended();
   }
+  if (serving_) set_serving(false);
   alive_.reset();
   start_hook = shutdown_hook = nullptr;
 }
@@ -14914,6 +14972,157 @@ KETTLINGAR_COLD Connector::Step Connector::step() {
 #include <vector>
 
 
+// ======== client/starter.hpp ========
+// SPDX-License-Identifier: MIT
+// client/starter.hpp: how a client starts a service.
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+// ======== client/auto_start.hpp ========
+// SPDX-License-Identifier: MIT
+// client/auto_start.hpp: asks a client to start its service when it does not run.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
+/// empty `program` is this very program, whose main then has to end in Kitten::main().
+struct AutoStart {
+  AutoStart() = default;
+  explicit AutoStart(std::string path, std::vector<std::string> prefix = {})
+      : program(std::move(path)), command_prefix(std::move(prefix)) {}
+
+  std::string program;                      ///< path of an executable
+  std::vector<std::string> command_prefix;  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
+};
+
+/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` and `kt::auto_start("build/tool", {"daemon"})`
+/// for others.
+struct AutoStartThis {
+  AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
+    return AutoStart(std::move(path), std::move(prefix));
+  }
+  operator AutoStart() const { return {}; }
+};
+inline constexpr AutoStartThis auto_start{};
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/starter.hpp, continued ========
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Tells a program that a client started it as the service of that name, `APP/WORKER`: if all it does is to become a
+/// client itself, it must not start itself again.
+inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
+
+/// How a client has its service started.
+struct StartPlan {
+  AutoStart how;
+  HiddenWords words;  ///< options
+  std::string name;   ///< `APP/WORKER`
+};
+
+/// A program on its way through `start`.
+class Starter {
+ public:
+  /// Runs it; it inherits nothing of ours but the working directory, the environment, and the secrets that its words
+  /// leave out. Throws NotRunning.
+  explicit Starter(const StartPlan& plan);
+
+  /// True when it has ended well; does not wait. Throws NotRunning if it has failed, with what it said on standard
+  /// error, or takes longer than a minute.
+  bool done();
+
+ private:
+  void listen();
+
+  std::string path_;
+  Fd errors_;
+  ChildProcess child_;
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + patience;
+  std::string said_;
+
+  static constexpr std::chrono::seconds patience{60};
+};
+
+#if KETTLINGAR_DEFINITIONS
+/// Its standard error goes to `errors`. Throws NotRunning.
+[[gnu::cold]] inline ChildProcess started(const StartPlan& plan, const std::string& path, Fd& errors) {
+  const char* mark = environment(started_as);
+  if (mark != nullptr && plan.name == mark) {
+    throw NotRunning(plan.name +
+                     ": Not running: this program was started to be it, but does not end in Kitten::main()");
+  }
+  try {
+    ChildProgram program;
+    program.path = path;
+    program.words.push_back(path);
+    for (const auto* words : {&plan.how.command_prefix, &plan.words.words})
+      program.words.insert(program.words.end(), words->begin(), words->end());
+    program.words.push_back("start");
+    program.variables.push_back(std::string(started_as) + "=" + plan.name);
+    program.secrets = filled_pipe(plan.words.secrets);
+    Pipe pipe = make_pipe();
+    program.errors = std::move(pipe.writer);
+    ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
+    errors = std::move(pipe.reader);
+    return ChildProcess(program);
+  } catch (const StartError& error) {
+    throw NotRunning(plan.name + ": " + error.what());
+  }
+}
+
+KETTLINGAR_COLD Starter::Starter(const StartPlan& plan)
+    : path_(plan.how.program.empty() ? executable_path("") : plan.how.program), child_(started(plan, path_, errors_)) {}
+
+KETTLINGAR_COLD void Starter::listen() {
+  constexpr std::size_t most = 4096;
+  char block[512];
+  while (errors_) {
+    const ssize_t n = retry_interrupted([&] { return ::read(errors_.get(), block, sizeof block); });
+    if (n == 0) errors_.reset();
+    if (n <= 0) return;
+    said_.append(block, (std::min)(static_cast<std::size_t>(n), most - said_.size()));
+  }
+}
+
+KETTLINGAR_COLD bool Starter::done() {
+  // Its end is what counts, not that of the pipe, which a service may keep open.
+  const bool ended = child_.ended();
+  listen();
+  if (!ended && std::chrono::steady_clock::now() >= deadline_) {
+    throw NotRunning(path_ + " start: process " + std::to_string(child_.pid()) + " is still at it after " +
+                     std::to_string(patience.count()) + " s");
+  }
+  if (!ended || !child_.failed()) return ended;
+  while (!said_.empty() && said_.back() == '\n') said_.pop_back();
+  throw NotRunning(path_ + " start: " + (said_.empty() ? child_.end_text() : said_));
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/endpoint.hpp, continued ========
+
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
@@ -14937,10 +15146,13 @@ struct KeptConnection {
 /// For any number of threads.
 class Endpoint {
  public:
-  Endpoint(const Settings& settings, const ClientOptions& options) : files_(settings), options_(options) {}
+  Endpoint(const Settings& settings, const ClientOptions& options, std::shared_ptr<const StartPlan> plan)
+      : files_(settings), options_(options), plan_(std::move(plan)) {}
 
   const ServiceFiles& files() const noexcept { return files_; }
   const ClientOptions& options() const noexcept { return options_; }
+  /// How the service is started where it does not run; null if it is not.
+  const StartPlan* plan() const noexcept { return plan_.get(); }
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
@@ -14964,6 +15176,7 @@ class Endpoint {
 
   const ServiceFiles files_;
   const ClientOptions options_;
+  const std::shared_ptr<const StartPlan> plan_;
   std::mutex mutex_;
   FileStamp stamp_;
   std::shared_ptr<Place> place_;
@@ -15058,6 +15271,7 @@ KETTLINGAR_INLINE void Endpoint::keep(KeptConnection connection) {
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -15139,7 +15353,7 @@ class HttpAnswer final : public Answer {
   DescriptorQueue& descriptors() override { return exchange_ ? exchange_->descriptors() : none_; }
 
  private:
-  enum class Stage { start, connecting, talking, over };
+  enum class Stage { start, starting, connecting, talking, over };
   enum class Step { want_read, want_write, pause, item, done };
 
   Step advance();
@@ -15149,6 +15363,8 @@ class HttpAnswer final : public Answer {
   bool again_elsewhere();
   void connect();
   Step connecting();
+  bool start_service(const NotRunning& why);
+  void require_another_thread() const;
   void talk_over(Channel channel, bool reused);
   std::string request(bool msgpack) const;
   bool wants_msgpack() const;
@@ -15161,7 +15377,8 @@ class HttpAnswer final : public Answer {
     return total.count() > 0 ? began_ + total : no_deadline;
   }
   Deadline deadline() const {
-    return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : exchange_->deadline();
+    if (stage_ == Stage::talking) return exchange_->deadline();
+    return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : call_deadline();
   }
   [[noreturn]] void expire();
 
@@ -15170,10 +15387,13 @@ class HttpAnswer final : public Answer {
   bool with_descriptors_;
   Deadline began_ = no_deadline;  ///< once it has
   Stage stage_ = Stage::start;
-  bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
-  bool reused_ = false;      ///< the connection has had requests before
-  int moves_ = 0;            ///< how often the service was elsewhere once a connection was there
-  bool fresh_only_ = false;  ///< a kept connection has failed already
+  bool blocking_ = false;                 ///< the caller's thread waits for the answer
+  std::optional<Starter> starter_;        ///< of a service that did not run
+  Deadline started_until_ = no_deadline;  ///< once it has been started: when it has to be found
+  bool one_request_ = true;               ///< the service is asked to close the connection, as one in Python does
+  bool reused_ = false;                   ///< the connection has had requests before
+  int moves_ = 0;                         ///< how often the service was elsewhere once a connection was there
+  bool fresh_only_ = false;               ///< a kept connection has failed already
   bool json_instead_ = false;
   bool refused_ = false;  ///< by a service that was not the one of the url file any more
   std::shared_ptr<Place> place_;
@@ -15183,12 +15403,15 @@ class HttpAnswer final : public Answer {
   DescriptorQueue none_;
 };
 
+inline constexpr const char* waits_for_itself =
+    "a blocking call to the service that this thread runs would wait for itself; co_await async_call";
+
 /// Calls one service over its sockets.
 class HttpTransport final : public Transport {
  public:
   /// Touches nothing: the service is looked for when it is called.
-  HttpTransport(const Settings& settings, const ClientOptions& options)
-      : endpoint_(std::make_shared<Endpoint>(settings, options)) {}
+  HttpTransport(const Settings& settings, const ClientOptions& options, std::shared_ptr<const StartPlan> plan = {})
+      : endpoint_(std::make_shared<Endpoint>(settings, options, std::move(plan))) {}
 
   std::unique_ptr<Answer> start(CallMessage message) override {
     return std::make_unique<HttpAnswer>(endpoint_, std::move(message));
@@ -15250,12 +15473,39 @@ KETTLINGAR_COLD void HttpAnswer::connect() {
   if (!fresh_only_) {
     if (auto kept = endpoint_->take_kept(with_descriptors_)) {
       place_ = std::move(kept->place);
+      require_another_thread();
       return talk_over(std::move(kept->channel), true);
     }
   }
   place_ = endpoint_->look_up();
+  require_another_thread();
   connector_.emplace(endpoint_->files(), place_->address, endpoint_->options());
   stage_ = Stage::connecting;
+}
+
+KETTLINGAR_COLD void HttpAnswer::require_another_thread() const {
+  const ServiceAddress& address = place_->address;
+  if (blocking_ && Runner::runs_on_this_thread(address.host, address.port, address.path, address.socket))
+    throw std::logic_error(waits_for_itself);
+}
+
+/// After a failure to connect, before anything has been sent: false if that is the end.
+KETTLINGAR_COLD bool HttpAnswer::start_service(const NotRunning& why) {
+  const StartPlan* plan = endpoint_->plan();
+  const bool connecting = stage_ == Stage::start || stage_ == Stage::connecting;
+  if (plan == nullptr || !connecting || why.state() == ServiceState::foreign) return false;
+  connector_.reset();
+  const Deadline now = std::chrono::steady_clock::now();
+  if (started_until_ == no_deadline) {
+    starter_.emplace(*plan);
+    started_until_ = now;  // and later, once it has ended
+    stage_ = Stage::starting;
+    return true;
+  }
+  if (now >= started_until_)
+    throw NotRunning(plan->name + " was started, but cannot be reached: " + why.what(), why.state());
+  stage_ = Stage::start;
+  return true;
 }
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
@@ -15313,6 +15563,12 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 }
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
+  if (stage_ == Stage::starting) {
+    if (!starter_->done()) return Step::pause;
+    starter_.reset();
+    started_until_ = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    stage_ = Stage::start;
+  }
   if (stage_ == Stage::start) connect();
   if (stage_ == Stage::connecting) return connecting();
   if (stage_ == Stage::over) return Step::done;
@@ -15347,6 +15603,15 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());
+  } catch (const NotRunning& error) {
+    try {
+      if (start_service(error)) return Step::pause;
+    } catch (...) {
+      abandon();
+      throw;
+    }
+    abandon();
+    throw;
   } catch (...) {
     abandon();
     throw;
@@ -15360,9 +15625,10 @@ KETTLINGAR_COLD void HttpAnswer::abandon() noexcept {
 }
 
 KETTLINGAR_COLD void HttpAnswer::expire() {
+  const bool talking = stage_ == Stage::talking;
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
-  if (connecting && call_deadline() <= connector_->deadline()) {
+  if (!talking && (!connecting || call_deadline() <= connector_->deadline())) {
     throw ConnectionError("timeout 'total': no connection within " +
                           std::to_string(endpoint_->options().timeouts.total.count()) + " ms");
   }
@@ -15372,6 +15638,7 @@ KETTLINGAR_COLD void HttpAnswer::expire() {
 }
 
 KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
+  blocking_ = true;
   if (exchange_) exchange_->ask();
   for (;;) {
     const Step step = advance();
@@ -15904,160 +16171,7 @@ OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
-
-// ======== client/auto_start.hpp ========
-// SPDX-License-Identifier: MIT
-// client/auto_start.hpp: asks a client to start its service when it does not run.
-
-#include <string>
-#include <utility>
-#include <vector>
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-/// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
-/// empty `program` is this very program, whose main then has to end in Kitten::main().
-struct AutoStart {
-  AutoStart() = default;
-  explicit AutoStart(std::string path, std::vector<std::string> prefix = {})
-      : program(std::move(path)), command_prefix(std::move(prefix)) {}
-
-  std::string program;                      ///< path of an executable
-  std::vector<std::string> command_prefix;  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
-};
-
-/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` and `kt::auto_start("build/tool", {"daemon"})`
-/// for others.
-struct AutoStartThis {
-  AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
-    return AutoStart(std::move(path), std::move(prefix));
-  }
-  operator AutoStart() const { return {}; }
-};
-inline constexpr AutoStartThis auto_start{};
-
-}  // namespace v0_1
-}  // namespace kettlingar
 #if KETTLINGAR_INTERNALS
-
-// ======== client/starter.hpp ========
-// SPDX-License-Identifier: MIT
-// client/starter.hpp: how a client starts a service.
-
-#include <fcntl.h>
-#include <poll.h>
-
-#include <algorithm>
-#include <chrono>
-#include <cstddef>
-#include <string>
-#include <string_view>
-#include <utility>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Tells a program that a client started it as the service of that name, `APP/WORKER`: if all it does is to become a
-/// client itself, it must not start itself again.
-inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
-
-/// How a client has its service started.
-struct StartPlan {
-  AutoStart how;
-  HiddenWords words;  ///< options
-  std::string name;   ///< `APP/WORKER`
-};
-
-/// A program on its way through `start`.
-class Starter {
- public:
-  /// Runs it; it inherits nothing of ours but the working directory, the environment, and the secrets that its words
-  /// leave out. Throws NotRunning.
-  explicit Starter(const StartPlan& plan);
-
-  /// True when it has ended well; does not wait. Throws NotRunning if it has failed, with what it said on standard
-  /// error, or takes longer than a minute.
-  bool done();
-
- private:
-  void listen();
-
-  std::string path_;
-  Fd errors_;
-  ChildProcess child_;
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + patience;
-  std::string said_;
-
-  static constexpr std::chrono::seconds patience{60};
-};
-
-#if KETTLINGAR_DEFINITIONS
-/// Its standard error goes to `errors`. Throws NotRunning.
-[[gnu::cold]] inline ChildProcess started(const StartPlan& plan, const std::string& path, Fd& errors) {
-  const char* mark = environment(started_as);
-  if (mark != nullptr && plan.name == mark) {
-    throw NotRunning(plan.name +
-                     ": Not running: this program was started to be it, but does not end in Kitten::main()");
-  }
-  try {
-    ChildProgram program;
-    program.path = path;
-    program.words.push_back(path);
-    for (const auto* words : {&plan.how.command_prefix, &plan.words.words})
-      program.words.insert(program.words.end(), words->begin(), words->end());
-    program.words.push_back("start");
-    program.variables.push_back(std::string(started_as) + "=" + plan.name);
-    program.secrets = filled_pipe(plan.words.secrets);
-    Pipe pipe = make_pipe();
-    program.errors = std::move(pipe.writer);
-    ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
-    errors = std::move(pipe.reader);
-    return ChildProcess(program);
-  } catch (const StartError& error) {
-    throw NotRunning(plan.name + ": " + error.what());
-  }
-}
-
-KETTLINGAR_COLD Starter::Starter(const StartPlan& plan)
-    : path_(plan.how.program.empty() ? executable_path("") : plan.how.program), child_(started(plan, path_, errors_)) {}
-
-KETTLINGAR_COLD void Starter::listen() {
-  constexpr std::size_t most = 4096;
-  char block[512];
-  while (errors_) {
-    const ssize_t n = retry_interrupted([&] { return ::read(errors_.get(), block, sizeof block); });
-    if (n == 0) errors_.reset();
-    if (n <= 0) return;
-    said_.append(block, (std::min)(static_cast<std::size_t>(n), most - said_.size()));
-  }
-}
-
-KETTLINGAR_COLD bool Starter::done() {
-  // Its end is what counts, not that of the pipe, which a service may keep open.
-  const bool ended = child_.ended();
-  listen();
-  if (!ended && std::chrono::steady_clock::now() >= deadline_) {
-    throw NotRunning(path_ + " start: process " + std::to_string(child_.pid()) + " is still at it after " +
-                     std::to_string(patience.count()) + " s");
-  }
-  if (!ended || !child_.failed()) return ended;
-  while (!said_.empty() && said_.back() == '\n') said_.pop_back();
-  throw NotRunning(path_ + " start: " + (said_.empty() ? child_.end_text() : said_));
-}
-#endif
-
-/// Starts a service, and waits for that. Throws NotRunning.
-[[gnu::cold]] inline void start_service(const StartPlan& plan) {
-  Starter starter(plan);
-  while (!starter.done()) ::poll(nullptr, 0, 5);
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
 #endif
 
 // ======== client/client.hpp ========
@@ -16110,11 +16224,13 @@ class Client {
   static Task<Client> async_connect(std::string app, std::string worker = "worker", const ClientOptions& options = {});
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
-  /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here.
+  /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here. Later calls of this client
+  /// start the service again if it does not run by then: nothing has been sent in that case.
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         const ClientOptions& options = {});
 
-  // By name, blocking: not in handlers, whose service would wait with them.
+  // By name, blocking: not in handlers, whose service would wait with them. To call the very service that this thread
+  // runs, or polls, is a std::logic_error.
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>
@@ -16202,15 +16318,15 @@ class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
   static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
-  static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {});
+  static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {},
+                     std::shared_ptr<const detail::StartPlan> plan = {});
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
   static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
   static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
-  /// Calls `connect` until it does not throw NotRunning; starts the service in between.
-  template <class Connect>
-  static Client start_and(Connect connect, const detail::StartPlan& plan);
+  /// The same for a client that starts its service.
+  static const Client& require_started(const Client& client, const detail::ServiceFiles& files);
 
  private:
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
@@ -16234,8 +16350,8 @@ KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> tra
 }
 
 KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const ClientOptions& options,
-                                          Client::Methods methods) {
-  return make(std::make_shared<detail::HttpTransport>(settings, options), std::move(methods));
+                                          Client::Methods methods, std::shared_ptr<const detail::StartPlan> plan) {
+  return make(std::make_shared<detail::HttpTransport>(settings, options, std::move(plan)), std::move(methods));
 }
 
 KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const detail::ServiceFiles& files) {
@@ -16281,23 +16397,16 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
   throw NotRunning(files.name + ": not ours: " + why, ServiceState::foreign);
 }
 
-template <class Connect>
-Client ClientAccess::start_and(Connect connect, const detail::StartPlan& plan) {
-  try {
-    return connect();
-  } catch (const NotRunning& error) {
-    if (error.state() == ServiceState::foreign) throw;
-  }
-  detail::start_service(plan);
+/// What is about to end, or to start, is asked again for a while where it would be started, too.
+KETTLINGAR_COLD const Client& ClientAccess::require_started(const Client& client, const detail::ServiceFiles& files) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  for (int pause_ms = 5;; pause_ms = (std::min)(2 * pause_ms, 100)) {
+  for (;;) {
     try {
-      return connect();
+      return require_pong(client, files);
     } catch (const NotRunning& error) {
-      if (std::chrono::steady_clock::now() >= deadline)
-        throw NotRunning(plan.name + " was started, but cannot be reached: " + error.what());
+      if (error.state() != ServiceState::silent || std::chrono::steady_clock::now() >= deadline) throw;
     }
-    ::poll(nullptr, 0, pause_ms);
+    ::poll(nullptr, 0, 20);
   }
 }
 
@@ -16326,15 +16435,18 @@ inline HiddenWords differing_options(const Options& options) {
   return hide_secrets(options, std::move(words));
 }
 
-inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods) {
+inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods,
+                        std::shared_ptr<const StartPlan> plan = {}) {
   Settings settings = present;
   normalise(settings);
   ClientOptions options;
   options.use_unix_socket = settings.worker_use_unixdomain;
   options.use_tcp = settings.worker_use_tcp;
   options.use_msgpack = settings.worker_use_msgpack;
-  const Client client = ClientAccess::make(settings, options, std::move(methods));
-  return ClientAccess::require_pong(client, ServiceFiles(settings));
+  const bool starts = plan != nullptr;
+  const Client client = ClientAccess::make(settings, options, std::move(methods), std::move(plan));
+  const ServiceFiles files(settings);
+  return starts ? ClientAccess::require_started(client, files) : ClientAccess::require_pong(client, files);
 }
 
 }  // namespace detail
@@ -16354,20 +16466,25 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  detail::HiddenWords words{{"--worker-name=" + worker}, {}};
-  if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);
-  return ClientAccess::start_and([&] { return connect(app, worker, options); },
-                                 {start, std::move(words), app + "/" + worker});
+  auto plan = std::make_shared<detail::StartPlan>();
+  plan->how = start;
+  plan->name = app + "/" + worker;
+  plan->words.words.push_back("--worker-name=" + worker);
+  if (!settings.app_state_dir.empty()) plan->words.words.push_back("--app-state-dir=" + settings.app_state_dir);
+  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, std::move(plan)),
+                                       detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
 
 KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
-  AutoStart how = start;
-  if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;
-  return ClientAccess::start_and([this] { return connect(); }, {how, detail::differing_options(server_->options),
-                                                                settings.app_name + "/" + settings.worker_name});
+  auto plan = std::make_shared<detail::StartPlan>();
+  plan->how = start;
+  if (start.program.empty() && start.command_prefix.empty()) plan->how.command_prefix = server_->command_prefix;
+  plan->words = detail::differing_options(server_->options);
+  plan->name = settings.app_name + "/" + settings.worker_name;
+  return detail::client_of(settings, server_->methods.all(), std::move(plan));
 }
 #endif
 
@@ -18652,12 +18769,13 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     detail::EndSignals signals;
     server_.whole_process = true;
     server_.started_with = configured_.words;
+    // Also while on_start runs.
+    signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     runner.open();
     const Settings& settings = server_.settings;
     for (const std::string& file :
          {detail::url_file(settings), detail::socket_file(settings), detail::lock_file(settings)})
       signals.add_file(file);
-    signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));

@@ -198,12 +198,13 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     detail::EndSignals signals;
     server_.whole_process = true;
     server_.started_with = configured_.words;
+    // Also while on_start runs.
+    signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     runner.open();
     const Settings& settings = server_.settings;
     for (const std::string& file :
          {detail::url_file(settings), detail::socket_file(settings), detail::lock_file(settings)})
       signals.add_file(file);
-    signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
       if (::chdir("/") != 0) throw StartError(std::string("cannot change to /: ") + std::strerror(errno));

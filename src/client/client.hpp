@@ -56,11 +56,13 @@ class Client {
   static Task<Client> async_connect(std::string app, std::string worker = "worker", const ClientOptions& options = {});
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
-  /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here.
+  /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here. Later calls of this client
+  /// start the service again if it does not run by then: nothing has been sent in that case.
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         const ClientOptions& options = {});
 
-  // By name, blocking: not in handlers, whose service would wait with them.
+  // By name, blocking: not in handlers, whose service would wait with them. To call the very service that this thread
+  // runs, or polls, is a std::logic_error.
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>
@@ -148,15 +150,15 @@ class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
   static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
-  static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {});
+  static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {},
+                     std::shared_ptr<const detail::StartPlan> plan = {});
   static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
   static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
   static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
-  /// Calls `connect` until it does not throw NotRunning; starts the service in between.
-  template <class Connect>
-  static Client start_and(Connect connect, const detail::StartPlan& plan);
+  /// The same for a client that starts its service.
+  static const Client& require_started(const Client& client, const detail::ServiceFiles& files);
 
  private:
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
@@ -180,8 +182,8 @@ KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> tra
 }
 
 KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const ClientOptions& options,
-                                          Client::Methods methods) {
-  return make(std::make_shared<detail::HttpTransport>(settings, options), std::move(methods));
+                                          Client::Methods methods, std::shared_ptr<const detail::StartPlan> plan) {
+  return make(std::make_shared<detail::HttpTransport>(settings, options, std::move(plan)), std::move(methods));
 }
 
 KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const detail::ServiceFiles& files) {
@@ -227,23 +229,16 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
   throw NotRunning(files.name + ": not ours: " + why, ServiceState::foreign);
 }
 
-template <class Connect>
-Client ClientAccess::start_and(Connect connect, const detail::StartPlan& plan) {
-  try {
-    return connect();
-  } catch (const NotRunning& error) {
-    if (error.state() == ServiceState::foreign) throw;
-  }
-  detail::start_service(plan);
+/// What is about to end, or to start, is asked again for a while where it would be started, too.
+KETTLINGAR_COLD const Client& ClientAccess::require_started(const Client& client, const detail::ServiceFiles& files) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  for (int pause_ms = 5;; pause_ms = (std::min)(2 * pause_ms, 100)) {
+  for (;;) {
     try {
-      return connect();
+      return require_pong(client, files);
     } catch (const NotRunning& error) {
-      if (std::chrono::steady_clock::now() >= deadline)
-        throw NotRunning(plan.name + " was started, but cannot be reached: " + error.what());
+      if (error.state() != ServiceState::silent || std::chrono::steady_clock::now() >= deadline) throw;
     }
-    ::poll(nullptr, 0, pause_ms);
+    ::poll(nullptr, 0, 20);
   }
 }
 
@@ -272,15 +267,18 @@ inline HiddenWords differing_options(const Options& options) {
   return hide_secrets(options, std::move(words));
 }
 
-inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods) {
+inline Client client_of(const Settings& present, std::vector<std::shared_ptr<const Method>> methods,
+                        std::shared_ptr<const StartPlan> plan = {}) {
   Settings settings = present;
   normalise(settings);
   ClientOptions options;
   options.use_unix_socket = settings.worker_use_unixdomain;
   options.use_tcp = settings.worker_use_tcp;
   options.use_msgpack = settings.worker_use_msgpack;
-  const Client client = ClientAccess::make(settings, options, std::move(methods));
-  return ClientAccess::require_pong(client, ServiceFiles(settings));
+  const bool starts = plan != nullptr;
+  const Client client = ClientAccess::make(settings, options, std::move(methods), std::move(plan));
+  const ServiceFiles files(settings);
+  return starts ? ClientAccess::require_started(client, files) : ClientAccess::require_pong(client, files);
 }
 
 }  // namespace detail
@@ -300,20 +298,25 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  detail::HiddenWords words{{"--worker-name=" + worker}, {}};
-  if (!settings.app_state_dir.empty()) words.words.push_back("--app-state-dir=" + settings.app_state_dir);
-  return ClientAccess::start_and([&] { return connect(app, worker, options); },
-                                 {start, std::move(words), app + "/" + worker});
+  auto plan = std::make_shared<detail::StartPlan>();
+  plan->how = start;
+  plan->name = app + "/" + worker;
+  plan->words.words.push_back("--worker-name=" + worker);
+  if (!settings.app_state_dir.empty()) plan->words.words.push_back("--app-state-dir=" + settings.app_state_dir);
+  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, std::move(plan)),
+                                       detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
 
 KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
   const Settings& settings = server_->settings;
-  AutoStart how = start;
-  if (how.program.empty() && how.command_prefix.empty()) how.command_prefix = server_->command_prefix;
-  return ClientAccess::start_and([this] { return connect(); }, {how, detail::differing_options(server_->options),
-                                                                settings.app_name + "/" + settings.worker_name});
+  auto plan = std::make_shared<detail::StartPlan>();
+  plan->how = start;
+  if (start.program.empty() && start.command_prefix.empty()) plan->how.command_prefix = server_->command_prefix;
+  plan->words = detail::differing_options(server_->options);
+  plan->name = settings.app_name + "/" + settings.worker_name;
+  return detail::client_of(settings, server_->methods.all(), std::move(plan));
 }
 #endif
 

@@ -17,6 +17,7 @@
 #include "../base/version.hpp"
 #include "connect.hpp"
 #include "exchange.hpp"
+#include "starter.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -41,10 +42,13 @@ struct KeptConnection {
 /// For any number of threads.
 class Endpoint {
  public:
-  Endpoint(const Settings& settings, const ClientOptions& options) : files_(settings), options_(options) {}
+  Endpoint(const Settings& settings, const ClientOptions& options, std::shared_ptr<const StartPlan> plan)
+      : files_(settings), options_(options), plan_(std::move(plan)) {}
 
   const ServiceFiles& files() const noexcept { return files_; }
   const ClientOptions& options() const noexcept { return options_; }
+  /// How the service is started where it does not run; null if it is not.
+  const StartPlan* plan() const noexcept { return plan_.get(); }
 
   /// Where the service is now; reads the url file if it has changed. Throws NotRunning, ConnectionError.
   std::shared_ptr<Place> look_up();
@@ -68,6 +72,7 @@ class Endpoint {
 
   const ServiceFiles files_;
   const ClientOptions options_;
+  const std::shared_ptr<const StartPlan> plan_;
   std::mutex mutex_;
   FileStamp stamp_;
   std::shared_ptr<Place> place_;

@@ -18,11 +18,13 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "../base/log.hpp"
 #include "../service/loop.hpp"
+#include "../service/runner.hpp"
 #include "../wire/http_writer.hpp"
 #include "connector.hpp"
 #include "endpoint.hpp"
@@ -106,7 +108,7 @@ class HttpAnswer final : public Answer {
   DescriptorQueue& descriptors() override { return exchange_ ? exchange_->descriptors() : none_; }
 
  private:
-  enum class Stage { start, connecting, talking, over };
+  enum class Stage { start, starting, connecting, talking, over };
   enum class Step { want_read, want_write, pause, item, done };
 
   Step advance();
@@ -116,6 +118,8 @@ class HttpAnswer final : public Answer {
   bool again_elsewhere();
   void connect();
   Step connecting();
+  bool start_service(const NotRunning& why);
+  void require_another_thread() const;
   void talk_over(Channel channel, bool reused);
   std::string request(bool msgpack) const;
   bool wants_msgpack() const;
@@ -128,7 +132,8 @@ class HttpAnswer final : public Answer {
     return total.count() > 0 ? began_ + total : no_deadline;
   }
   Deadline deadline() const {
-    return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : exchange_->deadline();
+    if (stage_ == Stage::talking) return exchange_->deadline();
+    return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : call_deadline();
   }
   [[noreturn]] void expire();
 
@@ -137,10 +142,13 @@ class HttpAnswer final : public Answer {
   bool with_descriptors_;
   Deadline began_ = no_deadline;  ///< once it has
   Stage stage_ = Stage::start;
-  bool one_request_ = true;  ///< the service is asked to close the connection, as one in Python does
-  bool reused_ = false;      ///< the connection has had requests before
-  int moves_ = 0;            ///< how often the service was elsewhere once a connection was there
-  bool fresh_only_ = false;  ///< a kept connection has failed already
+  bool blocking_ = false;                 ///< the caller's thread waits for the answer
+  std::optional<Starter> starter_;        ///< of a service that did not run
+  Deadline started_until_ = no_deadline;  ///< once it has been started: when it has to be found
+  bool one_request_ = true;               ///< the service is asked to close the connection, as one in Python does
+  bool reused_ = false;                   ///< the connection has had requests before
+  int moves_ = 0;                         ///< how often the service was elsewhere once a connection was there
+  bool fresh_only_ = false;               ///< a kept connection has failed already
   bool json_instead_ = false;
   bool refused_ = false;  ///< by a service that was not the one of the url file any more
   std::shared_ptr<Place> place_;
@@ -150,12 +158,15 @@ class HttpAnswer final : public Answer {
   DescriptorQueue none_;
 };
 
+inline constexpr const char* waits_for_itself =
+    "a blocking call to the service that this thread runs would wait for itself; co_await async_call";
+
 /// Calls one service over its sockets.
 class HttpTransport final : public Transport {
  public:
   /// Touches nothing: the service is looked for when it is called.
-  HttpTransport(const Settings& settings, const ClientOptions& options)
-      : endpoint_(std::make_shared<Endpoint>(settings, options)) {}
+  HttpTransport(const Settings& settings, const ClientOptions& options, std::shared_ptr<const StartPlan> plan = {})
+      : endpoint_(std::make_shared<Endpoint>(settings, options, std::move(plan))) {}
 
   std::unique_ptr<Answer> start(CallMessage message) override {
     return std::make_unique<HttpAnswer>(endpoint_, std::move(message));
@@ -217,12 +228,39 @@ KETTLINGAR_COLD void HttpAnswer::connect() {
   if (!fresh_only_) {
     if (auto kept = endpoint_->take_kept(with_descriptors_)) {
       place_ = std::move(kept->place);
+      require_another_thread();
       return talk_over(std::move(kept->channel), true);
     }
   }
   place_ = endpoint_->look_up();
+  require_another_thread();
   connector_.emplace(endpoint_->files(), place_->address, endpoint_->options());
   stage_ = Stage::connecting;
+}
+
+KETTLINGAR_COLD void HttpAnswer::require_another_thread() const {
+  const ServiceAddress& address = place_->address;
+  if (blocking_ && Runner::runs_on_this_thread(address.host, address.port, address.path, address.socket))
+    throw std::logic_error(waits_for_itself);
+}
+
+/// After a failure to connect, before anything has been sent: false if that is the end.
+KETTLINGAR_COLD bool HttpAnswer::start_service(const NotRunning& why) {
+  const StartPlan* plan = endpoint_->plan();
+  const bool connecting = stage_ == Stage::start || stage_ == Stage::connecting;
+  if (plan == nullptr || !connecting || why.state() == ServiceState::foreign) return false;
+  connector_.reset();
+  const Deadline now = std::chrono::steady_clock::now();
+  if (started_until_ == no_deadline) {
+    starter_.emplace(*plan);
+    started_until_ = now;  // and later, once it has ended
+    stage_ = Stage::starting;
+    return true;
+  }
+  if (now >= started_until_)
+    throw NotRunning(plan->name + " was started, but cannot be reached: " + why.what(), why.state());
+  stage_ = Stage::start;
+  return true;
 }
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
@@ -280,6 +318,12 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 }
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
+  if (stage_ == Stage::starting) {
+    if (!starter_->done()) return Step::pause;
+    starter_.reset();
+    started_until_ = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    stage_ = Stage::start;
+  }
   if (stage_ == Stage::start) connect();
   if (stage_ == Stage::connecting) return connecting();
   if (stage_ == Stage::over) return Step::done;
@@ -314,6 +358,15 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());
+  } catch (const NotRunning& error) {
+    try {
+      if (start_service(error)) return Step::pause;
+    } catch (...) {
+      abandon();
+      throw;
+    }
+    abandon();
+    throw;
   } catch (...) {
     abandon();
     throw;
@@ -327,9 +380,10 @@ KETTLINGAR_COLD void HttpAnswer::abandon() noexcept {
 }
 
 KETTLINGAR_COLD void HttpAnswer::expire() {
+  const bool talking = stage_ == Stage::talking;
   const bool connecting = stage_ == Stage::connecting;
   stage_ = Stage::over;
-  if (connecting && call_deadline() <= connector_->deadline()) {
+  if (!talking && (!connecting || call_deadline() <= connector_->deadline())) {
     throw ConnectionError("timeout 'total': no connection within " +
                           std::to_string(endpoint_->options().timeouts.total.count()) + " ms");
   }
@@ -339,6 +393,7 @@ KETTLINGAR_COLD void HttpAnswer::expire() {
 }
 
 KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
+  blocking_ = true;
   if (exchange_) exchange_->ask();
   for (;;) {
     const Step step = advance();

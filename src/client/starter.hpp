@@ -113,12 +113,6 @@ KETTLINGAR_COLD bool Starter::done() {
 }
 #endif
 
-/// Starts a service, and waits for that. Throws NotRunning.
-[[gnu::cold]] inline void start_service(const StartPlan& plan) {
-  Starter starter(plan);
-  while (!starter.done()) ::poll(nullptr, 0, 5);
-}
-
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -4,11 +4,13 @@
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
+#include <pthread.h>
+
+#include <array>
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -56,6 +58,10 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::weak_ptr<void> alive() const { return alive_; }
   /// True on the thread on which handlers run just now.
   bool in_service_thread() const;
+  /// Whether the calling thread runs, or polls, the service of this process that has this address: whoever waits for
+  /// that here waits for ever.
+  static bool runs_on_this_thread(const std::string& host, unsigned port, const std::string& path,
+                                  const std::string& socket);
   /// True where what belongs to the service may be used: on its thread, between two polls on the one that polls, and
   /// anywhere while it does not run. Where only the host can know, too.
   bool may_be_used_here();
@@ -102,6 +108,8 @@ class Runner : public std::enable_shared_from_this<Runner> {
   /// In another process than the one whose descriptors these are.
   bool forked() const noexcept { return process_ != ::getpid(); }
   void adopt_loop();
+  void set_serving(bool serving);
+  bool runs_here();
   void leave_behind();
   void end_last_run();
   void run_start_hook();
@@ -130,6 +138,12 @@ class Runner : public std::enable_shared_from_this<Runner> {
   std::thread thread_;
   std::thread::id poller_;  ///< who called start() or poll() last
 
+  /// Those that serve, in any process. Not std::mutex, whose destructor exit() might have to call.
+  static inline pthread_mutex_t serving_mutex_ = PTHREAD_MUTEX_INITIALIZER;
+  static inline Runner* first_serving_ = nullptr;
+  static inline std::atomic<pid_t> serving_process_ = 0;
+  Runner* next_serving_ = nullptr;
+
   /// Those that nobody may destroy any more, for leak checkers.
   static inline Runner* left_behind_ = nullptr;
   Runner* next_left_behind_ = nullptr;
@@ -145,6 +159,47 @@ KETTLINGAR_INLINE bool Runner::may_be_used_here() {
   if (!serving() || !own_loop_ || in_service_thread()) return true;
   const std::lock_guard lock(mutex_);
   return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
+}
+
+KETTLINGAR_COLD void Runner::set_serving(bool serving) {
+  ::pthread_mutex_lock(&serving_mutex_);
+  Runner** link = &first_serving_;
+  while (*link != nullptr && *link != this) link = &(*link)->next_serving_;
+  if (*link != nullptr) *link = next_serving_;
+  if (serving) next_serving_ = std::exchange(first_serving_, this);
+  serving_process_ = first_serving_ != nullptr ? ::getpid() : 0;
+  serving_ = serving;
+  ::pthread_mutex_unlock(&serving_mutex_);
+}
+
+KETTLINGAR_COLD bool Runner::runs_here() {
+  if (!serving()) return false;
+  if (!own_loop_) {
+#if !defined(ASIO_NO_TYPEID)
+    const auto* loop = server_->executor.target<asio::io_context::executor_type>();
+    return loop != nullptr && loop->running_in_this_thread();
+#else
+    return false;
+#endif
+  }
+  if (in_service_thread()) return true;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  return lock && mode_ == Mode::polled && poller_ == std::this_thread::get_id();
+}
+
+KETTLINGAR_COLD bool Runner::runs_on_this_thread(const std::string& host, unsigned port, const std::string& path,
+                                                 const std::string& socket) {
+  // In a forked child the mutex may be one that nobody gives back.
+  if (serving_process_ != ::getpid()) return false;
+  const std::string url = "http://" + host + ":" + std::to_string(port) + path;
+  bool found = false;
+  ::pthread_mutex_lock(&serving_mutex_);
+  for (Runner* runner = first_serving_; runner != nullptr && !found; runner = runner->next_serving_) {
+    const Server& server = *runner->server_;
+    found = server.published_url() == url && (port != 0 || server.socket_path() == socket) && runner->runs_here();
+  }
+  ::pthread_mutex_unlock(&serving_mutex_);
+  return found;
 }
 
 /// In a forked child, before its first start.
@@ -175,7 +230,7 @@ KETTLINGAR_COLD void Runner::open() {
   } else {
     server_->announce();
   }
-  serving_ = true;
+  set_serving(true);
 }
 
 KETTLINGAR_COLD void Runner::run_start_hook() {
@@ -218,7 +273,7 @@ KETTLINGAR_INLINE void Runner::serve() {
 KETTLINGAR_INLINE void Runner::ended() {
   if (own_loop_) own_loop_->stop();
   const std::lock_guard lock(mutex_);
-  serving_ = false;
+  set_serving(false);
   changed_.notify_all();
 }
 
@@ -256,7 +311,7 @@ KETTLINGAR_COLD void Runner::start_thread() {
     thread_ = std::thread([this] { serve(); });
   } catch (const std::exception& error) {
     server_->kill();
-    serving_ = false;
+    set_serving(false);
     throw StartError(std::string("cannot start a thread: ") + error.what());
   }
   mode_ = Mode::thread;
@@ -330,6 +385,7 @@ KETTLINGAR_COLD void Runner::end() {
     server_->kill();
     ended();
   }
+  if (serving_) set_serving(false);
   alive_.reset();
   start_hook = shutdown_hook = nullptr;
 }

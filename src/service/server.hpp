@@ -74,6 +74,8 @@ class Server : public std::enable_shared_from_this<Server> {
   const std::string& tcp_url() const noexcept { return tcp_url_; }
   /// Path of the unix socket; empty without.
   const std::string& socket_path() const noexcept { return socket_path_; }
+  /// What the url file says.
+  const std::string& published_url() const noexcept { return full_url_; }
 
   /// The default configuration file, as of the start: what `config` may write to.
   const std::string& config_file() const noexcept { return config_file_; }

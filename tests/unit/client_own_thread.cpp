@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+#include "services.hpp"
+#include "support.hpp"
+
+namespace {
+
+constexpr const char* refused =
+    "a blocking call to the service that this thread runs would wait for itself; co_await async_call";
+
+void add_methods(kt::Kitten& kitten, const kt::Client* client) {
+  kitten.api("one", [] { return 1; });
+  kitten.api("blocking", [client] { return client->call("one"); });
+  kitten.api("streaming", [client] { return client->stream("one").next().value_or(json(nullptr)); });
+  kitten.api("connecting", [&kitten] { return kitten.connect().call("one"); });
+  kitten.api("awaiting", [client]() -> kt::Task<json> { co_return co_await client->async_call("one"); });
+}
+
+kt::Client unchecked_client(const Home& home, bool use_unix_socket) {
+  kt::Settings settings;
+  settings.app_name = "testkitten";
+  settings.worker_name = "Kitty";
+  settings.app_state_dir = home.state.path();
+  kt::ClientOptions options;
+  options.use_unix_socket = use_unix_socket;
+  return kt::ClientAccess::make(settings, options);
+}
+
+}  // namespace
+
+TEST_SUITE("client/own_thread") {
+  TEST_CASE("a handler that calls its own service and waits is told at once; one that awaits is not (174)") {
+    for (const bool local : {true, false}) {
+      CAPTURE(local);
+      Home home;
+      const kt::Client inner = unchecked_client(home, local);
+      add_methods(home.kitten, &inner);
+      home.start();
+      const auto begin = std::chrono::steady_clock::now();
+      for (const char* method : {"blocking", "streaming", "connecting"}) {
+        CAPTURE(method);
+        CHECK(home.error(method, "{}", 500) == refused);
+      }
+      CHECK(home.result("awaiting") == 1);
+      // Also over the connection that is kept now.
+      CHECK(home.error("blocking", "{}", 500) == refused);
+      CHECK(inner.call("one") == 1);
+      CHECK(std::chrono::steady_clock::now() - begin < 20s);
+    }
+  }
+
+  TEST_CASE("whoever polls a service, or runs its loop, cannot wait for it either (174)") {
+    Home home;
+    const kt::Client inner = unchecked_client(home, true);
+    add_methods(home.kitten, &inner);
+    home.kitten.start();
+    CHECK(failure([&] { inner.call("one"); }) == refused);
+    CHECK_THROWS_AS(inner.call("one"), std::logic_error);
+    // Another thread can, while this one polls.
+    std::future<json> result = std::async(std::launch::async, [&] { return inner.call("one"); });
+    CHECK(eventually([&] {
+      home.kitten.poll();
+      return result.wait_for(0s) == std::future_status::ready;
+    }));
+    CHECK(result.get() == 1);
+    home.kitten.stop();
+    CHECK_THROWS_AS(inner.call("one"), kt::NotRunning);
+
+    asio::io_context loop;
+    TempDir dir;
+    kt::Kitten hosted(loop, "testkitten", "Kitty");
+    hosted.settings().app_state_dir = hosted.settings().app_data_dir = dir.path();
+    kt::Settings settings;
+    settings.app_name = "testkitten";
+    settings.worker_name = "Kitty";
+    settings.app_state_dir = dir.path();
+    const kt::Client client = kt::ClientAccess::make(settings, {});
+    add_methods(hosted, &client);
+    hosted.start();
+    std::string why;
+    asio::co_spawn(
+        loop,
+        [](const kt::Client& kitty, std::string* said, kt::Kitten* kitten) -> kt::Task<> {
+          try {
+            co_await kitty.async_call("blocking");
+          } catch (const std::exception& error) {
+            *said = error.what();
+          }
+          kitten->stop();
+        }(client, &why, &hosted),
+        asio::detached);
+    loop.run();
+    CHECK(contains(why, refused));
+  }
+
+  TEST_CASE("another service of the same process is called as ever (174)") {
+    Home home, other("Tom");
+    other.kitten.api("one", [] { return 1; });
+    other.start();
+    const kt::Client there = other.kitten.connect();
+    home.kitten.api("relay", [&] { return there.call("one"); });
+    home.start();
+    CHECK(home.result("relay") == 1);
+  }
+}
