@@ -8148,35 +8148,6 @@ class Handler<F, std::tuple<P...>> final : public Method {
   mutable F function_;
 };
 
-/// Erases a callable. Everything wrong with it is said here, in sentences.
-template <class F, class... A>
-std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
-  using Sig = Signature<F>;
-  static_assert(Sig::known,
-                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
-                "that is not a template");
-  if constexpr (Sig::known) {
-    using Types = typename Sig::Parameters::Types;
-    using Return = std::remove_cvref_t<typename Sig::Return>;
-    constexpr bool fits = std::tuple_size_v<Types> == sizeof...(A);
-    static_assert(fits,
-                  "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
-                  "kt::Request&");
-    static_assert(!any_mutable_reference<Types>,
-                  "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
-    static_assert(
-        !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>,
-        "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
-        "pointers): they would be gone after its first co_await or co_yield");
-    if constexpr (fits && !any_mutable_reference<Types>) {
-      const std::array<Arg, sizeof...(A)> list{args...};
-      return std::make_unique<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
-                                                 std::span<const Arg>(list));
-    }
-  }
-  return nullptr;
-}
-
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD std::shared_ptr<const json> shared_value(const Scalar& scalar) { return shared_value(scalar.value()); }
 
@@ -8209,6 +8180,156 @@ KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const
   return parameters_.size();
 }
 #endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/handler_check.hpp ========
+// SPDX-License-Identifier: MIT
+// service/handler_check.hpp: what is wrong with a handler, in sentences, near the line of the program that adds it.
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Whether arguments become a T.
+template <class T>
+inline constexpr bool readable = holds_descriptors<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> ||
+                                 std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
+                                 requires(const nlohmann::json& value, T& result) {
+  nlohmann::adl_serializer<T>::from_json(value, result);
+};
+template <class T>
+inline constexpr bool readable<std::optional<T>> = readable<T>;
+template <class T, class A>
+inline constexpr bool readable<std::vector<T, A>> = readable<T> || is_bytes<std::vector<T, A>>;
+template <class T, class... A>
+inline constexpr bool readable<std::map<std::string, T, A...>> = readable<T>;
+template <class T, class... A>
+inline constexpr bool readable<std::unordered_map<std::string, T, A...>> = readable<T>;
+template <class... T>
+inline constexpr bool readable<std::tuple<T...>> = (readable<T> && ...);
+template <class T, class U>
+inline constexpr bool readable<std::pair<T, U>> = readable<T>&& readable<U>;
+
+/// Whether a T can be a result or an item.
+template <class T>
+inline constexpr bool writable = PlainValue<T> || holds_descriptors<T> || is_bytes<T> || std::is_same_v<T, Result> ||
+                                 std::is_same_v<T, RawReply> || std::is_same_v<T, Event> || std::is_same_v<T, json> ||
+                                 std::is_same_v<T, nlohmann::json> || to_ordered_json<T> || to_plain_json<T>;
+template <>
+inline constexpr bool writable<void> = true;
+template <class T>
+inline constexpr bool writable<std::optional<T>> = writable<T>;
+
+// Compilers print these names.
+template <int number, class T>
+struct MisfitParameter;
+template <class T>
+struct MisfitResult;
+
+/// The first parameter, counted from 1, that cannot be had; void if all can.
+template <int number, class Types>
+struct FirstMisfit {
+  using type = void;
+};
+template <int number, class P, class... R>
+struct FirstMisfit<number, std::tuple<P, R...>> {
+  using type = std::conditional_t<readable<Stored<P>>, typename FirstMisfit<number + 1, std::tuple<R...>>::type,
+                                  MisfitParameter<number, P>>;
+};
+
+template <class T>
+struct Yielded {
+  using type = typename TaskResult<T>::type;
+};
+template <class T>
+requires is_generator<T>
+struct Yielded<T> {
+  using type = typename T::value_type;
+};
+
+template <class Misfit>
+inline constexpr bool converts = std::is_void_v<Misfit>;
+
+template <class Sig, bool known = Sig::known>
+struct HandlerTypes {
+  using Types = std::tuple<>;
+  using Return = void;
+};
+template <class Sig>
+struct HandlerTypes<Sig, true> {
+  using Types = typename Sig::Parameters::Types;
+  using Return = std::remove_cvref_t<typename Sig::Return>;
+};
+
+/// What there is to say about a handler and its args. Nothing is made of one that does not fit, so that compilers say
+/// no more than this.
+template <class F, class... A>
+struct HandlerFit {
+  using Sig = Signature<F>;
+  using Types = typename HandlerTypes<Sig>::Types;
+  using Return = typename HandlerTypes<Sig>::Return;
+  using Item = typename Yielded<Return>::type;
+  using Parameter = typename FirstMisfit<1, Types>::type;
+  using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
+  static constexpr bool known = Sig::known;
+  static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
+  static constexpr bool by_value = !any_mutable_reference<Types>;
+  static constexpr bool safe = !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>;
+  static constexpr bool fits = known && counted && by_value && safe && converts<Parameter> && converts<Result>;
+};
+
+/// Instantiated first of all where a handler is added.
+template <class F, class... A>
+struct HandlerCheck {
+  using Fit = HandlerFit<F, A...>;
+  static_assert(Fit::known,
+                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
+                "that is not a template");
+  static_assert(Fit::counted,
+                "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
+                "kt::Request&");
+  static_assert(Fit::by_value,
+                "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
+  static_assert(
+      Fit::safe,
+      "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
+      "pointers): they would be gone after its first co_await or co_yield");
+  static_assert(converts<typename Fit::Parameter>,
+                "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
+                "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+  static_assert(converts<typename Fit::Result>,
+                "kettlingar: the type of a result must be one that nlohmann_json converts: see "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
+  static constexpr bool done = true;
+};
+
+/// Erases a callable that fits.
+template <class F, class... A>
+std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
+  if constexpr (HandlerFit<F, A...>::fits) {
+    const std::array<Arg, sizeof...(A)> list{args...};
+    return std::make_unique<Handler<F, typename HandlerFit<F, A...>::Types>>(
+        std::move(name), std::move(function), std::move(doc), std::span<const Arg>(list));
+  } else {
+    return nullptr;
+  }
+}
 
 }  // namespace detail
 }  // namespace v0_1
@@ -13410,11 +13531,11 @@ class Config final : public Method {
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
-#include <cassert>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -13483,7 +13604,8 @@ std::function<Task<void>()> as_task(F hook) {
 /// one at a time between their awaits, and may throw: see kt::Error.
 ///
 /// Threads: methods are added from any thread, also while the service runs. Everything else is set up by one thread,
-/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so.
+/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so. At another
+/// time those throw std::logic_error.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -13511,16 +13633,19 @@ class Kitten {
   /// a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
   /// Without a description.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, Arg first, A... rest) {
+    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
     return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(
         detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
         false);
@@ -13537,17 +13662,26 @@ class Kitten {
   /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
   }
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
+    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
     return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& public_api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(
         detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
         true);
+  }
+
+  template <class T>
+  Kitten& public_api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+    return public_api(
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
@@ -13555,10 +13689,12 @@ class Kitten {
   /// any thread; there is one, the last.
   template <class F>
   Kitten& fallback(F handler) {
+    static_assert(detail::HandlerCheck<F>::done);
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
   }
   template <class F>
   Kitten& public_fallback(F handler) {
+    static_assert(detail::HandlerCheck<F>::done);
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), true);
   }
 
@@ -13639,6 +13775,8 @@ class Kitten {
   void start();
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
+  /// As start_thread(), but returns why it failed, empty if it did not.
+  std::string try_start_thread() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
   /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
   /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
@@ -13707,6 +13845,8 @@ class Kitten {
   Kitten& add(std::unique_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::unique_ptr<detail::Method> method, bool is_public);
   Kitten& add(detail::Option option, std::function<void()> changed);
+  std::string why_not(void (Kitten::*begin)()) noexcept;
+  static void require(bool now, const char* what);
   Kitten& set_start_hook(std::function<Task<void>()> hook);
   Kitten& set_shutdown_hook(std::function<Task<void>()> hook);
   Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
@@ -13745,14 +13885,22 @@ KETTLINGAR_COLD Kitten& Kitten::add(std::unique_ptr<detail::Method> method, bool
   return *this;
 }
 
-KETTLINGAR_COLD std::string Kitten::try_start() noexcept {
+KETTLINGAR_COLD std::string Kitten::why_not(void (Kitten::*begin)()) noexcept {
   try {
-    start();
+    (this->*begin)();
     return {};
   } catch (...) {
     const std::string words = detail::words_of(std::current_exception());
     return words.empty() ? "unknown" : words;
   }
+}
+
+KETTLINGAR_COLD std::string Kitten::try_start() noexcept { return why_not(&Kitten::start); }
+
+KETTLINGAR_COLD std::string Kitten::try_start_thread() noexcept { return why_not(&Kitten::start_thread); }
+
+KETTLINGAR_COLD void Kitten::require(bool now, const char* what) {
+  if (!now) throw std::logic_error(std::string("kettlingar: ") + what);
 }
 
 KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::unique_ptr<detail::Method> method, bool is_public) {
@@ -13763,26 +13911,26 @@ KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::unique_ptr<detail::Method> met
 }
 
 KETTLINGAR_COLD Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "authenticator() belongs before the start, or on the service's thread");
   server_->authenticator = std::move(function);
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "router() belongs before the start, or on the service's thread");
   server_->router = std::move(function);
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::run_handlers_on(PostToHost post) {
-  assert(!runner_->serving());
+  require(!runner_->serving(), "run_handlers_on() belongs before the start");
   server_->host = detail::HostExecutor(std::make_shared<const detail::HostPost>(std::move(post)), server_->executor,
                                        runner_->alive());
   return *this;
 }
 
 KETTLINGAR_COLD void Kitten::serve_connection(Socket connection) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "serve_connection() belongs before the start, or on the service's thread");
   server_->adopt(std::move(connection));
 }
 
@@ -13818,13 +13966,13 @@ KETTLINGAR_INLINE Settings& Kitten::settings() noexcept { return server_->settin
 KETTLINGAR_INLINE Limits& Kitten::limits() noexcept { return server_->limits; }
 
 KETTLINGAR_COLD Kitten& Kitten::log_to(LogSink sink) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "log_to() belongs before the start, or on the service's thread");
   server_->log.set_sink(std::move(sink));
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "option() belongs before the start, or on the service's thread");
   const std::string key = server_->options.add(std::move(option)).name;
   if (changed) {
     hooks_[key] = [key, changed = std::move(changed)] {
@@ -16222,6 +16370,9 @@ class Client {
                         const ClientOptions& options = {});
   /// The same, for coroutines.
   static Task<Client> async_connect(std::string app, std::string worker = "worker", const ClientOptions& options = {});
+  /// The same; a service that does not run is started, as by connect(). The Task goes on while that takes its time.
+  static Task<Client> async_connect(std::string app, std::string worker, const AutoStart& start,
+                                    const ClientOptions& options = {});
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
   /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here. Later calls of this client
@@ -16325,8 +16476,9 @@ class ClientAccess {
   /// Throws NotRunning unless a service answers.
   static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
   static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
-  /// The same for a client that starts its service.
+  /// Both: the same for a client that starts its service.
   static const Client& require_started(const Client& client, const detail::ServiceFiles& files);
+  static Task<Client> async_require_started(Client client, detail::ServiceFiles files);
 
  private:
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
@@ -16398,6 +16550,19 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 /// What is about to end, or to start, is asked again for a while where it would be started, too.
+KETTLINGAR_COLD Task<Client> ClientAccess::async_require_started(Client client, detail::ServiceFiles files) {
+  constexpr std::chrono::milliseconds pause{20};
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (;;) {
+    try {
+      co_return co_await async_require_pong(client, files);
+    } catch (const NotRunning& error) {
+      if (error.state() != ServiceState::silent || std::chrono::steady_clock::now() >= deadline) throw;
+    }
+    co_await sleep_for(pause);
+  }
+}
+
 KETTLINGAR_COLD const Client& ClientAccess::require_started(const Client& client, const detail::ServiceFiles& files) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
@@ -16463,16 +16628,31 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
   return ClientAccess::async_require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
 }
 
+namespace detail {
+
+KETTLINGAR_COLD std::shared_ptr<const StartPlan> start_plan(const Settings& settings, const AutoStart& start) {
+  auto plan = std::make_shared<StartPlan>();
+  plan->how = start;
+  plan->name = settings.app_name + "/" + settings.worker_name;
+  plan->words.words.push_back("--worker-name=" + settings.worker_name);
+  if (!settings.app_state_dir.empty()) plan->words.words.push_back("--app-state-dir=" + settings.app_state_dir);
+  return plan;
+}
+
+}  // namespace detail
+
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  auto plan = std::make_shared<detail::StartPlan>();
-  plan->how = start;
-  plan->name = app + "/" + worker;
-  plan->words.words.push_back("--worker-name=" + worker);
-  if (!settings.app_state_dir.empty()) plan->words.words.push_back("--app-state-dir=" + settings.app_state_dir);
-  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, std::move(plan)),
+  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
                                        detail::ServiceFiles(settings));
+}
+
+KETTLINGAR_COLD Task<Client> Client::async_connect(std::string app, std::string worker, const AutoStart& start,
+                                                   const ClientOptions& options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  return ClientAccess::async_require_started(
+      ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)), detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }

@@ -122,6 +122,7 @@
 #include "service/transfer.hpp"
 #include "service/request.hpp"
 #include "service/method.hpp"
+#include "service/handler_check.hpp"
 #if KETTLINGAR_INTERNALS
 #include "service/bind.hpp"
 #include "service/registry.hpp"

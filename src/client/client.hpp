@@ -54,6 +54,9 @@ class Client {
                         const ClientOptions& options = {});
   /// The same, for coroutines.
   static Task<Client> async_connect(std::string app, std::string worker = "worker", const ClientOptions& options = {});
+  /// The same; a service that does not run is started, as by connect(). The Task goes on while that takes its time.
+  static Task<Client> async_connect(std::string app, std::string worker, const AutoStart& start,
+                                    const ClientOptions& options = {});
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
   /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here. Later calls of this client
@@ -157,8 +160,9 @@ class ClientAccess {
   /// Throws NotRunning unless a service answers.
   static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
   static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
-  /// The same for a client that starts its service.
+  /// Both: the same for a client that starts its service.
   static const Client& require_started(const Client& client, const detail::ServiceFiles& files);
+  static Task<Client> async_require_started(Client client, detail::ServiceFiles files);
 
  private:
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
@@ -230,6 +234,19 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 /// What is about to end, or to start, is asked again for a while where it would be started, too.
+KETTLINGAR_COLD Task<Client> ClientAccess::async_require_started(Client client, detail::ServiceFiles files) {
+  constexpr std::chrono::milliseconds pause{20};
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (;;) {
+    try {
+      co_return co_await async_require_pong(client, files);
+    } catch (const NotRunning& error) {
+      if (error.state() != ServiceState::silent || std::chrono::steady_clock::now() >= deadline) throw;
+    }
+    co_await sleep_for(pause);
+  }
+}
+
 KETTLINGAR_COLD const Client& ClientAccess::require_started(const Client& client, const detail::ServiceFiles& files) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
@@ -295,16 +312,31 @@ KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::strin
   return ClientAccess::async_require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
 }
 
+namespace detail {
+
+KETTLINGAR_COLD std::shared_ptr<const StartPlan> start_plan(const Settings& settings, const AutoStart& start) {
+  auto plan = std::make_shared<StartPlan>();
+  plan->how = start;
+  plan->name = settings.app_name + "/" + settings.worker_name;
+  plan->words.words.push_back("--worker-name=" + settings.worker_name);
+  if (!settings.app_state_dir.empty()) plan->words.words.push_back("--app-state-dir=" + settings.app_state_dir);
+  return plan;
+}
+
+}  // namespace detail
+
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  auto plan = std::make_shared<detail::StartPlan>();
-  plan->how = start;
-  plan->name = app + "/" + worker;
-  plan->words.words.push_back("--worker-name=" + worker);
-  if (!settings.app_state_dir.empty()) plan->words.words.push_back("--app-state-dir=" + settings.app_state_dir);
-  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, std::move(plan)),
+  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
                                        detail::ServiceFiles(settings));
+}
+
+KETTLINGAR_COLD Task<Client> Client::async_connect(std::string app, std::string worker, const AutoStart& start,
+                                                   const ClientOptions& options) {
+  const Settings settings = detail::client_settings(app, worker, options);
+  return ClientAccess::async_require_started(
+      ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)), detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "handler_check.hpp"
 #include "registry.hpp"
 #include "server.hpp"
 

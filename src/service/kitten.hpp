@@ -5,11 +5,11 @@
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
-#include <cassert>
 #include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -20,6 +20,7 @@
 #include "../os/passing.hpp"
 #include "builtins.hpp"
 #include "call_steps.hpp"
+#include "handler_check.hpp"
 #include "host_executor.hpp"
 #include "listen.hpp"
 #include "method.hpp"
@@ -92,7 +93,8 @@ std::function<Task<void>()> as_task(F hook) {
 /// one at a time between their awaits, and may throw: see kt::Error.
 ///
 /// Threads: methods are added from any thread, also while the service runs. Everything else is set up by one thread,
-/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so.
+/// before the start or on the service's thread; what may be called from elsewhere, or only then, says so. At another
+/// time those throw std::logic_error.
 class Kitten {
  public:
   /// `app_name` names the directories and the program, `worker_name` the files of this service in them.
@@ -120,16 +122,19 @@ class Kitten {
   /// a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
   /// Without a description.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, Arg first, A... rest) {
+    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
     return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(
         detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
         false);
@@ -146,17 +151,26 @@ class Kitten {
   /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
   }
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
+    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
     return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& public_api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(
         detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
         true);
+  }
+
+  template <class T>
+  Kitten& public_api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+    return public_api(
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
@@ -164,10 +178,12 @@ class Kitten {
   /// any thread; there is one, the last.
   template <class F>
   Kitten& fallback(F handler) {
+    static_assert(detail::HandlerCheck<F>::done);
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), false);
   }
   template <class F>
   Kitten& public_fallback(F handler) {
+    static_assert(detail::HandlerCheck<F>::done);
     return set_fallback(detail::make_method("fallback", bound(std::move(handler)), {}), true);
   }
 
@@ -248,6 +264,8 @@ class Kitten {
   void start();
   /// As start(), but returns why it failed, empty if it did not.
   std::string try_start() noexcept;
+  /// As start_thread(), but returns why it failed, empty if it did not.
+  std::string try_start_thread() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
   /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
   /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
@@ -316,6 +334,8 @@ class Kitten {
   Kitten& add(std::unique_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::unique_ptr<detail::Method> method, bool is_public);
   Kitten& add(detail::Option option, std::function<void()> changed);
+  std::string why_not(void (Kitten::*begin)()) noexcept;
+  static void require(bool now, const char* what);
   Kitten& set_start_hook(std::function<Task<void>()> hook);
   Kitten& set_shutdown_hook(std::function<Task<void>()> hook);
   Kitten(std::shared_ptr<detail::Runner> runner, std::string app_name, std::string worker_name,
@@ -354,14 +374,22 @@ KETTLINGAR_COLD Kitten& Kitten::add(std::unique_ptr<detail::Method> method, bool
   return *this;
 }
 
-KETTLINGAR_COLD std::string Kitten::try_start() noexcept {
+KETTLINGAR_COLD std::string Kitten::why_not(void (Kitten::*begin)()) noexcept {
   try {
-    start();
+    (this->*begin)();
     return {};
   } catch (...) {
     const std::string words = detail::words_of(std::current_exception());
     return words.empty() ? "unknown" : words;
   }
+}
+
+KETTLINGAR_COLD std::string Kitten::try_start() noexcept { return why_not(&Kitten::start); }
+
+KETTLINGAR_COLD std::string Kitten::try_start_thread() noexcept { return why_not(&Kitten::start_thread); }
+
+KETTLINGAR_COLD void Kitten::require(bool now, const char* what) {
+  if (!now) throw std::logic_error(std::string("kettlingar: ") + what);
 }
 
 KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::unique_ptr<detail::Method> method, bool is_public) {
@@ -372,26 +400,26 @@ KETTLINGAR_COLD Kitten& Kitten::set_fallback(std::unique_ptr<detail::Method> met
 }
 
 KETTLINGAR_COLD Kitten& Kitten::authenticator(std::function<bool(const Request&)> function) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "authenticator() belongs before the start, or on the service's thread");
   server_->authenticator = std::move(function);
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::router(std::function<std::optional<RouteTo>(const Request&)> function) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "router() belongs before the start, or on the service's thread");
   server_->router = std::move(function);
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::run_handlers_on(PostToHost post) {
-  assert(!runner_->serving());
+  require(!runner_->serving(), "run_handlers_on() belongs before the start");
   server_->host = detail::HostExecutor(std::make_shared<const detail::HostPost>(std::move(post)), server_->executor,
                                        runner_->alive());
   return *this;
 }
 
 KETTLINGAR_COLD void Kitten::serve_connection(Socket connection) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "serve_connection() belongs before the start, or on the service's thread");
   server_->adopt(std::move(connection));
 }
 
@@ -427,13 +455,13 @@ KETTLINGAR_INLINE Settings& Kitten::settings() noexcept { return server_->settin
 KETTLINGAR_INLINE Limits& Kitten::limits() noexcept { return server_->limits; }
 
 KETTLINGAR_COLD Kitten& Kitten::log_to(LogSink sink) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "log_to() belongs before the start, or on the service's thread");
   server_->log.set_sink(std::move(sink));
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::add(detail::Option option, std::function<void()> changed) {
-  assert(runner_->may_be_used_here());
+  require(runner_->may_be_used_here(), "option() belongs before the start, or on the service's thread");
   const std::string key = server_->options.add(std::move(option)).name;
   if (changed) {
     hooks_[key] = [key, changed = std::move(changed)] {

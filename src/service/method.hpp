@@ -468,35 +468,6 @@ class Handler<F, std::tuple<P...>> final : public Method {
   mutable F function_;
 };
 
-/// Erases a callable. Everything wrong with it is said here, in sentences.
-template <class F, class... A>
-std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
-  using Sig = Signature<F>;
-  static_assert(Sig::known,
-                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
-                "that is not a template");
-  if constexpr (Sig::known) {
-    using Types = typename Sig::Parameters::Types;
-    using Return = std::remove_cvref_t<typename Sig::Return>;
-    constexpr bool fits = std::tuple_size_v<Types> == sizeof...(A);
-    static_assert(fits,
-                  "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
-                  "kt::Request&");
-    static_assert(!any_mutable_reference<Types>,
-                  "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
-    static_assert(
-        !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>,
-        "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
-        "pointers): they would be gone after its first co_await or co_yield");
-    if constexpr (fits && !any_mutable_reference<Types>) {
-      const std::array<Arg, sizeof...(A)> list{args...};
-      return std::make_unique<Handler<F, Types>>(std::move(name), std::move(function), std::move(doc),
-                                                 std::span<const Arg>(list));
-    }
-  }
-  return nullptr;
-}
-
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD std::shared_ptr<const json> shared_value(const Scalar& scalar) { return shared_value(scalar.value()); }
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+// service/handler_check.hpp: what is wrong with a handler, in sentences, near the line of the program that adds it.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "convert.hpp"
+#include "method.hpp"
+#include "signature.hpp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Whether arguments become a T.
+template <class T>
+inline constexpr bool readable = holds_descriptors<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> ||
+                                 std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
+                                 requires(const nlohmann::json& value, T& result) {
+  nlohmann::adl_serializer<T>::from_json(value, result);
+};
+template <class T>
+inline constexpr bool readable<std::optional<T>> = readable<T>;
+template <class T, class A>
+inline constexpr bool readable<std::vector<T, A>> = readable<T> || is_bytes<std::vector<T, A>>;
+template <class T, class... A>
+inline constexpr bool readable<std::map<std::string, T, A...>> = readable<T>;
+template <class T, class... A>
+inline constexpr bool readable<std::unordered_map<std::string, T, A...>> = readable<T>;
+template <class... T>
+inline constexpr bool readable<std::tuple<T...>> = (readable<T> && ...);
+template <class T, class U>
+inline constexpr bool readable<std::pair<T, U>> = readable<T>&& readable<U>;
+
+/// Whether a T can be a result or an item.
+template <class T>
+inline constexpr bool writable = PlainValue<T> || holds_descriptors<T> || is_bytes<T> || std::is_same_v<T, Result> ||
+                                 std::is_same_v<T, RawReply> || std::is_same_v<T, Event> || std::is_same_v<T, json> ||
+                                 std::is_same_v<T, nlohmann::json> || to_ordered_json<T> || to_plain_json<T>;
+template <>
+inline constexpr bool writable<void> = true;
+template <class T>
+inline constexpr bool writable<std::optional<T>> = writable<T>;
+
+// Compilers print these names.
+template <int number, class T>
+struct MisfitParameter;
+template <class T>
+struct MisfitResult;
+
+/// The first parameter, counted from 1, that cannot be had; void if all can.
+template <int number, class Types>
+struct FirstMisfit {
+  using type = void;
+};
+template <int number, class P, class... R>
+struct FirstMisfit<number, std::tuple<P, R...>> {
+  using type = std::conditional_t<readable<Stored<P>>, typename FirstMisfit<number + 1, std::tuple<R...>>::type,
+                                  MisfitParameter<number, P>>;
+};
+
+template <class T>
+struct Yielded {
+  using type = typename TaskResult<T>::type;
+};
+template <class T>
+requires is_generator<T>
+struct Yielded<T> {
+  using type = typename T::value_type;
+};
+
+template <class Misfit>
+inline constexpr bool converts = std::is_void_v<Misfit>;
+
+template <class Sig, bool known = Sig::known>
+struct HandlerTypes {
+  using Types = std::tuple<>;
+  using Return = void;
+};
+template <class Sig>
+struct HandlerTypes<Sig, true> {
+  using Types = typename Sig::Parameters::Types;
+  using Return = std::remove_cvref_t<typename Sig::Return>;
+};
+
+/// What there is to say about a handler and its args. Nothing is made of one that does not fit, so that compilers say
+/// no more than this.
+template <class F, class... A>
+struct HandlerFit {
+  using Sig = Signature<F>;
+  using Types = typename HandlerTypes<Sig>::Types;
+  using Return = typename HandlerTypes<Sig>::Return;
+  using Item = typename Yielded<Return>::type;
+  using Parameter = typename FirstMisfit<1, Types>::type;
+  using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
+  static constexpr bool known = Sig::known;
+  static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
+  static constexpr bool by_value = !any_mutable_reference<Types>;
+  static constexpr bool safe = !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>;
+  static constexpr bool fits = known && counted && by_value && safe && converts<Parameter> && converts<Result>;
+};
+
+/// Instantiated first of all where a handler is added.
+template <class F, class... A>
+struct HandlerCheck {
+  using Fit = HandlerFit<F, A...>;
+  static_assert(Fit::known,
+                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
+                "that is not a template");
+  static_assert(Fit::counted,
+                "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
+                "kt::Request&");
+  static_assert(Fit::by_value,
+                "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
+  static_assert(
+      Fit::safe,
+      "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
+      "pointers): they would be gone after its first co_await or co_yield");
+  static_assert(converts<typename Fit::Parameter>,
+                "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
+                "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+  static_assert(converts<typename Fit::Result>,
+                "kettlingar: the type of a result must be one that nlohmann_json converts: see "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
+  static constexpr bool done = true;
+};
+
+/// Erases a callable that fits.
+template <class F, class... A>
+std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
+  if constexpr (HandlerFit<F, A...>::fits) {
+    const std::array<Arg, sizeof...(A)> list{args...};
+    return std::make_unique<Handler<F, typename HandlerFit<F, A...>::Types>>(
+        std::move(name), std::move(function), std::move(doc), std::span<const Arg>(list));
+  } else {
+    return nullptr;
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
