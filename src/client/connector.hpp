@@ -23,6 +23,7 @@
 #include "client_options.hpp"
 #include "connect.hpp"
 #include "exchange.hpp"
+#include "transport.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
