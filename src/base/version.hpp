@@ -14,6 +14,10 @@
 #error "kettlingar needs C++ exceptions: remove -fno-exceptions"
 #define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
+#if defined(JSON_NOEXCEPTION)
+#error "kettlingar needs nlohmann_json with exceptions: remove JSON_NOEXCEPTION"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
+#endif
 #if !__has_include(<asio.hpp>)
 #error "kettlingar needs standalone Asio 1.22 or newer (Debian/Ubuntu: apt install libasio-dev)"
 #define KETTLINGAR_CANNOT_COMPILE_HERE
