@@ -104,6 +104,9 @@ inline constexpr const char* force_hint = "; stop --force ends it";
   } catch (const NotRunning& error) {
     if (error.state() != ServiceState::silent) throw;
     throw NotRunning(error.what() + std::string(force_hint), ServiceState::silent);
+  } catch (const PermissionDenied& error) {
+    throw NotRunning(files.name + ": not ours: what answers does not know our token: " + error.what(),
+                     ServiceState::foreign);
   } catch (const UntrustedService&) {
     throw;
   } catch (const ConnectionError& error) {

@@ -136,11 +136,15 @@ struct FileStamp {
 
 #if KETTLINGAR_DEFINITIONS
 /// `Kitty: process 123 runs, but does not answer: ` and the like.
-[[gnu::cold]] inline std::string describe_silence(const std::string& name, const LockHolder& holder) {
+[[gnu::cold]] inline std::string describe_silence(const std::string& name, const std::string& lock,
+                                                  const LockHolder& holder) {
   if (!holder.held) return name + ": does not answer: ";
   const RunningProcess process(holder.pid, holder.started);
   const std::string number = std::to_string(holder.pid);
-  if (process.pid() == 0) return name + ": does not answer: a child of process " + number + " holds its lock; ";
+  if (process.pid() == 0) {
+    return name + ": process " + number + " has ended, but one that it has forked holds " + lock +
+           " (fuser names it): ";
+  }
   if (process.stopped())
     return name + ": process " + number + " is stopped by a signal, and does not answer (kill -CONT " + number + "): ";
   return name + ": process " + number + " runs, but does not answer: ";
@@ -152,14 +156,14 @@ KETTLINGAR_COLD NotRunning ServiceFiles::not_running() const {
   if (!holder.held) return NotRunning(name + ": Not running: Start it first?");
   FileInfo info{};
   const bool announced = ::lstat(url.c_str(), &info) == 0 && info.st_size > 0;
-  return NotRunning(describe_silence(name, holder) +
+  return NotRunning(describe_silence(name, lock, holder) +
                         (announced ? "nobody listens where " + url + " says"
                                    : "there is no " + url + ", so it starts or ends, or somebody has removed the file"),
                     ServiceState::silent);
 }
 
 KETTLINGAR_COLD NotRunning ServiceFiles::silent(const std::string& why) const {
-  return NotRunning(describe_silence(name, lock_holder(lock)) + why, ServiceState::silent);
+  return NotRunning(describe_silence(name, lock, lock_holder(lock)) + why, ServiceState::silent);
 }
 #endif
 

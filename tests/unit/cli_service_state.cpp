@@ -24,12 +24,20 @@ const OwnService bad_manners("bad_manners", [](int argc, char** argv) {
     ::waitpid(child, &status, 0);
     return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   });
+  // A child that stays.
+  kitten.api("stray", [] {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (;;) ::pause();
+    }
+    return child;
+  });
   return kitten.main(argc, argv);
 });
 
 // Commands of that service, in a directory of its own.
 struct BadManners {
-  BadManners() { REQUIRE((*this)("start").code == 0); }
+  explicit BadManners(const std::string& options = "") { REQUIRE((*this)(options + "start").code == 0); }
   ~BadManners() {
     const pid_t left = pid();
     if (left > 0) ::kill(left, SIGKILL);
@@ -123,7 +131,7 @@ TEST_SUITE("cli/state") {
       write_file(service.state / "bad.url", "");
       for (const char* words : {"ping", "status", "stop"}) silent(words, 4, " runs, but does not answer: there is no ");
     }
-    SUBCASE("a url file that something else has written") {
+    SUBCASE("a url file that somebody else has written") {
       write_file(service.state / "bad.url", "http://unix-domain:0/TOKEN");
       for (const char* words : {"ping", "status", "stop"})
         silent(words, 4, " runs, but does not answer: it is not the one that has written ");
@@ -136,6 +144,21 @@ TEST_SUITE("cli/state") {
     CHECK(std::filesystem::is_empty(service.state.path()));
     CHECK(service("status").code == 1);
     CHECK(other("ping").code == 0);
+  }
+
+  TEST_CASE("a socket that is gone is no service that has ended") {
+    const BadManners service("--worker-use-tcp=no ");
+    std::filesystem::remove(service.state / "bad.sock");
+    for (const char* words : {"ping", "status", "stop"}) {
+      const Ran ran = service(words);
+      CHECK(ran.code == 4);
+      CHECK(contains(ran.out + ran.err,
+                     "process " + std::to_string(service.pid()) + " runs, but does not answer: nobody listens where "));
+    }
+    CHECK(service("restart --force").code == 0);
+    CHECK(service("ping").code == 0);
+    CHECK(std::filesystem::exists(service.state / "bad.sock"));
+    CHECK_FALSE(contains(service("status").out, "http://"));  // it was started without TCP
   }
 
   TEST_CASE("a lock file that names another process gets no signal sent to it (173)") {
@@ -177,6 +200,26 @@ TEST_SUITE("cli/state") {
     for (int i = 0; i < 20 && !process.ended_within(200ms); ++i) foreground.type("\x03");
     CHECK(foreground.ends() == 128 + SIGINT);
     CHECK(std::filesystem::is_empty(state.path()));
+  }
+
+  TEST_CASE("a child that outlives a killed service is named as what keeps its name") {
+    const BadManners service;
+    const pid_t pid = service.pid();
+    const pid_t child = std::stoi(service("stray").out);
+    REQUIRE(::kill(pid, SIGKILL) == 0);
+    REQUIRE(kt::detail::RunningProcess(pid, 0).ended_within(10s));
+    for (const char* words : {"status", "ping", "stop", "stop --force", "start"}) {
+      CAPTURE(words);
+      const Ran ran = service(words);
+      CHECK(ran.code == 4);
+      const std::string said = ran.out + ran.err;
+      CHECK_MESSAGE(contains(said, "process " + std::to_string(pid) + " has ended, but one that it has forked holds " +
+                                       (service.state / "bad.lock")),
+                    said);
+    }
+    REQUIRE(::kill(child, SIGKILL) == 0);
+    CHECK(eventually([&] { return service("status").code == 1; }));
+    CHECK(service("start").code == 0);
   }
 
   TEST_CASE("a signal to a child that a handler forked is the child's alone") {
