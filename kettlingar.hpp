@@ -698,8 +698,17 @@ namespace detail {
   return previous[b.size()];
 }
 
-/// The other word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
-/// compared.
+/// `text` with its ASCII letters in lower case.
+inline std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
+  }
+  return lower;
+}
+
+/// The other word of `known` that `word` was probably meant to be, in lower or upper case; empty if none is near. Long
+/// input from peers is not compared.
 [[gnu::cold]] inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;
@@ -707,7 +716,7 @@ namespace detail {
   std::size_t best_distance = word.size() <= 3 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
   for (const std::string& candidate : known) {
     if (candidate.size() > longest || candidate == word) continue;
-    const std::size_t distance = edit_distance(word, candidate);
+    const std::size_t distance = edit_distance(lower_case(word), lower_case(candidate));
     if (distance < best_distance) {
       best_distance = distance;
       best = candidate;
@@ -8525,6 +8534,12 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
+inline bool is_method_name(std::string_view name) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+  return !name.empty() && name.find_first_not_of(allowed) == std::string_view::npos && name.front() != '-' &&
+         name.front() != '.';
+}
+
 /// All methods of a service, private, public and built in. From any thread: methods can be added while it runs.
 class Registry {
  public:
@@ -8656,10 +8671,8 @@ inline bool hidden_from_clients(std::string_view name) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD void Registry::add(std::shared_ptr<Method> method) {
-  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
-  if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
-      name.front() == '.') {
+  if (!is_method_name(name)) {
     throw std::invalid_argument("kettlingar: '" + name +
                                 "' cannot be the name of a method: use letters, digits, _ - and .");
   }
@@ -13398,10 +13411,11 @@ void change_list(const Options& options, const std::string& key, Change change) 
   if (request.reset && request.key)
     throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
-  const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
+  const std::string named = request.reset ? *request.reset : request.key.value_or("");
+  const std::string key = option_name(named);
   const Option* const option = options.find(key);
   if (option == nullptr && (operations > 0 || !key.empty()))
-    options.set(key, json(nullptr));  // throws, with a suggestion
+    throw InvalidArgument("unknown option '" + log_escaped(named) + "'" + suggestion(key, options.names()));
   if (operations == 0 && option != nullptr && option->secret)
     throw InvalidArgument("config: option '" + key + "' is secret, and not shown");
   if (operations == 1 && option->on_disk) {
@@ -14634,11 +14648,15 @@ struct FileStamp {
 
 #if KETTLINGAR_DEFINITIONS
 /// `Kitty: process 123 runs, but does not answer: ` and the like.
-[[gnu::cold]] inline std::string describe_silence(const std::string& name, const LockHolder& holder) {
+[[gnu::cold]] inline std::string describe_silence(const std::string& name, const std::string& lock,
+                                                  const LockHolder& holder) {
   if (!holder.held) return name + ": does not answer: ";
   const RunningProcess process(holder.pid, holder.started);
   const std::string number = std::to_string(holder.pid);
-  if (process.pid() == 0) return name + ": does not answer: a child of process " + number + " holds its lock; ";
+  if (process.pid() == 0) {
+    return name + ": process " + number + " has ended, but one that it has forked holds " + lock +
+           " (fuser names it): ";
+  }
   if (process.stopped())
     return name + ": process " + number + " is stopped by a signal, and does not answer (kill -CONT " + number + "): ";
   return name + ": process " + number + " runs, but does not answer: ";
@@ -14650,14 +14668,14 @@ KETTLINGAR_COLD NotRunning ServiceFiles::not_running() const {
   if (!holder.held) return NotRunning(name + ": Not running: Start it first?");
   FileInfo info{};
   const bool announced = ::lstat(url.c_str(), &info) == 0 && info.st_size > 0;
-  return NotRunning(describe_silence(name, holder) +
+  return NotRunning(describe_silence(name, lock, holder) +
                         (announced ? "nobody listens where " + url + " says"
                                    : "there is no " + url + ", so it starts or ends, or somebody has removed the file"),
                     ServiceState::silent);
 }
 
 KETTLINGAR_COLD NotRunning ServiceFiles::silent(const std::string& why) const {
-  return NotRunning(describe_silence(name, lock_holder(lock)) + why, ServiceState::silent);
+  return NotRunning(describe_silence(name, lock, lock_holder(lock)) + why, ServiceState::silent);
 }
 #endif
 
@@ -18027,6 +18045,8 @@ class CommandLine {
   std::vector<std::string> argument_names() const;
   ExitCode dispatch();
   ExitCode introduce() const;
+  static bool is_flag(std::string_view word);
+  std::string way_out(const std::string& name) const;
   void take_flags();
   void require_no_words() const;
 
@@ -18052,7 +18072,7 @@ class CommandLine {
 
   json arguments() const;
   static json argument_value(const std::string& word);
-  void check_names(const json& arguments) const;
+  void check_name(const std::string& name) const;
   void name_positional(json& all) const;
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
   static File standard_input();
@@ -18062,6 +18082,7 @@ class CommandLine {
   bool is_own_service() const { return server_.settings.app_name == own_app_; }
   std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
   std::vector<std::string> known_words() const;
+  bool looks_like_typo(const std::string& word) const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
   bool service_has(const std::string& name) const;
   std::string unknown_command() const;
@@ -18227,6 +18248,24 @@ KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
   return ExitCode::not_running;
 }
 
+KETTLINGAR_COLD bool CommandLine::is_flag(std::string_view word) {
+  for (const char* flag : {"--json", "--raw", "--tcp", "--json-rpc", "--version"}) {
+    if (word == flag) return true;
+  }
+  return false;
+}
+
+/// What to do about a word before the command, of that name, which is neither flag nor option.
+KETTLINGAR_COLD std::string CommandLine::way_out(const std::string& name) const {
+  const std::vector<std::string> arguments = argument_names();
+  const bool of_command =
+      name == "force" || name == "foreground" || std::find(arguments.begin(), arguments.end(), name) != arguments.end();
+  if (of_command) return " (it stands behind the command)";
+  std::string near = suggested_option(name, server_.options.names());
+  if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
+  return near.empty() ? "; try: " + program_ + " help" : near;
+}
+
 KETTLINGAR_COLD void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
@@ -18252,10 +18291,8 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       const std::string name = detail::option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
-      std::string near = suggested_option(name, server_.options.names());
-      if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
-      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + near);
-      note("Unrecognized option: " + log_escaped(flag) + near);
+      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + way_out(name));
+      note("Unrecognized option: " + log_escaped(flag) + way_out(name));
     }
     words_.erase(words_.begin());
   }
@@ -18314,17 +18351,24 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
 
 KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
+  std::vector<std::string> known = server_.options.names();
+  std::string usage;
+  for (const detail::Command& command : detail::commands) {
+    if (command.name == command_) usage = command.usage;
+  }
+  for (const char* own : {"force", "foreground"}) {
+    if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
+  }
   std::string list;
-  for (const std::string& word : words_) list += " " + word;
   std::string hint;
   for (const std::string& word : words_) {
+    list += word.empty() ? " ''" : " " + word;
     if (hint.empty() && word.starts_with("--"))
-      hint = suggested_option(std::string_view(word).substr(2, word.find('=') - 2), server_.options.names());
+      hint = suggested_option(std::string_view(word).substr(2, word.find('=') - 2), known);
   }
-  throw InvalidArgument("invalid arguments:" + list + hint);
+  throw InvalidArgument("invalid arguments:" + list + hint + "; usage: " + usage);
 }
 
-/// " (did you mean --sleep-time?)", or nothing.
 KETTLINGAR_COLD std::string CommandLine::suggested_option(std::string_view name,
                                                           const std::vector<std::string>& known) {
   std::string near = detail::closest(detail::option_name(name), known);
@@ -18588,6 +18632,9 @@ inline constexpr const char* force_hint = "; stop --force ends it";
   } catch (const NotRunning& error) {
     if (error.state() != ServiceState::silent) throw;
     throw NotRunning(error.what() + std::string(force_hint), ServiceState::silent);
+  } catch (const PermissionDenied& error) {
+    throw NotRunning(files.name + ": not ours: what answers does not know our token: " + error.what(),
+                     ServiceState::foreign);
   } catch (const UntrustedService&) {
     throw;
   } catch (const ConnectionError& error) {
@@ -19106,11 +19153,15 @@ KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
   return known;
 }
 
+KETTLINGAR_COLD bool CommandLine::looks_like_typo(const std::string& word) const {
+  return is_own_service() && !known_method(word) && !server_.methods.names(true).empty() &&
+         !detail::closest(word, known_words()).empty();
+}
+
 /// A typo is worth more than the news that nothing runs, but a service that is not there may have methods that this
 /// program does not know.
 KETTLINGAR_COLD bool CommandLine::may_be_typo(const NotRunning& error, const std::string& word) const {
-  return error.state() == ServiceState::not_running && is_own_service() && !known_method(word) &&
-         !server_.methods.names(true).empty() && !detail::closest(word, known_words()).empty();
+  return error.state() == ServiceState::not_running && looks_like_typo(word);
 }
 
 KETTLINGAR_COLD bool CommandLine::service_has(const std::string& name) const {
@@ -19143,10 +19194,14 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
       continue;
     }
     const std::size_t equals = word.find('=');
-    if (equals == std::string::npos)
-      throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
     const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
+    if (equals == std::string::npos) {
+      if (is_flag(word)) throw InvalidArgument(word + " is a flag: it stands before the command");
+      check_name(name);
+      throw InvalidArgument(word + " needs a value: " + word + "=VALUE");
+    }
+    check_name(name);
     named[name] = argument_value(word.substr(equals + 1));
   }
   named[std::string(detail::positional_key)] = std::move(positional);
@@ -19180,15 +19235,16 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
-KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
+KETTLINGAR_COLD void CommandLine::check_name(const std::string& name) const {
   const auto method = known_method(command_);
-  if (!method) return;
+  if (!method || name == detail::positional_key) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
-  for (const auto& [name, value] : arguments.items()) {
-    if (name == detail::positional_key || std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw InvalidArgument("Unrecognized option: --" + name + suggested_option(name, known) +
-                          "; usage: " + detail::usage(*method));
-  }
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  std::string shown = name;
+  std::replace(shown.begin(), shown.end(), '_', '-');
+  std::string near = suggested_option(name, known);
+  if (near.empty()) near = suggested_option(name, server_.options.names());
+  throw InvalidArgument("Unrecognized option: --" + shown + near + "; usage: " + detail::usage(*method));
 }
 
 /// Answers can only be added to arguments that have names.
@@ -19226,9 +19282,15 @@ KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  json typed = arguments();
+  if (!detail::is_method_name(command_)) return fail(ExitCode::unknown, unknown_command());
+  json typed;
+  try {
+    typed = arguments();
+  } catch (const InvalidArgument&) {
+    if (!looks_like_typo(command_)) throw;
+    return fail(ExitCode::unknown, unknown_command());
+  }
   json defaults = json::object();  // values that the service has named and nobody typed
-  check_names(typed);
   if (command_ == "ping") require_running();
   const std::string save_to = command_ == "config" ? file_to_save(typed) : std::string();
   if (!save_to.empty()) typed.erase("save");

@@ -33,8 +33,17 @@ namespace detail {
   return previous[b.size()];
 }
 
-/// The other word of `known` that `word` was probably meant to be; empty if none is near. Long input from peers is not
-/// compared.
+/// `text` with its ASCII letters in lower case.
+inline std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
+  }
+  return lower;
+}
+
+/// The other word of `known` that `word` was probably meant to be, in lower or upper case; empty if none is near. Long
+/// input from peers is not compared.
 [[gnu::cold]] inline std::string closest(std::string_view word, const std::vector<std::string>& known) {
   constexpr std::size_t longest = 64;
   std::string best;
@@ -42,7 +51,7 @@ namespace detail {
   std::size_t best_distance = word.size() <= 3 ? 2 : word.size() <= 5 ? 3 : 4;  // only nearer words are suggested
   for (const std::string& candidate : known) {
     if (candidate.size() > longest || candidate == word) continue;
-    const std::size_t distance = edit_distance(word, candidate);
+    const std::size_t distance = edit_distance(lower_case(word), lower_case(candidate));
     if (distance < best_distance) {
       best_distance = distance;
       best = candidate;

@@ -68,6 +68,8 @@ class CommandLine {
   std::vector<std::string> argument_names() const;
   ExitCode dispatch();
   ExitCode introduce() const;
+  static bool is_flag(std::string_view word);
+  std::string way_out(const std::string& name) const;
   void take_flags();
   void require_no_words() const;
 
@@ -93,7 +95,7 @@ class CommandLine {
 
   json arguments() const;
   static json argument_value(const std::string& word);
-  void check_names(const json& arguments) const;
+  void check_name(const std::string& name) const;
   void name_positional(json& all) const;
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
   static File standard_input();
@@ -103,6 +105,7 @@ class CommandLine {
   bool is_own_service() const { return server_.settings.app_name == own_app_; }
   std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
   std::vector<std::string> known_words() const;
+  bool looks_like_typo(const std::string& word) const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
   bool service_has(const std::string& name) const;
   std::string unknown_command() const;
@@ -268,6 +271,24 @@ KETTLINGAR_COLD ExitCode CommandLine::introduce() const {
   return ExitCode::not_running;
 }
 
+KETTLINGAR_COLD bool CommandLine::is_flag(std::string_view word) {
+  for (const char* flag : {"--json", "--raw", "--tcp", "--json-rpc", "--version"}) {
+    if (word == flag) return true;
+  }
+  return false;
+}
+
+/// What to do about a word before the command, of that name, which is neither flag nor option.
+KETTLINGAR_COLD std::string CommandLine::way_out(const std::string& name) const {
+  const std::vector<std::string> arguments = argument_names();
+  const bool of_command =
+      name == "force" || name == "foreground" || std::find(arguments.begin(), arguments.end(), name) != arguments.end();
+  if (of_command) return " (it stands behind the command)";
+  std::string near = suggested_option(name, server_.options.names());
+  if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
+  return near.empty() ? "; try: " + program_ + " help" : near;
+}
+
 KETTLINGAR_COLD void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
@@ -293,10 +314,8 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       const std::string name = detail::option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
-      std::string near = suggested_option(name, server_.options.names());
-      if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
-      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + near);
-      note("Unrecognized option: " + log_escaped(flag) + near);
+      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + way_out(name));
+      note("Unrecognized option: " + log_escaped(flag) + way_out(name));
     }
     words_.erase(words_.begin());
   }
@@ -355,17 +374,24 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
 
 KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
+  std::vector<std::string> known = server_.options.names();
+  std::string usage;
+  for (const detail::Command& command : detail::commands) {
+    if (command.name == command_) usage = command.usage;
+  }
+  for (const char* own : {"force", "foreground"}) {
+    if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
+  }
   std::string list;
-  for (const std::string& word : words_) list += " " + word;
   std::string hint;
   for (const std::string& word : words_) {
+    list += word.empty() ? " ''" : " " + word;
     if (hint.empty() && word.starts_with("--"))
-      hint = suggested_option(std::string_view(word).substr(2, word.find('=') - 2), server_.options.names());
+      hint = suggested_option(std::string_view(word).substr(2, word.find('=') - 2), known);
   }
-  throw InvalidArgument("invalid arguments:" + list + hint);
+  throw InvalidArgument("invalid arguments:" + list + hint + "; usage: " + usage);
 }
 
-/// " (did you mean --sleep-time?)", or nothing.
 KETTLINGAR_COLD std::string CommandLine::suggested_option(std::string_view name,
                                                           const std::vector<std::string>& known) {
   std::string near = detail::closest(detail::option_name(name), known);

@@ -77,11 +77,15 @@ KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
   return known;
 }
 
+KETTLINGAR_COLD bool CommandLine::looks_like_typo(const std::string& word) const {
+  return is_own_service() && !known_method(word) && !server_.methods.names(true).empty() &&
+         !detail::closest(word, known_words()).empty();
+}
+
 /// A typo is worth more than the news that nothing runs, but a service that is not there may have methods that this
 /// program does not know.
 KETTLINGAR_COLD bool CommandLine::may_be_typo(const NotRunning& error, const std::string& word) const {
-  return error.state() == ServiceState::not_running && is_own_service() && !known_method(word) &&
-         !server_.methods.names(true).empty() && !detail::closest(word, known_words()).empty();
+  return error.state() == ServiceState::not_running && looks_like_typo(word);
 }
 
 KETTLINGAR_COLD bool CommandLine::service_has(const std::string& name) const {
@@ -114,10 +118,14 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
       continue;
     }
     const std::size_t equals = word.find('=');
-    if (equals == std::string::npos)
-      throw InvalidArgument(word + " needs a value: " + word + "=VALUE (flags stand before the command)");
     const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
+    if (equals == std::string::npos) {
+      if (is_flag(word)) throw InvalidArgument(word + " is a flag: it stands before the command");
+      check_name(name);
+      throw InvalidArgument(word + " needs a value: " + word + "=VALUE");
+    }
+    check_name(name);
     named[name] = argument_value(word.substr(equals + 1));
   }
   named[std::string(detail::positional_key)] = std::move(positional);
@@ -151,15 +159,16 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
-KETTLINGAR_COLD void CommandLine::check_names(const json& arguments) const {
+KETTLINGAR_COLD void CommandLine::check_name(const std::string& name) const {
   const auto method = known_method(command_);
-  if (!method) return;
+  if (!method || name == detail::positional_key) return;
   const std::vector<std::string> known = detail::parameter_names(*method);
-  for (const auto& [name, value] : arguments.items()) {
-    if (name == detail::positional_key || std::find(known.begin(), known.end(), name) != known.end()) continue;
-    throw InvalidArgument("Unrecognized option: --" + name + suggested_option(name, known) +
-                          "; usage: " + detail::usage(*method));
-  }
+  if (std::find(known.begin(), known.end(), name) != known.end()) return;
+  std::string shown = name;
+  std::replace(shown.begin(), shown.end(), '_', '-');
+  std::string near = suggested_option(name, known);
+  if (near.empty()) near = suggested_option(name, server_.options.names());
+  throw InvalidArgument("Unrecognized option: --" + shown + near + "; usage: " + detail::usage(*method));
 }
 
 /// Answers can only be added to arguments that have names.
@@ -197,9 +206,15 @@ KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  json typed = arguments();
+  if (!detail::is_method_name(command_)) return fail(ExitCode::unknown, unknown_command());
+  json typed;
+  try {
+    typed = arguments();
+  } catch (const InvalidArgument&) {
+    if (!looks_like_typo(command_)) throw;
+    return fail(ExitCode::unknown, unknown_command());
+  }
   json defaults = json::object();  // values that the service has named and nobody typed
-  check_names(typed);
   if (command_ == "ping") require_running();
   const std::string save_to = command_ == "config" ? file_to_save(typed) : std::string();
   if (!save_to.empty()) typed.erase("save");

@@ -222,10 +222,11 @@ void change_list(const Options& options, const std::string& key, Change change) 
   if (request.reset && request.key)
     throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
   if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
-  const std::string key = option_name(request.reset ? *request.reset : request.key.value_or(""));
+  const std::string named = request.reset ? *request.reset : request.key.value_or("");
+  const std::string key = option_name(named);
   const Option* const option = options.find(key);
   if (option == nullptr && (operations > 0 || !key.empty()))
-    options.set(key, json(nullptr));  // throws, with a suggestion
+    throw InvalidArgument("unknown option '" + log_escaped(named) + "'" + suggestion(key, options.names()));
   if (operations == 0 && option != nullptr && option->secret)
     throw InvalidArgument("config: option '" + key + "' is secret, and not shown");
   if (operations == 1 && option->on_disk) {

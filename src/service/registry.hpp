@@ -19,6 +19,12 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
+inline bool is_method_name(std::string_view name) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+  return !name.empty() && name.find_first_not_of(allowed) == std::string_view::npos && name.front() != '-' &&
+         name.front() != '.';
+}
+
 /// All methods of a service, private, public and built in. From any thread: methods can be added while it runs.
 class Registry {
  public:
@@ -150,10 +156,8 @@ inline bool hidden_from_clients(std::string_view name) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD void Registry::add(std::shared_ptr<Method> method) {
-  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
   const std::string& name = method->name();
-  if (name.empty() || name.find_first_not_of(allowed) != std::string::npos || name.front() == '-' ||
-      name.front() == '.') {
+  if (!is_method_name(name)) {
     throw std::invalid_argument("kettlingar: '" + name +
                                 "' cannot be the name of a method: use letters, digits, _ - and .");
   }

@@ -102,4 +102,30 @@ TEST_SUITE("cli/mistakes") {
     CHECK(answer.status == 400);
     CHECK(contains(answer.body, "quitquitquit: unknown argument 'hard'"));
   }
+
+  TEST_CASE("what stands in the wrong place, or in capitals, is told where it belongs") {
+    TempDir state;
+    const auto fails = [&](const std::string& words, int code, const std::string& why) {
+      CAPTURE(words);
+      const Ran ran = run(own_service("notes", state.path()) + words);
+      CHECK(ran.code == code);
+      CHECK_MESSAGE(contains(ran.err, why), ran.err);
+      CHECK(std::count(ran.err.begin(), ran.err.end(), '\n') == 1);
+    };
+    fails("--copies=2 remove x", 3, "Unrecognized option: --copies=2 (it stands behind the command)");
+    fails("--force stop", 3, "Unrecognized option: --force (it stands behind the command)");
+    fails("--nowhere=1 ping", 3, "Unrecognized option: --nowhere=1; try: ");
+    fails("remove x --json", 3, "--json is a flag: it stands before the command");
+    fails("remove x --copies", 3, "--copies needs a value: --copies=VALUE");
+    fails("remove x --cpies", 3, "Unrecognized option: --cpies (did you mean --copies?); usage: /remove <title>");
+    fails("remove x --worker-nme=1", 3, "Unrecognized option: --worker-nme (did you mean --worker-name?)");
+    fails("stop --focre", 3, "invalid arguments: --focre (did you mean --force?); usage: stop [--force]");
+    fails("start --froeground", 3, "(did you mean --foreground?); usage: start [--foreground]");
+    fails("status --force", 3, "invalid arguments: --force; usage: status");
+    fails("stop ''", 3, "invalid arguments: ''; usage: ");
+    fails("STATUS", 2, "no command or method 'STATUS' (did you mean 'status'?)");
+    fails("--WORKER-NAME=x ping", 3, "(did you mean --worker-name?)");
+    fails("stpo --force", 2, "no command or method 'stpo' (did you mean 'stop'?)");
+    for (const char* word : {"'st op'", "st/op", "st%op", "'st?op'", "stöp"}) fails(word, 2, "(did you mean 'stop'?)");
+  }
 }
