@@ -6000,13 +6000,16 @@ KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chro
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
+#include <array>
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/this_coro.hpp>
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -6093,6 +6096,19 @@ class Wakeup {
   std::shared_ptr<Timer> timer_;
 };
 
+/// The bytes of an item that several streams send, by format, once one of them has needed them.
+struct EncodedItem {
+  std::mutex mutex;
+  std::array<std::string, 2> bytes;
+};
+
+/// An item that belongs to several streams; `value` and `encoded` live until the generator that yields it is resumed.
+template <class T>
+struct SharedItem {
+  const T* value;
+  EncodedItem* encoded;
+};
+
 /// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
 /// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an
 /// item.
@@ -6141,6 +6157,7 @@ class GeneratorPromise {
   Task<void> pending;              ///< what the driver has to await before it resumes
   bool waiting = false;            ///< suspended for `pending`, not for an item
   std::exception_ptr error;        ///< what the body threw
+  EncodedItem* encoded = nullptr;  ///< of the present item, if other streams have it, too
 };
 
 }  // namespace detail
@@ -6164,6 +6181,13 @@ class [[nodiscard]] Generator {
                     "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
                     "Item item{...}; co_yield item;");
       item_ = std::addressof(item);
+      encoded = nullptr;
+      return {};
+    }
+    /// Keeps what it points to.
+    std::suspend_always yield_value(const detail::SharedItem<T>& item) noexcept {
+      item_ = item.value;
+      encoded = item.encoded;
       return {};
     }
     /// Converts first: `co_yield "text"` in a Generator<std::string>.
@@ -6174,6 +6198,7 @@ class [[nodiscard]] Generator {
                     "Item item{...}; co_yield item;");
       converted_.emplace(std::forward<U>(item));
       item_ = std::addressof(*converted_);
+      encoded = nullptr;
       return {};
     }
 
@@ -6228,6 +6253,8 @@ class [[nodiscard]] Generator {
 
   /// For drivers, after Step::item: valid until the next resume().
   const T& item() const noexcept { return handle_.promise().item(); }
+  /// The same: where the bytes of the item are kept, if other streams have it, too; else null.
+  detail::EncodedItem* encoded() const noexcept { return handle_.promise().encoded; }
 
   /// For drivers, after Step::waiting: to be awaited before the next resume(). If it is abandoned instead, the
   /// generator must be destroyed after it.
@@ -7710,6 +7737,7 @@ KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { retur
 #include <array>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -7810,6 +7838,32 @@ CodecError encode_result(const T& value, Format format, std::string& out) {
   }
 }
 
+/// True for what encode_result() takes.
+template <class T>
+inline constexpr bool can_be_item =
+    PlainValue<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> || is_bytes<T> ||
+    is_instance<T, std::optional> || to_ordered_json<T> || to_plain_json<T>;
+
+/// Makes sure that the bytes of an item are there in a format. With the mutex of `encoded` held, or before anybody else
+/// has it.
+template <class T>
+CodecError encode_shared(const T& value, EncodedItem& encoded, Format format) {
+  std::string& bytes = encoded.bytes[format == Format::msgpack ? 1 : 0];
+  if (!bytes.empty()) return {};
+  const CodecError error = encode_result(value, format, bytes);
+  if (error) bytes.clear();
+  return error;
+}
+
+/// Appends an item that other streams send, too, maybe on other threads: it is encoded once for each format.
+template <class T>
+CodecError append_shared(const T& value, EncodedItem& encoded, Format format, std::string& out) {
+  const std::lock_guard lock(encoded.mutex);
+  const CodecError error = encode_shared(value, encoded, format);
+  if (!error) out += encoded.bytes[format == Format::msgpack ? 1 : 0];
+  return error;
+}
+
 /// A running generator, whatever its item type.
 class ItemStream {
  public:
@@ -7859,6 +7913,8 @@ class GeneratorStream final : public ItemStream {
   CodecError encode_item(Format format, std::string& out) const override {
     if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result> || std::is_same_v<T, RawReply>) {
       return encode(item(), format, out);
+    } else if (EncodedItem* shared = items_.encoded()) {
+      return append_shared(items_.item(), *shared, format, out);
     } else {
       return encode_result(items_.item(), format, out);
     }
@@ -13014,12 +13070,15 @@ KETTLINGAR_COLD Task<void> Runner::until_stopped() {
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13031,39 +13090,121 @@ inline namespace v0_1 {
 enum class Overflow {
   drop_oldest,  ///< it misses the oldest ones
   latest_only,  ///< it gets the last one only, whatever the capacity
-  disconnect    ///< its stream ends with an error
+  disconnect    ///< its stream ends with an error, behind the events that found room
 };
 
 namespace detail {
+
+/// About how many bytes an event takes. What travels as MessagePack is encoded for that; its streams need it anyway.
+template <class T>
+std::size_t event_bytes(const T& value, EncodedItem& encoded) {
+  if constexpr (std::is_same_v<T, Result>) {
+    return value.data.size();
+  } else if constexpr (std::is_same_v<T, RawReply>) {
+    return value.bytes.size();
+  } else if constexpr (std::is_same_v<T, Event>) {
+    std::string bytes;
+    static_cast<void>(encode(value.fields, Format::msgpack, bytes));
+    return bytes.size();
+  } else if constexpr (!std::is_arithmetic_v<T> && can_be_item<T>) {
+    try {
+      static_cast<void>(encode_shared(value, encoded, Format::msgpack));
+    } catch (const std::exception&) {
+      return 0;  // a stream that sends it tells what is wrong
+    }
+    return 2 * encoded.bytes[1].size();
+  } else {
+    return 0;
+  }
+}
+
+/// An event, which all streams share.
+template <class T>
+struct TopicEvent {
+  TopicEvent(const T& the_value, std::atomic<std::size_t>& the_total)
+      : value(the_value), bytes(sizeof(TopicEvent) + event_bytes(value, encoded)), total(the_total) {
+    total += bytes;
+  }
+  TopicEvent(const TopicEvent&) = delete;
+  TopicEvent& operator=(const TopicEvent&) = delete;
+  ~TopicEvent() { total -= bytes; }
+
+  const T value;
+  EncodedItem encoded;
+  const std::size_t bytes;
+  std::atomic<std::size_t>& total;  ///< of all events of the topic
+  std::uint64_t number = 0;         ///< counts the events of the topic
+};
 
 /// The queue of one stream. Its mutex is that of the topic.
 template <class T>
 struct Subscriber {
   explicit Subscriber(const asio::any_io_executor& executor) : wakeup(executor) {}
 
-  std::deque<T> items;
+  std::deque<std::shared_ptr<TopicEvent<T>>> items;
   bool waiting = false;     ///< for the wakeup
-  bool overflowed = false;  ///< was to be disconnected
+  bool overflowed = false;  ///< gets no more, and is disconnected when it has taken what is there
   Wakeup wakeup;
 };
 
 template <class T>
 struct TopicState {
-  TopicState(std::size_t the_capacity, Overflow the_policy)
+  TopicState(std::size_t the_capacity, Overflow the_policy, std::size_t the_most_bytes)
       : capacity((std::max<std::size_t>)(1, the_policy == Overflow::latest_only ? 1 : the_capacity)),
+        most_bytes(the_most_bytes),
         policy(the_policy) {}
 
   const std::size_t capacity;
+  const std::size_t most_bytes;
   const Overflow policy;
-  mutable std::mutex mutex;
+  std::atomic<std::size_t> bytes = 0;  ///< of all events that some stream still has
+  mutable std::mutex mutex;            ///< for what follows
   std::vector<std::shared_ptr<Subscriber<T>>> subscribers;
+  std::uint64_t published = 0;
   std::uint64_t dropped = 0;
   bool closed = false;
 
-  /// With the mutex held.
-  void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
-    if (!std::exchange(subscriber->waiting, false)) return;
-    subscriber->wakeup.wake();
+  // All of it with the mutex held.
+
+  void wake(Subscriber<T>& subscriber) {
+    if (std::exchange(subscriber.waiting, false)) subscriber.wakeup.wake();
+  }
+
+  void deliver(const std::shared_ptr<TopicEvent<T>>& event) {
+    event->number = ++published;
+    while (bytes > most_bytes && drop_oldest()) {
+    }
+    // What is left then are events that are just being sent.
+    const bool fits = bytes <= most_bytes || bytes == event->bytes;
+    for (const auto& subscriber : subscribers) {
+      const bool full = !fits || subscriber->overflowed || subscriber->items.size() >= capacity;
+      if (full) ++dropped;
+      if (full && policy == Overflow::disconnect) subscriber->overflowed = true;
+      if (full && policy != Overflow::disconnect && fits) subscriber->items.pop_front();
+      if (fits && !subscriber->overflowed) subscriber->items.push_back(event);
+      wake(*subscriber);
+    }
+  }
+
+  /// Takes the oldest event that waits from all streams that have it; false if none waits.
+  bool drop_oldest() {
+    std::uint64_t oldest = 0;
+    for (const auto& subscriber : subscribers) {
+      if (subscriber->items.empty()) continue;
+      const std::uint64_t number = subscriber->items.front()->number;
+      if (oldest == 0 || number < oldest) oldest = number;
+    }
+    if (oldest == 0) return false;
+    for (const auto& subscriber : subscribers) {
+      if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
+      subscriber->items.pop_front();
+      ++dropped;
+      if (policy != Overflow::disconnect) continue;
+      // The bound for all goes before what this one has a right to.
+      subscriber->overflowed = true;
+      subscriber->items.clear();
+    }
+    return true;
   }
 };
 
@@ -13079,18 +13220,21 @@ class Subscription {
   ~Subscription() {
     const std::lock_guard lock(state_->mutex);
     std::erase(state_->subscribers, subscriber_);
+    subscriber_->items.clear();  // events do not outlive the topic's state, as a wait() may
   }
   Subscription(const Subscription&) = delete;
   Subscription& operator=(const Subscription&) = delete;
 
-  /// False at the end; otherwise `item` is the next event, or nothing if there is none yet. Throws Error after an
-  /// overflow.
-  bool next(std::optional<T>& item) {
+  /// False at the end; otherwise `event` is the next one, or nothing if there is none yet. Throws Error when all has
+  /// been taken that was there before an overflow.
+  bool next(std::shared_ptr<TopicEvent<T>>& event) {
+    event.reset();
     const std::lock_guard lock(state_->mutex);
-    item.reset();
-    if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
-    if (subscriber_->items.empty()) return !state_->closed;
-    item.emplace(std::move(subscriber_->items.front()));
+    if (subscriber_->items.empty()) {
+      if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
+      return !state_->closed;
+    }
+    event = std::move(subscriber_->items.front());
     subscriber_->items.pop_front();
     return true;
   }
@@ -13116,9 +13260,10 @@ template <class T>
 Generator<T> subscribe(std::shared_ptr<TopicState<T>> state) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   Subscription<T> subscription(std::move(state), executor);
-  for (std::optional<T> item; subscription.next(item);) {
-    if (item) {
-      co_yield *item;
+  for (std::shared_ptr<TopicEvent<T>> event; subscription.next(event);) {
+    if (event) {
+      const SharedItem<T> item{&event->value, &event->encoded};
+      co_yield item;
     } else {
       co_await subscription.wait();
     }
@@ -13129,7 +13274,8 @@ Generator<T> subscribe(std::shared_ptr<TopicState<T>> state) {
 
 /// Events that any thread publishes and any number of streams follow: `kt::Topic<double> fps; kitten.api("fps", fps);`
 /// makes a method that streams them, from the moment it is called. Each stream has a queue of its own, so that none
-/// waits for another, and publish() for nobody.
+/// waits for another, and publish() for nobody. The events themselves are shared: each is kept once, and encoded once
+/// for each format, however many streams have it to send.
 ///
 /// Copies of a Topic are the same topic. It may be destroyed before the service, and outlive it.
 template <class T>
@@ -13137,26 +13283,19 @@ class Topic {
  public:
   using value_type = T;
 
-  /// `capacity` events wait for each stream at the most.
-  explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest)
-      : state_(std::make_shared<detail::TopicState<T>>(capacity, policy)) {}
+  /// `capacity` events wait for each stream at the most, and `bytes` (16 MiB) for all streams together: beyond that the
+  /// oldest events are dropped, or with Overflow::disconnect the streams that have not taken them. An event counts with
+  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered while it is the only one.
+  explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest,
+                 std::size_t bytes = std::size_t{16} * 1024 * 1024)
+      : state_(std::make_shared<detail::TopicState<T>>(capacity, policy, bytes)) {}
 
-  /// From any thread; does not wait. Costs a copy for each stream.
+  /// From any thread; does not wait. If there are streams, it costs one copy of the event, and encodes it once.
   void publish(const T& item) const {
+    if (subscribers() == 0) return;
+    const auto event = std::make_shared<detail::TopicEvent<T>>(item, state_->bytes);
     const std::lock_guard lock(state_->mutex);
-    if (state_->closed) return;
-    for (const auto& subscriber : state_->subscribers) {
-      if (subscriber->items.size() >= state_->capacity) {
-        ++state_->dropped;
-        if (state_->policy == Overflow::disconnect) {
-          subscriber->overflowed = true;
-          continue;
-        }
-        subscriber->items.pop_front();
-      }
-      subscriber->items.push_back(item);
-      state_->wake(subscriber);
-    }
+    if (!state_->closed) state_->deliver(event);
   }
   /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
   /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
@@ -13164,7 +13303,7 @@ class Topic {
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
-    for (const auto& subscriber : state_->subscribers) state_->wake(subscriber);
+    for (const auto& subscriber : state_->subscribers) state_->wake(*subscriber);
   }
 
   /// How many streams follow now. From any thread.
@@ -13177,6 +13316,9 @@ class Topic {
     const std::lock_guard lock(state_->mutex);
     return state_->dropped;
   }
+
+  /// How many bytes the events take that wait or are being sent, about. From any thread.
+  std::size_t bytes() const noexcept { return state_->bytes; }
 
   /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
   /// the stream is for the coroutine that awaits it.

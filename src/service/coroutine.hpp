@@ -4,13 +4,16 @@
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
+#include <array>
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/this_coro.hpp>
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -97,6 +100,19 @@ class Wakeup {
   std::shared_ptr<Timer> timer_;
 };
 
+/// The bytes of an item that several streams send, by format, once one of them has needed them.
+struct EncodedItem {
+  std::mutex mutex;
+  std::array<std::string, 2> bytes;
+};
+
+/// An item that belongs to several streams; `value` and `encoded` live until the generator that yields it is resumed.
+template <class T>
+struct SharedItem {
+  const T* value;
+  EncodedItem* encoded;
+};
+
 /// The part of a generator's promise that does not depend on its item type. A generator never runs on a stack of its
 /// own: whoever drives it resumes it, and awaits `pending` for it when it has suspended for something other than an
 /// item.
@@ -145,6 +161,7 @@ class GeneratorPromise {
   Task<void> pending;              ///< what the driver has to await before it resumes
   bool waiting = false;            ///< suspended for `pending`, not for an item
   std::exception_ptr error;        ///< what the body threw
+  EncodedItem* encoded = nullptr;  ///< of the present item, if other streams have it, too
 };
 
 }  // namespace detail
@@ -168,6 +185,13 @@ class [[nodiscard]] Generator {
                     "kettlingar: g++ before 13 miscompiles co_yield of a temporary aggregate; name it first: "
                     "Item item{...}; co_yield item;");
       item_ = std::addressof(item);
+      encoded = nullptr;
+      return {};
+    }
+    /// Keeps what it points to.
+    std::suspend_always yield_value(const detail::SharedItem<T>& item) noexcept {
+      item_ = item.value;
+      encoded = item.encoded;
       return {};
     }
     /// Converts first: `co_yield "text"` in a Generator<std::string>.
@@ -178,6 +202,7 @@ class [[nodiscard]] Generator {
                     "Item item{...}; co_yield item;");
       converted_.emplace(std::forward<U>(item));
       item_ = std::addressof(*converted_);
+      encoded = nullptr;
       return {};
     }
 
@@ -232,6 +257,8 @@ class [[nodiscard]] Generator {
 
   /// For drivers, after Step::item: valid until the next resume().
   const T& item() const noexcept { return handle_.promise().item(); }
+  /// The same: where the bytes of the item are kept, if other streams have it, too; else null.
+  detail::EncodedItem* encoded() const noexcept { return handle_.promise().encoded; }
 
   /// For drivers, after Step::waiting: to be awaited before the next resume(). If it is abandoned instead, the
   /// generator must be destroyed after it.

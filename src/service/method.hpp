@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -117,6 +118,32 @@ CodecError encode_result(const T& value, Format format, std::string& out) {
   }
 }
 
+/// True for what encode_result() takes.
+template <class T>
+inline constexpr bool can_be_item =
+    PlainValue<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> || is_bytes<T> ||
+    is_instance<T, std::optional> || to_ordered_json<T> || to_plain_json<T>;
+
+/// Makes sure that the bytes of an item are there in a format. With the mutex of `encoded` held, or before anybody else
+/// has it.
+template <class T>
+CodecError encode_shared(const T& value, EncodedItem& encoded, Format format) {
+  std::string& bytes = encoded.bytes[format == Format::msgpack ? 1 : 0];
+  if (!bytes.empty()) return {};
+  const CodecError error = encode_result(value, format, bytes);
+  if (error) bytes.clear();
+  return error;
+}
+
+/// Appends an item that other streams send, too, maybe on other threads: it is encoded once for each format.
+template <class T>
+CodecError append_shared(const T& value, EncodedItem& encoded, Format format, std::string& out) {
+  const std::lock_guard lock(encoded.mutex);
+  const CodecError error = encode_shared(value, encoded, format);
+  if (!error) out += encoded.bytes[format == Format::msgpack ? 1 : 0];
+  return error;
+}
+
 /// A running generator, whatever its item type.
 class ItemStream {
  public:
@@ -166,6 +193,8 @@ class GeneratorStream final : public ItemStream {
   CodecError encode_item(Format format, std::string& out) const override {
     if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result> || std::is_same_v<T, RawReply>) {
       return encode(item(), format, out);
+    } else if (EncodedItem* shared = items_.encoded()) {
+      return append_shared(items_.item(), *shared, format, out);
     } else {
       return encode_result(items_.item(), format, out);
     }

@@ -5,17 +5,21 @@
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
+#include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "../base/errors.hpp"
 #include "coroutine.hpp"
+#include "method.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -24,39 +28,121 @@ inline namespace v0_1 {
 enum class Overflow {
   drop_oldest,  ///< it misses the oldest ones
   latest_only,  ///< it gets the last one only, whatever the capacity
-  disconnect    ///< its stream ends with an error
+  disconnect    ///< its stream ends with an error, behind the events that found room
 };
 
 namespace detail {
+
+/// About how many bytes an event takes. What travels as MessagePack is encoded for that; its streams need it anyway.
+template <class T>
+std::size_t event_bytes(const T& value, EncodedItem& encoded) {
+  if constexpr (std::is_same_v<T, Result>) {
+    return value.data.size();
+  } else if constexpr (std::is_same_v<T, RawReply>) {
+    return value.bytes.size();
+  } else if constexpr (std::is_same_v<T, Event>) {
+    std::string bytes;
+    static_cast<void>(encode(value.fields, Format::msgpack, bytes));
+    return bytes.size();
+  } else if constexpr (!std::is_arithmetic_v<T> && can_be_item<T>) {
+    try {
+      static_cast<void>(encode_shared(value, encoded, Format::msgpack));
+    } catch (const std::exception&) {
+      return 0;  // a stream that sends it tells what is wrong
+    }
+    return 2 * encoded.bytes[1].size();
+  } else {
+    return 0;
+  }
+}
+
+/// An event, which all streams share.
+template <class T>
+struct TopicEvent {
+  TopicEvent(const T& the_value, std::atomic<std::size_t>& the_total)
+      : value(the_value), bytes(sizeof(TopicEvent) + event_bytes(value, encoded)), total(the_total) {
+    total += bytes;
+  }
+  TopicEvent(const TopicEvent&) = delete;
+  TopicEvent& operator=(const TopicEvent&) = delete;
+  ~TopicEvent() { total -= bytes; }
+
+  const T value;
+  EncodedItem encoded;
+  const std::size_t bytes;
+  std::atomic<std::size_t>& total;  ///< of all events of the topic
+  std::uint64_t number = 0;         ///< counts the events of the topic
+};
 
 /// The queue of one stream. Its mutex is that of the topic.
 template <class T>
 struct Subscriber {
   explicit Subscriber(const asio::any_io_executor& executor) : wakeup(executor) {}
 
-  std::deque<T> items;
+  std::deque<std::shared_ptr<TopicEvent<T>>> items;
   bool waiting = false;     ///< for the wakeup
-  bool overflowed = false;  ///< was to be disconnected
+  bool overflowed = false;  ///< gets no more, and is disconnected when it has taken what is there
   Wakeup wakeup;
 };
 
 template <class T>
 struct TopicState {
-  TopicState(std::size_t the_capacity, Overflow the_policy)
+  TopicState(std::size_t the_capacity, Overflow the_policy, std::size_t the_most_bytes)
       : capacity((std::max<std::size_t>)(1, the_policy == Overflow::latest_only ? 1 : the_capacity)),
+        most_bytes(the_most_bytes),
         policy(the_policy) {}
 
   const std::size_t capacity;
+  const std::size_t most_bytes;
   const Overflow policy;
-  mutable std::mutex mutex;
+  std::atomic<std::size_t> bytes = 0;  ///< of all events that some stream still has
+  mutable std::mutex mutex;            ///< for what follows
   std::vector<std::shared_ptr<Subscriber<T>>> subscribers;
+  std::uint64_t published = 0;
   std::uint64_t dropped = 0;
   bool closed = false;
 
-  /// With the mutex held.
-  void wake(const std::shared_ptr<Subscriber<T>>& subscriber) {
-    if (!std::exchange(subscriber->waiting, false)) return;
-    subscriber->wakeup.wake();
+  // All of it with the mutex held.
+
+  void wake(Subscriber<T>& subscriber) {
+    if (std::exchange(subscriber.waiting, false)) subscriber.wakeup.wake();
+  }
+
+  void deliver(const std::shared_ptr<TopicEvent<T>>& event) {
+    event->number = ++published;
+    while (bytes > most_bytes && drop_oldest()) {
+    }
+    // What is left then are events that are just being sent.
+    const bool fits = bytes <= most_bytes || bytes == event->bytes;
+    for (const auto& subscriber : subscribers) {
+      const bool full = !fits || subscriber->overflowed || subscriber->items.size() >= capacity;
+      if (full) ++dropped;
+      if (full && policy == Overflow::disconnect) subscriber->overflowed = true;
+      if (full && policy != Overflow::disconnect && fits) subscriber->items.pop_front();
+      if (fits && !subscriber->overflowed) subscriber->items.push_back(event);
+      wake(*subscriber);
+    }
+  }
+
+  /// Takes the oldest event that waits from all streams that have it; false if none waits.
+  bool drop_oldest() {
+    std::uint64_t oldest = 0;
+    for (const auto& subscriber : subscribers) {
+      if (subscriber->items.empty()) continue;
+      const std::uint64_t number = subscriber->items.front()->number;
+      if (oldest == 0 || number < oldest) oldest = number;
+    }
+    if (oldest == 0) return false;
+    for (const auto& subscriber : subscribers) {
+      if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
+      subscriber->items.pop_front();
+      ++dropped;
+      if (policy != Overflow::disconnect) continue;
+      // The bound for all goes before what this one has a right to.
+      subscriber->overflowed = true;
+      subscriber->items.clear();
+    }
+    return true;
   }
 };
 
@@ -72,18 +158,21 @@ class Subscription {
   ~Subscription() {
     const std::lock_guard lock(state_->mutex);
     std::erase(state_->subscribers, subscriber_);
+    subscriber_->items.clear();  // events do not outlive the topic's state, as a wait() may
   }
   Subscription(const Subscription&) = delete;
   Subscription& operator=(const Subscription&) = delete;
 
-  /// False at the end; otherwise `item` is the next event, or nothing if there is none yet. Throws Error after an
-  /// overflow.
-  bool next(std::optional<T>& item) {
+  /// False at the end; otherwise `event` is the next one, or nothing if there is none yet. Throws Error when all has
+  /// been taken that was there before an overflow.
+  bool next(std::shared_ptr<TopicEvent<T>>& event) {
+    event.reset();
     const std::lock_guard lock(state_->mutex);
-    item.reset();
-    if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
-    if (subscriber_->items.empty()) return !state_->closed;
-    item.emplace(std::move(subscriber_->items.front()));
+    if (subscriber_->items.empty()) {
+      if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
+      return !state_->closed;
+    }
+    event = std::move(subscriber_->items.front());
     subscriber_->items.pop_front();
     return true;
   }
@@ -109,9 +198,10 @@ template <class T>
 Generator<T> subscribe(std::shared_ptr<TopicState<T>> state) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   Subscription<T> subscription(std::move(state), executor);
-  for (std::optional<T> item; subscription.next(item);) {
-    if (item) {
-      co_yield *item;
+  for (std::shared_ptr<TopicEvent<T>> event; subscription.next(event);) {
+    if (event) {
+      const SharedItem<T> item{&event->value, &event->encoded};
+      co_yield item;
     } else {
       co_await subscription.wait();
     }
@@ -122,7 +212,8 @@ Generator<T> subscribe(std::shared_ptr<TopicState<T>> state) {
 
 /// Events that any thread publishes and any number of streams follow: `kt::Topic<double> fps; kitten.api("fps", fps);`
 /// makes a method that streams them, from the moment it is called. Each stream has a queue of its own, so that none
-/// waits for another, and publish() for nobody.
+/// waits for another, and publish() for nobody. The events themselves are shared: each is kept once, and encoded once
+/// for each format, however many streams have it to send.
 ///
 /// Copies of a Topic are the same topic. It may be destroyed before the service, and outlive it.
 template <class T>
@@ -130,26 +221,19 @@ class Topic {
  public:
   using value_type = T;
 
-  /// `capacity` events wait for each stream at the most.
-  explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest)
-      : state_(std::make_shared<detail::TopicState<T>>(capacity, policy)) {}
+  /// `capacity` events wait for each stream at the most, and `bytes` (16 MiB) for all streams together: beyond that the
+  /// oldest events are dropped, or with Overflow::disconnect the streams that have not taken them. An event counts with
+  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered while it is the only one.
+  explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest,
+                 std::size_t bytes = std::size_t{16} * 1024 * 1024)
+      : state_(std::make_shared<detail::TopicState<T>>(capacity, policy, bytes)) {}
 
-  /// From any thread; does not wait. Costs a copy for each stream.
+  /// From any thread; does not wait. If there are streams, it costs one copy of the event, and encodes it once.
   void publish(const T& item) const {
+    if (subscribers() == 0) return;
+    const auto event = std::make_shared<detail::TopicEvent<T>>(item, state_->bytes);
     const std::lock_guard lock(state_->mutex);
-    if (state_->closed) return;
-    for (const auto& subscriber : state_->subscribers) {
-      if (subscriber->items.size() >= state_->capacity) {
-        ++state_->dropped;
-        if (state_->policy == Overflow::disconnect) {
-          subscriber->overflowed = true;
-          continue;
-        }
-        subscriber->items.pop_front();
-      }
-      subscriber->items.push_back(item);
-      state_->wake(subscriber);
-    }
+    if (!state_->closed) state_->deliver(event);
   }
   /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
   /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
@@ -157,7 +241,7 @@ class Topic {
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
-    for (const auto& subscriber : state_->subscribers) state_->wake(subscriber);
+    for (const auto& subscriber : state_->subscribers) state_->wake(*subscriber);
   }
 
   /// How many streams follow now. From any thread.
@@ -170,6 +254,9 @@ class Topic {
     const std::lock_guard lock(state_->mutex);
     return state_->dropped;
   }
+
+  /// How many bytes the events take that wait or are being sent, about. From any thread.
+  std::size_t bytes() const noexcept { return state_->bytes; }
 
   /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
   /// the stream is for the coroutine that awaits it.

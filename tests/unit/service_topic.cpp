@@ -2,6 +2,21 @@
 #include "services.hpp"
 #include "support.hpp"
 
+namespace {
+
+// A type that counts how often it becomes JSON.
+struct Noticed {
+  std::string text;
+  static inline std::atomic<int> encoded = 0;
+};
+void to_json(nlohmann::json& value, const Noticed& noticed) {
+  ++Noticed::encoded;
+  if (noticed.text == "throws") throw std::runtime_error("no");
+  value = noticed.text;
+}
+
+}  // namespace
+
 TEST_SUITE("service/topic") {
   TEST_CASE("events of other threads reach every stream, in order") {
     Home home;
@@ -66,6 +81,7 @@ TEST_SUITE("service/topic") {
       loop.run();
       if (policy == Overflow::drop_oldest) CHECK(got == std::vector<int>{3, 4, 5});
       if (policy == Overflow::latest_only) CHECK(got == std::vector<int>{5});
+      if (policy == Overflow::disconnect) CHECK(got == std::vector<int>{1, 2, 3});
       CHECK(error == (policy == Overflow::disconnect ? "events came faster than they were taken" : ""));
       CHECK(topic.dropped() == (policy == Overflow::latest_only ? 4 : 2));
     }
@@ -115,5 +131,86 @@ TEST_SUITE("service/topic") {
       CHECK(wire.until("data: fish\n\n"));
     }
     CHECK(eventually([&] { return news.subscribers() == 0; }));
+  }
+
+  TEST_CASE("an event is kept once and encoded once for each format, however many streams have it to send (167)") {
+    Home home;
+    kt::Topic<Noticed> topic;
+    home.kitten.api("topic", topic);
+    home.start();
+    const kt::Client msgpack = client_of(home);
+    const kt::Client text = client_of(home, {.use_msgpack = false});
+    std::vector<kt::Stream<std::string>> streams;
+    for (int i = 0; i < 6; ++i) streams.push_back((i % 2 == 0 ? msgpack : text).stream<std::string>("topic"));
+    std::vector<std::future<void>> readers;
+    std::atomic<int> begun = 0;
+    std::vector<std::string> got(streams.size());
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      readers.push_back(std::async(std::launch::async, [&, i] {
+        streams[i].next();  // may be an answer in disguise, and is looked at for that
+        ++begun;
+        got[i] = streams[i].next().value_or("nothing");
+      }));
+    }
+    CHECK(eventually([&] { return topic.subscribers() == 6; }));
+    topic.publish(Noticed{"first"});
+    CHECK(eventually([&] { return begun == 6; }));
+    Noticed::encoded = 0;
+    topic.publish(Noticed{"fish"});
+    for (auto& reader : readers) reader.get();
+    for (const std::string& item : got) CHECK(item == "fish");
+    CHECK(Noticed::encoded == 2);
+    topic.close();
+  }
+
+  TEST_CASE("events that wait have a bound in bytes, over all streams together (167)") {
+    constexpr std::size_t most = 1024 * 1024;
+    for (const kt::Overflow policy : {kt::Overflow::drop_oldest, kt::Overflow::disconnect}) {
+      kt::Topic<std::string> topic(64, policy, most);
+      asio::io_context loop;
+      std::vector<kt::Generator<std::string>> silent;
+      for (int i = 0; i < 60; ++i) silent.push_back(topic.subscribe());
+      int asked = 0;
+      for (auto& stream : silent) {
+        // Each takes one event and then no more.
+        asio::co_spawn(
+            loop, [&]() -> kt::Task<> { asked += (co_await stream.next()).has_value() ? 1 : 0; }, asio::detached);
+      }
+      loop.poll();
+      CHECK(topic.subscribers() == 60);
+      for (int i = 0; i < 200; ++i) topic.publish(std::string(100'000, 'x'));
+      if (policy == kt::Overflow::drop_oldest) CHECK(topic.bytes() > most / 2);
+      CHECK(topic.bytes() <= most);
+      CHECK(topic.dropped() > 0);
+      loop.restart();
+      loop.poll();
+      CHECK(asked == (policy == kt::Overflow::disconnect ? 0 : 60));
+      silent.clear();
+      CHECK(topic.bytes() == 0);
+      // Larger than the bound, but alone.
+      kt::Generator<std::string> one = topic.subscribe();
+      std::string got;
+      asio::co_spawn(
+          loop, [&]() -> kt::Task<> { got = (co_await one.next()).value_or(""); }, asio::detached);
+      loop.restart();
+      loop.poll();
+      topic.publish(std::string(2 * most, 'y'));
+      loop.restart();
+      loop.poll();
+      CHECK(got.size() == 2 * most);
+    }
+  }
+
+  TEST_CASE("an event that cannot be encoded is the error of its streams, not of who publishes it") {
+    Home home;
+    kt::Topic<Noticed> topic;
+    home.kitten.api("topic", topic);
+    home.start();
+    const kt::Client client = client_of(home);
+    kt::Stream<std::string> stream = client.stream<std::string>("topic");
+    std::future<void> first = std::async(std::launch::async, [&] { stream.next(); });
+    CHECK(eventually([&] { return topic.subscribers() == 1; }));
+    topic.publish(Noticed{"throws"});
+    CHECK_THROWS_AS(first.get(), kt::Error);
   }
 }
