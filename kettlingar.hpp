@@ -7672,7 +7672,9 @@ class Request {
   /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
   /// Error if the answer has begun, or there is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
-  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread.
+  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread,
+  /// as long as the service exists. In a loopback() call of a service that does not run, it is an executor of that
+  /// call: copies may outlive the call, and what is posted to them after it is dropped.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:
@@ -10734,6 +10736,209 @@ KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown)
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/local_calls.hpp ========
+// SPDX-License-Identifier: MIT
+// service/local_calls.hpp: what calls from within the process share with their service, so that either may go first.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <asio/any_io_executor.hpp>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+class Runner;
+
+/// One call from within the process, as the service sees it.
+class LocalCall {
+ public:
+  virtual ~LocalCall() = default;
+  // Where the handler runs:
+  /// True while a step of the handler is being made.
+  virtual bool busy() const = 0;
+  /// Ends the call without an answer: cancels what its handler awaits.
+  virtual void close() = 0;
+  /// Tells whoever waits for a step of the call that nothing will come of it. From any thread.
+  virtual void lose(const char* why) = 0;
+};
+
+using LocalCallList = std::vector<std::shared_ptr<LocalCall>>;
+
+inline void remove_call(LocalCallList& calls, const LocalCall* call) {
+  std::erase_if(calls, [call](const std::shared_ptr<LocalCall>& one) { return one.get() == call; });
+}
+
+/// Shared by a service and its callers within the process; outlives both. For any thread.
+class LocalCalls {
+ public:
+  LocalCalls(const Runner& the_runner, asio::any_io_executor loop) : runner(the_runner), loop_(std::move(loop)) {}
+
+  /// To be used within an Inside only.
+  const Runner& runner;
+  /// Held while a handler of a service that does not run is at work, so that only one is, whichever threads call; held
+  /// as well while the service starts. Locked before any other mutex.
+  std::recursive_mutex turn;
+
+  bool serving() const {
+    const std::lock_guard lock(mutex_);
+    return serving_;
+  }
+  /// The service starts or has ended. Steps that are waited for until then will not be made, and calls that began while
+  /// it did not run are closed.
+  void set_serving(bool serving);
+  /// The service is destroyed. Waits until no thread runs a handler of it.
+  void close();
+
+  /// Notes that a step of `call` is waited for, and begins it: `start` gets the service's executor. Otherwise says why
+  /// it cannot: the service has gone, or it does not run though the call began while it did, or the other way round.
+  const char* begin(std::shared_ptr<LocalCall> call, bool serving,
+                    const std::function<void(const asio::any_io_executor&)>& start);
+  /// The step is not waited for any more.
+  void end(const LocalCall* call) {
+    const std::lock_guard lock(mutex_);
+    remove_call(waiting_, call);
+  }
+  /// Calls of a service that does not run, from their begin to their end. With `turn` locked.
+  void enter(std::shared_ptr<LocalCall> call) {
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(call));
+  }
+  void leave(const LocalCall* call) {
+    const std::lock_guard lock(mutex_);
+    remove_call(idle_, call);
+  }
+  /// Calls `work` on the service's thread; false if the service does not run.
+  bool post(std::function<void()> work);
+
+  /// For as long as it lives, what a service consists of is not destroyed. False if that has happened.
+  class Inside {
+   public:
+    explicit Inside(LocalCalls& calls);
+    ~Inside();
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+    explicit operator bool() const noexcept { return inside_; }
+
+   private:
+    LocalCalls& calls_;
+    bool inside_;
+  };
+
+ private:
+  /// A forked child has none of the service's threads.
+  bool elsewhere() const { return serving_ && process_ != ::getpid(); }
+  const char* changed() const {
+    if (gone_) return "the service has gone";
+    return serving_ ? "the service was started meanwhile" : "the service has stopped";
+  }
+  LocalCallList lose_all();
+  void close_idle();
+
+  const asio::any_io_executor loop_;
+  mutable std::mutex mutex_;  ///< for what follows
+  std::condition_variable left_;
+  LocalCallList waiting_;
+  LocalCallList idle_;
+  int inside_ = 0;
+  bool serving_ = false;
+  pid_t process_ = 0;  ///< in which it does
+  bool gone_ = false;
+};
+
+#if KETTLINGAR_DEFINITIONS
+/// The calls, to be let go without the mutex.
+KETTLINGAR_COLD LocalCallList LocalCalls::lose_all() {
+  for (const std::shared_ptr<LocalCall>& call : waiting_) call->lose(changed());
+  return std::exchange(waiting_, {});
+}
+
+/// Those of them that wait for their caller. The others are being waited for, and end with that.
+KETTLINGAR_COLD void LocalCalls::close_idle() {
+  const std::lock_guard my_turn(turn);
+  LocalCallList present;
+  {
+    const std::lock_guard lock(mutex_);
+    present = idle_;
+  }
+  for (const std::shared_ptr<LocalCall>& call : present) {
+    if (!call->busy()) call->close();
+  }
+}
+
+KETTLINGAR_COLD void LocalCalls::set_serving(bool serving) {
+  LocalCallList lost;
+  {
+    const std::lock_guard lock(mutex_);
+    if (serving == serving_) return;
+    serving_ = serving;
+    process_ = ::getpid();
+    lost = lose_all();
+  }
+  if (serving) close_idle();
+}
+
+KETTLINGAR_COLD void LocalCalls::close() {
+  LocalCallList lost;
+  {
+    const std::lock_guard lock(mutex_);
+    gone_ = true;
+    lost = lose_all();
+  }
+  close_idle();
+  std::unique_lock lock(mutex_);
+  left_.wait(lock, [this] { return inside_ == 0; });
+}
+
+KETTLINGAR_INLINE const char* LocalCalls::begin(std::shared_ptr<LocalCall> call, bool serving,
+                                                const std::function<void(const asio::any_io_executor&)>& start) {
+  const std::lock_guard lock(mutex_);
+  if (elsewhere()) return "the service runs in another process";
+  if (gone_ || serving != serving_) return changed();
+  waiting_.push_back(std::move(call));
+  try {
+    start(loop_);
+  } catch (...) {
+    waiting_.pop_back();
+    throw;
+  }
+  return nullptr;
+}
+
+KETTLINGAR_INLINE bool LocalCalls::post(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  if (gone_ || !serving_ || elsewhere()) return false;
+  detail::post(loop_, std::move(work));
+  return true;
+}
+
+KETTLINGAR_INLINE LocalCalls::Inside::Inside(LocalCalls& calls) : calls_(calls) {
+  const std::lock_guard lock(calls.mutex_);
+  inside_ = !calls.gone_;
+  if (inside_) ++calls.inside_;
+}
+
+KETTLINGAR_INLINE LocalCalls::Inside::~Inside() {
+  if (!inside_) return;
+  const std::lock_guard lock(calls_.mutex_);
+  if (--calls_.inside_ == 0) calls_.left_.notify_all();
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/server.hpp ========
 // SPDX-License-Identifier: MIT
 // service/server.hpp: one running service: what its connections share, its listeners, its files and its end.
@@ -10832,6 +11037,10 @@ class Server : public std::enable_shared_from_this<Server> {
   void no_stranger(Connection& connection) { strangers_.erase(&connection); }
   void leave(Connection& connection);
   void count_wrong_tokens(int socket, int wrong);
+  // For calls from within the process.
+  void enter(std::shared_ptr<LocalCall> call) { local_calls_.push_back(std::move(call)); }
+  void leave(const LocalCall& call);
+
   /// Makes sure that the sweep looks at deadlines no later than `when`.
   void look_at(Clock::time_point when);
 
@@ -10881,6 +11090,7 @@ class Server : public std::enable_shared_from_this<Server> {
   bool admit(Fd descriptor, bool over_unix_socket);
   void out_of_descriptors(int listener, int error);
   void sweep();
+  void close_local_calls(bool busy_ones);
   void finish_if_empty();
 
   /// For what keeps the service alive: when there is no memory for it, it gets the reserve.
@@ -10911,6 +11121,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
+  LocalCallList local_calls_;
+  Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
   std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
   std::uint64_t last_number_ = 0;
   asio::steady_timer sweep_timer_;
@@ -12549,6 +12761,11 @@ KETTLINGAR_INLINE void Server::sweep() {
   next_sweep_.reset();
   const Clock::time_point now = Clock::now();
   std::optional<Clock::time_point> next;
+  if (local_deadline_ <= now) {
+    local_deadline_ = Clock::time_point::max();
+    close_local_calls(true);
+  }
+  if (local_deadline_ != Clock::time_point::max()) next = local_deadline_;
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) {
     try {
@@ -12593,7 +12810,21 @@ KETTLINGAR_COLD void Server::stop() {
   log.write(LogLevel::info, "Stopped " + settings.app_name + "/" + settings.worker_name);
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) connection->drain();
+  close_local_calls(false);
+  if (!local_calls_.empty()) look_at(local_deadline_ = Clock::now() + limits.drain_timeout);
   finish_if_empty();
+}
+
+KETTLINGAR_COLD void Server::close_local_calls(bool busy_ones) {
+  const LocalCallList present = local_calls_;
+  for (const std::shared_ptr<LocalCall>& call : present) {
+    if (busy_ones || !call->busy()) call->close();
+  }
+}
+
+KETTLINGAR_INLINE void Server::leave(const LocalCall& call) {
+  remove_call(local_calls_, &call);
+  if (state_ == State::stopping) finish_if_empty();
 }
 
 KETTLINGAR_COLD void Server::kill() {
@@ -12602,10 +12833,11 @@ KETTLINGAR_COLD void Server::kill() {
   stop();
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) connection->close();
+  close_local_calls(true);
 }
 
 KETTLINGAR_INLINE void Server::finish_if_empty() {
-  if (!connections_.empty() || state_ != State::stopping) return;
+  if (!connections_.empty() || !local_calls_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
   sweep_timer_.cancel();
   if (stopped) stopped();
@@ -12665,6 +12897,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   Server& server() const noexcept { return *server_; }
   const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
+  const std::shared_ptr<LocalCalls>& local_calls() const noexcept { return local_calls_; }
   bool serving() const noexcept { return serving_ && !forked(); }
   /// Expires when the service has ended for good.
   std::weak_ptr<void> alive() const { return alive_; }
@@ -12676,7 +12909,9 @@ class Runner : public std::enable_shared_from_this<Runner> {
                                   const std::string& socket);
   /// True where what belongs to the service may be used: on its thread, between two polls on the one that polls, and
   /// anywhere while it does not run. Where only the host can know, too.
-  bool may_be_used_here();
+  bool may_be_used_here() const;
+  /// Whether the calling thread runs, or polls, this service.
+  bool runs_here() const;
 
   void start();
   void run();
@@ -12721,7 +12956,6 @@ class Runner : public std::enable_shared_from_this<Runner> {
   bool forked() const noexcept { return process_ != ::getpid(); }
   void adopt_loop();
   void set_serving(bool serving);
-  bool runs_here();
   void leave_behind();
   void end_last_run();
   void run_start_hook();
@@ -12735,6 +12969,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   std::unique_ptr<asio::io_context> own_loop_;  ///< first, for the server's timers belong to it
   std::shared_ptr<Server> server_;
+  std::shared_ptr<LocalCalls> local_calls_ = std::make_shared<LocalCalls>(*this, server_->executor);
   std::shared_ptr<void> alive_ = std::make_shared<char>();
   asio::steady_timer stopped_;  ///< cancelled when the files have gone
   asio::cancellation_signal cancel_hook_;
@@ -12744,7 +12979,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
   pid_t process_ = ::getpid();
 
   std::atomic<bool> serving_ = false;
-  std::mutex mutex_;  ///< for what follows
+  mutable std::mutex mutex_;  ///< for what follows
   std::condition_variable changed_;
   Mode mode_ = Mode::none;
   std::thread thread_;
@@ -12767,7 +13002,7 @@ KETTLINGAR_INLINE bool Runner::in_service_thread() const {
   return own_loop_ && own_loop_->get_executor().running_in_this_thread();
 }
 
-KETTLINGAR_INLINE bool Runner::may_be_used_here() {
+KETTLINGAR_INLINE bool Runner::may_be_used_here() const {
   if (!serving() || !own_loop_ || in_service_thread()) return true;
   const std::lock_guard lock(mutex_);
   return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
@@ -12782,9 +13017,10 @@ KETTLINGAR_COLD void Runner::set_serving(bool serving) {
   serving_process_ = first_serving_ != nullptr ? ::getpid() : 0;
   serving_ = serving;
   ::pthread_mutex_unlock(&serving_mutex_);
+  local_calls_->set_serving(serving);
 }
 
-KETTLINGAR_COLD bool Runner::runs_here() {
+KETTLINGAR_COLD bool Runner::runs_here() const {
   if (!serving()) return false;
   if (!own_loop_) {
 #if !defined(ASIO_NO_TYPEID)
@@ -12896,6 +13132,7 @@ KETTLINGAR_INLINE void Runner::end_last_run() {
 }
 
 KETTLINGAR_COLD void Runner::start() {
+  const std::lock_guard turn(local_calls_->turn);
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
@@ -12906,6 +13143,7 @@ KETTLINGAR_COLD void Runner::start() {
 KETTLINGAR_COLD void Runner::run() {
   own_loop();
   {
+    const std::lock_guard turn(local_calls_->turn);
     const std::lock_guard lock(mutex_);
     end_last_run();
     open();
@@ -12916,6 +13154,7 @@ KETTLINGAR_COLD void Runner::run() {
 
 KETTLINGAR_COLD void Runner::start_thread() {
   own_loop();
+  const std::lock_guard turn(local_calls_->turn);
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
@@ -12998,6 +13237,7 @@ KETTLINGAR_COLD void Runner::end() {
     ended();
   }
   if (serving_) set_serving(false);
+  local_calls_->close();
   alive_.reset();
   start_hook = shutdown_hook = nullptr;
 }
@@ -13712,7 +13952,6 @@ using PostToHost = std::function<void(std::function<void()>)>;
 class Client;
 struct AutoStart;
 namespace detail {
-struct LoopbackAccess;
 class Runner;
 class Server;
 }  // namespace detail
@@ -13974,8 +14213,10 @@ class Kitten {
   /// command_prefix().
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
-  /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
-  /// one call at a time. If it runs, they run on its thread. From any thread. Must not outlive the service.
+  /// and for programs that use their own service. If the service runs, handlers run on its thread. It need not run:
+  /// handlers then run on the thread that calls, one at a time between their awaits, whichever threads call. A call
+  /// ends where it began: one that is under way when the service is started, stops or is destroyed ends with a
+  /// ConnectionError, running ones after Limits::drain_timeout. From any thread. The client may outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts.
@@ -13989,7 +14230,6 @@ class Kitten {
 
  private:
   friend class CommandLine;
-  friend struct detail::LoopbackAccess;
 
   template <class F>
   auto bound(F handler) {
@@ -16836,6 +17076,167 @@ KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
 }  // namespace kettlingar
 #if KETTLINGAR_INTERNALS
 
+// ======== client/step_wait.hpp ========
+// SPDX-License-Identifier: MIT
+// client/step_wait.hpp: how callers within the process wait for a step of their call, and where the handlers of a
+// service that does not run are run meanwhile.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#include <poll.h>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/io_context.hpp>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One waits, the other makes a step and says when it has come to something. Either may go first.
+class StepWait {
+ public:
+  /// A thread is about to wait, in wait() or by running `loop`; or a coroutine on `executor`, in async_wait().
+  void begin(asio::io_context* loop = nullptr);
+  void begin(const asio::any_io_executor& executor);
+  /// For whoever waits.
+  void wait();
+  /// The Wait must outlive the Task.
+  Task<void> async_wait();
+  bool over() const {
+    const std::lock_guard lock(mutex_);
+    return !waiting_;
+  }
+  /// Why there was no step; null if it has been made.
+  const char* lost() const {
+    const std::lock_guard lock(mutex_);
+    return lost_;
+  }
+  /// Nobody waits any more, and what was waited on may go.
+  void leave();
+
+  /// The step has been made, or will not be, as `lost` says. From any thread; the first one counts.
+  void finish(const char* lost = nullptr) noexcept;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool waiting_ = false;
+  const char* lost_ = nullptr;
+  asio::io_context* loop_ = nullptr;
+  std::unique_ptr<Wakeup> wakeup_;  ///< its timer belongs to whoever waits
+};
+
+/// Where handlers run for one call of a service that does not run: on the executor of whoever calls, and only while no
+/// other such handler is at work. Copies of its executor may outlive what it stands for.
+class IdlePlace : public std::enable_shared_from_this<IdlePlace> {
+ public:
+  IdlePlace(asio::any_io_executor caller, std::shared_ptr<LocalCalls> calls)
+      : caller_(std::move(caller)), calls_(std::move(calls)) {}
+  /// For what belongs to the call.
+  asio::any_io_executor executor();
+  /// What is posted from now on is not run, but destroyed.
+  void close() {
+    const std::lock_guard lock(mutex_);
+    open_ = false;
+  }
+
+ private:
+  void post(std::function<void()> work);
+
+  const asio::any_io_executor caller_;
+  const std::shared_ptr<LocalCalls> calls_;
+  std::mutex mutex_;
+  bool open_ = true;
+};
+
+/// Keeps a place open, for the caller and for the step that is being made.
+class PlaceKey {
+ public:
+  explicit PlaceKey(std::shared_ptr<IdlePlace> place) : place_(std::move(place)) {}
+  PlaceKey(const PlaceKey&) = delete;
+  PlaceKey& operator=(const PlaceKey&) = delete;
+  ~PlaceKey() { close(); }
+  void close() { place_->close(); }
+
+ private:
+  std::shared_ptr<IdlePlace> place_;
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void StepWait::begin(asio::io_context* loop) {
+  const std::lock_guard lock(mutex_);
+  waiting_ = true;
+  lost_ = nullptr;
+  loop_ = loop;
+}
+
+KETTLINGAR_INLINE void StepWait::begin(const asio::any_io_executor& executor) {
+  const std::lock_guard lock(mutex_);
+  wakeup_ = std::make_unique<Wakeup>(executor);
+  waiting_ = true;
+  lost_ = nullptr;
+}
+
+KETTLINGAR_INLINE void StepWait::wait() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !waiting_; });
+}
+
+KETTLINGAR_INLINE Task<void> StepWait::async_wait() {
+  // A wake-up that is on its way finds this waiting: it comes through the same executor.
+  while (!over()) co_await wakeup_->wait();
+}
+
+KETTLINGAR_INLINE void StepWait::leave() {
+  const std::lock_guard lock(mutex_);
+  waiting_ = false;
+  loop_ = nullptr;
+  wakeup_.reset();
+}
+
+KETTLINGAR_INLINE void StepWait::finish(const char* lost) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!std::exchange(waiting_, false)) return;
+  lost_ = lost;
+  changed_.notify_all();
+  if (loop_ != nullptr) loop_->stop();
+  while (wakeup_) {
+    try {
+      return wakeup_->wake();
+    } catch (const std::bad_alloc&) {
+      ::poll(nullptr, 0, 10);  // whoever waits would wait forever
+    }
+  }
+}
+
+KETTLINGAR_INLINE asio::any_io_executor IdlePlace::executor() {
+  const auto self = shared_from_this();
+  return HostExecutor(
+      std::make_shared<const HostPost>([self](std::function<void()> work) { self->post(std::move(work)); }), caller_,
+      self);
+}
+
+KETTLINGAR_INLINE void IdlePlace::post(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  if (!open_) return;
+  detail::post(caller_, [self = shared_from_this(), work = std::move(work)] {
+    const std::lock_guard turn(self->calls_->turn);
+    work();
+  });
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== client/loopback.hpp ========
 // SPDX-License-Identifier: MIT
 // client/loopback.hpp: calls of a service within its own process, without sockets, with the same results and
@@ -16843,16 +17244,16 @@ KETTLINGAR_COLD Client Kitten::connect(const AutoStart& start) {
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
-#include <asio/co_spawn.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
-#include <asio/use_awaitable.hpp>
-#include <chrono>
-#include <condition_variable>
+#include <asio/this_coro.hpp>
 #include <cstring>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -16861,69 +17262,142 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// One call and its answer, which is written and read as it would be on a wire. Owned by the Answer and by the step
-/// that is being made; steps are made one after the other.
-class LoopbackCall final : public Caller {
+/// One call and its answer, which is written and read as it would be on a wire. Owned by the Answer, by the step that
+/// is being made, and by the service while it runs the call. Steps are made one after the other; between them the
+/// caller reads what the last one has written.
+class LoopbackCall final : public LocalCall, public Caller, public std::enable_shared_from_this<LoopbackCall> {
  public:
-  LoopbackCall(std::shared_ptr<Server> server, CallMessage message)
-      : server_(std::move(server)), message_(std::move(message)), reader_(limits_) {}
+  LoopbackCall(std::weak_ptr<Server> server, std::shared_ptr<LocalCalls> calls, CallMessage message)
+      : server_(std::move(server)), calls_(std::move(calls)), message_(std::move(message)), reader_(limits_) {}
 
-  /// Runs the method until there is something to read. On the executor that handlers are to run on.
-  static Task<void> step(std::shared_ptr<LoopbackCall> self);
+  /// Runs the method until there is something to read. On the executor that handlers are to run on. `served`: by the
+  /// service, not by the caller.
+  static Task<void> step(std::shared_ptr<LoopbackCall> self, bool served);
+  asio::cancellation_slot cancellation() { return cancel_.slot(); }
 
+  bool busy() const override { return stepping_; }
+  void close() override { close(true); }
+  void close(bool cancel);
+  void lose(const char* why) override { wait_.finish(why); }
+
+  // For the caller:
+  StepWait& wait() noexcept { return wait_; }
   /// What has been read: the result or an item, nothing at the end, or nothing yet.
   enum class Outcome { value, end, more };
   Outcome read(json& value);
-
+  /// The coroutine of the step has been destroyed by its loop.
+  void step_destroyed();
   const ResponseReader& reader() const noexcept { return reader_; }
   DescriptorQueue& descriptors() noexcept { return descriptors_; }
-  bool started() const noexcept { return call_.has_value(); }
+  bool started() const noexcept { return started_; }
+  bool answered() const noexcept { return answered_; }
 
  private:
   void start(const asio::any_io_executor& executor);
   void answer();
   void answer_error(const std::exception_ptr& thrown);
+  void drop();
 
-  bool gone() const override { return false; }
+  bool gone() const override { return closed_; }
   HandOver prepare_handover() override { throw Error(501, "a call within the process cannot be passed on"); }
   void released() override {}
   Socket take_connection(std::string*) override { throw Error(501, "a call within the process has no connection"); }
 
-  std::shared_ptr<Server> server_;
+  const std::weak_ptr<Server> server_;
+  const std::shared_ptr<LocalCalls> calls_;
+  StepWait wait_;
   CallMessage message_;
   RequestHead head_;
   Peer peer_{"loopback", false, std::nullopt};
+  asio::cancellation_signal cancel_;
   std::shared_ptr<const Method> method_;
   std::optional<Request> request_;
   std::optional<Call> call_;
   ReplyStyle style_;
   std::optional<StreamWriter> writer_;
   std::string out_;
+  bool started_ = false;
+  bool served_ = false;    ///< by the service
+  bool known_ = false;     ///< to whoever closes calls at their end
+  bool stepping_ = false;  ///< a step is being made
   bool answered_ = false;
+  bool closed_ = false;
   const Limits limits_ = ClientOptions{}.limits;  ///< on answers, as over sockets
   ResponseReader reader_;
   DescriptorQueue descriptors_;
 };
 
+/// Ends the wait for a step when that has ended, or when it will not come to an end.
+class StepEnd {
+ public:
+  StepEnd(std::shared_ptr<LoopbackCall> call, std::shared_ptr<PlaceKey> key)
+      : call_(std::move(call)), key_(std::move(key)) {}
+  StepEnd(const StepEnd&) = delete;
+  StepEnd& operator=(const StepEnd&) = delete;
+  ~StepEnd() {
+    if (made_) return;  // by now the wait may be that for the next step
+    if (begun_) call_->step_destroyed();
+    call_->wait().finish("the loop that ran the handler has gone");
+  }
+  void begun() noexcept { begun_ = true; }
+  void made() {
+    made_ = true;
+    call_->wait().finish();
+  }
+
+ private:
+  bool begun_ = false, made_ = false;
+  std::shared_ptr<LoopbackCall> call_;
+  std::shared_ptr<PlaceKey> key_;
+};
+
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor) {
+  const std::shared_ptr<Server> server = server_.lock();
+  started_ = true;
   style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
-  method_ = server_->methods.find(message_.method, true);
+  method_ = server->methods.find(message_.method, true);
   request_.emplace(head_, peer_, *this, executor);
   ConnectionAccess::route(*request_, message_.method, message_.method, true);
   request_->descriptors() = std::move(message_.descriptors);
   call_.emplace(*request_, style_.format);
-  if (!method_) throw server_->methods.unknown(message_.method);
+  if (!method_) throw server->methods.unknown(message_.method);
   // Through the bytes, so that nothing arrives that could not be sent.
   std::string body;
   CodecError error = message_.arguments.append(style_.format, body);
   if (!error) {
     json& arguments = ConnectionAccess::arguments(*request_);
-    error = style_.format == Format::msgpack ? decode_msgpack(body, arguments, server_->limits.depth)
-                                             : decode_json(body, arguments, server_->limits.depth);
+    error = style_.format == Format::msgpack ? decode_msgpack(body, arguments, server->limits.depth)
+                                             : decode_json(body, arguments, server->limits.depth);
   }
   if (error) throw InvalidArgument(std::string(error.why));
   method_->invoke(*call_);
+}
+
+/// What the handler holds goes where it ran.
+KETTLINGAR_INLINE void LoopbackCall::drop() {
+  call_.reset();
+  request_.reset();
+  method_.reset();
+  if (!std::exchange(known_, false)) return;
+  if (!served_) return calls_->leave(this);
+  if (const std::shared_ptr<Server> server = server_.lock()) server->leave(*this);
+}
+
+KETTLINGAR_INLINE void LoopbackCall::step_destroyed() {
+  std::unique_lock turn(calls_->turn, std::defer_lock);
+  if (!served_) turn.lock();
+  stepping_ = false;
+  drop();
+}
+
+KETTLINGAR_INLINE void LoopbackCall::close(bool cancel) {
+  if (answered_ || std::exchange(closed_, true)) return;
+  const auto self = shared_from_this();
+  wait_.finish("the service has stopped");
+  if (request_) ConnectionAccess::cancel(*request_);
+  if (cancel) cancel_.emit(asio::cancellation_type::terminal);
+  if (!stepping_) drop();
 }
 
 KETTLINGAR_INLINE void LoopbackCall::answer() {
@@ -16950,13 +17424,24 @@ KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thro
   answered_ = true;
 }
 
-// Whoever destroys the io_context destroys this frame, and with it the call, at whatever it awaits.
-KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self) {
+// Whoever destroys the loop destroys this frame, and with it the call, at whatever it awaits.
+KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self, bool served) {
   LoopbackCall& c = *self;
+  // The service may have ended the call since the last step, or the caller may have gone.
+  if (c.closed_ || c.wait_.over()) co_return c.wait_.finish("the service has stopped");
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  const std::shared_ptr<Server> server = served ? c.server_.lock() : nullptr;  // handlers may need it
   std::exception_ptr thrown;
+  c.stepping_ = true;
   try {
-    if (!c.call_) c.start(executor);
+    if (!c.started_) {
+      const LocalCalls::Inside inside(*c.calls_);
+      if (!inside) co_return c.close();
+      c.served_ = served;
+      served ? server->enter(self) : c.calls_->enter(self);
+      c.known_ = true;
+      c.start(executor);
+    }
     if (!c.call_->stream) {
       if (c.call_->pending.valid()) co_await std::move(c.call_->pending);
       c.answer();
@@ -16974,8 +17459,9 @@ KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> se
   } catch (...) {
     thrown = std::current_exception();
   }
-  if (thrown) c.answer_error(thrown);
-  if (c.answered_ && c.call_) c.call_->stream.reset();
+  c.stepping_ = false;
+  if (thrown && !c.closed_) c.answer_error(thrown);
+  if (c.answered_ || c.closed_) c.drop();
 }
 
 KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
@@ -16999,39 +17485,15 @@ KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
 }
 #endif
 
-/// What loopback calls use of a service.
-struct LoopbackAccess {
-  static const asio::any_io_executor& loop(const Kitten& kitten) { return kitten.server_->executor; }
-  static bool is_here(const Kitten& kitten) { return kitten.runner_->in_service_thread(); }
-  static const std::shared_ptr<Server>& server(const Kitten& kitten) { return kitten.runner_->shared_server(); }
-};
-
+/// The caller's side. Knows nothing of the service that could be gone.
 class LoopbackAnswer final : public Answer {
  public:
-  LoopbackAnswer(Kitten& kitten, CallMessage message)
-      : kitten_(kitten), call_(std::make_shared<LoopbackCall>(LoopbackAccess::server(kitten), std::move(message))) {}
-  ~LoopbackAnswer() override {
-    // What the handler holds goes where it runs.
-    try {
-      if (kitten_.running()) post(LoopbackAccess::loop(kitten_), [call = std::move(call_)] {});
-    } catch (const std::bad_alloc&) {
-      // Then it goes here and now.
-    }
-  }
+  LoopbackAnswer(std::weak_ptr<Server> server, std::shared_ptr<LocalCalls> calls, CallMessage message)
+      : calls_(std::move(calls)),
+        call_(std::make_shared<LoopbackCall>(std::move(server), calls_, std::move(message))) {}
+  ~LoopbackAnswer() override { abandon(); }
 
-  std::optional<json> next() override {
-    json value;
-    for (;;) {
-      switch (call_->read(value)) {
-        case LoopbackCall::Outcome::value:
-          return std::optional<json>(std::in_place, std::move(value));
-        case LoopbackCall::Outcome::end:
-          return std::nullopt;
-        case LoopbackCall::Outcome::more:
-          step_and_wait();
-      }
-    }
-  }
+  std::optional<json> next() override;
   Task<std::optional<json>> async_next() override;
 
   int status() const override { return call_->reader().status(); }
@@ -17041,75 +17503,224 @@ class LoopbackAnswer final : public Answer {
   DescriptorQueue& descriptors() override { return call_->descriptors(); }
 
  private:
-  void step_and_wait();
+  class Waiting;
 
-  Kitten& kitten_;
-  std::shared_ptr<LoopbackCall> call_;
+  bool read(std::optional<json>& value);
+  void choose_place(const asio::any_io_executor* caller);
+  void begin_step();
+  void make_step();
+  void wait_for_service();
+  void run_handler();
+  Task<void> async_make_step();
+  void require_step();
+  void abandon() noexcept;
+  void forget() noexcept;
+
+  const std::shared_ptr<LocalCalls> calls_;
+  const std::shared_ptr<LoopbackCall> call_;
+  bool begun_ = false;
+  bool served_ = false;   ///< by the service; otherwise the handler runs here
+  bool pending_ = false;  ///< a step has begun that may not have come to its end
+  bool over_ = false;
+  std::unique_ptr<asio::io_context> idle_loop_;  ///< of a thread that runs the handler itself
+  asio::any_io_executor handlers_;               ///< where the handler runs, if not on the service's executor
+  std::shared_ptr<PlaceKey> key_;                ///< to that
+};
+
+/// The time in which somebody waits for a step.
+class LoopbackAnswer::Waiting {
+ public:
+  explicit Waiting(LoopbackAnswer& answer) : answer_(answer) {}
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+  ~Waiting() {
+    answer_.call_->wait().leave();
+    answer_.calls_->end(answer_.call_.get());
+    if (how == How::resumed) return;
+    how == How::destroyed && !answer_.served_ ? answer_.forget() : answer_.abandon();
+  }
+
+  enum class How { destroyed, threw, resumed } how = How::destroyed;
+
+ private:
+  LoopbackAnswer& answer_;
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<std::optional<json>> LoopbackAnswer::async_next() {
-  json value;
-  for (;;) {
-    const LoopbackCall::Outcome outcome = call_->read(value);
-    if (outcome == LoopbackCall::Outcome::value) co_return value;
-    if (outcome == LoopbackCall::Outcome::end) co_return std::nullopt;
-    const asio::any_io_executor loop = LoopbackAccess::loop(kitten_);
-    const asio::any_io_executor here = co_await asio::this_coro::executor;
-    if (kitten_.running() && here != loop) {
-      co_await asio::co_spawn(loop, LoopbackCall::step(call_), asio::use_awaitable);
-    } else {
-      co_await LoopbackCall::step(call_);
+/// False if a step has to be made first.
+KETTLINGAR_INLINE bool LoopbackAnswer::read(std::optional<json>& value) {
+  if (over_) return true;
+  json item;
+  try {
+    switch (call_->read(item)) {
+      case LoopbackCall::Outcome::value:
+        value.emplace(std::move(item));
+        return true;
+      case LoopbackCall::Outcome::end:
+        abandon();
+        return true;
+      case LoopbackCall::Outcome::more:
+        break;
     }
+  } catch (...) {
+    abandon();
+    throw;
   }
+  return false;
 }
 
-KETTLINGAR_INLINE void LoopbackAnswer::step_and_wait() {
-  if (!kitten_.running()) {
-    asio::io_context here;
-    spawn(here.get_executor(), LoopbackCall::step(call_));
-    here.run();
-    return;
-  }
-  if (LoopbackAccess::is_here(kitten_))
-    throw ConnectionError("a handler cannot wait for its own service; co_await async_call() instead");
-  struct Done {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-  };
-  auto done = std::make_shared<Done>();
-  spawn(LoopbackAccess::loop(kitten_), LoopbackCall::step(call_), [done](const std::exception_ptr&) {
-    const std::lock_guard lock(done->mutex);
-    done->done = true;
-    done->changed.notify_one();
+KETTLINGAR_INLINE std::optional<json> LoopbackAnswer::next() {
+  std::optional<json> value;
+  while (!read(value)) make_step();
+  return value;
+}
+
+KETTLINGAR_INLINE Task<std::optional<json>> LoopbackAnswer::async_next() {
+  std::optional<json> value;
+  while (!read(value)) co_await async_make_step();
+  co_return value;
+}
+
+/// A call stays where its first step is made.
+KETTLINGAR_INLINE void LoopbackAnswer::choose_place(const asio::any_io_executor* caller) {
+  if (std::exchange(begun_, true)) return;
+  served_ = calls_->serving();
+  if (served_) return;
+  if (caller == nullptr) idle_loop_ = std::make_unique<asio::io_context>(1);
+  const auto place = std::make_shared<IdlePlace>(
+      caller != nullptr ? *caller : asio::any_io_executor(idle_loop_->get_executor()), calls_);
+  handlers_ = place->executor();
+  key_ = std::make_shared<PlaceKey>(place);
+}
+
+KETTLINGAR_INLINE void LoopbackAnswer::begin_step() {
+  const auto end = std::make_shared<StepEnd>(call_, key_);
+  pending_ = true;
+  const char* refused = calls_->begin(call_, served_, [&](const asio::any_io_executor& service) {
+    const asio::any_io_executor& there = served_ ? service : handlers_;
+    // Posted, for the step must not begin within this.
+    post(there, [there, end, call = call_, served = served_] {
+      end->begun();
+      spawn(
+          there, LoopbackCall::step(call, served), [end](const std::exception_ptr&) { end->made(); },
+          call->cancellation());
+    });
   });
-  std::unique_lock lock(done->mutex);
-  // A service that has stopped leaves its coroutines where they are.
-  while (!done->changed.wait_for(lock, std::chrono::milliseconds(100), [&] { return done->done; })) {
-    if (!kitten_.running()) throw ConnectionError("the service has stopped");
+  if (refused != nullptr) call_->wait().finish(refused);
+}
+
+/// After the wait for a step.
+KETTLINGAR_INLINE void LoopbackAnswer::require_step() {
+  const char* why = call_->wait().lost();
+  pending_ = why != nullptr;
+  if (why == nullptr) return;
+  abandon();
+  throw ConnectionError(why);
+}
+
+KETTLINGAR_INLINE void LoopbackAnswer::make_step() {
+  choose_place(nullptr);
+  served_ ? wait_for_service() : run_handler();
+}
+
+KETTLINGAR_INLINE void LoopbackAnswer::wait_for_service() {
+  if (LocalCalls::Inside inside(*calls_); inside && calls_->runner.runs_here()) {
+    abandon();
+    throw std::logic_error(waits_for_itself);
   }
+  {
+    Waiting waiting(*this);
+    call_->wait().begin();
+    begin_step();
+    call_->wait().wait();
+    waiting.how = Waiting::How::resumed;
+  }
+  require_step();
+}
+
+KETTLINGAR_INLINE void LoopbackAnswer::run_handler() {
+  const LocalCalls::Inside inside(*calls_);  // until nothing of the handler is left here
+  {
+    Waiting waiting(*this);
+    const auto work = asio::make_work_guard(*idle_loop_);
+    idle_loop_->restart();
+    call_->wait().begin(idle_loop_.get());
+    begin_step();
+    while (!call_->wait().over()) idle_loop_->run_one();
+    waiting.how = Waiting::How::resumed;
+  }
+  require_step();
+}
+
+KETTLINGAR_INLINE Task<void> LoopbackAnswer::async_make_step() {
+  const asio::any_io_executor here = co_await asio::this_coro::executor;
+  choose_place(&here);
+  {
+    Waiting waiting(*this);
+    try {
+      call_->wait().begin(here);
+      begin_step();
+      co_await call_->wait().async_wait();
+      waiting.how = Waiting::How::resumed;
+    } catch (...) {
+      waiting.how = Waiting::How::threw;
+      throw;
+    }
+  }
+  require_step();
+}
+
+/// The caller wants nothing more of the call. What its handler holds goes where it ran.
+KETTLINGAR_INLINE void LoopbackAnswer::abandon() noexcept {
+  if (std::exchange(over_, true) || !begun_) return;
+  const bool ended = !pending_ && call_->answered();
+  const auto close = [call = call_] { call->close(); };
+  try {
+    if (served_ && !ended) calls_->post(close);
+    if (!served_ && pending_ && !idle_loop_) {
+      post(handlers_, close);
+    } else if (!served_) {
+      std::unique_lock turn(calls_->turn, std::defer_lock);
+      if (!ended) turn.lock();
+      call_->close();
+      key_->close();
+      idle_loop_.reset();
+    }
+  } catch (const std::bad_alloc&) {
+    // Then a service that runs has it until it stops, or it goes with the last who knows of it.
+  }
+  key_.reset();
+}
+
+/// The waiting coroutine has been destroyed, with the io_context that would have run the handler. What that awaits
+/// there is being destroyed, too, and must not be cancelled.
+KETTLINGAR_COLD void LoopbackAnswer::forget() noexcept {
+  over_ = true;
+  key_->close();
+  const std::lock_guard turn(calls_->turn);
+  call_->close(false);
 }
 #endif
 
-/// Calls methods of a service in this process. The service must outlive it, need not run, and sees the caller as one
-/// that knows the token.
+/// Calls methods of a service in this process, which sees the caller as one that knows the token. It need not run, and
+/// may go before.
 class LoopbackTransport final : public Transport {
  public:
-  explicit LoopbackTransport(Kitten& kitten) : kitten_(kitten) {}
+  explicit LoopbackTransport(const Runner& runner) : server_(runner.shared_server()), calls_(runner.local_calls()) {}
   std::unique_ptr<Answer> start(CallMessage message) override {
-    return std::make_unique<LoopbackAnswer>(kitten_, std::move(message));
+    return std::make_unique<LoopbackAnswer>(server_, calls_, std::move(message));
   }
 
  private:
-  Kitten& kitten_;
+  std::weak_ptr<Server> server_;
+  std::shared_ptr<LocalCalls> calls_;
 };
 
 }  // namespace detail
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Client Kitten::loopback() {
-  return ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*this), server_->methods.all());
+  return ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*runner_), server_->methods.all());
 }
 #endif
 

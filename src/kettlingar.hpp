@@ -138,6 +138,7 @@
 #include "service/host_executor.hpp"
 #include "service/reply.hpp"
 #include "service/streaming.hpp"
+#include "service/local_calls.hpp"
 #include "service/server.hpp"
 #include "service/connection.hpp"
 #include "service/handover.hpp"
@@ -171,6 +172,7 @@
 #endif
 #include "client/client.hpp"
 #if KETTLINGAR_INTERNALS
+#include "client/step_wait.hpp"
 #include "client/loopback.hpp"
 
 #include "cli/terminal.hpp"

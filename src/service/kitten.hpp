@@ -41,7 +41,6 @@ using PostToHost = std::function<void(std::function<void()>)>;
 class Client;
 struct AutoStart;
 namespace detail {
-struct LoopbackAccess;
 class Runner;
 class Server;
 }  // namespace detail
@@ -303,8 +302,10 @@ class Kitten {
   /// command_prefix().
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
-  /// and for programs that use their own service. The service need not run; handlers then run on the thread that calls,
-  /// one call at a time. If it runs, they run on its thread. From any thread. Must not outlive the service.
+  /// and for programs that use their own service. If the service runs, handlers run on its thread. It need not run:
+  /// handlers then run on the thread that calls, one at a time between their awaits, whichever threads call. A call
+  /// ends where it began: one that is under way when the service is started, stops or is destroyed ends with a
+  /// ConnectionError, running ones after Limits::drain_timeout. From any thread. The client may outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts.
@@ -318,7 +319,6 @@ class Kitten {
 
  private:
   friend class CommandLine;
-  friend struct detail::LoopbackAccess;
 
   template <class F>
   auto bound(F handler) {

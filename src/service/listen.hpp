@@ -308,6 +308,11 @@ KETTLINGAR_INLINE void Server::sweep() {
   next_sweep_.reset();
   const Clock::time_point now = Clock::now();
   std::optional<Clock::time_point> next;
+  if (local_deadline_ <= now) {
+    local_deadline_ = Clock::time_point::max();
+    close_local_calls(true);
+  }
+  if (local_deadline_ != Clock::time_point::max()) next = local_deadline_;
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) {
     try {
@@ -352,7 +357,21 @@ KETTLINGAR_COLD void Server::stop() {
   log.write(LogLevel::info, "Stopped " + settings.app_name + "/" + settings.worker_name);
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) connection->drain();
+  close_local_calls(false);
+  if (!local_calls_.empty()) look_at(local_deadline_ = Clock::now() + limits.drain_timeout);
   finish_if_empty();
+}
+
+KETTLINGAR_COLD void Server::close_local_calls(bool busy_ones) {
+  const LocalCallList present = local_calls_;
+  for (const std::shared_ptr<LocalCall>& call : present) {
+    if (busy_ones || !call->busy()) call->close();
+  }
+}
+
+KETTLINGAR_INLINE void Server::leave(const LocalCall& call) {
+  remove_call(local_calls_, &call);
+  if (state_ == State::stopping) finish_if_empty();
 }
 
 KETTLINGAR_COLD void Server::kill() {
@@ -361,10 +380,11 @@ KETTLINGAR_COLD void Server::kill() {
   stop();
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
   for (Connection* connection : present) connection->close();
+  close_local_calls(true);
 }
 
 KETTLINGAR_INLINE void Server::finish_if_empty() {
-  if (!connections_.empty() || state_ != State::stopping) return;
+  if (!connections_.empty() || !local_calls_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
   sweep_timer_.cancel();
   if (stopped) stopped();

@@ -88,7 +88,9 @@ class Request {
   /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
   /// Error if the answer has begun, or there is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
-  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread.
+  /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread,
+  /// as long as the service exists. In a loopback() call of a service that does not run, it is an executor of that
+  /// call: copies may outlive the call, and what is posted to them after it is dropped.
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:

@@ -53,6 +53,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   Server& server() const noexcept { return *server_; }
   const std::shared_ptr<Server>& shared_server() const noexcept { return server_; }
+  const std::shared_ptr<LocalCalls>& local_calls() const noexcept { return local_calls_; }
   bool serving() const noexcept { return serving_ && !forked(); }
   /// Expires when the service has ended for good.
   std::weak_ptr<void> alive() const { return alive_; }
@@ -64,7 +65,9 @@ class Runner : public std::enable_shared_from_this<Runner> {
                                   const std::string& socket);
   /// True where what belongs to the service may be used: on its thread, between two polls on the one that polls, and
   /// anywhere while it does not run. Where only the host can know, too.
-  bool may_be_used_here();
+  bool may_be_used_here() const;
+  /// Whether the calling thread runs, or polls, this service.
+  bool runs_here() const;
 
   void start();
   void run();
@@ -109,7 +112,6 @@ class Runner : public std::enable_shared_from_this<Runner> {
   bool forked() const noexcept { return process_ != ::getpid(); }
   void adopt_loop();
   void set_serving(bool serving);
-  bool runs_here();
   void leave_behind();
   void end_last_run();
   void run_start_hook();
@@ -123,6 +125,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
 
   std::unique_ptr<asio::io_context> own_loop_;  ///< first, for the server's timers belong to it
   std::shared_ptr<Server> server_;
+  std::shared_ptr<LocalCalls> local_calls_ = std::make_shared<LocalCalls>(*this, server_->executor);
   std::shared_ptr<void> alive_ = std::make_shared<char>();
   asio::steady_timer stopped_;  ///< cancelled when the files have gone
   asio::cancellation_signal cancel_hook_;
@@ -132,7 +135,7 @@ class Runner : public std::enable_shared_from_this<Runner> {
   pid_t process_ = ::getpid();
 
   std::atomic<bool> serving_ = false;
-  std::mutex mutex_;  ///< for what follows
+  mutable std::mutex mutex_;  ///< for what follows
   std::condition_variable changed_;
   Mode mode_ = Mode::none;
   std::thread thread_;
@@ -155,7 +158,7 @@ KETTLINGAR_INLINE bool Runner::in_service_thread() const {
   return own_loop_ && own_loop_->get_executor().running_in_this_thread();
 }
 
-KETTLINGAR_INLINE bool Runner::may_be_used_here() {
+KETTLINGAR_INLINE bool Runner::may_be_used_here() const {
   if (!serving() || !own_loop_ || in_service_thread()) return true;
   const std::lock_guard lock(mutex_);
   return mode_ == Mode::polled && poller_ == std::this_thread::get_id();
@@ -170,9 +173,10 @@ KETTLINGAR_COLD void Runner::set_serving(bool serving) {
   serving_process_ = first_serving_ != nullptr ? ::getpid() : 0;
   serving_ = serving;
   ::pthread_mutex_unlock(&serving_mutex_);
+  local_calls_->set_serving(serving);
 }
 
-KETTLINGAR_COLD bool Runner::runs_here() {
+KETTLINGAR_COLD bool Runner::runs_here() const {
   if (!serving()) return false;
   if (!own_loop_) {
 #if !defined(ASIO_NO_TYPEID)
@@ -284,6 +288,7 @@ KETTLINGAR_INLINE void Runner::end_last_run() {
 }
 
 KETTLINGAR_COLD void Runner::start() {
+  const std::lock_guard turn(local_calls_->turn);
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
@@ -294,6 +299,7 @@ KETTLINGAR_COLD void Runner::start() {
 KETTLINGAR_COLD void Runner::run() {
   own_loop();
   {
+    const std::lock_guard turn(local_calls_->turn);
     const std::lock_guard lock(mutex_);
     end_last_run();
     open();
@@ -304,6 +310,7 @@ KETTLINGAR_COLD void Runner::run() {
 
 KETTLINGAR_COLD void Runner::start_thread() {
   own_loop();
+  const std::lock_guard turn(local_calls_->turn);
   const std::lock_guard lock(mutex_);
   end_last_run();
   open();
@@ -386,6 +393,7 @@ KETTLINGAR_COLD void Runner::end() {
     ended();
   }
   if (serving_) set_serving(false);
+  local_calls_->close();
   alive_.reset();
   start_hook = shutdown_hook = nullptr;
 }

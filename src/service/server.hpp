@@ -24,6 +24,7 @@
 #include "../os/state.hpp"
 #include "auth.hpp"
 #include "guess_throttle.hpp"
+#include "local_calls.hpp"
 #include "registry.hpp"
 #include "request.hpp"
 #include "settings.hpp"
@@ -105,6 +106,10 @@ class Server : public std::enable_shared_from_this<Server> {
   void no_stranger(Connection& connection) { strangers_.erase(&connection); }
   void leave(Connection& connection);
   void count_wrong_tokens(int socket, int wrong);
+  // For calls from within the process.
+  void enter(std::shared_ptr<LocalCall> call) { local_calls_.push_back(std::move(call)); }
+  void leave(const LocalCall& call);
+
   /// Makes sure that the sweep looks at deadlines no later than `when`.
   void look_at(Clock::time_point when);
 
@@ -154,6 +159,7 @@ class Server : public std::enable_shared_from_this<Server> {
   bool admit(Fd descriptor, bool over_unix_socket);
   void out_of_descriptors(int listener, int error);
   void sweep();
+  void close_local_calls(bool busy_ones);
   void finish_if_empty();
 
   /// For what keeps the service alive: when there is no memory for it, it gets the reserve.
@@ -184,6 +190,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
+  LocalCallList local_calls_;
+  Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
   std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
   std::uint64_t last_number_ = 0;
   asio::steady_timer sweep_timer_;
