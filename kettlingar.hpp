@@ -14476,6 +14476,41 @@ KETTLINGAR_COLD void PathText::assign(std::string_view path) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== client/auto_start.hpp ========
+// SPDX-License-Identifier: MIT
+// client/auto_start.hpp: asks a client to start its service when it does not run.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
+/// empty `program` is this very program, whose main then has to end in Kitten::main().
+struct AutoStart {
+  AutoStart() = default;
+  explicit AutoStart(std::string path, std::vector<std::string> prefix = {})
+      : program(std::move(path)), command_prefix(std::move(prefix)) {}
+
+  std::string program;                      ///< path of an executable
+  std::vector<std::string> command_prefix;  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
+};
+
+/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` and `kt::auto_start("build/tool", {"daemon"})`
+/// for others.
+struct AutoStartThis {
+  AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
+    return AutoStart(std::move(path), std::move(prefix));
+  }
+  operator AutoStart() const { return {}; }
+};
+inline constexpr AutoStartThis auto_start{};
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== client/transport.hpp ========
 // SPDX-License-Identifier: MIT
 // client/transport.hpp: what a client talks to: something that takes calls and gives their answers.
@@ -14606,6 +14641,118 @@ KETTLINGAR_INLINE bool is_document(const json& value) {
 }  // namespace v0_1
 }  // namespace kettlingar
 #if KETTLINGAR_INTERNALS
+
+// ======== client/starter.hpp ========
+// SPDX-License-Identifier: MIT
+// client/starter.hpp: how a client starts a service.
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Tells a program that a client started it as the service of that name, `APP/WORKER`: if all it does is to become a
+/// client itself, it must not start itself again.
+inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
+
+/// How a client has its service started.
+struct StartPlan {
+  AutoStart how;
+  HiddenWords words;  ///< options
+  std::string name;   ///< `APP/WORKER`
+};
+
+/// A program on its way through `start`.
+class Starter {
+ public:
+  /// Runs it; it inherits nothing of ours but the working directory, the environment, and the secrets that its words
+  /// leave out. Throws NotRunning.
+  explicit Starter(const StartPlan& plan);
+
+  /// True when it has ended well; does not wait. Throws NotRunning if it has failed, with what it said on standard
+  /// error, or takes longer than a minute.
+  bool done();
+
+ private:
+  void listen();
+
+  std::string path_;
+  Fd errors_;
+  ChildProcess child_;
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + patience;
+  std::string said_;
+
+  static constexpr std::chrono::seconds patience{60};
+};
+
+#if KETTLINGAR_DEFINITIONS
+/// Its standard error goes to `errors`. Throws NotRunning.
+[[gnu::cold]] inline ChildProcess started(const StartPlan& plan, const std::string& path, Fd& errors) {
+  const char* mark = environment(started_as);
+  if (mark != nullptr && plan.name == mark) {
+    throw NotRunning(plan.name +
+                     ": Not running: this program was started to be it, but does not end in Kitten::main()");
+  }
+  try {
+    ChildProgram program;
+    program.path = path;
+    program.words.push_back(path);
+    for (const auto* words : {&plan.how.command_prefix, &plan.words.words})
+      program.words.insert(program.words.end(), words->begin(), words->end());
+    program.words.push_back("start");
+    program.variables.push_back(std::string(started_as) + "=" + plan.name);
+    program.secrets = filled_pipe(plan.words.secrets);
+    Pipe pipe = make_pipe();
+    program.errors = std::move(pipe.writer);
+    ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
+    errors = std::move(pipe.reader);
+    return ChildProcess(program);
+  } catch (const StartError& error) {
+    throw NotRunning(plan.name + ": " + error.what());
+  }
+}
+
+KETTLINGAR_COLD Starter::Starter(const StartPlan& plan)
+    : path_(plan.how.program.empty() ? executable_path("") : plan.how.program), child_(started(plan, path_, errors_)) {}
+
+KETTLINGAR_COLD void Starter::listen() {
+  constexpr std::size_t most = 4096;
+  char block[512];
+  while (errors_) {
+    const ssize_t n = retry_interrupted([&] { return ::read(errors_.get(), block, sizeof block); });
+    if (n == 0) errors_.reset();
+    if (n <= 0) return;
+    said_.append(block, (std::min)(static_cast<std::size_t>(n), most - said_.size()));
+  }
+}
+
+KETTLINGAR_COLD bool Starter::done() {
+  // Its end is what counts, not that of the pipe, which a service may keep open.
+  const bool ended = child_.ended();
+  listen();
+  if (!ended && std::chrono::steady_clock::now() >= deadline_) {
+    throw NotRunning(path_ + " start: process " + std::to_string(child_.pid()) + " is still at it after " +
+                     std::to_string(patience.count()) + " s");
+  }
+  if (!ended || !child_.failed()) return ended;
+  while (!said_.empty() && said_.back() == '\n') said_.pop_back();
+  throw NotRunning(path_ + " start: " + (said_.empty() ? child_.end_text() : said_));
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
 
 // ======== client/response.hpp ========
 // SPDX-License-Identifier: MIT
@@ -15523,157 +15670,6 @@ KETTLINGAR_COLD Connector::Step Connector::step() {
 #include <utility>
 #include <vector>
 
-
-// ======== client/starter.hpp ========
-// SPDX-License-Identifier: MIT
-// client/starter.hpp: how a client starts a service.
-
-#include <fcntl.h>
-#include <poll.h>
-
-#include <algorithm>
-#include <chrono>
-#include <cstddef>
-#include <string>
-#include <string_view>
-#include <utility>
-
-
-// ======== client/auto_start.hpp ========
-// SPDX-License-Identifier: MIT
-// client/auto_start.hpp: asks a client to start its service when it does not run.
-
-#include <string>
-#include <utility>
-#include <vector>
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-/// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
-/// empty `program` is this very program, whose main then has to end in Kitten::main().
-struct AutoStart {
-  AutoStart() = default;
-  explicit AutoStart(std::string path, std::vector<std::string> prefix = {})
-      : program(std::move(path)), command_prefix(std::move(prefix)) {}
-
-  std::string program;                      ///< path of an executable
-  std::vector<std::string> command_prefix;  ///< what leads to its Kitten::main(), see Kitten::command_prefix()
-};
-
-/// `kt::auto_start` for this program, `kt::auto_start("build/kitten")` and `kt::auto_start("build/tool", {"daemon"})`
-/// for others.
-struct AutoStartThis {
-  AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
-    return AutoStart(std::move(path), std::move(prefix));
-  }
-  operator AutoStart() const { return {}; }
-};
-inline constexpr AutoStartThis auto_start{};
-
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== client/starter.hpp, continued ========
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Tells a program that a client started it as the service of that name, `APP/WORKER`: if all it does is to become a
-/// client itself, it must not start itself again.
-inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
-
-/// How a client has its service started.
-struct StartPlan {
-  AutoStart how;
-  HiddenWords words;  ///< options
-  std::string name;   ///< `APP/WORKER`
-};
-
-/// A program on its way through `start`.
-class Starter {
- public:
-  /// Runs it; it inherits nothing of ours but the working directory, the environment, and the secrets that its words
-  /// leave out. Throws NotRunning.
-  explicit Starter(const StartPlan& plan);
-
-  /// True when it has ended well; does not wait. Throws NotRunning if it has failed, with what it said on standard
-  /// error, or takes longer than a minute.
-  bool done();
-
- private:
-  void listen();
-
-  std::string path_;
-  Fd errors_;
-  ChildProcess child_;
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + patience;
-  std::string said_;
-
-  static constexpr std::chrono::seconds patience{60};
-};
-
-#if KETTLINGAR_DEFINITIONS
-/// Its standard error goes to `errors`. Throws NotRunning.
-[[gnu::cold]] inline ChildProcess started(const StartPlan& plan, const std::string& path, Fd& errors) {
-  const char* mark = environment(started_as);
-  if (mark != nullptr && plan.name == mark) {
-    throw NotRunning(plan.name +
-                     ": Not running: this program was started to be it, but does not end in Kitten::main()");
-  }
-  try {
-    ChildProgram program;
-    program.path = path;
-    program.words.push_back(path);
-    for (const auto* words : {&plan.how.command_prefix, &plan.words.words})
-      program.words.insert(program.words.end(), words->begin(), words->end());
-    program.words.push_back("start");
-    program.variables.push_back(std::string(started_as) + "=" + plan.name);
-    program.secrets = filled_pipe(plan.words.secrets);
-    Pipe pipe = make_pipe();
-    program.errors = std::move(pipe.writer);
-    ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
-    errors = std::move(pipe.reader);
-    return ChildProcess(program);
-  } catch (const StartError& error) {
-    throw NotRunning(plan.name + ": " + error.what());
-  }
-}
-
-KETTLINGAR_COLD Starter::Starter(const StartPlan& plan)
-    : path_(plan.how.program.empty() ? executable_path("") : plan.how.program), child_(started(plan, path_, errors_)) {}
-
-KETTLINGAR_COLD void Starter::listen() {
-  constexpr std::size_t most = 4096;
-  char block[512];
-  while (errors_) {
-    const ssize_t n = retry_interrupted([&] { return ::read(errors_.get(), block, sizeof block); });
-    if (n == 0) errors_.reset();
-    if (n <= 0) return;
-    said_.append(block, (std::min)(static_cast<std::size_t>(n), most - said_.size()));
-  }
-}
-
-KETTLINGAR_COLD bool Starter::done() {
-  // Its end is what counts, not that of the pipe, which a service may keep open.
-  const bool ended = child_.ended();
-  listen();
-  if (!ended && std::chrono::steady_clock::now() >= deadline_) {
-    throw NotRunning(path_ + " start: process " + std::to_string(child_.pid()) + " is still at it after " +
-                     std::to_string(patience.count()) + " s");
-  }
-  if (!ended || !child_.failed()) return ended;
-  while (!said_.empty() && said_.back() == '\n') said_.pop_back();
-  throw NotRunning(path_ + " start: " + (said_.empty() ? child_.end_text() : said_));
-}
-#endif
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== client/endpoint.hpp, continued ========
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -16723,8 +16719,6 @@ OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
-#if KETTLINGAR_INTERNALS
-#endif
 
 // ======== client/client.hpp ========
 // SPDX-License-Identifier: MIT

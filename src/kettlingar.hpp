@@ -154,8 +154,10 @@
 #include "service/kitten.hpp"
 
 #include "client/client_options.hpp"
+#include "client/auto_start.hpp"
 #include "client/transport.hpp"
 #if KETTLINGAR_INTERNALS
+#include "client/starter.hpp"
 #include "client/response.hpp"
 #include "client/connect.hpp"
 #include "client/exchange.hpp"
@@ -166,10 +168,6 @@
 #include "client/running_call.hpp"
 #include "client/results.hpp"
 #include "client/typed_call.hpp"
-#include "client/auto_start.hpp"
-#if KETTLINGAR_INTERNALS
-#include "client/starter.hpp"
-#endif
 #include "client/client.hpp"
 #if KETTLINGAR_INTERNALS
 #include "client/step_wait.hpp"
