@@ -4133,7 +4133,9 @@ inline CodecError parse_event(std::string_view text, json& out) {
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -4145,16 +4147,71 @@ inline CodecError parse_event(std::string_view text, json& out) {
 namespace kettlingar {
 inline namespace v0_1 {
 
+namespace detail {
+
+/// Closes descriptors that came from elsewhere, for which close() may wait. Counts the descriptors that refer to it,
+/// and goes with the last of them.
+class Closer {
+ public:
+  Closer(const Closer&) = delete;
+  Closer& operator=(const Closer&) = delete;
+  /// Never waits. From any thread, in a forked child, too.
+  virtual void close(int fd) noexcept = 0;
+  void retain() noexcept { ++references_; }
+  void release() noexcept {
+    if (--references_ == 0) delete this;
+  }
+
+ protected:
+  Closer() = default;
+  virtual ~Closer() = default;
+
+ private:
+  std::atomic<unsigned> references_ = 1;
+};
+
+/// One reference to a Closer, or none.
+class CloserPointer {
+ public:
+  CloserPointer() = default;
+  explicit CloserPointer(Closer* closer) noexcept : closer_(closer) {
+    if (closer_ != nullptr) closer_->retain();
+  }
+  CloserPointer(const CloserPointer& other) noexcept : CloserPointer(other.closer_) {}
+  CloserPointer(CloserPointer&& other) noexcept : closer_(std::exchange(other.closer_, nullptr)) {}
+  CloserPointer& operator=(CloserPointer other) noexcept {
+    std::swap(closer_, other.closer_);
+    return *this;
+  }
+  ~CloserPointer() {
+    if (closer_ != nullptr) closer_->release();
+  }
+  Closer* get() const noexcept { return closer_; }
+
+ private:
+  Closer* closer_ = nullptr;
+};
+
+}  // namespace detail
+
 /// Owns one open descriptor and closes it. Move only; -1 is "none". As an argument or a result of a method the
 /// descriptor itself travels, over unix sockets; see also File and Socket.
+///
+/// Closing one that came with a call keeps nobody waiting, whatever it is: close() may wait for a hung file system, or
+/// for a socket whose sender has set SO_LINGER. Files, devices and unix sockets are closed by another thread of the
+/// service, a moment later; sockets of the internet lose their SO_LINGER.
 class Fd {
  public:
   Fd() = default;
   /// Takes ownership of `fd`.
   explicit Fd(int fd) noexcept : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  /// Not for users: `closer`, if there is one, closes it.
+  Fd(int fd, detail::CloserPointer closer) noexcept : fd_(fd), closer_(std::move(closer)) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)), closer_(std::move(other.closer_)) {}
   Fd& operator=(Fd&& other) noexcept {
-    if (this != &other) reset(other.release());
+    if (this == &other) return *this;
+    reset(std::exchange(other.fd_, -1));
+    closer_ = std::move(other.closer_);
     return *this;
   }
   ~Fd() { reset(); }
@@ -4163,20 +4220,26 @@ class Fd {
   int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
   /// Gives the descriptor away; the caller closes it.
-  int release() noexcept { return std::exchange(fd_, -1); }
+  int release() noexcept {
+    const int fd = std::exchange(fd_, -1);
+    reset();
+    return fd;
+  }
   void reset(int fd = -1) noexcept {
-    if (fd_ >= 0) ::close(fd_);
+    if (fd_ >= 0) closer_.get() != nullptr ? closer_.get()->close(fd_) : static_cast<void>(::close(fd_));
+    closer_ = {};
     fd_ = fd;
   }
   /// Another descriptor of the same open file: offset and flags are shared. Throws std::system_error.
   Fd duplicate() const {
-    Fd copy(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+    Fd copy(::fcntl(fd_, F_DUPFD_CLOEXEC, 0), closer_);
     if (!copy) throw std::system_error(errno, std::system_category(), "cannot duplicate a descriptor");
     return copy;
   }
 
  private:
   int fd_ = -1;
+  detail::CloserPointer closer_;
 };
 
 namespace detail {
@@ -4262,6 +4325,7 @@ KETTLINGAR_INLINE bool read_all(int fd, std::string& out, std::size_t limit) {
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -4356,13 +4420,15 @@ inline constexpr std::size_t most_descriptors = 253;
 class ControlBuffer {
  public:
   explicit ControlBuffer(std::size_t descriptors)
-      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {
-    std::memset(bytes_, 0, size_);  // padding between headers goes to the kernel, too
-  }
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
 
-  void attach(msghdr& message) {
+  void attach_for_receiving(msghdr& message) {
     message.msg_control = bytes_;
     message.msg_controllen = size_;
+  }
+  void attach_for_sending(msghdr& message) {
+    std::memset(bytes_, 0, size_);  // padding between headers goes to the kernel, too
+    attach_for_receiving(message);
   }
 
  private:
@@ -4380,10 +4446,23 @@ struct ReceivedDescriptors {
   bool truncated = false;  ///< there were more than fit, or this process could not have more open
 };
 
-/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
-/// errno set if nothing is there.
+/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them, to be
+/// closed by `closer` if there is one. -1 with errno set if nothing is there.
+///
+/// What does not fit is closed by the kernel within this call, and may keep it waiting: for what strangers send, `most`
+/// is most_descriptors.
 ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
-                                 ReceivedDescriptors& descriptors);
+                                 ReceivedDescriptors& descriptors, const CloserPointer& closer = {});
+
+/// True if close() will not wait: for pipes, and for sockets of the internet, which no longer linger then.
+bool make_closable(int fd) noexcept;
+
+/// For a thread that may wait for a file, but not for whoever else holds a socket: closes there and then.
+const CloserPointer& closing_here();
+
+/// Closes a stream socket of ours, which nobody shares. Descriptors that wait in it unread would be closed by the
+/// kernel within close(); `closer` gets them instead.
+void close_connection(Fd socket, const CloserPointer& closer) noexcept;
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE bool is_placeholder(std::string_view text) {
@@ -4420,15 +4499,12 @@ KETTLINGAR_INLINE std::optional<Placeholder> parse_placeholder(std::string_view 
 
 KETTLINGAR_INLINE Placeholder describe_descriptor(int fd) {
   Placeholder found;
-  FileInfo info{};
-  if (::fstat(fd, &info) != 0) throw_errno("cannot pass a descriptor");
-  if (S_ISSOCK(info.st_mode)) {
-    found.is_socket = true;
-    const auto ask = [fd](int option, int& answer) {
-      socklen_t size = sizeof answer;
-      if (::getsockopt(fd, SOL_SOCKET, option, &answer, &size) != 0) throw_errno("cannot pass a socket");
-    };
-    ask(SO_TYPE, found.type);
+  // Not fstat(), which asks the file system, and would wait for one that hangs.
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) throw_errno("cannot pass a descriptor");
+  socklen_t type_size = sizeof found.type;
+  found.is_socket = ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &found.type, &type_size) == 0;
+  if (found.is_socket) {
     sockaddr_storage name{};
     socklen_t size = sizeof name;
     if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) throw_errno("cannot pass a socket");
@@ -4436,7 +4512,6 @@ KETTLINGAR_INLINE Placeholder describe_descriptor(int fd) {
     // The protocol stays 0, as everybody writes it who made the socket by family and type.
     return found;
   }
-  const int flags = ::fcntl(fd, F_GETFL);
   const int access = flags & O_ACCMODE;
   found.mode = access == O_WRONLY ? ((flags & O_APPEND) != 0 ? "ab" : "wb") : access == O_RDWR ? "rb+" : "rb";
   return found;
@@ -4453,7 +4528,7 @@ KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view byt
   message.msg_iovlen = 1;
   ControlBuffer control(descriptors.size());
   if (!descriptors.empty()) {
-    control.attach(message);
+    control.attach_for_sending(message);
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
@@ -4472,13 +4547,13 @@ KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view byt
 }
 
 KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
-                                                   ReceivedDescriptors& descriptors) {
+                                                   ReceivedDescriptors& descriptors, const CloserPointer& closer) {
   iovec part{data, size};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   ControlBuffer control(most);
-  control.attach(message);
+  control.attach_for_receiving(message);
 #if defined(MSG_CMSG_CLOEXEC)
   constexpr int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
 #else
@@ -4504,16 +4579,62 @@ KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::
   try {
     descriptors.owned.reserve(descriptors.owned.size() + came);
   } catch (...) {
-    for_each([](int fd) { ::close(fd); });
+    for_each([&closer](int fd) { Fd(fd, closer).reset(); });
     throw;
   }
   for_each([&](int fd) {
-    descriptors.owned.emplace_back(fd);
+    descriptors.owned.emplace_back(fd, closer);
 #if !defined(MSG_CMSG_CLOEXEC)
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
 #endif
   });
   return n;
+}
+
+KETTLINGAR_INLINE bool make_closable(int fd) noexcept {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) {
+#if defined(F_GETPIPE_SZ)
+    return ::fcntl(fd, F_GETPIPE_SZ) >= 0;
+#else
+    return false;
+#endif
+  }
+  // What waits in a unix socket is closed with it, and may be anything.
+  if (name.ss_family != AF_INET && name.ss_family != AF_INET6) return false;
+  linger lingering{};
+  size = sizeof lingering;
+  if (::getsockopt(fd, SOL_SOCKET, SO_LINGER, &lingering, &size) != 0) return false;
+  // The kernel goes on to send what is left without it, too. A time of zero means to throw that away at once.
+  if (lingering.l_onoff == 0 || lingering.l_linger == 0) return true;
+  lingering = {};
+  return ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &lingering, sizeof lingering) == 0;
+}
+
+KETTLINGAR_INLINE const CloserPointer& closing_here() {
+  struct ClosingHere final : Closer {
+    void close(int fd) noexcept override {
+      make_closable(fd);
+      ::close(fd);
+    }
+  };
+  // Never destroyed: descriptors may be closed after main().
+  static const CloserPointer& closer = *new CloserPointer(new ClosingHere);
+  return closer;
+}
+
+KETTLINGAR_INLINE void close_connection(Fd socket, const CloserPointer& closer) noexcept {
+  if (!socket || make_closable(socket.get())) return;
+  try {
+    ::shutdown(socket.get(), SHUT_RD);  // nothing more comes
+    char block[4096];
+    ReceivedDescriptors received;
+    while (receive_with_descriptors(socket.get(), block, sizeof block, most_descriptors, received, closer) > 0) {
+    }
+  } catch (const std::bad_alloc&) {
+    // The rest goes with the socket.
+  }
 }
 #endif
 
@@ -9843,6 +9964,329 @@ namespace detail {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/blocking_work.hpp ========
+// SPDX-License-Identifier: MIT
+// service/blocking_work.hpp: system calls that may take long and cannot be waited for, done beside the loop.
+
+// knows better than Asio, so it comes first
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <array>
+#include <asio/any_io_executor.hpp>
+#include <asio/associated_cancellation_slot.hpp>
+#include <asio/async_result.hpp>
+#include <asio/execution_context.hpp>
+#include <asio/executor_work_guard.hpp>
+#include <asio/post.hpp>
+#include <asio/use_awaitable.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What a system call came to.
+struct IoOutcome {
+  ssize_t count = 0;
+  int error = 0;
+
+  static IoOutcome of(ssize_t result) { return {result, result < 0 ? errno : 0}; }
+  bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+};
+
+/// A call on its way through the threads. Touched with their mutex held, but for `call`, which belongs to the thread
+/// that runs it.
+struct BlockingCall {
+  std::function<IoOutcome()> call;
+  std::function<void(const IoOutcome&)> done = {};  ///< empty if nobody waits
+  bool given_up = false;                            ///< need not be run any more
+};
+
+/// Threads that make such calls, and close what came from elsewhere. They are started when they are needed, up to
+/// `most`, so that a file system that hangs holds up nothing but what is on it.
+class BlockingThreads final : public Closer {
+ public:
+  static constexpr std::size_t most = 16;
+
+  /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
+  void start();
+  /// Runs `call`, then its `done` on the same thread. From any thread, after start(); does nothing after stop().
+  void run(std::shared_ptr<BlockingCall> call);
+  /// Ends the wait for a call; it may go on. `done` is called if that has not happened.
+  void give_up(BlockingCall& call);
+  void close(int fd) noexcept override;
+  /// Nothing is waited for any more. Calls that hang are left behind: the threads keep what they need.
+  void stop();
+  /// False in a forked child, where this must not be touched, nor destroyed.
+  bool here() const noexcept { return ::getpid() == pid_; }
+
+ private:
+  struct Worker {
+    std::thread thread;
+    std::shared_ptr<BlockingCall> current;
+    bool ended = false;
+  };
+
+  bool enqueue(const std::shared_ptr<BlockingCall>& call);
+  void start_thread();
+  void loop(Worker& self);
+  void run_next(Worker& self, std::unique_lock<std::mutex>& lock);
+  std::function<void(const IoOutcome&)> take_waiting();
+  static std::function<void(const IoOutcome&)> forget(BlockingCall& call) {
+    call.given_up = true;
+    return std::exchange(call.done, nullptr);
+  }
+
+  const pid_t pid_ = ::getpid();
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<BlockingCall>> queue_;
+  std::array<Worker, most> workers_;
+  std::size_t started_ = 0;
+  std::size_t idle_ = 0;
+  std::size_t completing_ = 0;  ///< threads that are calling a `done`
+  bool stopped_ = false;
+};
+
+/// The threads of an io_context.
+class BlockingWork : public asio::execution_context::service {
+ public:
+  using key_type = BlockingWork;
+  static inline asio::execution_context::id id;
+
+  explicit BlockingWork(asio::execution_context& context) : service(context), threads_(new BlockingThreads) {}
+  ~BlockingWork() override {
+    if (!threads_->here()) return;
+    threads_->stop();
+    threads_->release();
+  }
+
+  BlockingThreads& threads() const noexcept { return *threads_; }
+
+ private:
+  void shutdown() override {
+    if (threads_->here()) threads_->stop();
+  }
+  /// A forked child has none of the threads, and what they held stays as it was: it gets others.
+  void notify_fork(asio::execution_context::fork_event event) override {
+    if (event == asio::execution_context::fork_child) threads_ = new BlockingThreads;
+  }
+
+  BlockingThreads* threads_;
+};
+
+/// The threads of the executor's io_context. No thread is started by this.
+BlockingThreads& blocking_threads(const asio::any_io_executor& executor);
+
+/// For asio::async_initiate().
+struct StartBlockingCall {
+  asio::any_io_executor executor;
+  std::function<IoOutcome()> call;
+
+  template <class Handler>
+  void operator()(Handler handler) {
+    const auto slot = asio::get_associated_cancellation_slot(handler);
+    auto shared = std::make_shared<Handler>(std::move(handler));
+    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
+    auto pending = std::make_shared<BlockingCall>();
+    pending->call = std::move(call);
+    pending->done = [shared, guard](const IoOutcome& outcome) {
+      for (;;) {
+        try {
+          return asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
+        } catch (const std::bad_alloc&) {
+          ::poll(nullptr, 0, 10);  // whoever awaits it would wait forever
+        }
+      }
+    };
+    BlockingThreads& threads = blocking_threads(executor);
+    if (slot.is_connected()) {
+      auto give_up = [&threads, pending](asio::cancellation_type) { threads.give_up(*pending); };
+      asio::cancellation_slot(slot).assign(std::move(give_up));
+    }
+    threads.run(std::move(pending));
+  }
+};
+
+/// Runs `call` on a thread of the awaiting coroutine's io_context. What `call` uses must belong to it: when the wait is
+/// cancelled, the outcome is ECANCELED, and the call goes on.
+Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call);
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE BlockingThreads& blocking_threads(const asio::any_io_executor& executor) {
+  return asio::use_service<BlockingWork>(asio::query(executor, asio::execution::context)).threads();
+}
+
+KETTLINGAR_INLINE Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  blocking_threads(executor).start();  // what is initiated must not throw
+  StartBlockingCall initiate{executor, std::move(call)};
+  const auto& token = asio::use_awaitable;
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
+}
+
+KETTLINGAR_COLD void BlockingThreads::start_thread() {
+  Worker& worker = workers_[started_];
+  retain();
+  try {
+    worker.thread = std::thread([this, &worker] {
+      loop(worker);
+      release();
+    });
+  } catch (...) {
+    release();
+    throw;
+  }
+  ++started_;
+  ++idle_;
+}
+
+KETTLINGAR_INLINE void BlockingThreads::start() {
+  const std::lock_guard lock(mutex_);
+  if (!stopped_ && started_ == 0) start_thread();
+}
+
+/// With the mutex held. False if there is nobody to run it.
+KETTLINGAR_INLINE bool BlockingThreads::enqueue(const std::shared_ptr<BlockingCall>& call) {
+  if (stopped_) return false;
+  if (queue_.size() >= idle_ && started_ < most) {
+    try {
+      start_thread();
+    } catch (const std::system_error&) {
+      if (started_ == 0) return false;  // otherwise it is the others' turn
+    }
+  }
+  queue_.push_back(call);
+  wake_.notify_one();
+  return true;
+}
+
+KETTLINGAR_INLINE void BlockingThreads::run(std::shared_ptr<BlockingCall> call) {
+  const std::lock_guard lock(mutex_);
+  enqueue(call);
+}
+
+KETTLINGAR_INLINE void BlockingThreads::close(int fd) noexcept {
+  if (!make_closable(fd) && here()) {
+    try {
+      auto call = std::make_shared<BlockingCall>();
+      call->call = [fd] { return IoOutcome::of(::close(fd)); };
+      const std::lock_guard lock(mutex_);
+      if (enqueue(std::move(call))) return;
+    } catch (const std::bad_alloc&) {
+      // Then it is closed here.
+    }
+  }
+  ::close(fd);
+}
+
+KETTLINGAR_COLD void BlockingThreads::give_up(BlockingCall& call) {
+  std::function<void(const IoOutcome&)> done;
+  {
+    const std::lock_guard lock(mutex_);
+    done = forget(call);
+  }
+  if (done) done({-1, ECANCELED});
+}
+
+KETTLINGAR_INLINE void BlockingThreads::loop(Worker& self) {
+  // The host's signals are not for this thread; those that a fault of its own raises are.
+  sigset_t others;
+  ::sigfillset(&others);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
+  ::pthread_sigmask(SIG_SETMASK, &others, nullptr);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
+    if (queue_.empty()) break;
+    --idle_;
+    run_next(self, lock);
+    ++idle_;
+  }
+  self.ended = true;
+  changed_.notify_all();
+}
+
+/// What calls own is let go without the mutex: it may be descriptors, which come back here to be closed.
+KETTLINGAR_INLINE void BlockingThreads::run_next(Worker& self, std::unique_lock<std::mutex>& lock) {
+  const std::shared_ptr<BlockingCall> next = self.current = std::move(queue_.front());
+  queue_.pop_front();
+  const bool wanted = !next->given_up;
+  lock.unlock();
+  IoOutcome outcome;
+  if (wanted) outcome = next->call();
+  next->call = nullptr;
+  lock.lock();
+  self.current.reset();
+  std::function<void(const IoOutcome&)> done = std::exchange(next->done, nullptr);
+  if (!done) return;
+  ++completing_;
+  lock.unlock();
+  done(outcome);
+  done = nullptr;
+  lock.lock();
+  --completing_;
+  changed_.notify_all();
+}
+
+/// With the mutex held: what waits for a call, if anything does.
+KETTLINGAR_COLD std::function<void(const IoOutcome&)> BlockingThreads::take_waiting() {
+  for (const auto& call : queue_) {
+    if (call->done) return forget(*call);
+  }
+  for (const Worker& worker : workers_) {
+    if (worker.current && worker.current->done) return forget(*worker.current);
+  }
+  return nullptr;
+}
+
+KETTLINGAR_COLD void BlockingThreads::stop() {
+  constexpr std::chrono::seconds patience(1);
+  std::unique_lock lock(mutex_);
+  stopped_ = true;
+  wake_.notify_all();
+  // What waits is destroyed with the io_context, here and not later. It may close descriptors.
+  while (std::function<void(const IoOutcome&)> waiting = take_waiting()) {
+    lock.unlock();
+    waiting = nullptr;
+    lock.lock();
+  }
+  changed_.wait(lock, [this] { return completing_ == 0; });
+  const auto all_ended = [this] {
+    for (std::size_t i = 0; i < started_; ++i) {
+      if (!workers_[i].ended) return false;
+    }
+    return true;
+  };
+  if (!all_ended()) changed_.wait_for(lock, patience, all_ended);
+  for (Worker& worker : workers_) {
+    if (!worker.thread.joinable()) continue;
+    // The mutex is free as soon as a thread that has ended has come this far.
+    std::thread thread = std::move(worker.thread);
+    worker.ended ? thread.join() : thread.detach();
+  }
+}
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/file_io.hpp ========
 // SPDX-License-Identifier: MIT
 // service/file_io.hpp: reading and writing descriptors that others share, without blocking the loop and without
@@ -9856,29 +10300,20 @@ namespace detail {
 #else
 #include <sys/event.h>
 #endif
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/uio.h>
 
 #include <asio/any_io_executor.hpp>
-#include <asio/async_result.hpp>
-#include <asio/execution_context.hpp>
-#include <asio/executor_work_guard.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/system_error.hpp>
 #include <asio/use_awaitable.hpp>
-#include <condition_variable>
-#include <deque>
-#include <functional>
 #include <memory>
-#include <mutex>
-#include <new>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 
@@ -9922,122 +10357,19 @@ class Readiness {
   bool supported_ = false;
 };
 
-/// One thread for each io_context, made when it is first needed, that does what cannot be waited for: disk I/O. Joined
-/// when the io_context is destroyed.
-class FileWork : public asio::execution_context::service {
- public:
-  using key_type = FileWork;
-  static inline asio::execution_context::id id;
-
-  explicit FileWork(asio::execution_context& context) : service(context) {}
-  ~FileWork() override { stop(); }
-
-  /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
-  void start() {
-    const std::lock_guard lock(mutex_);
-    if (!stopped_ && !thread_.joinable()) thread_ = std::thread([this] { loop(); });
-  }
-  /// Runs `work` on the thread. From any thread, after start().
-  void run(std::function<void()> work) {
-    const std::lock_guard lock(mutex_);
-    if (stopped_) return;
-    queue_.push_back(std::move(work));
-    wake_.notify_one();
-  }
-
- private:
-  void shutdown() override { stop(); }
-  /// A forked child has no such thread, and what it held stays as it was.
-  void notify_fork(asio::execution_context::fork_event event) override {
-    if (event != asio::execution_context::fork_child || !thread_.joinable()) return;
-    static_cast<void>(new std::thread(std::move(thread_)));
-    new (&mutex_) std::mutex;
-    new (&wake_) std::condition_variable;
-    queue_.clear();
-  }
-  void stop() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopped_ = true;
-    }
-    wake_.notify_one();
-    if (thread_.joinable()) thread_.join();
-    queue_.clear();
-  }
-  void loop() {
-    // The host's signals are not for this thread; those that a fault of its own raises are.
-    sigset_t others;
-    ::sigfillset(&others);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
-    ::pthread_sigmask(SIG_SETMASK, &others, nullptr);
-    for (;;) {
-      std::function<void()> work;
-      {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
-        if (stopped_) return;
-        work = std::move(queue_.front());
-        queue_.pop_front();
-      }
-      work();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> queue_;
-  std::thread thread_;
-  bool stopped_ = false;
-};
-
-/// What a system call came to.
-struct IoOutcome {
-  ssize_t count = 0;
-  int error = 0;
-
-  static IoOutcome of(ssize_t result) { return {result, result < 0 ? errno : 0}; }
-  bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
-};
-
-/// Has a call made on the FileWork thread, for asio::async_initiate().
-struct StartOnFileThread {
-  asio::any_io_executor executor;
-  std::function<IoOutcome()> call;
-
-  template <class Handler>
-  void operator()(Handler handler) {
-    auto shared = std::make_shared<Handler>(std::move(handler));
-    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
-    auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
-    work.run([shared, guard, call = std::move(call)] {
-      const IoOutcome outcome = call();
-      for (;;) {
-        try {
-          return asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
-        } catch (const std::bad_alloc&) {
-          ::poll(nullptr, 0, 10);  // whoever awaits it would wait forever
-        }
-      }
-    });
-  }
-};
-
-/// Runs `call` on the FileWork thread of the awaiting coroutine's io_context. What `call` uses must belong to it: a
-/// cancelled coroutine may be gone before it ends.
-Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call);
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  // What is initiated must not throw.
-  asio::use_service<FileWork>(asio::query(executor, asio::execution::context)).start();
-  StartOnFileThread initiate{executor, std::move(call)};
-  const auto& token = asio::use_awaitable;
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
-}
+/// One write() that must not wait, whatever the flags of the open file are. EOPNOTSUPP where the kernel cannot do that.
+inline ssize_t write_without_waiting([[maybe_unused]] int fd, [[maybe_unused]] std::string_view bytes) {
+#if defined(RWF_NOWAIT)
+  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  return ::pwritev2(fd, &part, 1, -1, RWF_NOWAIT);
+#else
+  errno = EOPNOTSUPP;
+  return -1;
 #endif
+}
 
-/// Writes to a pipe or file without a SIGPIPE, whatever the program does about those: it is held back and taken out.
-inline ssize_t write_quietly(int fd, std::string_view bytes) {
+/// Writes without a SIGPIPE, whatever the program does about those: it is held back and taken out.
+inline ssize_t write_quietly(int fd, std::string_view bytes, bool may_wait) {
   sigset_t pipe_signal, pending, before;
   ::sigemptyset(&pipe_signal);
   ::sigaddset(&pipe_signal, SIGPIPE);
@@ -10045,7 +10377,8 @@ inline ssize_t write_quietly(int fd, std::string_view bytes) {
   ::sigpending(&pending);
   const bool was_pending = ::sigismember(&pending, SIGPIPE) == 1;
   ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-  const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+  const ssize_t n = retry_interrupted(
+      [&] { return may_wait ? ::write(fd, bytes.data(), bytes.size()) : write_without_waiting(fd, bytes); });
   const int error = errno;
   if (n < 0 && error == EPIPE && !was_pending) {
 #if defined(__linux__)
@@ -10062,86 +10395,174 @@ inline ssize_t write_quietly(int fd, std::string_view bytes) {
   return n;
 }
 
-inline bool ready_now(int fd, short events) {
-  pollfd entry{fd, events, 0};
-  return retry_interrupted([&] { return ::poll(&entry, 1, 0); }) > 0;
-}
+/// What decides how a descriptor that others share is read and written without waiting on the loop's thread: none of
+/// its flags may be changed, and readiness may be gone again when it is used.
+enum class DescriptorKind {
+  socket,    ///< each call says that it must not wait
+  pipe,      ///< the same where the kernel knows how, otherwise through an open file description of our own
+  waitable,  ///< terminals, counters, devices: by a helper thread, once it is ready
+  file       ///< always ready and yet slow: by a helper thread, and nobody may poll() it, for some file systems ask a
+             ///< server then
+};
 
-enum class DescriptorKind { socket, stream, file };
-
-/// A socket, something one can wait for (pipes, terminals), or something that is always ready and yet may take its
-/// time. Throws std::system_error for what cannot be read or written at all.
-inline DescriptorKind kind_of(int fd) {
+/// The type of the open file (S_IFMT, 0 for what has none), as known without asking a file system that may hang. Throws
+/// std::system_error.
+inline mode_t file_type(int fd) {
+#if defined(AT_STATX_DONT_SYNC)
+  struct statx known {};
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &known) == 0) return known.stx_mode & S_IFMT;
+  if (errno != ENOSYS && errno != EPERM) throw_errno("cannot use a descriptor");
+#endif
   FileInfo info{};
   if (::fstat(fd, &info) != 0) throw_errno("cannot use a descriptor");
-  if (S_ISSOCK(info.st_mode)) return DescriptorKind::socket;
-  if (S_ISDIR(info.st_mode)) throw_errno("cannot use a descriptor", EISDIR);
-  return S_ISREG(info.st_mode) || S_ISBLK(info.st_mode) ? DescriptorKind::file : DescriptorKind::stream;
+  return info.st_mode & S_IFMT;
 }
 
-/// A terminal takes what fits and waits for its reader with the rest, whatever poll() said. Opened anew it can be told
-/// not to, unseen by those who share it. Nothing if that cannot be done: opening a pty's master makes another one.
-inline Fd reopen_terminal(int fd) {
+/// Throws std::system_error for what cannot be read, or written, at all: nobody could wait for that.
+inline DescriptorKind kind_of(int fd, Readiness::For what) {
+  const bool reads = what == Readiness::For::reading;
+  const char* const attempted = reads ? "cannot read" : "cannot write";
+  const mode_t type = file_type(fd);
+  if (type == S_IFDIR) throw_errno(attempted, EISDIR);
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) throw_errno(attempted);
+  bool open_for_that = (flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == (reads ? O_RDONLY : O_WRONLY);
+#if defined(O_PATH)
+  open_for_that = open_for_that && (flags & O_PATH) == 0;
+#endif
+  if (!open_for_that) throw_errno(attempted, EBADF);
+  if (type == S_IFSOCK) return DescriptorKind::socket;
+  if (type == S_IFIFO) return DescriptorKind::pipe;
+  if (type == S_IFREG || type == S_IFBLK) return DescriptorKind::file;
+#if defined(__linux__)
+  // Some have no reading or writing at all. Without bytes nothing is asked but that.
+  const iovec none{};
+  if ((reads ? ::readv(fd, &none, 0) : ::writev(fd, &none, 0)) != 0) throw_errno(attempted);
+#endif
+  return DescriptorKind::waitable;
+}
+
+/// The same pipe or terminal with flags that nobody shares. Nothing if that cannot be had: opening the master of a
+/// terminal would make another terminal. -1 with errno set.
+inline Fd reopen(int fd, int access) {
 #if defined(__linux__)
   int number = 0;
-  const bool is_master = ::ioctl(fd, TIOCGPTN, &number) == 0;
-  if (is_master || (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) return {};
+  if (::ioctl(fd, TIOCGPTN, &number) == 0) return {};
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return Fd(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  return Fd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 #else
   static_cast<void>(fd);
+  static_cast<void>(access);
   return {};
 #endif
 }
 
-/// Reads what is there now.
-inline IoOutcome read_now(int fd, bool is_socket, char* data, std::size_t size) {
-  if (is_socket) return IoOutcome::of(retry_interrupted([&] { return ::recv(fd, data, size, MSG_DONTWAIT); }));
+/// A descriptor that is read or written here, and by others elsewhere.
+struct SharedFile {
+  /// Throws std::system_error.
+  SharedFile(const Fd& fd, Readiness::For what, CloserPointer the_closer = {})
+      : shared(fd),
+        access(what == Readiness::For::reading ? O_RDONLY : O_WRONLY),
+        closer(std::move(the_closer)),
+        kind(kind_of(fd.get(), what)) {
+    if (kind != DescriptorKind::waitable || ::isatty(fd.get()) != 1) return;
+    own = reopen(fd.get(), access);
+    if (!own) step = 1;
+  }
+
+  const Fd& fd() const noexcept { return own ? own : shared; }
+  bool needs_thread() const noexcept { return kind == DescriptorKind::waitable || kind == DescriptorKind::file; }
+  /// For a pipe with which the kernel may wait. What follows is EAGAIN, or what opening it has come to.
+  IoOutcome open_own() {
+    own = reopen(shared.get(), access);
+    if (own) return {-1, EAGAIN};
+    if (errno == ENXIO) return {-1, EPIPE};  // nobody reads
+    kind = DescriptorKind::waitable;
+    step = PIPE_BUF;
+    return {-1, EAGAIN};
+  }
+
+  const Fd& shared;
+  int access;
+  CloserPointer closer;  ///< of descriptors that come with what is read
+  DescriptorKind kind;
+  std::size_t step = std::string::npos;  ///< what is ready takes so many bytes without waiting
+  Fd own = {};                           ///< the same thing, opened anew and non-blocking
+};
+
+inline bool not_supported(int error) { return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL; }
+
+/// Reads what is there now. Not for what needs a thread.
+inline IoOutcome read_now(SharedFile& from, char* data, std::size_t size) {
+  const int fd = from.fd().get();
+  if (from.kind == DescriptorKind::socket) {
+    ReceivedDescriptors nobodys;
+    return IoOutcome::of(receive_with_descriptors(fd, data, size, most_descriptors, nobodys, from.closer));
+  }
+  if (from.own) return IoOutcome::of(retry_interrupted([&] { return ::read(fd, data, size); }));
 #if defined(RWF_NOWAIT)
-  // Readiness can be gone by now where others read, too.
   const iovec part{data, size};
   const ssize_t n = retry_interrupted([&] { return ::preadv2(fd, &part, 1, -1, RWF_NOWAIT); });
-  if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) return IoOutcome::of(n);
+  if (n >= 0 || !not_supported(errno)) return IoOutcome::of(n);
 #endif
-  if (!ready_now(fd, POLLIN)) return {-1, EAGAIN};
-  return IoOutcome::of(retry_interrupted([&] { return ::read(fd, data, size); }));
+  const IoOutcome outcome = from.open_own();
+  return from.own ? read_now(from, data, size) : outcome;
 }
 
-/// Writes what fits now.
-inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
-  if (is_socket) return IoOutcome::of(send_some(fd, bytes));
-  pollfd entry{fd, POLLOUT, 0};
-  if (retry_interrupted([&] { return ::poll(&entry, 1, 0); }) <= 0) return {-1, EAGAIN};
-  // What has been hung up and is full would wait for ever: a terminal without anybody at its other end.
-  if (entry.revents == POLLHUP) return {-1, EIO};
-  // A writable pipe takes as much without waiting.
-  return IoOutcome::of(write_quietly(fd, bytes.substr(0, PIPE_BUF)));
+/// Writes what fits now. Not for what needs a thread.
+inline IoOutcome write_now(SharedFile& to, std::string_view bytes) {
+  const int fd = to.fd().get();
+  if (to.kind == DescriptorKind::socket) return IoOutcome::of(send_some(fd, bytes));
+  const bool own = static_cast<bool>(to.own);
+  const ssize_t n = write_quietly(fd, bytes, own);
+  if (n >= 0 || own || !not_supported(errno)) return IoOutcome::of(n);
+  const IoOutcome outcome = to.open_own();
+  return to.own ? write_now(to, bytes) : outcome;
 }
 
-// The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its
-// own.
-Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer);
+/// Writes to what is ready for as long as it is, at most `step` bytes at a time: so many fit without waiting.
+inline IoOutcome write_while_ready(int fd, std::string_view bytes, std::size_t step) {
+  IoOutcome outcome{0, 0};
+  while (!bytes.empty()) {
+    pollfd entry{fd, POLLOUT, 0};
+    const int ready = retry_interrupted([&] { return ::poll(&entry, 1, 0); });
+    // What has been hung up and is full would wait for ever: a terminal without anybody at its other end.
+    IoOutcome next{-1, entry.revents == POLLHUP ? EIO : EAGAIN};
+    if (ready > 0 && entry.revents != POLLHUP) next = IoOutcome::of(write_quietly(fd, bytes.substr(0, step), true));
+    if (next.count < 0) return outcome.count > 0 ? outcome : next;
+    outcome.count += next.count;
+    bytes.remove_prefix(static_cast<std::size_t>(next.count));
+  }
+  return outcome;
+}
+
+// The frame that awaits owns the descriptor for as long; the thread works on duplicates, since a cancelled frame may
+// close its own.
+Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer);
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
-  auto call = [own = std::make_shared<Fd>(fd.duplicate()), buffer] {
-    return IoOutcome::of(retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
+KETTLINGAR_INLINE Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer) {
+  auto call = [copy = std::make_shared<Fd>(from.fd().duplicate()), buffer] {
+    return IoOutcome::of(retry_interrupted([&] { return ::read(copy->get(), buffer->data(), buffer->size()); }));
   };
-  return on_file_thread(std::move(call));
+  return off_the_loop(std::move(call));
 }
 #endif
 
-Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes, std::size_t from);
+Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes, std::size_t begin);
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes,
-                                                   std::size_t from) {
-  auto call = [own = std::make_shared<Fd>(fd.duplicate()), bytes, from] {
-    return IoOutcome::of(write_quietly(own->get(), std::string_view(*bytes).substr(from)));
+KETTLINGAR_INLINE Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes,
+                                                     std::size_t begin) {
+  const bool is_file = to.kind == DescriptorKind::file;
+  auto call = [copy = std::make_shared<Fd>(to.fd().duplicate()), bytes, begin, is_file, step = to.step] {
+    const std::string_view rest = std::string_view(*bytes).substr(begin);
+    if (is_file) return IoOutcome::of(write_quietly(copy->get(), rest, true));
+    return write_while_ready(copy->get(), rest, step);
   };
-  return on_file_thread(std::move(call));
+  return off_the_loop(std::move(call));
 }
 #endif
 
-/// Waits until `fd` is ready; false if it cannot be waited for.
+/// Waits until `fd` is ready; false if that cannot be waited for. Throws std::system_error.
 Task<bool> wait_ready(const Fd& fd, Readiness::For what);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
@@ -10158,17 +10579,22 @@ KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
-  const detail::DescriptorKind kind = detail::kind_of(fd.get());
-  auto buffer = std::make_shared<std::string>(most, '\0');
+  constexpr auto reading = detail::Readiness::For::reading;
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  detail::SharedFile from(fd, reading, detail::CloserPointer(&detail::blocking_threads(executor)));
+  const auto buffer = std::make_shared<std::string>(most, '\0');
   detail::IoOutcome outcome;
-  for (bool waitable = kind != detail::DescriptorKind::file;;) {
-    if (!waitable) {
-      outcome = co_await detail::read_at_leisure(fd, buffer);
-      break;
+  for (bool wait = from.kind == detail::DescriptorKind::waitable;; wait = true) {
+    if (wait) {
+      const bool waited = co_await detail::wait_ready(from.fd(), reading);
+      if (!waited) from.kind = detail::DescriptorKind::file;
     }
-    outcome = detail::read_now(fd.get(), kind == detail::DescriptorKind::socket, buffer->data(), buffer->size());
-    if (!outcome.would_block()) break;
-    waitable = co_await detail::wait_ready(fd, detail::Readiness::For::reading);
+    if (from.needs_thread()) {
+      outcome = co_await detail::read_off_the_loop(from, buffer);
+    } else {
+      outcome = detail::read_now(from, buffer->data(), buffer->size());
+    }
+    if (!outcome.would_block() || from.kind == detail::DescriptorKind::file) break;
   }
   if (outcome.count < 0) detail::throw_errno("cannot read", outcome.error);
   buffer->resize(static_cast<std::size_t>(outcome.count));
@@ -10187,25 +10613,23 @@ KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t lim
 }
 
 KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
-  const detail::DescriptorKind kind = detail::kind_of(fd.get());
+  constexpr auto writing = detail::Readiness::For::writing;
+  detail::SharedFile to(fd, writing);
   const auto shared = std::make_shared<const std::string>(std::move(bytes));
-  const bool is_terminal = kind == detail::DescriptorKind::stream && ::isatty(fd.get()) == 1;
-  const Fd reopened = is_terminal ? detail::reopen_terminal(fd.get()) : Fd();
-  const Fd& to = reopened ? reopened : fd;
-  const std::size_t most = is_terminal && !reopened ? 1 : std::string::npos;  // one fits if it is ready
-  bool waitable = kind != detail::DescriptorKind::file;
+  bool wait = to.kind == detail::DescriptorKind::waitable;
   for (std::size_t done = 0; done < shared->size();) {
-    detail::IoOutcome outcome;
-    if (waitable) {
-      const std::string_view rest = std::string_view(*shared).substr(done, most);
-      outcome = detail::write_now(to.get(), kind == detail::DescriptorKind::socket, rest);
-      if (outcome.would_block()) {
-        waitable = co_await detail::wait_ready(to, detail::Readiness::For::writing);
-        continue;
-      }
-    } else {
-      outcome = co_await detail::write_at_leisure(to, shared, done);
+    if (wait) {
+      const bool waited = co_await detail::wait_ready(to.fd(), writing);
+      if (!waited) to.kind = detail::DescriptorKind::file;
     }
+    detail::IoOutcome outcome;
+    if (to.needs_thread()) {
+      outcome = co_await detail::write_off_the_loop(to, shared, done);
+    } else {
+      outcome = detail::write_now(to, std::string_view(*shared).substr(done));
+    }
+    wait = outcome.would_block() && to.kind != detail::DescriptorKind::file;
+    if (wait) continue;
     if (outcome.count < 0) detail::throw_errno("cannot write", outcome.error);
     done += static_cast<std::size_t>(outcome.count);
   }
@@ -10978,7 +11402,8 @@ class AlreadyRunning : public StartError {
 /// Handlers of pending operations share ownership, so it outlives them.
 class Server : public std::enable_shared_from_this<Server> {
  public:
-  explicit Server(asio::any_io_executor loop) : executor(std::move(loop)), sweep_timer_(executor) {}
+  explicit Server(asio::any_io_executor loop)
+      : executor(std::move(loop)), closer(&blocking_threads(executor)), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -11045,6 +11470,7 @@ class Server : public std::enable_shared_from_this<Server> {
   void look_at(Clock::time_point when);
 
   asio::any_io_executor executor;
+  const CloserPointer closer;  ///< of what comes from peers
   Settings settings;
   Options options;
   Limits limits;
@@ -11267,6 +11693,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Task<void> flush();
   Task<void> flush_to_target();
   Task<void> linger();
+  void close_socket();
   void make_room();
   void enter(Phase phase, Clock::time_point deadline);
   std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
@@ -11478,7 +11905,8 @@ KETTLINGAR_INLINE void Connection::make_room() {
   if (routed_) route_.method = routed_->method;
 }
 
-// If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
+// If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it. Others may
+// have made the socket a blocking one: a connection that came from elsewhere is still open there.
 KETTLINGAR_INLINE Task<void> Connection::fill() {
   make_room();
   asio::error_code error;
@@ -11490,8 +11918,8 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
       if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
     }
   } else {
-    end_ += co_await socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_),
-                                             asio::redirect_error(asio::use_awaitable, error));
+    end_ += co_await socket_.async_receive(asio::buffer(in_.data() + end_, in_.size() - end_), MSG_DONTWAIT,
+                                           asio::redirect_error(asio::use_awaitable, error));
   }
   if (error == asio::error::eof) {
     end_of_input_ = true;
@@ -11505,6 +11933,13 @@ KETTLINGAR_COLD Task<void> Connection::slow_down() {
   slowed_ = false;
   enter(Phase::slowed, Clock::time_point::max());
   co_await sleep_for(server_->limits.guess_pause);
+}
+
+KETTLINGAR_INLINE void Connection::close_socket() {
+  asio::error_code ignored;
+  Fd socket(socket_.release(ignored), server_->closer);
+  // One that others go on with is merely let go of.
+  if (!released_ && !handing_over_) close_connection(std::move(socket), server_->closer);
 }
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
@@ -11553,12 +11988,12 @@ KETTLINGAR_INLINE Task<void> Connection::linger() {
   asio::error_code error;
   socket_.shutdown(StreamSocket::shutdown_send, error);
   enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
-  in_.resize(smallest_buffer);
-  for (std::size_t dropped = 0; dropped < server_->limits.linger_bytes && phase_ != Phase::closed;) {
-    const std::size_t n = co_await socket_.async_read_some(asio::buffer(in_.data(), in_.size()),
-                                                           asio::redirect_error(asio::use_awaitable, error));
-    if (error) break;
-    dropped += n;
+  std::size_t dropped = 0;
+  while (dropped < server_->limits.linger_bytes && phase_ != Phase::closed && !end_of_input_) {
+    begin_ = end_ = 0;
+    co_await fill();
+    drop_descriptors();
+    dropped += end_;
   }
 }
 
@@ -11618,8 +12053,7 @@ KETTLINGAR_INLINE void Connection::close() {
   out_descriptors_.clear();
   target_watch_.reset();
   target_.reset();
-  asio::error_code ignored;
-  socket_.close(ignored);
+  close_socket();
   // What the host does for a call may take its time; the service does not wait for that.
   if (server_->host) server_->leave(*this);
   // Ends what a handler awaits, here or deeper down.
@@ -11642,6 +12076,7 @@ KETTLINGAR_INLINE void Connection::close() {
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 
@@ -11678,12 +12113,14 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
   const ssize_t n = receive_with_descriptors(socket_.native_handle(), in_.data() + end_, in_.size() - end_,
-                                             limits.descriptors, received_);
+                                             most_descriptors, received_, server_->closer);
   if (n > 0) end_ += static_cast<std::size_t>(n);
   if (received_.owned.size() == before && !received_.truncated) return n;
-  if (received_.truncated || received_.owned.size() > limits.descriptors) {
+  if (received_.owned.size() > limits.descriptors) {
     refuse_and_close(400, "fd-trunc",
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
+  } else if (received_.truncated) {
+    refuse_and_close(503, "limit", "descriptors were lost: too many are open");
   } else if (head_size_ == 0) {
     hold_descriptors(received_.owned.size());
     if (server_->held_descriptors > limits.unclaimed_descriptors)
@@ -11744,6 +12181,11 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   }
   const std::uint64_t sent_before = key->get<std::uint64_t>();
   Fd target = std::move(descriptors.front());
+  try {
+    target_is_socket_ = kind_of(target.get(), Readiness::For::writing) == DescriptorKind::socket;
+  } catch (const std::system_error& error) {
+    throw InvalidArgument(std::string(reply_to_key) + ": no answer can be written there: " + error.code().message());
+  }
   descriptors.erase(descriptors.begin());
   positional->erase(positional->begin());
   arguments.erase(reply_to_key);
@@ -11753,9 +12195,7 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   accepted.keep_alive = false;
   append_reply(out_, accepted, 202, accepted.content_type(), "{\"replied_to_first_fd\": true}\n");
   if (!send_now() || phase_ == Phase::closed) return false;
-  asio::error_code ignored;
-  socket_.close(ignored);
-  target_is_socket_ = kind_of(target.get()) == DescriptorKind::socket;
+  close_socket();
   target_ = std::move(target);
   // Who reads there is not known. Bare LF is understood by everybody.
   style_.bare_lf = true;
@@ -12730,13 +13170,11 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
 }
 
 KETTLINGAR_INLINE void Server::adopt(Fd descriptor) {
-  FileInfo info{};
   int type = 0;
   socklen_t size = sizeof type;
   sockaddr_storage name{};
   socklen_t name_size = sizeof name;
-  if (::fstat(descriptor.get(), &info) != 0 || !S_ISSOCK(info.st_mode) ||
-      ::getsockopt(descriptor.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
+  if (::getsockopt(descriptor.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
       ::getpeername(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &name_size) != 0) {
     throw InvalidArgument("not a connected stream socket");
   }
@@ -15237,6 +15675,16 @@ class LostConnection : public ConnectionError {
 
 /// A connection that is ready for a request.
 struct Channel {
+  Channel() = default;
+  Channel(Fd connected, bool local) noexcept : socket(std::move(connected)), over_unix_socket(local) {}
+  Channel(Channel&&) = default;
+  Channel& operator=(Channel&& other) noexcept {
+    std::swap(socket, other.socket);
+    std::swap(over_unix_socket, other.over_unix_socket);
+    return *this;
+  }
+  ~Channel() { close_connection(std::move(socket), closing_here()); }
+
   Fd socket;  ///< non-blocking
   bool over_unix_socket = false;
 };
@@ -15248,8 +15696,9 @@ class Exchange {
   struct Terms {
     const Limits& limits;  ///< both outlive the exchange
     const Timeouts& timeouts;
-    Deadline began;   ///< of the call, which may have been tried before
-    bool one_result;  ///< `total` and `idle` hold for an answer that streams as for any other
+    Deadline began;                         ///< of the call, which may have been tried before
+    bool one_result;                        ///< `total` and `idle` hold for an answer that streams as for any other
+    CloserPointer closer = closing_here();  ///< of descriptors that come
   };
 
   /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only.
@@ -15380,7 +15829,7 @@ KETTLINGAR_INLINE bool Exchange::receive() {
   ssize_t n = 0;
   if (channel_.over_unix_socket) {
     ReceivedDescriptors came;
-    n = receive_with_descriptors(channel_.socket.get(), room, block, most_descriptors, came);
+    n = receive_with_descriptors(channel_.socket.get(), room, block, most_descriptors, came, terms_.closer);
     const int error = errno;
     keep(std::move(came));
     errno = error;
@@ -15447,7 +15896,7 @@ KETTLINGAR_INLINE void Exchange::close() noexcept {
     const linger reset{1, 0};
     ::setsockopt(channel_.socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   }
-  channel_.socket.reset();
+  close_connection(std::move(channel_.socket), terms_.closer);
 }
 #endif
 
@@ -15948,6 +16397,7 @@ class HttpAnswer final : public Answer {
   std::optional<Connector> connector_;
   std::optional<Exchange> exchange_;
   json item_;
+  CloserPointer closer_ = closing_here();
   DescriptorQueue none_;
 };
 
@@ -16009,7 +16459,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
                           " bytes");
   const ClientOptions& options = endpoint_->options();
   exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors),
-                    Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result});
+                    Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result, closer_});
   connector_.reset();
   reused_ = reused;
   stage_ = Stage::talking;
@@ -16202,7 +16652,12 @@ KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
 }
 
 KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
-  if (exchange_) exchange_->ask();
+  if (exchange_) {
+    exchange_->ask();
+  } else {
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    closer_ = CloserPointer(&blocking_threads(executor));
+  }
   try {
     for (;;) {
       const Step step = advance();

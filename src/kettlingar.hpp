@@ -134,6 +134,7 @@
 #include "service/auth.hpp"
 #include "service/guess_throttle.hpp"
 #include "service/form.hpp"
+#include "service/blocking_work.hpp"
 #include "service/file_io.hpp"
 #include "service/host_executor.hpp"
 #include "service/reply.hpp"

@@ -31,6 +31,16 @@ class LostConnection : public ConnectionError {
 
 /// A connection that is ready for a request.
 struct Channel {
+  Channel() = default;
+  Channel(Fd connected, bool local) noexcept : socket(std::move(connected)), over_unix_socket(local) {}
+  Channel(Channel&&) = default;
+  Channel& operator=(Channel&& other) noexcept {
+    std::swap(socket, other.socket);
+    std::swap(over_unix_socket, other.over_unix_socket);
+    return *this;
+  }
+  ~Channel() { close_connection(std::move(socket), closing_here()); }
+
   Fd socket;  ///< non-blocking
   bool over_unix_socket = false;
 };
@@ -42,8 +52,9 @@ class Exchange {
   struct Terms {
     const Limits& limits;  ///< both outlive the exchange
     const Timeouts& timeouts;
-    Deadline began;   ///< of the call, which may have been tried before
-    bool one_result;  ///< `total` and `idle` hold for an answer that streams as for any other
+    Deadline began;                         ///< of the call, which may have been tried before
+    bool one_result;                        ///< `total` and `idle` hold for an answer that streams as for any other
+    CloserPointer closer = closing_here();  ///< of descriptors that come
   };
 
   /// Nothing is sent yet. `descriptors` go with the first byte, over unix sockets only.
@@ -174,7 +185,7 @@ KETTLINGAR_INLINE bool Exchange::receive() {
   ssize_t n = 0;
   if (channel_.over_unix_socket) {
     ReceivedDescriptors came;
-    n = receive_with_descriptors(channel_.socket.get(), room, block, most_descriptors, came);
+    n = receive_with_descriptors(channel_.socket.get(), room, block, most_descriptors, came, terms_.closer);
     const int error = errno;
     keep(std::move(came));
     errno = error;
@@ -241,7 +252,7 @@ KETTLINGAR_INLINE void Exchange::close() noexcept {
     const linger reset{1, 0};
     ::setsockopt(channel_.socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   }
-  channel_.socket.reset();
+  close_connection(std::move(channel_.socket), terms_.closer);
 }
 #endif
 

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "../base/log.hpp"
+#include "../service/blocking_work.hpp"
 #include "../service/loop.hpp"
 #include "../service/runner.hpp"
 #include "../wire/http_writer.hpp"
@@ -155,6 +156,7 @@ class HttpAnswer final : public Answer {
   std::optional<Connector> connector_;
   std::optional<Exchange> exchange_;
   json item_;
+  CloserPointer closer_ = closing_here();
   DescriptorQueue none_;
 };
 
@@ -216,7 +218,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
                           " bytes");
   const ClientOptions& options = endpoint_->options();
   exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors),
-                    Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result});
+                    Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result, closer_});
   connector_.reset();
   reused_ = reused;
   stage_ = Stage::talking;
@@ -409,7 +411,12 @@ KETTLINGAR_INLINE std::optional<json> HttpAnswer::next() {
 }
 
 KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
-  if (exchange_) exchange_->ask();
+  if (exchange_) {
+    exchange_->ask();
+  } else {
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    closer_ = CloserPointer(&blocking_threads(executor));
+  }
   try {
     for (;;) {
       const Step step = advance();

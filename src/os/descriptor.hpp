@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -18,16 +20,71 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
+namespace detail {
+
+/// Closes descriptors that came from elsewhere, for which close() may wait. Counts the descriptors that refer to it,
+/// and goes with the last of them.
+class Closer {
+ public:
+  Closer(const Closer&) = delete;
+  Closer& operator=(const Closer&) = delete;
+  /// Never waits. From any thread, in a forked child, too.
+  virtual void close(int fd) noexcept = 0;
+  void retain() noexcept { ++references_; }
+  void release() noexcept {
+    if (--references_ == 0) delete this;
+  }
+
+ protected:
+  Closer() = default;
+  virtual ~Closer() = default;
+
+ private:
+  std::atomic<unsigned> references_ = 1;
+};
+
+/// One reference to a Closer, or none.
+class CloserPointer {
+ public:
+  CloserPointer() = default;
+  explicit CloserPointer(Closer* closer) noexcept : closer_(closer) {
+    if (closer_ != nullptr) closer_->retain();
+  }
+  CloserPointer(const CloserPointer& other) noexcept : CloserPointer(other.closer_) {}
+  CloserPointer(CloserPointer&& other) noexcept : closer_(std::exchange(other.closer_, nullptr)) {}
+  CloserPointer& operator=(CloserPointer other) noexcept {
+    std::swap(closer_, other.closer_);
+    return *this;
+  }
+  ~CloserPointer() {
+    if (closer_ != nullptr) closer_->release();
+  }
+  Closer* get() const noexcept { return closer_; }
+
+ private:
+  Closer* closer_ = nullptr;
+};
+
+}  // namespace detail
+
 /// Owns one open descriptor and closes it. Move only; -1 is "none". As an argument or a result of a method the
 /// descriptor itself travels, over unix sockets; see also File and Socket.
+///
+/// Closing one that came with a call keeps nobody waiting, whatever it is: close() may wait for a hung file system, or
+/// for a socket whose sender has set SO_LINGER. Files, devices and unix sockets are closed by another thread of the
+/// service, a moment later; sockets of the internet lose their SO_LINGER.
 class Fd {
  public:
   Fd() = default;
   /// Takes ownership of `fd`.
   explicit Fd(int fd) noexcept : fd_(fd) {}
-  Fd(Fd&& other) noexcept : fd_(other.release()) {}
+  /// Not for users: `closer`, if there is one, closes it.
+  Fd(int fd, detail::CloserPointer closer) noexcept : fd_(fd), closer_(std::move(closer)) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)), closer_(std::move(other.closer_)) {}
   Fd& operator=(Fd&& other) noexcept {
-    if (this != &other) reset(other.release());
+    if (this == &other) return *this;
+    reset(std::exchange(other.fd_, -1));
+    closer_ = std::move(other.closer_);
     return *this;
   }
   ~Fd() { reset(); }
@@ -36,20 +93,26 @@ class Fd {
   int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
   /// Gives the descriptor away; the caller closes it.
-  int release() noexcept { return std::exchange(fd_, -1); }
+  int release() noexcept {
+    const int fd = std::exchange(fd_, -1);
+    reset();
+    return fd;
+  }
   void reset(int fd = -1) noexcept {
-    if (fd_ >= 0) ::close(fd_);
+    if (fd_ >= 0) closer_.get() != nullptr ? closer_.get()->close(fd_) : static_cast<void>(::close(fd_));
+    closer_ = {};
     fd_ = fd;
   }
   /// Another descriptor of the same open file: offset and flags are shared. Throws std::system_error.
   Fd duplicate() const {
-    Fd copy(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+    Fd copy(::fcntl(fd_, F_DUPFD_CLOEXEC, 0), closer_);
     if (!copy) throw std::system_error(errno, std::system_category(), "cannot duplicate a descriptor");
     return copy;
   }
 
  private:
   int fd_ = -1;
+  detail::CloserPointer closer_;
 };
 
 namespace detail {

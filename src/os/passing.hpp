@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <new>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -106,13 +107,15 @@ inline constexpr std::size_t most_descriptors = 253;
 class ControlBuffer {
  public:
   explicit ControlBuffer(std::size_t descriptors)
-      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {
-    std::memset(bytes_, 0, size_);  // padding between headers goes to the kernel, too
-  }
+      : size_(CMSG_SPACE((std::min)(descriptors, most_descriptors) * sizeof(int))) {}
 
-  void attach(msghdr& message) {
+  void attach_for_receiving(msghdr& message) {
     message.msg_control = bytes_;
     message.msg_controllen = size_;
+  }
+  void attach_for_sending(msghdr& message) {
+    std::memset(bytes_, 0, size_);  // padding between headers goes to the kernel, too
+    attach_for_receiving(message);
   }
 
  private:
@@ -130,10 +133,23 @@ struct ReceivedDescriptors {
   bool truncated = false;  ///< there were more than fit, or this process could not have more open
 };
 
-/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them. -1 with
-/// errno set if nothing is there.
+/// Receives what is there without waiting; descriptors come close-on-exec and owned, at most `most` of them, to be
+/// closed by `closer` if there is one. -1 with errno set if nothing is there.
+///
+/// What does not fit is closed by the kernel within this call, and may keep it waiting: for what strangers send, `most`
+/// is most_descriptors.
 ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
-                                 ReceivedDescriptors& descriptors);
+                                 ReceivedDescriptors& descriptors, const CloserPointer& closer = {});
+
+/// True if close() will not wait: for pipes, and for sockets of the internet, which no longer linger then.
+bool make_closable(int fd) noexcept;
+
+/// For a thread that may wait for a file, but not for whoever else holds a socket: closes there and then.
+const CloserPointer& closing_here();
+
+/// Closes a stream socket of ours, which nobody shares. Descriptors that wait in it unread would be closed by the
+/// kernel within close(); `closer` gets them instead.
+void close_connection(Fd socket, const CloserPointer& closer) noexcept;
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE bool is_placeholder(std::string_view text) {
@@ -170,15 +186,12 @@ KETTLINGAR_INLINE std::optional<Placeholder> parse_placeholder(std::string_view 
 
 KETTLINGAR_INLINE Placeholder describe_descriptor(int fd) {
   Placeholder found;
-  FileInfo info{};
-  if (::fstat(fd, &info) != 0) throw_errno("cannot pass a descriptor");
-  if (S_ISSOCK(info.st_mode)) {
-    found.is_socket = true;
-    const auto ask = [fd](int option, int& answer) {
-      socklen_t size = sizeof answer;
-      if (::getsockopt(fd, SOL_SOCKET, option, &answer, &size) != 0) throw_errno("cannot pass a socket");
-    };
-    ask(SO_TYPE, found.type);
+  // Not fstat(), which asks the file system, and would wait for one that hangs.
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) throw_errno("cannot pass a descriptor");
+  socklen_t type_size = sizeof found.type;
+  found.is_socket = ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &found.type, &type_size) == 0;
+  if (found.is_socket) {
     sockaddr_storage name{};
     socklen_t size = sizeof name;
     if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) throw_errno("cannot pass a socket");
@@ -186,7 +199,6 @@ KETTLINGAR_INLINE Placeholder describe_descriptor(int fd) {
     // The protocol stays 0, as everybody writes it who made the socket by family and type.
     return found;
   }
-  const int flags = ::fcntl(fd, F_GETFL);
   const int access = flags & O_ACCMODE;
   found.mode = access == O_WRONLY ? ((flags & O_APPEND) != 0 ? "ab" : "wb") : access == O_RDWR ? "rb+" : "rb";
   return found;
@@ -203,7 +215,7 @@ KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view byt
   message.msg_iovlen = 1;
   ControlBuffer control(descriptors.size());
   if (!descriptors.empty()) {
-    control.attach(message);
+    control.attach_for_sending(message);
     cmsghdr* header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
@@ -222,13 +234,13 @@ KETTLINGAR_INLINE ssize_t send_with_descriptors(int socket, std::string_view byt
 }
 
 KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::size_t size, std::size_t most,
-                                                   ReceivedDescriptors& descriptors) {
+                                                   ReceivedDescriptors& descriptors, const CloserPointer& closer) {
   iovec part{data, size};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   ControlBuffer control(most);
-  control.attach(message);
+  control.attach_for_receiving(message);
 #if defined(MSG_CMSG_CLOEXEC)
   constexpr int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC;
 #else
@@ -254,16 +266,62 @@ KETTLINGAR_INLINE ssize_t receive_with_descriptors(int socket, char* data, std::
   try {
     descriptors.owned.reserve(descriptors.owned.size() + came);
   } catch (...) {
-    for_each([](int fd) { ::close(fd); });
+    for_each([&closer](int fd) { Fd(fd, closer).reset(); });
     throw;
   }
   for_each([&](int fd) {
-    descriptors.owned.emplace_back(fd);
+    descriptors.owned.emplace_back(fd, closer);
 #if !defined(MSG_CMSG_CLOEXEC)
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
 #endif
   });
   return n;
+}
+
+KETTLINGAR_INLINE bool make_closable(int fd) noexcept {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) {
+#if defined(F_GETPIPE_SZ)
+    return ::fcntl(fd, F_GETPIPE_SZ) >= 0;
+#else
+    return false;
+#endif
+  }
+  // What waits in a unix socket is closed with it, and may be anything.
+  if (name.ss_family != AF_INET && name.ss_family != AF_INET6) return false;
+  linger lingering{};
+  size = sizeof lingering;
+  if (::getsockopt(fd, SOL_SOCKET, SO_LINGER, &lingering, &size) != 0) return false;
+  // The kernel goes on to send what is left without it, too. A time of zero means to throw that away at once.
+  if (lingering.l_onoff == 0 || lingering.l_linger == 0) return true;
+  lingering = {};
+  return ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &lingering, sizeof lingering) == 0;
+}
+
+KETTLINGAR_INLINE const CloserPointer& closing_here() {
+  struct ClosingHere final : Closer {
+    void close(int fd) noexcept override {
+      make_closable(fd);
+      ::close(fd);
+    }
+  };
+  // Never destroyed: descriptors may be closed after main().
+  static const CloserPointer& closer = *new CloserPointer(new ClosingHere);
+  return closer;
+}
+
+KETTLINGAR_INLINE void close_connection(Fd socket, const CloserPointer& closer) noexcept {
+  if (!socket || make_closable(socket.get())) return;
+  try {
+    ::shutdown(socket.get(), SHUT_RD);  // nothing more comes
+    char block[4096];
+    ReceivedDescriptors received;
+    while (receive_with_descriptors(socket.get(), block, sizeof block, most_descriptors, received, closer) > 0) {
+    }
+  } catch (const std::bad_alloc&) {
+    // The rest goes with the socket.
+  }
 }
 #endif
 

@@ -141,6 +141,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Task<void> flush();
   Task<void> flush_to_target();
   Task<void> linger();
+  void close_socket();
   void make_room();
   void enter(Phase phase, Clock::time_point deadline);
   std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
@@ -352,7 +353,8 @@ KETTLINGAR_INLINE void Connection::make_room() {
   if (routed_) route_.method = routed_->method;
 }
 
-// If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it.
+// If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it. Others may
+// have made the socket a blocking one: a connection that came from elsewhere is still open there.
 KETTLINGAR_INLINE Task<void> Connection::fill() {
   make_room();
   asio::error_code error;
@@ -364,8 +366,8 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
       if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
     }
   } else {
-    end_ += co_await socket_.async_read_some(asio::buffer(in_.data() + end_, in_.size() - end_),
-                                             asio::redirect_error(asio::use_awaitable, error));
+    end_ += co_await socket_.async_receive(asio::buffer(in_.data() + end_, in_.size() - end_), MSG_DONTWAIT,
+                                           asio::redirect_error(asio::use_awaitable, error));
   }
   if (error == asio::error::eof) {
     end_of_input_ = true;
@@ -379,6 +381,13 @@ KETTLINGAR_COLD Task<void> Connection::slow_down() {
   slowed_ = false;
   enter(Phase::slowed, Clock::time_point::max());
   co_await sleep_for(server_->limits.guess_pause);
+}
+
+KETTLINGAR_INLINE void Connection::close_socket() {
+  asio::error_code ignored;
+  Fd socket(socket_.release(ignored), server_->closer);
+  // One that others go on with is merely let go of.
+  if (!released_ && !handing_over_) close_connection(std::move(socket), server_->closer);
 }
 
 /// Sends what the socket takes without waiting. False if something is left for flush().
@@ -427,12 +436,12 @@ KETTLINGAR_INLINE Task<void> Connection::linger() {
   asio::error_code error;
   socket_.shutdown(StreamSocket::shutdown_send, error);
   enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
-  in_.resize(smallest_buffer);
-  for (std::size_t dropped = 0; dropped < server_->limits.linger_bytes && phase_ != Phase::closed;) {
-    const std::size_t n = co_await socket_.async_read_some(asio::buffer(in_.data(), in_.size()),
-                                                           asio::redirect_error(asio::use_awaitable, error));
-    if (error) break;
-    dropped += n;
+  std::size_t dropped = 0;
+  while (dropped < server_->limits.linger_bytes && phase_ != Phase::closed && !end_of_input_) {
+    begin_ = end_ = 0;
+    co_await fill();
+    drop_descriptors();
+    dropped += end_;
   }
 }
 
@@ -492,8 +501,7 @@ KETTLINGAR_INLINE void Connection::close() {
   out_descriptors_.clear();
   target_watch_.reset();
   target_.reset();
-  asio::error_code ignored;
-  socket_.close(ignored);
+  close_socket();
   // What the host does for a call may take its time; the service does not wait for that.
   if (server_->host) server_->leave(*this);
   // Ends what a handler awaits, here or deeper down.

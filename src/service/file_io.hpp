@@ -11,34 +11,26 @@
 #else
 #include <sys/event.h>
 #endif
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/uio.h>
 
 #include <asio/any_io_executor.hpp>
-#include <asio/async_result.hpp>
-#include <asio/execution_context.hpp>
-#include <asio/executor_work_guard.hpp>
 #include <asio/posix/stream_descriptor.hpp>
-#include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/system_error.hpp>
 #include <asio/use_awaitable.hpp>
-#include <condition_variable>
-#include <deque>
-#include <functional>
 #include <memory>
-#include <mutex>
-#include <new>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include "../base/errors.hpp"
 #include "../os/descriptor.hpp"
 #include "../os/socket.hpp"
+#include "blocking_work.hpp"
 #include "coroutine.hpp"
 #include "operations.hpp"
 
@@ -82,122 +74,19 @@ class Readiness {
   bool supported_ = false;
 };
 
-/// One thread for each io_context, made when it is first needed, that does what cannot be waited for: disk I/O. Joined
-/// when the io_context is destroyed.
-class FileWork : public asio::execution_context::service {
- public:
-  using key_type = FileWork;
-  static inline asio::execution_context::id id;
-
-  explicit FileWork(asio::execution_context& context) : service(context) {}
-  ~FileWork() override { stop(); }
-
-  /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
-  void start() {
-    const std::lock_guard lock(mutex_);
-    if (!stopped_ && !thread_.joinable()) thread_ = std::thread([this] { loop(); });
-  }
-  /// Runs `work` on the thread. From any thread, after start().
-  void run(std::function<void()> work) {
-    const std::lock_guard lock(mutex_);
-    if (stopped_) return;
-    queue_.push_back(std::move(work));
-    wake_.notify_one();
-  }
-
- private:
-  void shutdown() override { stop(); }
-  /// A forked child has no such thread, and what it held stays as it was.
-  void notify_fork(asio::execution_context::fork_event event) override {
-    if (event != asio::execution_context::fork_child || !thread_.joinable()) return;
-    static_cast<void>(new std::thread(std::move(thread_)));
-    new (&mutex_) std::mutex;
-    new (&wake_) std::condition_variable;
-    queue_.clear();
-  }
-  void stop() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopped_ = true;
-    }
-    wake_.notify_one();
-    if (thread_.joinable()) thread_.join();
-    queue_.clear();
-  }
-  void loop() {
-    // The host's signals are not for this thread; those that a fault of its own raises are.
-    sigset_t others;
-    ::sigfillset(&others);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
-    ::pthread_sigmask(SIG_SETMASK, &others, nullptr);
-    for (;;) {
-      std::function<void()> work;
-      {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
-        if (stopped_) return;
-        work = std::move(queue_.front());
-        queue_.pop_front();
-      }
-      work();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> queue_;
-  std::thread thread_;
-  bool stopped_ = false;
-};
-
-/// What a system call came to.
-struct IoOutcome {
-  ssize_t count = 0;
-  int error = 0;
-
-  static IoOutcome of(ssize_t result) { return {result, result < 0 ? errno : 0}; }
-  bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
-};
-
-/// Has a call made on the FileWork thread, for asio::async_initiate().
-struct StartOnFileThread {
-  asio::any_io_executor executor;
-  std::function<IoOutcome()> call;
-
-  template <class Handler>
-  void operator()(Handler handler) {
-    auto shared = std::make_shared<Handler>(std::move(handler));
-    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
-    auto& work = asio::use_service<FileWork>(asio::query(executor, asio::execution::context));
-    work.run([shared, guard, call = std::move(call)] {
-      const IoOutcome outcome = call();
-      for (;;) {
-        try {
-          return asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
-        } catch (const std::bad_alloc&) {
-          ::poll(nullptr, 0, 10);  // whoever awaits it would wait forever
-        }
-      }
-    });
-  }
-};
-
-/// Runs `call` on the FileWork thread of the awaiting coroutine's io_context. What `call` uses must belong to it: a
-/// cancelled coroutine may be gone before it ends.
-Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call);
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<IoOutcome> on_file_thread(std::function<IoOutcome()> call) {
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  // What is initiated must not throw.
-  asio::use_service<FileWork>(asio::query(executor, asio::execution::context)).start();
-  StartOnFileThread initiate{executor, std::move(call)};
-  const auto& token = asio::use_awaitable;
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
-}
+/// One write() that must not wait, whatever the flags of the open file are. EOPNOTSUPP where the kernel cannot do that.
+inline ssize_t write_without_waiting([[maybe_unused]] int fd, [[maybe_unused]] std::string_view bytes) {
+#if defined(RWF_NOWAIT)
+  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  return ::pwritev2(fd, &part, 1, -1, RWF_NOWAIT);
+#else
+  errno = EOPNOTSUPP;
+  return -1;
 #endif
+}
 
-/// Writes to a pipe or file without a SIGPIPE, whatever the program does about those: it is held back and taken out.
-inline ssize_t write_quietly(int fd, std::string_view bytes) {
+/// Writes without a SIGPIPE, whatever the program does about those: it is held back and taken out.
+inline ssize_t write_quietly(int fd, std::string_view bytes, bool may_wait) {
   sigset_t pipe_signal, pending, before;
   ::sigemptyset(&pipe_signal);
   ::sigaddset(&pipe_signal, SIGPIPE);
@@ -205,7 +94,8 @@ inline ssize_t write_quietly(int fd, std::string_view bytes) {
   ::sigpending(&pending);
   const bool was_pending = ::sigismember(&pending, SIGPIPE) == 1;
   ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-  const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+  const ssize_t n = retry_interrupted(
+      [&] { return may_wait ? ::write(fd, bytes.data(), bytes.size()) : write_without_waiting(fd, bytes); });
   const int error = errno;
   if (n < 0 && error == EPIPE && !was_pending) {
 #if defined(__linux__)
@@ -222,86 +112,174 @@ inline ssize_t write_quietly(int fd, std::string_view bytes) {
   return n;
 }
 
-inline bool ready_now(int fd, short events) {
-  pollfd entry{fd, events, 0};
-  return retry_interrupted([&] { return ::poll(&entry, 1, 0); }) > 0;
-}
+/// What decides how a descriptor that others share is read and written without waiting on the loop's thread: none of
+/// its flags may be changed, and readiness may be gone again when it is used.
+enum class DescriptorKind {
+  socket,    ///< each call says that it must not wait
+  pipe,      ///< the same where the kernel knows how, otherwise through an open file description of our own
+  waitable,  ///< terminals, counters, devices: by a helper thread, once it is ready
+  file       ///< always ready and yet slow: by a helper thread, and nobody may poll() it, for some file systems ask a
+             ///< server then
+};
 
-enum class DescriptorKind { socket, stream, file };
-
-/// A socket, something one can wait for (pipes, terminals), or something that is always ready and yet may take its
-/// time. Throws std::system_error for what cannot be read or written at all.
-inline DescriptorKind kind_of(int fd) {
+/// The type of the open file (S_IFMT, 0 for what has none), as known without asking a file system that may hang. Throws
+/// std::system_error.
+inline mode_t file_type(int fd) {
+#if defined(AT_STATX_DONT_SYNC)
+  struct statx known {};
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &known) == 0) return known.stx_mode & S_IFMT;
+  if (errno != ENOSYS && errno != EPERM) throw_errno("cannot use a descriptor");
+#endif
   FileInfo info{};
   if (::fstat(fd, &info) != 0) throw_errno("cannot use a descriptor");
-  if (S_ISSOCK(info.st_mode)) return DescriptorKind::socket;
-  if (S_ISDIR(info.st_mode)) throw_errno("cannot use a descriptor", EISDIR);
-  return S_ISREG(info.st_mode) || S_ISBLK(info.st_mode) ? DescriptorKind::file : DescriptorKind::stream;
+  return info.st_mode & S_IFMT;
 }
 
-/// A terminal takes what fits and waits for its reader with the rest, whatever poll() said. Opened anew it can be told
-/// not to, unseen by those who share it. Nothing if that cannot be done: opening a pty's master makes another one.
-inline Fd reopen_terminal(int fd) {
+/// Throws std::system_error for what cannot be read, or written, at all: nobody could wait for that.
+inline DescriptorKind kind_of(int fd, Readiness::For what) {
+  const bool reads = what == Readiness::For::reading;
+  const char* const attempted = reads ? "cannot read" : "cannot write";
+  const mode_t type = file_type(fd);
+  if (type == S_IFDIR) throw_errno(attempted, EISDIR);
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) throw_errno(attempted);
+  bool open_for_that = (flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == (reads ? O_RDONLY : O_WRONLY);
+#if defined(O_PATH)
+  open_for_that = open_for_that && (flags & O_PATH) == 0;
+#endif
+  if (!open_for_that) throw_errno(attempted, EBADF);
+  if (type == S_IFSOCK) return DescriptorKind::socket;
+  if (type == S_IFIFO) return DescriptorKind::pipe;
+  if (type == S_IFREG || type == S_IFBLK) return DescriptorKind::file;
+#if defined(__linux__)
+  // Some have no reading or writing at all. Without bytes nothing is asked but that.
+  const iovec none{};
+  if ((reads ? ::readv(fd, &none, 0) : ::writev(fd, &none, 0)) != 0) throw_errno(attempted);
+#endif
+  return DescriptorKind::waitable;
+}
+
+/// The same pipe or terminal with flags that nobody shares. Nothing if that cannot be had: opening the master of a
+/// terminal would make another terminal. -1 with errno set.
+inline Fd reopen(int fd, int access) {
 #if defined(__linux__)
   int number = 0;
-  const bool is_master = ::ioctl(fd, TIOCGPTN, &number) == 0;
-  if (is_master || (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) return {};
+  if (::ioctl(fd, TIOCGPTN, &number) == 0) return {};
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return Fd(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  return Fd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 #else
   static_cast<void>(fd);
+  static_cast<void>(access);
   return {};
 #endif
 }
 
-/// Reads what is there now.
-inline IoOutcome read_now(int fd, bool is_socket, char* data, std::size_t size) {
-  if (is_socket) return IoOutcome::of(retry_interrupted([&] { return ::recv(fd, data, size, MSG_DONTWAIT); }));
+/// A descriptor that is read or written here, and by others elsewhere.
+struct SharedFile {
+  /// Throws std::system_error.
+  SharedFile(const Fd& fd, Readiness::For what, CloserPointer the_closer = {})
+      : shared(fd),
+        access(what == Readiness::For::reading ? O_RDONLY : O_WRONLY),
+        closer(std::move(the_closer)),
+        kind(kind_of(fd.get(), what)) {
+    if (kind != DescriptorKind::waitable || ::isatty(fd.get()) != 1) return;
+    own = reopen(fd.get(), access);
+    if (!own) step = 1;
+  }
+
+  const Fd& fd() const noexcept { return own ? own : shared; }
+  bool needs_thread() const noexcept { return kind == DescriptorKind::waitable || kind == DescriptorKind::file; }
+  /// For a pipe with which the kernel may wait. What follows is EAGAIN, or what opening it has come to.
+  IoOutcome open_own() {
+    own = reopen(shared.get(), access);
+    if (own) return {-1, EAGAIN};
+    if (errno == ENXIO) return {-1, EPIPE};  // nobody reads
+    kind = DescriptorKind::waitable;
+    step = PIPE_BUF;
+    return {-1, EAGAIN};
+  }
+
+  const Fd& shared;
+  int access;
+  CloserPointer closer;  ///< of descriptors that come with what is read
+  DescriptorKind kind;
+  std::size_t step = std::string::npos;  ///< what is ready takes so many bytes without waiting
+  Fd own = {};                           ///< the same thing, opened anew and non-blocking
+};
+
+inline bool not_supported(int error) { return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL; }
+
+/// Reads what is there now. Not for what needs a thread.
+inline IoOutcome read_now(SharedFile& from, char* data, std::size_t size) {
+  const int fd = from.fd().get();
+  if (from.kind == DescriptorKind::socket) {
+    ReceivedDescriptors nobodys;
+    return IoOutcome::of(receive_with_descriptors(fd, data, size, most_descriptors, nobodys, from.closer));
+  }
+  if (from.own) return IoOutcome::of(retry_interrupted([&] { return ::read(fd, data, size); }));
 #if defined(RWF_NOWAIT)
-  // Readiness can be gone by now where others read, too.
   const iovec part{data, size};
   const ssize_t n = retry_interrupted([&] { return ::preadv2(fd, &part, 1, -1, RWF_NOWAIT); });
-  if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) return IoOutcome::of(n);
+  if (n >= 0 || !not_supported(errno)) return IoOutcome::of(n);
 #endif
-  if (!ready_now(fd, POLLIN)) return {-1, EAGAIN};
-  return IoOutcome::of(retry_interrupted([&] { return ::read(fd, data, size); }));
+  const IoOutcome outcome = from.open_own();
+  return from.own ? read_now(from, data, size) : outcome;
 }
 
-/// Writes what fits now.
-inline IoOutcome write_now(int fd, bool is_socket, std::string_view bytes) {
-  if (is_socket) return IoOutcome::of(send_some(fd, bytes));
-  pollfd entry{fd, POLLOUT, 0};
-  if (retry_interrupted([&] { return ::poll(&entry, 1, 0); }) <= 0) return {-1, EAGAIN};
-  // What has been hung up and is full would wait for ever: a terminal without anybody at its other end.
-  if (entry.revents == POLLHUP) return {-1, EIO};
-  // A writable pipe takes as much without waiting.
-  return IoOutcome::of(write_quietly(fd, bytes.substr(0, PIPE_BUF)));
+/// Writes what fits now. Not for what needs a thread.
+inline IoOutcome write_now(SharedFile& to, std::string_view bytes) {
+  const int fd = to.fd().get();
+  if (to.kind == DescriptorKind::socket) return IoOutcome::of(send_some(fd, bytes));
+  const bool own = static_cast<bool>(to.own);
+  const ssize_t n = write_quietly(fd, bytes, own);
+  if (n >= 0 || own || !not_supported(errno)) return IoOutcome::of(n);
+  const IoOutcome outcome = to.open_own();
+  return to.own ? write_now(to, bytes) : outcome;
 }
 
-// The frame that awaits owns `fd` for as long; the thread works on duplicates, since a cancelled frame may close its
-// own.
-Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer);
+/// Writes to what is ready for as long as it is, at most `step` bytes at a time: so many fit without waiting.
+inline IoOutcome write_while_ready(int fd, std::string_view bytes, std::size_t step) {
+  IoOutcome outcome{0, 0};
+  while (!bytes.empty()) {
+    pollfd entry{fd, POLLOUT, 0};
+    const int ready = retry_interrupted([&] { return ::poll(&entry, 1, 0); });
+    // What has been hung up and is full would wait for ever: a terminal without anybody at its other end.
+    IoOutcome next{-1, entry.revents == POLLHUP ? EIO : EAGAIN};
+    if (ready > 0 && entry.revents != POLLHUP) next = IoOutcome::of(write_quietly(fd, bytes.substr(0, step), true));
+    if (next.count < 0) return outcome.count > 0 ? outcome : next;
+    outcome.count += next.count;
+    bytes.remove_prefix(static_cast<std::size_t>(next.count));
+  }
+  return outcome;
+}
+
+// The frame that awaits owns the descriptor for as long; the thread works on duplicates, since a cancelled frame may
+// close its own.
+Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer);
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<IoOutcome> read_at_leisure(const Fd& fd, std::shared_ptr<std::string> buffer) {
-  auto call = [own = std::make_shared<Fd>(fd.duplicate()), buffer] {
-    return IoOutcome::of(retry_interrupted([&] { return ::read(own->get(), buffer->data(), buffer->size()); }));
+KETTLINGAR_INLINE Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer) {
+  auto call = [copy = std::make_shared<Fd>(from.fd().duplicate()), buffer] {
+    return IoOutcome::of(retry_interrupted([&] { return ::read(copy->get(), buffer->data(), buffer->size()); }));
   };
-  return on_file_thread(std::move(call));
+  return off_the_loop(std::move(call));
 }
 #endif
 
-Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes, std::size_t from);
+Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes, std::size_t begin);
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<IoOutcome> write_at_leisure(const Fd& fd, std::shared_ptr<const std::string> bytes,
-                                                   std::size_t from) {
-  auto call = [own = std::make_shared<Fd>(fd.duplicate()), bytes, from] {
-    return IoOutcome::of(write_quietly(own->get(), std::string_view(*bytes).substr(from)));
+KETTLINGAR_INLINE Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes,
+                                                     std::size_t begin) {
+  const bool is_file = to.kind == DescriptorKind::file;
+  auto call = [copy = std::make_shared<Fd>(to.fd().duplicate()), bytes, begin, is_file, step = to.step] {
+    const std::string_view rest = std::string_view(*bytes).substr(begin);
+    if (is_file) return IoOutcome::of(write_quietly(copy->get(), rest, true));
+    return write_while_ready(copy->get(), rest, step);
   };
-  return on_file_thread(std::move(call));
+  return off_the_loop(std::move(call));
 }
 #endif
 
-/// Waits until `fd` is ready; false if it cannot be waited for.
+/// Waits until `fd` is ready; false if that cannot be waited for. Throws std::system_error.
 Task<bool> wait_ready(const Fd& fd, Readiness::For what);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
@@ -318,17 +296,22 @@ KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
-  const detail::DescriptorKind kind = detail::kind_of(fd.get());
-  auto buffer = std::make_shared<std::string>(most, '\0');
+  constexpr auto reading = detail::Readiness::For::reading;
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  detail::SharedFile from(fd, reading, detail::CloserPointer(&detail::blocking_threads(executor)));
+  const auto buffer = std::make_shared<std::string>(most, '\0');
   detail::IoOutcome outcome;
-  for (bool waitable = kind != detail::DescriptorKind::file;;) {
-    if (!waitable) {
-      outcome = co_await detail::read_at_leisure(fd, buffer);
-      break;
+  for (bool wait = from.kind == detail::DescriptorKind::waitable;; wait = true) {
+    if (wait) {
+      const bool waited = co_await detail::wait_ready(from.fd(), reading);
+      if (!waited) from.kind = detail::DescriptorKind::file;
     }
-    outcome = detail::read_now(fd.get(), kind == detail::DescriptorKind::socket, buffer->data(), buffer->size());
-    if (!outcome.would_block()) break;
-    waitable = co_await detail::wait_ready(fd, detail::Readiness::For::reading);
+    if (from.needs_thread()) {
+      outcome = co_await detail::read_off_the_loop(from, buffer);
+    } else {
+      outcome = detail::read_now(from, buffer->data(), buffer->size());
+    }
+    if (!outcome.would_block() || from.kind == detail::DescriptorKind::file) break;
   }
   if (outcome.count < 0) detail::throw_errno("cannot read", outcome.error);
   buffer->resize(static_cast<std::size_t>(outcome.count));
@@ -347,25 +330,23 @@ KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t lim
 }
 
 KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
-  const detail::DescriptorKind kind = detail::kind_of(fd.get());
+  constexpr auto writing = detail::Readiness::For::writing;
+  detail::SharedFile to(fd, writing);
   const auto shared = std::make_shared<const std::string>(std::move(bytes));
-  const bool is_terminal = kind == detail::DescriptorKind::stream && ::isatty(fd.get()) == 1;
-  const Fd reopened = is_terminal ? detail::reopen_terminal(fd.get()) : Fd();
-  const Fd& to = reopened ? reopened : fd;
-  const std::size_t most = is_terminal && !reopened ? 1 : std::string::npos;  // one fits if it is ready
-  bool waitable = kind != detail::DescriptorKind::file;
+  bool wait = to.kind == detail::DescriptorKind::waitable;
   for (std::size_t done = 0; done < shared->size();) {
-    detail::IoOutcome outcome;
-    if (waitable) {
-      const std::string_view rest = std::string_view(*shared).substr(done, most);
-      outcome = detail::write_now(to.get(), kind == detail::DescriptorKind::socket, rest);
-      if (outcome.would_block()) {
-        waitable = co_await detail::wait_ready(to, detail::Readiness::For::writing);
-        continue;
-      }
-    } else {
-      outcome = co_await detail::write_at_leisure(to, shared, done);
+    if (wait) {
+      const bool waited = co_await detail::wait_ready(to.fd(), writing);
+      if (!waited) to.kind = detail::DescriptorKind::file;
     }
+    detail::IoOutcome outcome;
+    if (to.needs_thread()) {
+      outcome = co_await detail::write_off_the_loop(to, shared, done);
+    } else {
+      outcome = detail::write_now(to, std::string_view(*shared).substr(done));
+    }
+    wait = outcome.would_block() && to.kind != detail::DescriptorKind::file;
+    if (wait) continue;
     if (outcome.count < 0) detail::throw_errno("cannot write", outcome.error);
     done += static_cast<std::size_t>(outcome.count);
   }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "../base/version.hpp"
@@ -49,12 +50,14 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
   const Limits& limits = server_->limits;
   const std::size_t before = received_.owned.size();
   const ssize_t n = receive_with_descriptors(socket_.native_handle(), in_.data() + end_, in_.size() - end_,
-                                             limits.descriptors, received_);
+                                             most_descriptors, received_, server_->closer);
   if (n > 0) end_ += static_cast<std::size_t>(n);
   if (received_.owned.size() == before && !received_.truncated) return n;
-  if (received_.truncated || received_.owned.size() > limits.descriptors) {
+  if (received_.owned.size() > limits.descriptors) {
     refuse_and_close(400, "fd-trunc",
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
+  } else if (received_.truncated) {
+    refuse_and_close(503, "limit", "descriptors were lost: too many are open");
   } else if (head_size_ == 0) {
     hold_descriptors(received_.owned.size());
     if (server_->held_descriptors > limits.unclaimed_descriptors)
@@ -115,6 +118,11 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   }
   const std::uint64_t sent_before = key->get<std::uint64_t>();
   Fd target = std::move(descriptors.front());
+  try {
+    target_is_socket_ = kind_of(target.get(), Readiness::For::writing) == DescriptorKind::socket;
+  } catch (const std::system_error& error) {
+    throw InvalidArgument(std::string(reply_to_key) + ": no answer can be written there: " + error.code().message());
+  }
   descriptors.erase(descriptors.begin());
   positional->erase(positional->begin());
   arguments.erase(reply_to_key);
@@ -124,9 +132,7 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   accepted.keep_alive = false;
   append_reply(out_, accepted, 202, accepted.content_type(), "{\"replied_to_first_fd\": true}\n");
   if (!send_now() || phase_ == Phase::closed) return false;
-  asio::error_code ignored;
-  socket_.close(ignored);
-  target_is_socket_ = kind_of(target.get()) == DescriptorKind::socket;
+  close_socket();
   target_ = std::move(target);
   // Who reads there is not known. Bare LF is understood by everybody.
   style_.bare_lf = true;

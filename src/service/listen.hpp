@@ -277,13 +277,11 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
 }
 
 KETTLINGAR_INLINE void Server::adopt(Fd descriptor) {
-  FileInfo info{};
   int type = 0;
   socklen_t size = sizeof type;
   sockaddr_storage name{};
   socklen_t name_size = sizeof name;
-  if (::fstat(descriptor.get(), &info) != 0 || !S_ISSOCK(info.st_mode) ||
-      ::getsockopt(descriptor.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
+  if (::getsockopt(descriptor.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM ||
       ::getpeername(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &name_size) != 0) {
     throw InvalidArgument("not a connected stream socket");
   }

@@ -23,6 +23,7 @@
 #include "../os/socket.hpp"
 #include "../os/state.hpp"
 #include "auth.hpp"
+#include "blocking_work.hpp"
 #include "guess_throttle.hpp"
 #include "local_calls.hpp"
 #include "registry.hpp"
@@ -47,7 +48,8 @@ class AlreadyRunning : public StartError {
 /// Handlers of pending operations share ownership, so it outlives them.
 class Server : public std::enable_shared_from_this<Server> {
  public:
-  explicit Server(asio::any_io_executor loop) : executor(std::move(loop)), sweep_timer_(executor) {}
+  explicit Server(asio::any_io_executor loop)
+      : executor(std::move(loop)), closer(&blocking_threads(executor)), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -114,6 +116,7 @@ class Server : public std::enable_shared_from_this<Server> {
   void look_at(Clock::time_point when);
 
   asio::any_io_executor executor;
+  const CloserPointer closer;  ///< of what comes from peers
   Settings settings;
   Options options;
   Limits limits;

@@ -101,14 +101,14 @@ TEST_SUITE("service/descriptors") {
     Wire wire = Wire::local(kitten);
     send_with(wire, post(path("nothing"), "{}"), {file.get()});
     CHECK(wire.answer().status == 404);
-    CHECK(open_descriptors() == before + 2);  // both ends of the connection
+    CHECK(eventually([&] { return open_descriptors() == before + 2; }));  // both ends of the connection
     send_with(wire, post(path("rest"), "{}"), {});
     CHECK(wire.answer().body == "0\n");
     // One that keeps its own connection open must not be waited for.
     Wire other = Wire::local(kitten);
     send_with(other, "nonsense\r\n\r\n", {file.get()});
     CHECK(other.answer().status == 400);
-    CHECK(open_descriptors() == before + 4);
+    CHECK(eventually([&] { return open_descriptors() == before + 4; }));
   }
 
   TEST_CASE_FIXTURE(Taking, "strangers' descriptors are closed, and too many are the end of a connection") {
