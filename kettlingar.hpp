@@ -8483,7 +8483,9 @@ struct HandlerFit {
   static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
   static constexpr bool by_value = !any_mutable_reference<Types>;
   static constexpr bool safe = !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>;
-  static constexpr bool fits = known && counted && by_value && safe && converts<Parameter> && converts<Result>;
+  static constexpr bool sendable = !is_generator<Return> || !holds_descriptors<Item>;
+  static constexpr bool fits =
+      known && counted && by_value && safe && sendable && converts<Parameter> && converts<Result>;
 };
 
 /// Instantiated first of all where a handler is added.
@@ -8508,6 +8510,7 @@ struct HandlerCheck {
   static_assert(converts<typename Fit::Result>,
                 "kettlingar: the type of a result must be one that nlohmann_json converts: see "
                 "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
+  static_assert(Fit::sendable, "kettlingar: open descriptors can be results, but not items of a stream");
   static constexpr bool done = true;
 };
 
