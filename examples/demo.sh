@@ -21,8 +21,8 @@ if command -v curl >/dev/null 2>&1; then
   url=$(cat "$state/Kitty.url")
   # The last part of the URL is the token: only this user can read it from the url file.
   step curl -s "${url%/*}/meow"
-  printf '\n$ curl -s "$(cat %s)/purr?is=private"\n' "$state/Kitty.url"
-  curl -s "$url/purr?is=private"
+  printf '\n$ curl -s "$(cat %s)/purr?count=2"\n' "$state/Kitty.url"
+  curl -s "$url/purr?count=2"
 else
   printf '\n(no curl here: its part is left out)\n'
 fi

@@ -22,6 +22,12 @@ inline std::vector<std::string> parameter_names(const Method& method) {
 }
 
 #if KETTLINGAR_DEFINITIONS
+/// Names are the caller's text: repeated to those who know the token, not to strangers.
+KETTLINGAR_COLD void Method::refuse_name(const std::string& name, const Request& request) const {
+  const std::string which = request.authenticated() ? " '" + name + "'" + suggestion(name, parameter_names(*this)) : "";
+  throw InvalidArgument(name_ + ": unknown argument" + which);
+}
+
 KETTLINGAR_INLINE void Method::bind(Call& call) const {
   if (call.bound) return;
   call.slots.assign(parameters_.size(), {});
@@ -42,12 +48,7 @@ KETTLINGAR_INLINE void Method::bind(Call& call) const {
       continue;
     }
     const std::size_t i = index_of(key);
-    if (i == parameters_.size()) {
-      // Names are the caller's text: repeated to those who know the token, not to strangers.
-      const std::string which =
-          call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
-      throw InvalidArgument(name_ + ": unknown argument" + which);
-    }
+    if (i == parameters_.size()) refuse_name(key, call.request);
     if (call.slots[i].filled()) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
     call.slots[i].value = &value;
   }

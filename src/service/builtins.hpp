@@ -312,6 +312,10 @@ class Config final : public Method {
     request.remove = call.take<json>(4);
     request.pop = call.take<json>(5);
     request.save = call.take<std::optional<std::string>>(6);
+    const bool changes = request.reset || request.save || !request.val.is_null() || !request.append.is_null() ||
+                         !request.remove.is_null() || !request.pop.is_null();
+    const std::string_view method = call.request.http_method();
+    if (changes && (method == "GET" || method == "HEAD")) throw Error(405, "config: only POST changes anything");
     call.current = 5;  // whose number is converted only where it is needed
     const json reply = configure_running(server_, hooks_, request);
     if (request.save) save_config(server_, *request.save);

@@ -95,6 +95,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::string_view foreign_browser();
   void begin_body();
   void dispatch();
+  std::string_view decode_body(std::string_view body, std::optional<ErrorReply>& reply);
   std::string_view decode_arguments(std::optional<ErrorReply>& reply);
   void answer_call();
   void append_answer();

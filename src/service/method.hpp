@@ -242,6 +242,11 @@ struct Parameter {
   bool required() const noexcept { return !fallback; }
 };
 
+/// `int` of `int | None`.
+inline std::string_view base_type(const Parameter& parameter) {
+  return std::string_view(parameter.type).substr(0, parameter.type.find(' '));
+}
+
 class Method;
 
 /// Where the value of one parameter is: in the tree of arguments or a default, or still in the bytes of the body.
@@ -351,6 +356,15 @@ class Method {
   /// tree: decode it then. The bytes have to stay until the handler has its arguments.
   bool bind_scalars(std::vector<Slot>& slots, std::string_view body) const;
 
+  /// Adds the arguments in the query of a target to those of the request, as a command line would have them: text,
+  /// which the parameters' types convert. A name may come again for a list only, and do without a value for a bool
+  /// only. Does nothing if the handler takes the request and nothing else: it reads Request::query(). Throws
+  /// InvalidArgument.
+  void add_query(std::string_view query, Request& request) const;
+  /// Makes a body of bytes the argument for the one parameter of bytes, or else of text, that has none yet. Throws
+  /// InvalidArgument if there are none or several.
+  void add_bytes(std::string_view body, Request& request) const;
+
   /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
   /// whatever a plain handler throws.
   void invoke(Call& call) const;
@@ -368,6 +382,9 @@ class Method {
 
  private:
   void bind(Call& call) const;
+  void add_query_argument(const std::string& name, std::string_view text, bool has_value, const Request& request,
+                          json& found) const;
+  [[noreturn]] void refuse_name(const std::string& name, const Request& request) const;
   void claim_descriptors(Call& call) const;
   std::string describe(const BadValue& bad, const Parameter& parameter, bool repeat) const;
   std::size_t index_of(std::string_view parameter) const;

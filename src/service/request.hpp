@@ -76,7 +76,7 @@ class Request {
   /// First header line of that name, in any case; nothing if there is none.
   std::optional<std::string_view> header(std::string_view name) const;
   const Peer& peer() const noexcept { return peer_; }
-  /// All arguments as they came: names as keys, positional ones as the list `_args`.
+  /// All arguments as they came, in the body and in the query: names as keys, positional ones as the list `_args`.
   const json& arguments() const;
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
   /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.

@@ -23,6 +23,9 @@ inline bool is_msgpack_type(std::string_view type) {
   return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
+/// What is one argument as it is.
+inline constexpr std::string_view bytes_type = "application/octet-stream";
+
 /// Whether a Host that names us by `name` can be meant for a service that listens on `listen_host`. Not 0.0.0.0, which
 /// browsers take to this machine without saying which site asks.
 inline bool own_name(std::string_view name, const std::string& listen_host) {
@@ -198,18 +201,17 @@ KETTLINGAR_INLINE void Connection::begin_body() {
 }
 
 /// Binds the body, or decodes it into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
-KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<ErrorReply>& reply) {
-  const RequestHead& head = head_parser_.head();
-  const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
-  if (head.method != "POST" || body.empty()) return {};
+KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body, std::optional<ErrorReply>& reply) {
   const auto refuse_with = [&](int status, std::string_view why, std::string_view slug = "bad-body") {
     reply = plain_error(status, why);
     return slug;
   };
+  const RequestHead& head = head_parser_.head();
   json& arguments = ConnectionAccess::arguments(*request_);
   CodecError error;
   if (style_.format == Format::msgpack) {
-    call_->bound = !routed_ && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
+    call_->bound =
+        !routed_ && head.query.empty() && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
     if (call_->bound) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
@@ -218,13 +220,37 @@ KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<Er
     error = decode_json(body, arguments, server_->limits.depth);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
     error = decode_form(body, arguments);
+  } else if (http::same_word(type, bytes_type)) {
+    return {};
+  } else if (http::same_word(type.substr(0, type.find('/')), "multipart")) {
+    return refuse_with(
+        415,
+        "forms with files (multipart) are not understood: send arguments in the query, as in "
+        "METHOD?name=value, and the bytes alone as the body, with Content-Type: application/octet-stream");
   } else {
-    return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");
+    return refuse_with(415,
+                       "arguments must be application/x-msgpack, application/json or a form; bytes are "
+                       "application/octet-stream");
   }
   if (error) return refuse_with(400, error.why, error.slug);
   if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
   const auto positional = arguments.find(positional_key);
   if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
+  return {};
+}
+
+/// All arguments, from wherever a request may have them. Returns and throws what decode_body() and the method do.
+KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<ErrorReply>& reply) {
+  const RequestHead& head = head_parser_.head();
+  const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
+  const bool is_post = head.method == "POST";
+  if (is_post && !body.empty()) {
+    if (const std::string_view slug = decode_body(body, reply); call_->bound || !slug.empty()) return slug;
+  }
+  if (!head.query.empty()) method_->add_query(head.query, *request_);
+  if (routed_) ConnectionAccess::arguments(*request_).update(routed_->arguments);
+  if (is_post && style_.format == Format::json && http::same_word(media_type(head.content_type), bytes_type))
+    method_->add_bytes(body, *request_);
   return {};
 }
 
@@ -238,16 +264,14 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   received_ = {};
   call_.emplace(*request_, style_.format, std::move(slots_));
   std::optional<ErrorReply> reply;
-  if (const std::string_view slug = decode_arguments(reply); !slug.empty()) {
-    const std::size_t before = out_.size();
-    const int status = append_error(out_, style_, *reply);
-    log_request(status, slug, out_.size() - before);
-    return end_request();
-  }
-  json& arguments = ConnectionAccess::arguments(*request_);
-  if (routed_) arguments.update(routed_->arguments);
   try {
-    if (!answer_elsewhere(arguments)) return close();
+    if (const std::string_view slug = decode_arguments(reply); !slug.empty()) {
+      const std::size_t before = out_.size();
+      const int status = append_error(out_, style_, *reply);
+      log_request(status, slug, out_.size() - before);
+      return end_request();
+    }
+    if (!answer_elsewhere(ConnectionAccess::arguments(*request_))) return close();
     if (server_->host && !method_->is_builtin()) {
       call_->pending = give_to_host(invoke_on_host());
       return;

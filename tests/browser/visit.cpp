@@ -154,6 +154,7 @@ class Service : public kt::Kitten {
   Service(Story& story, const std::string& folder, const std::string& state)
       : Kitten("visited", "Kitty", "Pages of its own"), story_(story) {
     settings().app_state_dir = state;
+    settings().worker_log_level = static_cast<int>(kt::LogLevel::debug);  // with a line for each request
     log_to([this](kt::LogLevel, std::string_view line) {
       if (line.find(" origin ") != std::string_view::npos || line.find(" host ") != std::string_view::npos)
         story_.refuse();
@@ -166,8 +167,20 @@ class Service : public kt::Kitten {
         "add", [](int a, int b) { return a + b; }, "Adds.", kt::arg("a"), kt::arg("b"));
     api(
         "echo", [](std::string text) { return text; }, "", kt::arg("text"));
-    api("count", []() -> kt::Generator<int> {
-      for (int i = 1; i <= 3; ++i) co_yield i;
+    api(
+        "size", [](kt::Bytes data, std::string name) { return name + " " + std::to_string(data.size()); }, "",
+        kt::arg("data"), kt::arg("name") = "");
+    api(
+        "count",
+        [](int from, int to) -> kt::Generator<int> {
+          for (int i = from; i <= to; ++i) co_yield i;
+        },
+        "", kt::arg("from") = 1, kt::arg("to") = 3);
+    api("events", []() -> kt::Generator<kt::json> {
+      for (const char* text : {"0", "\"\"", "null", "{\"event\": \"done\"}", "\"a\\n\"", "{\"k\": 1}"}) {
+        kt::json item = kt::json::parse(text);
+        co_yield item;
+      }
     });
     api("steps", &Service::steps, "Two items, the second one after `go_on`.");
     api("go_on", [this] { go_on_ = true; });

@@ -167,6 +167,16 @@ for name, text in number([b"a=1&b=x+y&c=on", b"_args=1&_args=z", b"a=1&a=2&a=3",
 for i in range(len(METHODS)):
     put("json_args", "msgpack%03d" % i, bytes([i, 1]) + b"\x81\xa1a" + (b"\xc4\x01\xff", b"\xcb\x7f\xf8\0\0\0\0\0\0", b"\xd4\x05x")[i % 3])
 
+# ---- queries and bytes: which method, a query, a body behind 0xFF
+
+for i, method in enumerate(METHODS):
+    put("query", method, bytes([i]) + b"a=1&&a=%5B2%5d&a\xff" + b'{"a": 1}')
+    put("query", "body_" + method, bytes([i]) + b"\xff\x00\xe9")
+for name, text in number([b"a=5&b=x+y&c", b"c=no&a=0x1F", b"a=1&b=%c3%a9&c=\xff{}", b"a=1\xff" + b'{"b": "z", "c": true}', b"b=%ff&a=1", b"a=1&a=2", b"b", b"a=%zz", b"%61=1", b"_args=1", b"=", b"x=1",
+                          b"a=1\xffa text", b"a=1&b=2\xffa text", b"&", b"a=[1,2]&a=3", b"reply_to_first_fd=0&a=1", b""]):
+    put("query", "many_" + name, bytes([many]) + text)
+    put("query", "list_" + name, bytes([12]) + text)
+
 for name, text in number([b"/", b"/t", b"/t/", b"/t/fn/more", b"/fn", b"//t", b"/p", b"/p/", b"/p/t/fn", b"/pt", b"/p/t", b"/T/x", b"/%74/x", b"a%20b%C3%A9", b"%00", b"%", b"%4", b"%zz", b"/tt/x",
                           b"http://127.0.0.1:80/token\n", b"http://[::1]:1/p/t/", b"http://unix-domain:0/t", b"http://a/b", b"http://a:b/c", b"http://a:65536/c", b"http://a:1", b"https://a:1/b",
                           b"http://a:/x", b"http://a: 1/x", b""]):

@@ -15,6 +15,7 @@
 #include "json_args.cpp"
 #include "msgpack.cpp"
 #include "msgpack_diff.cpp"
+#include "query.cpp"
 #include "req_parse.cpp"
 #include "resp_parse.cpp"
 #include "service.cpp"
