@@ -7781,7 +7781,7 @@ class Request {
   /// First header line of that name, in any case; nothing if there is none.
   std::optional<std::string_view> header(std::string_view name) const;
   const Peer& peer() const noexcept { return peer_; }
-  /// All arguments as they came: names as keys, positional ones as the list `_args`.
+  /// All arguments as they came, in the body and in the query: names as keys, positional ones as the list `_args`.
   const json& arguments() const;
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
   /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
@@ -8085,6 +8085,11 @@ struct Parameter {
   bool required() const noexcept { return !fallback; }
 };
 
+/// `int` of `int | None`.
+inline std::string_view base_type(const Parameter& parameter) {
+  return std::string_view(parameter.type).substr(0, parameter.type.find(' '));
+}
+
 class Method;
 
 /// Where the value of one parameter is: in the tree of arguments or a default, or still in the bytes of the body.
@@ -8194,6 +8199,15 @@ class Method {
   /// tree: decode it then. The bytes have to stay until the handler has its arguments.
   bool bind_scalars(std::vector<Slot>& slots, std::string_view body) const;
 
+  /// Adds the arguments in the query of a target to those of the request, as a command line would have them: text,
+  /// which the parameters' types convert. A name may come again for a list only, and do without a value for a bool
+  /// only. Does nothing if the handler takes the request and nothing else: it reads Request::query(). Throws
+  /// InvalidArgument.
+  void add_query(std::string_view query, Request& request) const;
+  /// Makes a body of bytes the argument for the one parameter of bytes, or else of text, that has none yet. Throws
+  /// InvalidArgument if there are none or several.
+  void add_bytes(std::string_view body, Request& request) const;
+
   /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
   /// whatever a plain handler throws.
   void invoke(Call& call) const;
@@ -8211,6 +8225,9 @@ class Method {
 
  private:
   void bind(Call& call) const;
+  void add_query_argument(const std::string& name, std::string_view text, bool has_value, const Request& request,
+                          json& found) const;
+  [[noreturn]] void refuse_name(const std::string& name, const Request& request) const;
   void claim_descriptors(Call& call) const;
   std::string describe(const BadValue& bad, const Parameter& parameter, bool repeat) const;
   std::size_t index_of(std::string_view parameter) const;
@@ -8552,6 +8569,12 @@ inline std::vector<std::string> parameter_names(const Method& method) {
 }
 
 #if KETTLINGAR_DEFINITIONS
+/// Names are the caller's text: repeated to those who know the token, not to strangers.
+KETTLINGAR_COLD void Method::refuse_name(const std::string& name, const Request& request) const {
+  const std::string which = request.authenticated() ? " '" + name + "'" + suggestion(name, parameter_names(*this)) : "";
+  throw InvalidArgument(name_ + ": unknown argument" + which);
+}
+
 KETTLINGAR_INLINE void Method::bind(Call& call) const {
   if (call.bound) return;
   call.slots.assign(parameters_.size(), {});
@@ -8572,12 +8595,7 @@ KETTLINGAR_INLINE void Method::bind(Call& call) const {
       continue;
     }
     const std::size_t i = index_of(key);
-    if (i == parameters_.size()) {
-      // Names are the caller's text: repeated to those who know the token, not to strangers.
-      const std::string which =
-          call.request.authenticated() ? " '" + key + "'" + suggestion(key, parameter_names(*this)) : "";
-      throw InvalidArgument(name_ + ": unknown argument" + which);
-    }
+    if (i == parameters_.size()) refuse_name(key, call.request);
     if (call.slots[i].filled()) throw InvalidArgument(name_ + ": argument '" + key + "' given twice");
     call.slots[i].value = &value;
   }
@@ -9900,7 +9918,7 @@ KETTLINGAR_COLD bool GuessThrottle::count(const std::string& origin, int wrong, 
 
 // ======== service/form.hpp ========
 // SPDX-License-Identifier: MIT
-// service/form.hpp: arguments from an HTML form.
+// service/form.hpp: arguments as forms, addresses and uploads have them.
 
 #include <string>
 #include <string_view>
@@ -9910,9 +9928,24 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// Decodes one name or value: `+` is a blank, %XX any byte; line ends are usual in text fields. False unless it becomes
-/// UTF-8.
-[[gnu::cold]] inline bool decode_form_text(std::string_view text, std::string& out) {
+/// One field of a form, or argument in a query, as it came.
+struct FormField {
+  std::string_view name;
+  std::string_view value;
+  bool has_value;  ///< there is a `=`
+};
+
+/// The next one, taken off the front.
+inline FormField next_field(std::string_view& rest) {
+  const std::string_view field = rest.substr(0, rest.find('&'));
+  rest.remove_prefix((std::min)(rest.size(), field.size() + 1));
+  const std::size_t equals = (std::min)(field.find('='), field.size());
+  const bool has_value = equals != field.size();
+  return {field.substr(0, equals), field.substr(equals + has_value), has_value};
+}
+
+/// Decodes one name or value: `+` is a blank, %XX any byte. False if an escape is broken.
+[[gnu::cold]] inline bool unescape_form(std::string_view text, std::string& out) {
   out.clear();
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
@@ -9925,13 +9958,14 @@ namespace detail {
     out += static_cast<char>(high * 16 + low);
     i += 2;
   }
-  return is_utf8(out);
+  return true;
 }
+
+inline constexpr std::size_t most_form_fields = 1000;
 
 /// `a=1&b=x+y` as a map of strings; a field given several times becomes a list, empty values are left out, `_args` is
 /// always a list. At most 1,000 fields.
 [[gnu::cold]] inline CodecError decode_form(std::string_view body, json& out) {
-  constexpr std::size_t most_fields = 1000;
   while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
   out = json::object();
   // What `curl -d '{...}'` calls a form. No form begins like that: browsers escape braces.
@@ -9940,14 +9974,12 @@ namespace detail {
   std::string name;
   std::string value;
   while (!body.empty()) {
-    const std::string_view field = body.substr(0, body.find('&'));
-    body.remove_prefix((std::min)(body.size(), field.size() + 1));
-    const std::size_t equals = field.find('=');
-    if (equals == std::string_view::npos || equals + 1 == field.size()) continue;
-    if (++fields > most_fields) return bad_body("too many form fields");
-    if (!decode_form_text(field.substr(0, equals), name) || !decode_form_text(field.substr(equals + 1), value)) {
-      return bad_body("form fields must be percent-encoded UTF-8");
-    }
+    const FormField field = next_field(body);
+    if (field.value.empty()) continue;
+    if (++fields > most_form_fields) return bad_body("too many form fields");
+    if (!unescape_form(field.name, name) || !unescape_form(field.value, value) || !is_utf8(name) || !is_utf8(value))
+      return bad_body(
+          "form fields must be percent-encoded UTF-8; bytes go with Content-Type: application/octet-stream");
     json& entry = out[name];
     if (entry.is_array()) {
       entry.push_back(value);
@@ -9962,6 +9994,78 @@ namespace detail {
   }
   return {};
 }
+
+#if KETTLINGAR_DEFINITIONS
+/// One argument of a query into `found`, where those before it are. `name` and `text` are decoded.
+KETTLINGAR_COLD void Method::add_query_argument(const std::string& name, std::string_view text, bool has_value,
+                                                const Request& request, json& found) const {
+  const std::size_t i = index_of(name);
+  if (name == positional_key || (i == parameters_.size() && !takes_anything_)) refuse_name(name, request);
+  const std::string_view type = takes_anything_ ? "list" : base_type(parameters_[i]);
+  json value = !has_value ? json(true) : is_utf8(text) ? json(std::string(text)) : bytes(text);
+  if (!has_value && !takes_anything_ && type != "bool") {
+    throw InvalidArgument(name_ + ": argument '" + name + "' has no value: ?" + name + "=...");
+  }
+  const auto before = found.find(name);
+  if (before == found.end()) {
+    // JSON text is a whole list.
+    const bool one_of_several = type == "list" && !takes_anything_ && !text.starts_with('[');
+    found[name] = one_of_several ? json::array({std::move(value)}) : std::move(value);
+  } else if (type != "list") {
+    throw InvalidArgument(name_ + ": argument '" + name + "' given twice");
+  } else {
+    if (!before->is_array()) *before = json::array({std::move(*before)});
+    before->push_back(std::move(value));
+  }
+}
+
+KETTLINGAR_COLD void Method::add_query(std::string_view query, Request& request) const {
+  if (takes_request_ && parameters_.empty() && !takes_anything_) return;
+  json found = json::object();
+  std::size_t fields = 0;
+  std::string name;
+  std::string text;
+  while (!query.empty()) {
+    const FormField field = next_field(query);
+    if (field.name.empty() && !field.has_value) continue;
+    if (++fields > most_form_fields) throw InvalidArgument(name_ + ": too many arguments in the query");
+    if (!unescape_form(field.name, name) || !unescape_form(field.value, text) || !is_utf8(name))
+      throw InvalidArgument(name_ + ": the query must be percent-encoded, its names UTF-8");
+    add_query_argument(name, text, field.has_value, request, found);
+  }
+  json& arguments = ConnectionAccess::arguments(request);
+  if (arguments.is_null()) arguments = json::object();
+  for (auto& [key, value] : found.items()) {
+    if (arguments.contains(key)) {
+      const std::string which = request.authenticated() ? " '" + key + "'" : "";
+      throw InvalidArgument(name_ + ": argument" + which + " is both in the query and in the body");
+    }
+    arguments[key] = std::move(value);
+  }
+}
+
+KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) const {
+  json& arguments = ConnectionAccess::arguments(request);
+  if (arguments.is_null()) arguments = json::object();
+  for (const std::string_view type : {"bytes", "str"}) {
+    std::string names;
+    const Parameter* only = nullptr;
+    for (const Parameter& parameter : parameters_) {
+      if (base_type(parameter) != type || arguments.contains(parameter.name)) continue;
+      only = names.empty() ? &parameter : nullptr;
+      names += (names.empty() ? "'" : ", '") + parameter.name + "'";
+    }
+    if (names.empty()) continue;
+    if (only == nullptr)
+      throw InvalidArgument(name_ + ": the body can be one of " + names + ": name the others in the query");
+    arguments[only->name] = bytes(body);
+    return;
+  }
+  throw InvalidArgument(name_ +
+                        ": no parameter is left that takes bytes or text, as which a body of "
+                        "application/octet-stream is taken");
+}
+#endif
 
 }  // namespace detail
 }  // namespace v0_1
@@ -11650,6 +11754,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   std::string_view foreign_browser();
   void begin_body();
   void dispatch();
+  std::string_view decode_body(std::string_view body, std::optional<ErrorReply>& reply);
   std::string_view decode_arguments(std::optional<ErrorReply>& reply);
   void answer_call();
   void append_answer();
@@ -12283,6 +12388,9 @@ inline bool is_msgpack_type(std::string_view type) {
   return http::same_word(type, "application/x-msgpack") || http::same_word(type, "application/msgpack");
 }
 
+/// What is one argument as it is.
+inline constexpr std::string_view bytes_type = "application/octet-stream";
+
 /// Whether a Host that names us by `name` can be meant for a service that listens on `listen_host`. Not 0.0.0.0, which
 /// browsers take to this machine without saying which site asks.
 inline bool own_name(std::string_view name, const std::string& listen_host) {
@@ -12458,18 +12566,17 @@ KETTLINGAR_INLINE void Connection::begin_body() {
 }
 
 /// Binds the body, or decodes it into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
-KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<ErrorReply>& reply) {
-  const RequestHead& head = head_parser_.head();
-  const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
-  if (head.method != "POST" || body.empty()) return {};
+KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body, std::optional<ErrorReply>& reply) {
   const auto refuse_with = [&](int status, std::string_view why, std::string_view slug = "bad-body") {
     reply = plain_error(status, why);
     return slug;
   };
+  const RequestHead& head = head_parser_.head();
   json& arguments = ConnectionAccess::arguments(*request_);
   CodecError error;
   if (style_.format == Format::msgpack) {
-    call_->bound = !routed_ && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
+    call_->bound =
+        !routed_ && head.query.empty() && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
     if (call_->bound) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
@@ -12478,13 +12585,37 @@ KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<Er
     error = decode_json(body, arguments, server_->limits.depth);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
     error = decode_form(body, arguments);
+  } else if (http::same_word(type, bytes_type)) {
+    return {};
+  } else if (http::same_word(type.substr(0, type.find('/')), "multipart")) {
+    return refuse_with(
+        415,
+        "forms with files (multipart) are not understood: send arguments in the query, as in "
+        "METHOD?name=value, and the bytes alone as the body, with Content-Type: application/octet-stream");
   } else {
-    return refuse_with(415, "arguments must be application/x-msgpack, application/json or a form");
+    return refuse_with(415,
+                       "arguments must be application/x-msgpack, application/json or a form; bytes are "
+                       "application/octet-stream");
   }
   if (error) return refuse_with(400, error.why, error.slug);
   if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
   const auto positional = arguments.find(positional_key);
   if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
+  return {};
+}
+
+/// All arguments, from wherever a request may have them. Returns and throws what decode_body() and the method do.
+KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<ErrorReply>& reply) {
+  const RequestHead& head = head_parser_.head();
+  const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
+  const bool is_post = head.method == "POST";
+  if (is_post && !body.empty()) {
+    if (const std::string_view slug = decode_body(body, reply); call_->bound || !slug.empty()) return slug;
+  }
+  if (!head.query.empty()) method_->add_query(head.query, *request_);
+  if (routed_) ConnectionAccess::arguments(*request_).update(routed_->arguments);
+  if (is_post && style_.format == Format::json && http::same_word(media_type(head.content_type), bytes_type))
+    method_->add_bytes(body, *request_);
   return {};
 }
 
@@ -12498,16 +12629,14 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   received_ = {};
   call_.emplace(*request_, style_.format, std::move(slots_));
   std::optional<ErrorReply> reply;
-  if (const std::string_view slug = decode_arguments(reply); !slug.empty()) {
-    const std::size_t before = out_.size();
-    const int status = append_error(out_, style_, *reply);
-    log_request(status, slug, out_.size() - before);
-    return end_request();
-  }
-  json& arguments = ConnectionAccess::arguments(*request_);
-  if (routed_) arguments.update(routed_->arguments);
   try {
-    if (!answer_elsewhere(arguments)) return close();
+    if (const std::string_view slug = decode_arguments(reply); !slug.empty()) {
+      const std::size_t before = out_.size();
+      const int status = append_error(out_, style_, *reply);
+      log_request(status, slug, out_.size() - before);
+      return end_request();
+    }
+    if (!answer_elsewhere(ConnectionAccess::arguments(*request_))) return close();
     if (server_->host && !method_->is_builtin()) {
       call_->pending = give_to_host(invoke_on_host());
       return;
@@ -14119,7 +14248,8 @@ inline std::string command_line(const Command& command) {
   const std::vector<std::string> names = server.methods.names(true);
   if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
   out +=
-      "\nEvery method is a command. Arguments come in order or as --name=value.\n"
+      "\nEvery method is a command. Arguments come in order or as --name=value. For text and bytes,\n"
+      "@FILE is the content of a file, - what comes on standard input; @@ is an @ that begins a text.\n"
       "Flags, before the command: -j/--json prints JSON, -r/--raw the value as it came,\n"
       "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack,\n"
       "-- is followed by a method even if a command has its name.\n";
@@ -14324,6 +14454,10 @@ class Config final : public Method {
     request.remove = call.take<json>(4);
     request.pop = call.take<json>(5);
     request.save = call.take<std::optional<std::string>>(6);
+    const bool changes = request.reset || request.save || !request.val.is_null() || !request.append.is_null() ||
+                         !request.remove.is_null() || !request.pop.is_null();
+    const std::string_view method = call.request.http_method();
+    if (changes && (method == "GET" || method == "HEAD")) throw Error(405, "config: only POST changes anything");
     call.current = 5;  // whose number is converted only where it is needed
     const json reply = configure_running(server_, hooks_, request);
     if (request.save) save_config(server_, *request.save);
@@ -19282,6 +19416,9 @@ class CommandLine {
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
   static File standard_input();
   static bool opened_here(const detail::Parameter& parameter);
+  std::vector<std::pair<std::string, std::string>> parameter_types() const;
+  static std::string content_of(const std::string& path);
+  void read_contents(json& arguments) const;
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
   bool is_own_service() const { return server_.settings.app_name == own_app_; }
@@ -20284,6 +20421,168 @@ KETTLINGAR_COLD ExitCode CommandLine::status() {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== cli/file_arguments.hpp ========
+// SPDX-License-Identifier: MIT
+// cli/file_arguments.hpp: files that words name: those that are passed, those whose content is an argument, and those
+// that come back.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+#if KETTLINGAR_DEFINITIONS
+/// Words for a parameter that is an open file name files.
+KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter) {
+  return parameter.takes_descriptors && parameter.type != "socket";
+}
+
+KETTLINGAR_COLD File CommandLine::standard_input() {
+  const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
+  if (flags == -1 || (flags & O_ACCMODE) == O_WRONLY) throw ConnectionError("cannot read standard input: it is closed");
+  return File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)));
+}
+
+/// Words for parameters that are open files name files: those are opened here. `-` is standard input.
+KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
+  const auto method = known_method(command_);
+  if (!method) return;
+  const auto open_one = [&](json& word) {
+    if (!word.is_string()) return;
+    const std::string path = word.get<std::string>();
+    File file = path == "-" ? standard_input() : File::open(path);
+    word = detail::put_value(std::move(file), descriptors);
+  };
+  const auto open_all = [&](const detail::Parameter& parameter, json& value) {
+    if (!opened_here(parameter)) return;
+    if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
+    if (parameter.type == "list" && value.is_string()) value = json::array({value});
+    if (!value.is_array()) return open_one(value);
+    for (json& word : value) open_one(word);
+  };
+  json& positional = all[std::string(detail::positional_key)];
+  for (std::size_t i = 0; i < positional.size() && i < method->parameters().size(); ++i)
+    open_all(method->parameters()[i], positional[i]);
+  for (const auto& [name, value] : all.items()) {
+    for (const detail::Parameter& parameter : method->parameters()) {
+      if (parameter.name == name) open_all(parameter, value);
+    }
+  }
+}
+
+/// What can be read from a file that a method has returned goes to standard output.
+KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
+  char block[64 * 1024];
+  std::string text;
+  for (;;) {
+    const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
+    if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
+    text.append(block, static_cast<std::size_t>(n));
+    // A terminal gets whole characters only: see visible().
+    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? detail::unfinished(text) : 0;
+    say(std::string_view(text).substr(0, text.size() - kept));
+    if (n == 0) return;
+    text.erase(0, text.size() - kept);
+  }
+}
+
+/// A result with what can be read from the files that came with it, `{"file": "..."}`, in their places.
+KETTLINGAR_COLD json CommandLine::with_contents(const json& value, detail::DescriptorQueue& descriptors) {
+  if (value.is_array()) {
+    json list = json::array();
+    for (const json& item : value) list.push_back(with_contents(item, descriptors));
+    return list;
+  }
+  const auto placeholder =
+      value.is_string() ? detail::parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
+  const Fd file = placeholder ? descriptors.take() : Fd();
+  if (!file) return value;
+  constexpr std::size_t longest = std::size_t{64} * 1024 * 1024;
+  std::string content;
+  if (!detail::read_all(file.get(), content, longest))
+    throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
+  json result = json::object();
+  result[placeholder->is_socket ? "socket" : "file"] = is_utf8(content) ? json(std::move(content)) : bytes(content);
+  return result;
+}
+
+/// The parameters of the method that is called, without ` | None` in their types; of one that only the service knows,
+/// what the service says.
+KETTLINGAR_COLD std::vector<std::pair<std::string, std::string>> CommandLine::parameter_types() const {
+  std::vector<std::pair<std::string, std::string>> types;
+  const auto add = [&](const std::string& name, std::string_view type) {
+    types.emplace_back(name, type.substr(0, type.find(' ')));
+  };
+  if (const auto method = known_method(command_)) {
+    for (const detail::Parameter& parameter : method->parameters()) add(parameter.name, parameter.type);
+    return types;
+  }
+  const json reply = client().call("ping");
+  const json::json_pointer arguments("/methods/" + command_ + "/args");
+  if (command_.find_first_of("/~") != std::string::npos || !reply.is_object() || !reply.contains(arguments))
+    return types;
+  for (const auto& [name, type] : reply[arguments].items()) add(name, type.is_string() ? type.get<std::string>() : "");
+  return types;
+}
+
+KETTLINGAR_COLD std::string CommandLine::content_of(const std::string& path) {
+  constexpr std::size_t longest = std::size_t{256} * 1024 * 1024;
+  Fd file = path == "-" ? Fd(standard_input()) : Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  std::string content;
+  if (file && detail::read_all(file.get(), content, longest)) return content;
+  const std::string what = path == "-" ? "standard input" : "'" + log_escaped(path) + "'";
+  throw InvalidArgument("cannot read " + what + ": " + std::strerror(errno) +
+                        (path == "-" ? "" : " (a text that begins with @ is written @@)"));
+}
+
+/// Words for bytes and text may stand for what a file holds: `@FILE`, or `-` for standard input. `@@` is one `@`. Not
+/// for the built-in methods, which take names.
+KETTLINGAR_COLD void CommandLine::read_contents(json& all) const {
+  const auto names_one = [](const json& word) {
+    return word.is_string() && (word == "-" || word.get_ref<const std::string&>().starts_with('@'));
+  };
+  json& positional = all[std::string(detail::positional_key)];
+  const bool any =
+      std::any_of(positional.begin(), positional.end(), names_one) || std::any_of(all.begin(), all.end(), names_one);
+  const auto method = known_method(command_);
+  if (!any || (method && method->is_builtin())) return;
+  bool stdin_taken = false;
+  const auto read = [&](json& word, const std::string& type) {
+    if (!names_one(word) || (type != "bytes" && type != "str")) return;
+    std::string text = word.get<std::string>();
+    if (text.starts_with("@@")) {
+      word = text.substr(1);
+      return;
+    }
+    const std::string path = text.starts_with('@') ? text.substr(1) : text;
+    if (path.empty()) throw InvalidArgument("@ names no file (a text that begins with @ is written @@)");
+    if (path == "-" && std::exchange(stdin_taken, true))
+      throw InvalidArgument("standard input can be one argument only");
+    text = content_of(path);
+    word = type == "str" && is_utf8(text) ? json(std::move(text)) : bytes(text);
+  };
+  const auto types = parameter_types();
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const auto& [name, type] = types[i];
+    if (i < positional.size()) read(positional[i], type);
+    if (all.contains(name)) read(all[name], type);
+  }
+}
+#endif
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== cli/method_commands.hpp ========
 // SPDX-License-Identifier: MIT
 // cli/method_commands.hpp: help, and every method as a command.
@@ -20501,6 +20800,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
   if (!save_to.empty()) typed.erase("save");
   for (int round = 0;; ++round) {
     try {
+      if (round == 0) read_contents(typed);  // of what was typed on the line, not of answers
       call_once(typed, defaults);
       if (!save_to.empty()) save_config(save_to);
       return ExitCode::fine;
@@ -20526,80 +20826,6 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       return fail(ExitCode::unknown, unknown_command());
     }
   }
-}
-
-/// Words for a parameter that is an open file name files.
-KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter) {
-  return parameter.takes_descriptors && parameter.type != "socket";
-}
-
-KETTLINGAR_COLD File CommandLine::standard_input() {
-  const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
-  if (flags == -1 || (flags & O_ACCMODE) == O_WRONLY) throw ConnectionError("cannot read standard input: it is closed");
-  return File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)));
-}
-
-/// Words for parameters that are open files name files: those are opened here. `-` is standard input.
-KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
-  const auto method = known_method(command_);
-  if (!method) return;
-  const auto open_one = [&](json& word) {
-    if (!word.is_string()) return;
-    const std::string path = word.get<std::string>();
-    File file = path == "-" ? standard_input() : File::open(path);
-    word = detail::put_value(std::move(file), descriptors);
-  };
-  const auto open_all = [&](const detail::Parameter& parameter, json& value) {
-    if (!opened_here(parameter)) return;
-    if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
-    if (parameter.type == "list" && value.is_string()) value = json::array({value});
-    if (!value.is_array()) return open_one(value);
-    for (json& word : value) open_one(word);
-  };
-  json& positional = all[std::string(detail::positional_key)];
-  for (std::size_t i = 0; i < positional.size() && i < method->parameters().size(); ++i)
-    open_all(method->parameters()[i], positional[i]);
-  for (const auto& [name, value] : all.items()) {
-    for (const detail::Parameter& parameter : method->parameters()) {
-      if (parameter.name == name) open_all(parameter, value);
-    }
-  }
-}
-
-/// What can be read from a file that a method has returned goes to standard output.
-KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
-  char block[64 * 1024];
-  std::string text;
-  for (;;) {
-    const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
-    if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
-    text.append(block, static_cast<std::size_t>(n));
-    // A terminal gets whole characters only: see visible().
-    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? detail::unfinished(text) : 0;
-    say(std::string_view(text).substr(0, text.size() - kept));
-    if (n == 0) return;
-    text.erase(0, text.size() - kept);
-  }
-}
-
-/// A result with what can be read from the files that came with it, `{"file": "..."}`, in their places.
-KETTLINGAR_COLD json CommandLine::with_contents(const json& value, detail::DescriptorQueue& descriptors) {
-  if (value.is_array()) {
-    json list = json::array();
-    for (const json& item : value) list.push_back(with_contents(item, descriptors));
-    return list;
-  }
-  const auto placeholder =
-      value.is_string() ? detail::parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
-  const Fd file = placeholder ? descriptors.take() : Fd();
-  if (!file) return value;
-  constexpr std::size_t longest = std::size_t{64} * 1024 * 1024;
-  std::string content;
-  if (!detail::read_all(file.get(), content, longest))
-    throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
-  json result = json::object();
-  result[placeholder->is_socket ? "socket" : "file"] = is_utf8(content) ? json(std::move(content)) : bytes(content);
-  return result;
 }
 
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {

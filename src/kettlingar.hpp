@@ -184,6 +184,7 @@
 #include "cli/end_service.hpp"
 #include "cli/log_file.hpp"
 #include "cli/service_commands.hpp"
+#include "cli/file_arguments.hpp"
 #include "cli/method_commands.hpp"
 #endif
 

@@ -100,6 +100,9 @@ class CommandLine {
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
   static File standard_input();
   static bool opened_here(const detail::Parameter& parameter);
+  std::vector<std::pair<std::string, std::string>> parameter_types() const;
+  static std::string content_of(const std::string& path);
+  void read_contents(json& arguments) const;
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
   bool is_own_service() const { return server_.settings.app_name == own_app_; }

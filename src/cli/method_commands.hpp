@@ -220,6 +220,7 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
   if (!save_to.empty()) typed.erase("save");
   for (int round = 0;; ++round) {
     try {
+      if (round == 0) read_contents(typed);  // of what was typed on the line, not of answers
       call_once(typed, defaults);
       if (!save_to.empty()) save_config(save_to);
       return ExitCode::fine;
@@ -245,80 +246,6 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       return fail(ExitCode::unknown, unknown_command());
     }
   }
-}
-
-/// Words for a parameter that is an open file name files.
-KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter) {
-  return parameter.takes_descriptors && parameter.type != "socket";
-}
-
-KETTLINGAR_COLD File CommandLine::standard_input() {
-  const int flags = ::fcntl(STDIN_FILENO, F_GETFL);
-  if (flags == -1 || (flags & O_ACCMODE) == O_WRONLY) throw ConnectionError("cannot read standard input: it is closed");
-  return File(Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)));
-}
-
-/// Words for parameters that are open files name files: those are opened here. `-` is standard input.
-KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descriptors) const {
-  const auto method = known_method(command_);
-  if (!method) return;
-  const auto open_one = [&](json& word) {
-    if (!word.is_string()) return;
-    const std::string path = word.get<std::string>();
-    File file = path == "-" ? standard_input() : File::open(path);
-    word = detail::put_value(std::move(file), descriptors);
-  };
-  const auto open_all = [&](const detail::Parameter& parameter, json& value) {
-    if (!opened_here(parameter)) return;
-    if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
-    if (parameter.type == "list" && value.is_string()) value = json::array({value});
-    if (!value.is_array()) return open_one(value);
-    for (json& word : value) open_one(word);
-  };
-  json& positional = all[std::string(detail::positional_key)];
-  for (std::size_t i = 0; i < positional.size() && i < method->parameters().size(); ++i)
-    open_all(method->parameters()[i], positional[i]);
-  for (const auto& [name, value] : all.items()) {
-    for (const detail::Parameter& parameter : method->parameters()) {
-      if (parameter.name == name) open_all(parameter, value);
-    }
-  }
-}
-
-/// What can be read from a file that a method has returned goes to standard output.
-KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
-  char block[64 * 1024];
-  std::string text;
-  for (;;) {
-    const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
-    if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
-    text.append(block, static_cast<std::size_t>(n));
-    // A terminal gets whole characters only: see visible().
-    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? detail::unfinished(text) : 0;
-    say(std::string_view(text).substr(0, text.size() - kept));
-    if (n == 0) return;
-    text.erase(0, text.size() - kept);
-  }
-}
-
-/// A result with what can be read from the files that came with it, `{"file": "..."}`, in their places.
-KETTLINGAR_COLD json CommandLine::with_contents(const json& value, detail::DescriptorQueue& descriptors) {
-  if (value.is_array()) {
-    json list = json::array();
-    for (const json& item : value) list.push_back(with_contents(item, descriptors));
-    return list;
-  }
-  const auto placeholder =
-      value.is_string() ? detail::parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
-  const Fd file = placeholder ? descriptors.take() : Fd();
-  if (!file) return value;
-  constexpr std::size_t longest = std::size_t{64} * 1024 * 1024;
-  std::string content;
-  if (!detail::read_all(file.get(), content, longest))
-    throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
-  json result = json::object();
-  result[placeholder->is_socket ? "socket" : "file"] = is_utf8(content) ? json(std::move(content)) : bytes(content);
-  return result;
 }
 
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {

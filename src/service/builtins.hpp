@@ -107,7 +107,8 @@ inline std::string command_line(const Command& command) {
   const std::vector<std::string> names = server.methods.names(true);
   if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
   out +=
-      "\nEvery method is a command. Arguments come in order or as --name=value.\n"
+      "\nEvery method is a command. Arguments come in order or as --name=value. For text and bytes,\n"
+      "@FILE is the content of a file, - what comes on standard input; @@ is an @ that begins a text.\n"
       "Flags, before the command: -j/--json prints JSON, -r/--raw the value as it came,\n"
       "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack,\n"
       "-- is followed by a method even if a command has its name.\n";
