@@ -12,7 +12,6 @@ inline namespace v0_1 {
 /// Says that a service is to be started if it does not run: `program PREFIX OPTIONS start` is run and waited for. An
 /// empty `program` is this very program, whose main then has to end in Kitten::main().
 struct AutoStart {
-  AutoStart() = default;
   explicit AutoStart(std::string path, std::vector<std::string> prefix = {})
       : program(std::move(path)), command_prefix(std::move(prefix)) {}
 
@@ -26,7 +25,7 @@ struct AutoStartThis {
   AutoStart operator()(std::string path, std::vector<std::string> prefix = {}) const {
     return AutoStart(std::move(path), std::move(prefix));
   }
-  operator AutoStart() const { return {}; }
+  operator AutoStart() const { return AutoStart(std::string()); }
 };
 inline constexpr AutoStartThis auto_start{};
 

@@ -30,7 +30,7 @@ inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
 
 /// How a client has its service started.
 struct StartPlan {
-  AutoStart how;
+  AutoStart how = auto_start;
   HiddenWords words;  ///< options
   std::string name;   ///< `APP/WORKER`
 };
