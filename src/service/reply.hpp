@@ -87,16 +87,23 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
 /// What nginx is told about streams: to pass on what there is. And what browsers are told about documents and events:
 /// not to keep them, not to guess what they are, and not to name their address, which may have the token, to other
 /// sites. Not `no-referrer`: forms would come with `Origin: null`.
+struct ExtraLines {
+  std::string_view all;
+  std::size_t first_size = all.find('\n') + 1;  ///< of the one for nginx
+};
+inline constexpr ExtraLines extra_lines_lf{
+    "X-Accel-Buffering: no\nCache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"};
+inline constexpr ExtraLines extra_lines_crlf{
+    "X-Accel-Buffering: no\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+    "Referrer-Policy: same-origin\r\n"};
+
 constexpr std::string_view stream_lines(bool bare_lf, bool for_browsers) {
-  const std::string_view all = bare_lf ? "X-Accel-Buffering: no\nCache-Control: no-store\n"
-                                         "X-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
-                                       : "X-Accel-Buffering: no\r\nCache-Control: no-store\r\n"
-                                         "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
-  return for_browsers ? all : all.substr(0, all.find('\n') + 1);
+  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
+  return for_browsers ? lines.all : lines.all.substr(0, lines.first_size);
 }
 constexpr std::string_view document_lines(bool bare_lf) {
-  const std::string_view all = stream_lines(bare_lf, true);
-  return all.substr(all.find('\n') + 1);
+  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
+  return lines.all.substr(lines.first_size);
 }
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a

@@ -161,8 +161,8 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
-  if (head.method != "POST") return method_->post_only() ? Refusal{405, "bad-line"} : Refusal{};
-  if (head.encoded && has_body(head)) return {415, "bad-body"};
+  if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
+  if (head.encoded && head.method == "POST" && has_body(head)) return {415, "bad-body"};
   return {};
 }
 
