@@ -10977,16 +10977,23 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
 /// What nginx is told about streams: to pass on what there is. And what browsers are told about documents and events:
 /// not to keep them, not to guess what they are, and not to name their address, which may have the token, to other
 /// sites. Not `no-referrer`: forms would come with `Origin: null`.
+struct ExtraLines {
+  std::string_view all;
+  std::size_t first_size = all.find('\n') + 1;  ///< of the one for nginx
+};
+inline constexpr ExtraLines extra_lines_lf{
+    "X-Accel-Buffering: no\nCache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"};
+inline constexpr ExtraLines extra_lines_crlf{
+    "X-Accel-Buffering: no\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+    "Referrer-Policy: same-origin\r\n"};
+
 constexpr std::string_view stream_lines(bool bare_lf, bool for_browsers) {
-  const std::string_view all = bare_lf ? "X-Accel-Buffering: no\nCache-Control: no-store\n"
-                                         "X-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"
-                                       : "X-Accel-Buffering: no\r\nCache-Control: no-store\r\n"
-                                         "X-Content-Type-Options: nosniff\r\nReferrer-Policy: same-origin\r\n";
-  return for_browsers ? all : all.substr(0, all.find('\n') + 1);
+  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
+  return for_browsers ? lines.all : lines.all.substr(0, lines.first_size);
 }
 constexpr std::string_view document_lines(bool bare_lf) {
-  const std::string_view all = stream_lines(bare_lf, true);
-  return all.substr(all.find('\n') + 1);
+  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
+  return lines.all.substr(lines.first_size);
 }
 
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
@@ -12526,8 +12533,8 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
-  if (head.method != "POST") return method_->post_only() ? Refusal{405, "bad-line"} : Refusal{};
-  if (head.encoded && has_body(head)) return {415, "bad-body"};
+  if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
+  if (head.encoded && head.method == "POST" && has_body(head)) return {415, "bad-body"};
   return {};
 }
 
@@ -15241,7 +15248,7 @@ inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
 
 /// How a client has its service started.
 struct StartPlan {
-  AutoStart how;
+  AutoStart how = auto_start;
   HiddenWords words;  ///< options
   std::string name;   ///< `APP/WORKER`
 };

@@ -29,7 +29,8 @@ std::string python_document(const std::string& body) {
 }
 
 std::string python_stream(const std::string& type, const std::vector<std::string>& items) {
-  std::string stream = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: " + type + "\nConnection: close\n\n";
+  std::string stream = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: " + type +
+                       "\nConnection: close\nX-Accel-Buffering: no\n\n";
   for (const std::string& item : items) kt::append_chunk(stream, item);
   return stream + "0\r\n\r\n";
 }
@@ -254,7 +255,10 @@ TEST_SUITE("interop") {
 
   TEST_CASE_FIXTURE(Recorded, "calls of Python clients: errors are maps, under a status of their own") {
     const auto error = [](const std::string& text) { return packed(json{{"error", text}}); };
-    check("unknown.request", python_answer("404 Not Found", msgpack_type, error("Not Found")));
+    json unknown = json::object();
+    unknown["error"] = "no method 'no_such_method'";
+    unknown["unknown_method"] = "no_such_method";
+    check("unknown.request", python_answer("404 Not Found", msgpack_type, packed(unknown)));
     check("freakout.request",
           python_answer("500 Internal Server Error", msgpack_type, error("Nothing is good enough for me!")));
     const std::string refused = Wire::tcp(kitten).send(recorded("elephant.request")).rest();
