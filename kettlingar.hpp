@@ -4632,6 +4632,7 @@ KETTLINGAR_INLINE void close_connection(Fd socket, const CloserPointer& closer) 
     ReceivedDescriptors received;
     while (receive_with_descriptors(socket.get(), block, sizeof block, most_descriptors, received, closer) > 0) {
     }
+    ::close(socket.release());  // nothing is left in it that could make this wait
   } catch (const std::bad_alloc&) {
     // The rest goes with the socket.
   }
@@ -8982,7 +8983,7 @@ struct Option {
   bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
   std::function<json()> get;
   std::function<void(const json&)> set;    ///< throws BadValue
-  std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
+  std::function<void()> validate;             ///< may be empty; throws InvalidArgument where the value cannot be used
   json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
 
   // Where people write other words than those of the type: what they mean, before set(), and the way back.
@@ -9147,9 +9148,9 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   } catch (const BadValue& bad) {
     throw mistake(*option, bad);
   }
-  if (!option->check) return;
+  if (!option->validate) return;
   try {
-    option->check();
+    option->validate();
   } catch (...) {
     option->set(before);
     throw;
@@ -9428,7 +9429,7 @@ inline constexpr NamedLevel log_levels[] = {
 [[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
   const auto at_once = [&](const char* name, auto& variable, const char* help) -> Option& {
     Option& option = options.add(name, variable, help);
-    option.check = [&s, name] { check_settings(s, name); };
+    option.validate = [&s, name] { check_settings(s, name); };
     return option;
   };
   const auto at_start = [&](const char* name, auto& variable, const char* help) -> Option& {
@@ -12765,9 +12766,11 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
-  // As it stands there, for the parser may not have come so far. A few empty lines may come first.
-  style_.without_body =
-      input().substr((std::min)(input().find_first_not_of("\r\n"), input().size())).starts_with("HEAD ");
+  // As it stands there, for the parser may not have come so far; what may still become HEAD counts as HEAD. A few empty
+  // lines may come first.
+  const std::string_view begun = input().substr((std::min)(input().find_first_not_of("\r\n"), input().size()));
+  constexpr std::string_view head_method = "HEAD ";
+  style_.without_body = begun.starts_with(head_method) || (!begun.empty() && head_method.starts_with(begun));
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);

@@ -319,6 +319,7 @@ KETTLINGAR_INLINE void close_connection(Fd socket, const CloserPointer& closer) 
     ReceivedDescriptors received;
     while (receive_with_descriptors(socket.get(), block, sizeof block, most_descriptors, received, closer) > 0) {
     }
+    ::close(socket.release());  // nothing is left in it that could make this wait
   } catch (const std::bad_alloc&) {
     // The rest goes with the socket.
   }

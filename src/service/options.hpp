@@ -35,7 +35,7 @@ struct Option {
   bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
   std::function<json()> get;
   std::function<void(const json&)> set;    ///< throws BadValue
-  std::function<void()> check;             ///< may be empty; throws InvalidArgument where the value cannot be used
+  std::function<void()> validate;             ///< may be empty; throws InvalidArgument where the value cannot be used
   json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
 
   // Where people write other words than those of the type: what they mean, before set(), and the way back.
@@ -200,9 +200,9 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   } catch (const BadValue& bad) {
     throw mistake(*option, bad);
   }
-  if (!option->check) return;
+  if (!option->validate) return;
   try {
-    option->check();
+    option->validate();
   } catch (...) {
     option->set(before);
     throw;

@@ -393,9 +393,11 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
   style_ = ReplyStyle{};
   style_.bare_lf = head_parser_.head().bare_lf;
-  // As it stands there, for the parser may not have come so far. A few empty lines may come first.
-  style_.without_body =
-      input().substr((std::min)(input().find_first_not_of("\r\n"), input().size())).starts_with("HEAD ");
+  // As it stands there, for the parser may not have come so far; what may still become HEAD counts as HEAD. A few empty
+  // lines may come first.
+  const std::string_view begun = input().substr((std::min)(input().find_first_not_of("\r\n"), input().size()));
+  constexpr std::string_view head_method = "HEAD ";
+  style_.without_body = begun.starts_with(head_method) || (!begun.empty() && head_method.starts_with(begun));
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);

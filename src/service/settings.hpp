@@ -166,7 +166,7 @@ inline constexpr NamedLevel log_levels[] = {
 [[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
   const auto at_once = [&](const char* name, auto& variable, const char* help) -> Option& {
     Option& option = options.add(name, variable, help);
-    option.check = [&s, name] { check_settings(s, name); };
+    option.validate = [&s, name] { check_settings(s, name); };
     return option;
   };
   const auto at_start = [&](const char* name, auto& variable, const char* help) -> Option& {
