@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# kettlingar's build (GNU make; `make -j2` works). All results go to build/, fetched libraries to .deps/.
+# kettlingar's build, by GNU make, on all processors (-j2: on two). All results go to build/, fetched libraries to .deps/.
+# A line for each step; V=1 shows the commands.
 #
 #   make            the examples: build/<name> from examples/<name>.cpp
 #   make test       examples and test suite, and runs the tests       TEST_ARGS='-tc=*chunk*' runs some
@@ -47,6 +48,9 @@ TSAN      := -O0 -g -fsanitize=thread
 # What decides how objects look. When it changes, build/deps.mk is remade and everything after it.
 BUILD_KEY := $(strip $(CXX) $(CPPFLAGS) $(CXXFLAGS) $(LDFLAGS) $(LDLIBS))
 
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+endif
 GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 export TARGETS SECONDS_EACH JOBS SEEDS
@@ -71,6 +75,26 @@ build/deps.mk: .ci/deps
 	@mkdir -p build
 	@sh .ci/deps
 
+# $(call step,NAME,COMMAND) is a line of a recipe: it prints `[ 7/23] NAME`, and the command only if that fails. How many
+# steps there are make says itself, when asked what it would do.
+ifneq ($(STEPS),count)
+ifneq ($(and $(DEPS_KEY),$(filter-out header format clean check,$(or $(MAKECMDGOALS),all))),)
+STEPS := $(shell $(MAKE) -n STEPS=count $(MAKEOVERRIDES) $(MAKECMDGOALS) 2>/dev/null | grep -c '^: step')
+endif
+endif
+nth_step = $(eval STEP := $(STEP) x)$(words $(STEP))
+progress = $(shell printf '[%*d/%d]' $$(printf %s $(STEPS) | wc -c) $(nth_step) $(STEPS))
+quoted   = '$(subst ','\'',$(1))'
+ifeq ($(STEPS),count)
+step = : step
+else ifneq ($(V),)
+step = $(2)
+else ifneq ($(findstring s,$(firstword -$(MAKEFLAGS))),)
+step = @$(2)
+else
+step = @echo '$(progress) $(1)'; $(2) || { printf '%s\n' $(call quoted,$(2)) >&2; exit 1; }
+endif
+
 # Split mode: the library's own code is compiled once, everything else reads declarations only, where the compiler is
 # g++ from a precompiled header.
 SPLIT      := -DKETTLINGAR_SPLIT
@@ -94,45 +118,45 @@ build/unit/test.hpp: $(wildcard tests/unit/*.hpp) | build/unit
 	@printf '#include "%s"\n' tests/unit/support.hpp $(filter-out %/support.hpp,$(filter %.hpp,$^)) >$@
 
 build/unit/example.hpp.gch: build/unit/example.hpp build/deps.mk
-	$(COMPILE) $(SPLIT) $(DEPENDS) -x c++-header $< -o $@
+	$(call step,$<,$(COMPILE) $(SPLIT) $(DEPENDS) -x c++-header $< -o $@)
 
 build/unit/test.hpp.gch: build/unit/test.hpp build/deps.mk
-	$(COMPILE) $(UNIT_SPLIT) $(DEPENDS) -x c++-header $< -o $@
+	$(call step,$<,$(COMPILE) $(UNIT_SPLIT) $(DEPENDS) -x c++-header $< -o $@)
 
 $(LIBRARY): tests/implementation.cpp build/deps.mk | build/unit
-	$(COMPILE) $(SPLIT) $(DEPENDS) -c $< -o $@
+	$(call step,$<,$(COMPILE) $(SPLIT) $(DEPENDS) -c $< -o $@)
 
 # As the README shows it: the header alone.
 build/hello: examples/hello.cpp build/deps.mk
-	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 $(filter-out build/hello,$(EXAMPLES)): build/%: examples/%.cpp $(LIBRARY) $(PRECOMPILED) build/deps.mk
-	$(COMPILE) $(SPLIT) $(call use_precompiled,$(PRECOMPILED)) $(DEPENDS) $< $(LIBRARY) -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $(SPLIT) $(call use_precompiled,$(PRECOMPILED)) $(DEPENDS) $< $(LIBRARY) -o $@ $(LDFLAGS) $(LDLIBS))
 
 $(UNIT): build/unit/%.o: tests/unit/%.cpp $(UNIT_PRECOMPILED) build/deps.mk | build/unit
-	$(COMPILE) $(UNIT_SPLIT) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(DEPENDS) -c $< -o $@
+	$(call step,$<,$(COMPILE) $(UNIT_SPLIT) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(DEPENDS) -c $< -o $@)
 
 build/unit/main.o: kettlingar_test.cpp $(UNIT_PRECOMPILED) build/deps.mk | build/unit
-	$(COMPILE) $(UNIT_SPLIT) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(DEPENDS) -c $< -o $@
+	$(call step,$<,$(COMPILE) $(UNIT_SPLIT) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(DEPENDS) -c $< -o $@)
 
 build/kettlingar_test: build/unit/main.o $(LIBRARY) $(UNIT)
-	$(CXX) $(CXXFLAGS) -pthread $^ -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$@,$(CXX) $(CXXFLAGS) -pthread $^ -o $@ $(LDFLAGS) $(LDLIBS))
 
 # Some files of tests/unit alone.
 unit: build/unit/main.o $(LIBRARY) $(U:%=build/unit/%.o)
-	$(CXX) $(CXXFLAGS) -pthread $^ -o build/unit_some $(LDFLAGS) $(LDLIBS)
+	$(call step,build/unit_some,$(CXX) $(CXXFLAGS) -pthread $^ -o build/unit_some $(LDFLAGS) $(LDLIBS))
 	build/unit_some $(TEST_ARGS)
 
 # Header-only, and all in one: what sanitizers see is what programs get.
 build/asan_test build/tsan_test: kettlingar_test.cpp $(UNIT_TESTS) build/deps.mk
-	$(COMPILE) $(SANITIZE) $(DEPENDS) $(UNIT_TESTS:%=-include %) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$@,$(COMPILE) $(SANITIZE) $(DEPENDS) $(UNIT_TESTS:%=-include %) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 build/asan_test: SANITIZE := $(ASAN)
 build/tsan_test: SANITIZE := $(TSAN)
 
 # All targets in one program, at -O0: what fuzzing has found stays found, without clang as well.
 build/fuzz_replay: tests/fuzz/targets.cpp build/deps.mk
-	$(COMPILE) -Isrc $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) -Isrc $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 test: all build/kettlingar_test build/fuzz_replay
 	build/fuzz_replay tests/fuzz/corpus
@@ -154,16 +178,16 @@ fuzz: build/deps.mk
 # Needs nothing but the system's headers. Optimised, for it looks at every byte of some 6000 conversations.
 build/hostile: tests/hostile/hostile.cpp
 	@mkdir -p build
-	$(CXX) -std=c++20 $(CPPFLAGS) $(WARNINGS) $(WERROR) $(CXXFLAGS) -O1 $< -o $@ $(LDFLAGS)
+	$(call step,$<,$(CXX) -std=c++20 $(CPPFLAGS) $(WARNINGS) $(WERROR) $(CXXFLAGS) -O1 $< -o $@ $(LDFLAGS))
 
 build/asan_kitten: examples/kitten.cpp build/deps.mk
-	$(COMPILE) $(ASAN) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $(ASAN) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 hostile: build/hostile build/kitten
 	build/hostile $(HOSTILE_ARGS) build/kitten tests/hostile/*.txt
 
 build/interop_peer: tests/interop/peer.cpp build/deps.mk
-	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 # PYTHON and PYTHONPATH say where the package is.
 interop: all build/interop_peer
@@ -173,7 +197,7 @@ proxies: build/kitten
 	@sh tests/proxies/run || [ $$? = 77 ]
 
 build/browser_visit: tests/browser/visit.cpp build/deps.mk
-	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 # BROWSER names one that is not found by itself.
 browser: build/browser_visit
@@ -189,20 +213,20 @@ build/faults:
 	mkdir -p $@
 
 build/faults/service build/faults/service_asan build/faults/service_tsan: tests/faults/service.cpp build/deps.mk | build/faults
-	$(COMPILE) $(SANITIZE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $(SANITIZE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 build/faults/session: tests/faults/session.cpp tests/faults/shim.cpp tests/faults/shim.hpp kettlingar.hpp build/deps.mk | build/faults
-	$(COMPILE) $(SANITIZE) tests/faults/session.cpp tests/faults/shim.cpp -o $@ -rdynamic $(LDFLAGS) $(LDLIBS) -ldl
+	$(call step,$@,$(COMPILE) $(SANITIZE) tests/faults/session.cpp tests/faults/shim.cpp -o $@ -rdynamic $(LDFLAGS) $(LDLIBS) -ldl)
 
 build/faults/service_asan build/faults/session: SANITIZE := $(ASAN)
 build/faults/service_tsan: SANITIZE := $(TSAN)
 
 build/faults/table build/faults/processes build/faults/crowd: build/faults/%: tests/faults/%.cpp tests/faults/support.hpp \
   build/deps.mk | build/faults
-	$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 build/faults/shim.so: tests/faults/shim.cpp tests/faults/shim.hpp build/deps.mk | build/faults
-	$(COMPILE) -shared -fPIC $< -o $@ -ldl
+	$(call step,$<,$(COMPILE) -shared -fPIC $< -o $@ -ldl)
 
 FAULTS_OF_io     := all build/faults/shim.so build/kettlingar_test
 FAULTS_OF_thread := $(addprefix build/faults/,service_tsan table crowd)
@@ -224,7 +248,7 @@ build/bench/service build/bench/load build/bench/loop build/bench/stream build/b
 build/bench/client build/bench/pingpong: build/bench/%: bench/client/%.cpp
 
 $(BENCH): build/deps.mk | build/bench
-	$(COMPILE) -O2 $(DEPENDS) $(filter %.cpp,$^) -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$(filter %.cpp,$^),$(COMPILE) -O2 $(DEPENDS) $(filter %.cpp,$^) -o $@ $(LDFLAGS) $(LDLIBS))
 
 bench: $(BENCH)
 	@sh bench/http/run
@@ -234,7 +258,7 @@ bench: $(BENCH)
 
 # Not CXXFLAGS: the counts of the baseline are those of -O2.
 build/guard: bench/guard/guard.cpp build/deps.mk
-	$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS)
+	$(call step,$<,$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 build/guard: override CXXFLAGS := -O2
 
