@@ -183,7 +183,11 @@ KETTLINGAR_INLINE void LoopbackCall::answer() {
 
 KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
   if (writer_) {
-    writer_->fail(thrown);
+    const std::string internal = writer_->fail(thrown);
+    // Readers of a stream of documents are not told.
+    const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
+    if (server && !internal.empty())
+      server->log.write(LogLevel::error, "internal: " + message_.method + ": " + log_escaped(internal));
   } else {
     out_.clear();  // half an answer, perhaps
     append_error(out_, style_, error_reply(thrown, true));

@@ -11,12 +11,14 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// A document: sent as it is, under its own content type, to browsers and RPC callers alike. As the item of a generator
-/// the first one sets the content type and each one is a chunk of raw data.
+/// A document: sent as it is, under its own content type, to browsers and RPC callers alike.
+///
+/// The items of a generator are the parts of one document, sent raw. The first one sets content type and status. An
+/// item with another type or status ends the stream, as an exception does: an error in the log, no end mark.
 struct Result {
   std::string mime_type;
   std::string data;
-  int status = 200;  ///< 200 to 599; a status that HTTP does not define is a 500
+  int status = 200;  ///< 200 to 599; anything else is a 500, as is one that has no body (204, 304) in a stream
 };
 
 /// `text/plain`; the text should be UTF-8.

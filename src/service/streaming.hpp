@@ -67,7 +67,7 @@ class StreamWriter {
   void write_head();
   bool open(std::string_view content_type);
   bool append_item(const ItemStream& stream);
-  void first_item(const ItemStream& stream);
+  void begin_document(const Result& document);
   bool answered_instead(const ItemStream& stream);
   CodecError append_payload(const ItemStream& stream);
   void fail_with(const ErrorReply& reply);
@@ -77,7 +77,7 @@ class StreamWriter {
   bool authenticated_;
   Kind kind_;
   ChunkWriter chunk_;
-  std::string document_type_;
+  std::string document_type_;  ///< of the first one, as is status_
   std::uint64_t items_ = 0;
   int status_ = 200;
   bool head_written_ = false;
@@ -86,6 +86,7 @@ class StreamWriter {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   ResponseHeadOptions head;
+  head.status = status_;
   head.content_type = content_type;
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
@@ -95,8 +96,10 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   return head_written_;
 }
 
+/// Of documents and whole answers nobody knows the type when this is all there is of them.
 KETTLINGAR_INLINE void StreamWriter::write_head() {
-  if (!head_written_) open(kind_ == Kind::events ? "text/event-stream" : style_.content_type());
+  if (head_written_) return;
+  open(kind_ == Kind::values ? style_.content_type() : kind_ == Kind::events ? "text/event-stream" : "");
 }
 
 /// A first map with both `finished` and `error` is how a Python-style generator says "no stream, but this status".
@@ -115,13 +118,20 @@ KETTLINGAR_INLINE bool StreamWriter::answered_instead(const ItemStream& stream) 
   return true;
 }
 
-KETTLINGAR_INLINE void StreamWriter::first_item(const ItemStream& stream) {
-  if (const Result* document = stream.document()) {
-    document_type_ = document->mime_type;
-    if (!open(document->mime_type)) throw std::runtime_error("bad MIME type of a document");
-    return;
+/// What has been said in the head holds for all of the body: HTML, say, must not go on with text that is not escaped.
+KETTLINGAR_INLINE void StreamWriter::begin_document(const Result& document) {
+  const auto described = [](std::string_view type, int status) {
+    return std::string(type) + " with status " + std::to_string(status);
+  };
+  if (items_ != 0) {
+    if (document.mime_type == document_type_ && document.status == status_) return;
+    throw std::runtime_error("an item of a stream of documents is " + described(document.mime_type, document.status) +
+                             ", the first one was " + described(document_type_, status_));
   }
-  write_head();
+  document_type_ = document.mime_type;
+  status_ = document.status;
+  if (!head_written_ && !open(document_type_))
+    throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
 }
 
 KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stream) {
@@ -141,10 +151,7 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
     case Kind::raw:
       break;
   }
-  const Result* document = stream.document();
-  if (document == nullptr || document->mime_type != document_type_)
-    return {"bad-response", "a stream of documents has one MIME type", 0};
-  out_ += document->data;
+  out_ += stream.document()->data;
   return {};
 }
 
@@ -169,9 +176,11 @@ KETTLINGAR_INLINE bool StreamWriter::append_item(const ItemStream& stream) {
     ++items_;
     return true;
   }
-  if (!head_written_) {
+  if (kind_ == Kind::documents) {
+    begin_document(*stream.document());
+  } else if (!head_written_) {
     if (answered_instead(stream)) return false;
-    first_item(stream);
+    write_head();
   }
   if (!style_.http_1_0) chunk_.begin(out_);
   if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));

@@ -49,7 +49,7 @@ struct RequestHeadOptions {
 /// Appends a response head (RFC 9112 4 to 6). False, and nothing is written, when a value has a control character
 /// (handlers pass on what strangers sent: CR LF would start a header or a response of their own), a name is no token,
 /// `extra` names a header that has a member here, the status is not 200 to 599, or the framing is impossible: both
-/// lengths, or a body with 204. A 204 gets no Content-Length.
+/// lengths, or a body with 204, or a chunked one with 304. A 204 gets no Content-Length.
 [[nodiscard]] bool append_response_head(std::string& out, const ResponseHeadOptions& options);
 
 /// Appends a request head. False, and nothing is written, in the same cases, and when the target is empty or has bytes
@@ -153,7 +153,7 @@ inline bool valid_extra(const HeaderField& field) {
 
 inline bool valid_response(const ResponseHeadOptions& options) {
   if (options.status < 200 || options.status > 599) return false;
-  if (options.chunked && (options.content_length || options.status == 204)) return false;
+  if (options.chunked && (options.content_length || options.status == 204 || options.status == 304)) return false;
   if (options.status == 204 && options.content_length.value_or(0) != 0) return false;
   return valid_value(options.content_type) && std::all_of(options.extra.begin(), options.extra.end(), valid_extra);
 }

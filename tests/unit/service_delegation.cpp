@@ -22,6 +22,11 @@ TEST_SUITE("service/delegation") {
           co_await kt::sleep_for(1ms);
         }
       });
+      kitten.api("pages", []() -> kt::Generator<kt::Result> {
+        const kt::Result page{"text/html", "<p>"};
+        co_yield page;
+        co_yield page;
+      });
       kitten.api("fails", []() -> kt::Generator<int> {
         co_yield 1;
         throw kt::NotFound("no more");
@@ -70,6 +75,10 @@ TEST_SUITE("service/delegation") {
     call_with_target("add", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0", 2]})", plain.there.get());
     plain.there.reset();
     CHECK(plain.rest() == "2\r\n3\n\r\n0\r\n\r\n");
+    SocketPair documents;
+    call_with_target("pages", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", documents.there.get());
+    documents.there.reset();
+    CHECK(documents.rest() == "3\r\n<p>\r\n3\r\n<p>\r\n0\r\n\r\n");
     SocketPair failing;
     call_with_target("fails", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", failing.there.get());
     failing.there.reset();

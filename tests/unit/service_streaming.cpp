@@ -114,6 +114,88 @@ TEST_SUITE("service/streaming") {
     CHECK(asked.chunks[0].starts_with("data: {"));
   }
 
+  // A stream of two documents of which the test says what they are.
+  void add_pieces(kt::Kitten & kitten) {
+    kitten.api(
+        "pieces",
+        [](std::string first, int first_status, std::string then, int then_status) -> kt::Generator<kt::Result> {
+          const kt::Result one{first, "one", first_status}, two{then, "two", then_status};
+          co_yield one;
+          co_yield two;
+        },
+        "", kt::arg("first") = "text/plain", kt::arg("first_status") = 200, kt::arg("then") = "text/plain",
+        kt::arg("then_status") = 200);
+  }
+
+  TEST_CASE("the first document of a stream sets its type and status") {
+    Home home;
+    add_pieces(home.kitten);
+    home.start();
+    const Answer answer = home.call("pieces", R"({"first_status": 201, "then_status": 201})");
+    CHECK(answer.status == 201);
+    CHECK(answer.chunks == std::vector<std::string>{"one", "two"});
+    CHECK(answer.end_mark);
+    CHECK(eventually([&] { return contains(home.log(), "http 201 stream "); }));
+    for (const kt::Client& client : {home.kitten.connect(), home.kitten.loopback()}) {
+      CHECK_THROWS_AS(client.call<std::string>("pieces", "text/plain", 404, "text/plain", 404), kt::NotFound);
+      std::string all;
+      for (const kt::Bytes& piece : client.stream<kt::Bytes>("pieces", "text/plain", 201, "text/plain", 201))
+        all.append(piece.begin(), piece.end());
+      CHECK(all == "onetwo");
+    }
+  }
+
+  TEST_CASE("a document that differs from the first in type or status ends the stream, and the log says why") {
+    Home home;
+    add_pieces(home.kitten);
+    home.start();
+    for (const char* const arguments :
+         {R"({"first": "text/html", "then": "text/plain"})", R"({"first_status": 404})", R"({"then_status": 404})"}) {
+      CAPTURE(arguments);
+      for (const bool over_tcp : {true, false}) {
+        Wire wire = over_tcp ? Wire::tcp(home.kitten) : Wire::local(home.kitten);
+        const Answer answer = wire.send(home.post(home.path("pieces"), arguments)).answer();
+        CHECK(answer.chunks == std::vector<std::string>{"one"});
+        CHECK_FALSE(answer.end_mark);
+        CHECK(wire.closed());
+      }
+    }
+    CHECK(contains(home.log(),
+                   "internal: pieces: an item of a stream of documents is text/plain with status 200, the first one "
+                   "was text/html with status 200"));
+    CHECK(contains(home.log(), "is text/plain with status 200, the first one was text/plain with status 404"));
+    CHECK(contains(home.log(), "is text/plain with status 404, the first one was text/plain with status 200"));
+    const kt::Client within = home.kitten.loopback();
+    CHECK_THROWS_AS(
+        [&] {
+          for (const json& piece : within.stream("pieces", "text/csv")) CHECK(!piece.is_null());
+        }(),
+        kt::ConnectionError);
+    CHECK(contains(home.log(), "the first one was text/csv"));
+  }
+
+  TEST_CASE("a stream of documents that cannot be sent is a 500, one without any document has no type") {
+    Home home;
+    add_pieces(home.kitten);
+    home.kitten.api("none", []() -> kt::Generator<kt::Result> { co_return; });
+    home.start();
+    for (const char* const arguments :
+         {R"({"first": "a\r\nb: c"})", R"({"first_status": 99})", R"({"first_status": 204})",
+          R"({"first_status": 304})", R"({"first_status": 600})"}) {
+      CAPTURE(arguments);
+      CHECK(home.error("pieces", arguments, 500) == "bad-response: the document's MIME type or status cannot be sent");
+    }
+    const Answer none = home.call("none");
+    CHECK(none.status == 200);
+    CHECK(none.fields.count("Content-Type") == 0);
+    CHECK(none.end_mark);
+    Wire wire = Wire::tcp(home.kitten);
+    wire.send("HEAD " + home.path("pieces") + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    const std::string head = wire.rest();
+    CHECK(head.starts_with("HTTP/1.1 200 OK\r\n"));
+    CHECK_FALSE(contains(head, "\nContent-Type:"));
+  }
+
   TEST_CASE("documents and events are not kept, guessed at or named to others (78)") {
     Home home;
     home.kitten.api("page", [] { return kt::html("<p>"); });

@@ -79,6 +79,7 @@ TEST_SUITE("wire/http_writer") {
       CHECK(!kt::append_response_head(out, {.status = status}));
     CHECK(!kt::append_response_head(out, {.content_length = 1, .chunked = true}));
     CHECK(!kt::append_response_head(out, {.status = 204, .chunked = true}));
+    CHECK(!kt::append_response_head(out, {.status = 304, .chunked = true}));
     CHECK(!kt::append_response_head(out, {.status = 204, .content_length = 1}));
     CHECK(out.empty());
     CHECK(kt::append_response_head(out, {.status = 204, .content_length = 0}));
