@@ -2199,7 +2199,7 @@ struct RequestHeadOptions {
 /// Appends a response head (RFC 9112 4 to 6). False, and nothing is written, when a value has a control character
 /// (handlers pass on what strangers sent: CR LF would start a header or a response of their own), a name is no token,
 /// `extra` names a header that has a member here, the status is not 200 to 599, or the framing is impossible: both
-/// lengths, or a body with 204. A 204 gets no Content-Length.
+/// lengths, or a body with 204, or a chunked one with 304. A 204 gets no Content-Length.
 [[nodiscard]] bool append_response_head(std::string& out, const ResponseHeadOptions& options);
 
 /// Appends a request head. False, and nothing is written, in the same cases, and when the target is empty or has bytes
@@ -2303,7 +2303,7 @@ inline bool valid_extra(const HeaderField& field) {
 
 inline bool valid_response(const ResponseHeadOptions& options) {
   if (options.status < 200 || options.status > 599) return false;
-  if (options.chunked && (options.content_length || options.status == 204)) return false;
+  if (options.chunked && (options.content_length || options.status == 204 || options.status == 304)) return false;
   if (options.status == 204 && options.content_length.value_or(0) != 0) return false;
   return valid_value(options.content_type) && std::all_of(options.extra.begin(), options.extra.end(), valid_extra);
 }
@@ -6547,12 +6547,14 @@ KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time)
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// A document: sent as it is, under its own content type, to browsers and RPC callers alike. As the item of a generator
-/// the first one sets the content type and each one is a chunk of raw data.
+/// A document: sent as it is, under its own content type, to browsers and RPC callers alike.
+///
+/// The items of a generator are the parts of one document, sent raw. The first one sets content type and status. An
+/// item with another type or status ends the stream, as an exception does: an error in the log, no end mark.
 struct Result {
   std::string mime_type;
   std::string data;
-  int status = 200;  ///< 200 to 599; a status that HTTP does not define is a 500
+  int status = 200;  ///< 200 to 599; anything else is a 500, as is one that has no body (204, 304) in a stream
 };
 
 /// `text/plain`; the text should be UTF-8.
@@ -7885,6 +7887,8 @@ std::shared_ptr<const json> shared_value(json value);
 }  // namespace detail
 
 /// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
+/// A name has letters, digits and `_`, which does not stand in front; it is not `reply_to_first_fd`, which callers use
+/// to say where the answer goes.
 class Arg {
  public:
   explicit Arg(std::string name) : name_(std::move(name)) {}
@@ -7930,6 +7934,8 @@ namespace detail {
 
 /// The key that holds positional arguments in a request's map.
 inline constexpr std::string_view positional_key = "_args";
+/// The key that says how much of the answer has been sent to the first descriptor of a call.
+inline constexpr const char* reply_to_key = "reply_to_first_fd";
 
 /// How values travel in one call.
 enum class Format { json, msgpack };
@@ -8569,6 +8575,13 @@ inline std::vector<std::string> parameter_names(const Method& method) {
   return names;
 }
 
+/// What can be written by name everywhere: `--name=value`, a query, a keyword of Python. With `_` begin names that are
+/// ours.
+inline bool is_parameter_name(std::string_view name) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+  return !name.empty() && name.front() != '_' && name.find_first_not_of(allowed) == std::string_view::npos;
+}
+
 #if KETTLINGAR_DEFINITIONS
 /// Names are the caller's text: repeated to those who know the token, not to strangers.
 KETTLINGAR_COLD void Method::refuse_name(const std::string& name, const Request& request) const {
@@ -8700,9 +8713,11 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
 KETTLINGAR_COLD void Method::validate() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
-    if (name.empty() || name.front() == '_' || index_of(name) != i) {
-      throw std::invalid_argument("kettlingar: " + name_ + ": '" + name + "' cannot be the name of another parameter");
-    }
+    const std::string unusable = "kettlingar: " + name_ + ": '" + name + "' cannot be the name of a parameter: ";
+    if (!is_parameter_name(name)) throw std::invalid_argument(unusable + "use letters, digits and _ (not in front)");
+    if (name == reply_to_key) throw std::invalid_argument(unusable + "with it callers say where the answer goes");
+    if (index_of(name) != i)
+      throw std::invalid_argument("kettlingar: " + name_ + ": two parameters are called '" + name + "'");
   }
   std::vector<const json*> defaults;
   for (const Parameter& parameter : parameters_) defaults.push_back(parameter.fallback.get());
@@ -11114,7 +11129,7 @@ class StreamWriter {
   void write_head();
   bool open(std::string_view content_type);
   bool append_item(const ItemStream& stream);
-  void first_item(const ItemStream& stream);
+  void begin_document(const Result& document);
   bool answered_instead(const ItemStream& stream);
   CodecError append_payload(const ItemStream& stream);
   void fail_with(const ErrorReply& reply);
@@ -11124,7 +11139,7 @@ class StreamWriter {
   bool authenticated_;
   Kind kind_;
   ChunkWriter chunk_;
-  std::string document_type_;
+  std::string document_type_;  ///< of the first one, as is status_
   std::uint64_t items_ = 0;
   int status_ = 200;
   bool head_written_ = false;
@@ -11133,6 +11148,7 @@ class StreamWriter {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   ResponseHeadOptions head;
+  head.status = status_;
   head.content_type = content_type;
   head.chunked = !style_.http_1_0;
   head.connection = style_.connection();
@@ -11142,8 +11158,10 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
   return head_written_;
 }
 
+/// Of documents and whole answers nobody knows the type when this is all there is of them.
 KETTLINGAR_INLINE void StreamWriter::write_head() {
-  if (!head_written_) open(kind_ == Kind::events ? "text/event-stream" : style_.content_type());
+  if (head_written_) return;
+  open(kind_ == Kind::values ? style_.content_type() : kind_ == Kind::events ? "text/event-stream" : "");
 }
 
 /// A first map with both `finished` and `error` is how a Python-style generator says "no stream, but this status".
@@ -11162,13 +11180,20 @@ KETTLINGAR_INLINE bool StreamWriter::answered_instead(const ItemStream& stream) 
   return true;
 }
 
-KETTLINGAR_INLINE void StreamWriter::first_item(const ItemStream& stream) {
-  if (const Result* document = stream.document()) {
-    document_type_ = document->mime_type;
-    if (!open(document->mime_type)) throw std::runtime_error("bad MIME type of a document");
-    return;
+/// What has been said in the head holds for all of the body: HTML, say, must not go on with text that is not escaped.
+KETTLINGAR_INLINE void StreamWriter::begin_document(const Result& document) {
+  const auto described = [](std::string_view type, int status) {
+    return std::string(type) + " with status " + std::to_string(status);
+  };
+  if (items_ != 0) {
+    if (document.mime_type == document_type_ && document.status == status_) return;
+    throw std::runtime_error("an item of a stream of documents is " + described(document.mime_type, document.status) +
+                             ", the first one was " + described(document_type_, status_));
   }
-  write_head();
+  document_type_ = document.mime_type;
+  status_ = document.status;
+  if (!head_written_ && !open(document_type_))
+    throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
 }
 
 KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stream) {
@@ -11188,10 +11213,7 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
     case Kind::raw:
       break;
   }
-  const Result* document = stream.document();
-  if (document == nullptr || document->mime_type != document_type_)
-    return {"bad-response", "a stream of documents has one MIME type", 0};
-  out_ += document->data;
+  out_ += stream.document()->data;
   return {};
 }
 
@@ -11216,9 +11238,11 @@ KETTLINGAR_INLINE bool StreamWriter::append_item(const ItemStream& stream) {
     ++items_;
     return true;
   }
-  if (!head_written_) {
+  if (kind_ == Kind::documents) {
+    begin_document(*stream.document());
+  } else if (!head_written_) {
     if (answered_instead(stream)) return false;
-    first_item(stream);
+    write_head();
   }
   if (!style_.http_1_0) chunk_.begin(out_);
   if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
@@ -12199,9 +12223,6 @@ KETTLINGAR_INLINE void Connection::close() {
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
-/// The key that says how much of the answer has been sent to the first descriptor of a call.
-inline constexpr const char* reply_to_key = "reply_to_first_fd";
 
 #if KETTLINGAR_DEFINITIONS
 /// Counts `count` descriptors of ours as ones whose sender is not known yet.
@@ -14239,6 +14260,14 @@ inline constexpr Command commands[] = {
     {"config", "config [...]", "Show or change the configuration of the running service"},
 };
 
+/// Null if there is no such command.
+inline const Command* find_command(std::string_view name) {
+  for (const Command& command : commands) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
 inline std::string command_line(const Command& command) {
   constexpr std::size_t width = 22;
   std::string line = "  " + std::string(command.usage);
@@ -14255,7 +14284,10 @@ inline std::string command_line(const Command& command) {
   out += " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
   out += "\nCommands:\n";
   for (const Command& command : commands) out += command_line(command);
-  const std::vector<std::string> names = server.methods.names(true);
+  std::vector<std::string> names = server.methods.names(true);
+  for (std::string& name : names) {
+    if (find_command(name) != nullptr) name.insert(0, "-- ");
+  }
   if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
   out +=
       "\nEvery method is a command. Arguments come in order or as --name=value. For text and bytes,\n"
@@ -14613,8 +14645,10 @@ class Kitten {
   Kitten& operator=(const Kitten&) = delete;
 
   /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
-  /// From any thread; a method of the same name is replaced. Throws std::invalid_argument if the name is not usable, or
-  /// a default does not fit its parameter.
+  /// A name has letters, digits, `_`, `-` and `.`, the last two not in front. `web_root` answers `/`. A method that is
+  /// called like a command (start, stop, restart, status) is `-- start` on a command line. From any thread; a method of
+  /// the same name is replaced. Throws std::invalid_argument if the name of the method or of a parameter is not usable,
+  /// or a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     static_assert(detail::HandlerCheck<F, A...>::done);
@@ -16992,7 +17026,7 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     message.use_msgpack = prepared.use_msgpack;  // the rest of the answer has to have the same encoding
   }
   message.arguments.add_first(describe_descriptor(fd.get()).text());
-  message.arguments.set("reply_to_first_fd", sent);
+  message.arguments.set(detail::reply_to_key, sent);
   message.descriptors.insert(message.descriptors.begin(), std::move(fd));
 }
 
@@ -18011,7 +18045,11 @@ KETTLINGAR_INLINE void LoopbackCall::answer() {
 
 KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
   if (writer_) {
-    writer_->fail(thrown);
+    const std::string internal = writer_->fail(thrown);
+    // Readers of a stream of documents are not told.
+    const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
+    if (server && !internal.empty())
+      server->log.write(LogLevel::error, "internal: " + message_.method + ": " + log_escaped(internal));
   } else {
     out_.clear();  // half an answer, perhaps
     append_error(out_, style_, error_reply(thrown, true));
@@ -19703,10 +19741,8 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
 KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::vector<std::string> known = server_.options.names();
-  std::string usage;
-  for (const detail::Command& command : detail::commands) {
-    if (command.name == command_) usage = command.usage;
-  }
+  const detail::Command* const command = detail::find_command(command_);
+  const std::string usage(command == nullptr ? "" : command->usage);
   for (const char* own : {"force", "foreground"}) {
     if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
   }
@@ -20624,14 +20660,12 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   }
   command_ = "help";
   const std::string topic = words_.front();
-  if (known_method(topic)) {
-    const std::string text = detail::help(server_, topic);
-    say(text, text);
-    return ExitCode::fine;
-  }
-  for (const detail::Command& command : detail::commands) {
-    if (command.name != topic) continue;
-    const std::string text = detail::command_line(command);
+  const auto method = known_method(topic);
+  const detail::Command* const command = detail::find_command(topic);
+  if (method || command != nullptr) {
+    const bool both = method && command != nullptr && !method->is_builtin();
+    std::string text = method ? detail::method_help(*method) : detail::command_line(*command);
+    if (both) text.insert(0, detail::command_line(*command) + "\nThe method of that name, behind --:\n\n");
     say(text, text);
     return ExitCode::fine;
   }

@@ -378,10 +378,8 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
 KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::vector<std::string> known = server_.options.names();
-  std::string usage;
-  for (const detail::Command& command : detail::commands) {
-    if (command.name == command_) usage = command.usage;
-  }
+  const detail::Command* const command = detail::find_command(command_);
+  const std::string usage(command == nullptr ? "" : command->usage);
   for (const char* own : {"force", "foreground"}) {
     if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
   }

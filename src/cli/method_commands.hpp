@@ -35,14 +35,12 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   }
   command_ = "help";
   const std::string topic = words_.front();
-  if (known_method(topic)) {
-    const std::string text = detail::help(server_, topic);
-    say(text, text);
-    return ExitCode::fine;
-  }
-  for (const detail::Command& command : detail::commands) {
-    if (command.name != topic) continue;
-    const std::string text = detail::command_line(command);
+  const auto method = known_method(topic);
+  const detail::Command* const command = detail::find_command(topic);
+  if (method || command != nullptr) {
+    const bool both = method && command != nullptr && !method->is_builtin();
+    std::string text = method ? detail::method_help(*method) : detail::command_line(*command);
+    if (both) text.insert(0, detail::command_line(*command) + "\nThe method of that name, behind --:\n\n");
     say(text, text);
     return ExitCode::fine;
   }

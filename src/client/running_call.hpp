@@ -167,7 +167,7 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     message.use_msgpack = prepared.use_msgpack;  // the rest of the answer has to have the same encoding
   }
   message.arguments.add_first(describe_descriptor(fd.get()).text());
-  message.arguments.set("reply_to_first_fd", sent);
+  message.arguments.set(detail::reply_to_key, sent);
   message.descriptors.insert(message.descriptors.begin(), std::move(fd));
 }
 

@@ -21,6 +21,13 @@ inline std::vector<std::string> parameter_names(const Method& method) {
   return names;
 }
 
+/// What can be written by name everywhere: `--name=value`, a query, a keyword of Python. With `_` begin names that are
+/// ours.
+inline bool is_parameter_name(std::string_view name) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+  return !name.empty() && name.front() != '_' && name.find_first_not_of(allowed) == std::string_view::npos;
+}
+
 #if KETTLINGAR_DEFINITIONS
 /// Names are the caller's text: repeated to those who know the token, not to strangers.
 KETTLINGAR_COLD void Method::refuse_name(const std::string& name, const Request& request) const {
@@ -152,9 +159,11 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
 KETTLINGAR_COLD void Method::validate() const {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
-    if (name.empty() || name.front() == '_' || index_of(name) != i) {
-      throw std::invalid_argument("kettlingar: " + name_ + ": '" + name + "' cannot be the name of another parameter");
-    }
+    const std::string unusable = "kettlingar: " + name_ + ": '" + name + "' cannot be the name of a parameter: ";
+    if (!is_parameter_name(name)) throw std::invalid_argument(unusable + "use letters, digits and _ (not in front)");
+    if (name == reply_to_key) throw std::invalid_argument(unusable + "with it callers say where the answer goes");
+    if (index_of(name) != i)
+      throw std::invalid_argument("kettlingar: " + name_ + ": two parameters are called '" + name + "'");
   }
   std::vector<const json*> defaults;
   for (const Parameter& parameter : parameters_) defaults.push_back(parameter.fallback.get());

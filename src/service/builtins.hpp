@@ -88,6 +88,14 @@ inline constexpr Command commands[] = {
     {"config", "config [...]", "Show or change the configuration of the running service"},
 };
 
+/// Null if there is no such command.
+inline const Command* find_command(std::string_view name) {
+  for (const Command& command : commands) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
 inline std::string command_line(const Command& command) {
   constexpr std::size_t width = 22;
   std::string line = "  " + std::string(command.usage);
@@ -104,7 +112,10 @@ inline std::string command_line(const Command& command) {
   out += " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
   out += "\nCommands:\n";
   for (const Command& command : commands) out += command_line(command);
-  const std::vector<std::string> names = server.methods.names(true);
+  std::vector<std::string> names = server.methods.names(true);
+  for (std::string& name : names) {
+    if (find_command(name) != nullptr) name.insert(0, "-- ");
+  }
   if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
   out +=
       "\nEvery method is a command. Arguments come in order or as --name=value. For text and bytes,\n"

@@ -21,9 +21,6 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// The key that says how much of the answer has been sent to the first descriptor of a call.
-inline constexpr const char* reply_to_key = "reply_to_first_fd";
-
 #if KETTLINGAR_DEFINITIONS
 /// Counts `count` descriptors of ours as ones whose sender is not known yet.
 KETTLINGAR_INLINE void Connection::hold_descriptors(std::size_t count) {

@@ -117,8 +117,10 @@ class Kitten {
   Kitten& operator=(const Kitten&) = delete;
 
   /// Adds a method for callers who know the token: `api("purr", purr, "Purr count times.", kt::arg("count") = 1)`.
-  /// From any thread; a method of the same name is replaced. Throws std::invalid_argument if the name is not usable, or
-  /// a default does not fit its parameter.
+  /// A name has letters, digits, `_`, `-` and `.`, the last two not in front. `web_root` answers `/`. A method that is
+  /// called like a command (start, stop, restart, status) is `-- start` on a command line. From any thread; a method of
+  /// the same name is replaced. Throws std::invalid_argument if the name of the method or of a parameter is not usable,
+  /// or a default does not fit its parameter.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     static_assert(detail::HandlerCheck<F, A...>::done);

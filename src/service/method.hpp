@@ -41,6 +41,8 @@ std::shared_ptr<const json> shared_value(json value);
 }  // namespace detail
 
 /// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
+/// A name has letters, digits and `_`, which does not stand in front; it is not `reply_to_first_fd`, which callers use
+/// to say where the answer goes.
 class Arg {
  public:
   explicit Arg(std::string name) : name_(std::move(name)) {}
@@ -86,6 +88,8 @@ namespace detail {
 
 /// The key that holds positional arguments in a request's map.
 inline constexpr std::string_view positional_key = "_args";
+/// The key that says how much of the answer has been sent to the first descriptor of a call.
+inline constexpr const char* reply_to_key = "reply_to_first_fd";
 
 /// How values travel in one call.
 enum class Format { json, msgpack };

@@ -26,6 +26,22 @@ int caller(int argc, char** argv) {
 }
 const OwnService caller_service("caller", caller);
 
+// Methods and parameters with names that mean something on a command line.
+int namesakes(int argc, char** argv) {
+  kt::Kitten kitten("namesakes", "Kitty");
+  for (const char* name : {"start", "stop", "restart", "status"}) {
+    kitten.api(
+        name,
+        [name](std::string help, std::string json, std::string force, std::string worker_name) {
+          return std::string(name) + ":" + help + json + force + worker_name;
+        },
+        "A method.", kt::arg("help") = "h", kt::arg("json") = "j", kt::arg("Force") = "f",
+        kt::arg("worker_name") = "w");
+  }
+  return kitten.main(argc, argv);
+}
+const OwnService namesakes_service("namesakes", namesakes);
+
 }  // namespace
 
 TEST_SUITE("cli/mistakes") {
@@ -49,6 +65,27 @@ TEST_SUITE("cli/mistakes") {
       check(other + flags + "find x", 6, "no note is called x");
       check(ours + flags + "forward", 2, "no method 'far'; this program has it");
     }
+    CHECK(run(ours + "stop").code == 0);
+  }
+
+  TEST_CASE("methods that are called like commands, and parameters like flags and options, are reached behind --") {
+    TempDir state;
+    const std::string ours = own_service("namesakes", state.path());
+    const Ran help = run(ours + "help");
+    CHECK(contains(help.out, "API Commands: -- restart, -- start, -- status, -- stop\n"));
+    const Ran topic = run(ours + "help status");
+    CHECK(topic.out.starts_with("  status "));
+    CHECK(contains(topic.out, "\nThe method of that name, behind --:\n\n/status [--help=h]"));
+    CHECK(run(ours + "status --help").out == topic.out);
+    CHECK(run(ours + "-- status --help").out == topic.out);
+    REQUIRE(run(ours + "start").code == 0);
+    const kt::Client client = kt::Client::connect("namesakes", "Kitty", {.state_directory = state.path()});
+    for (const std::string name : {"start", "stop", "restart", "status"}) {
+      CHECK(run(ours + "-- " + name + " H --json=J --Force=F --worker-name=W").out == name + ":HJFW\n");
+      CHECK(run(ours + "-- " + name + " --help=--help").out == name + ":--helpjfw\n");
+      CHECK(client.call<std::string>(name, kt::arg("Force") = "!") == name + ":hj!w");
+    }
+    CHECK(contains(run(ours + "status").out, "Running"));
     CHECK(run(ours + "stop").code == 0);
   }
 

@@ -221,8 +221,18 @@ TEST_SUITE("service/method") {
     kt::Kitten kitten("test");
     CHECK_THROWS_WITH_AS(kitten.api("add", add, "", kt::arg("a") = "x", kt::arg("b")),
                          doctest::Contains("default of add: argument 'a'"), std::invalid_argument);
-    CHECK_THROWS_AS(kitten.api("add", add, "", kt::arg("a"), kt::arg("a")), std::invalid_argument);
-    CHECK_THROWS_AS(kitten.api("add", add, "", kt::arg("_args"), kt::arg("b")), std::invalid_argument);
+    CHECK_THROWS_WITH_AS(kitten.api("add", add, "", kt::arg("a"), kt::arg("a")),
+                         doctest::Contains("two parameters are called 'a'"), std::invalid_argument);
+    for (const char* name : {"", "_args", "_format", "a=b", "a b", "a-b", "a.b", "a\n", "a&b", "\xFF", "\xC3\xA4"}) {
+      CAPTURE(name);
+      CHECK_THROWS_WITH_AS(kitten.api("add", add, "", kt::arg("a"), kt::arg(name)),
+                           doctest::Contains("cannot be the name of a parameter: use letters, digits and _"),
+                           std::invalid_argument);
+    }
+    CHECK_THROWS_WITH_AS(kitten.api("add", add, "", kt::arg("a"), kt::arg("reply_to_first_fd")),
+                         doctest::Contains("add: 'reply_to_first_fd' cannot be the name of a parameter: with it"),
+                         std::invalid_argument);
+    kitten.api("add", add, "", kt::arg("Left_1"), kt::arg("2nd"));
     CHECK_THROWS_AS(kitten.api("a/b", [] {}), std::invalid_argument);
     CHECK_THROWS_AS(kitten.api("", [] {}), std::invalid_argument);
     CHECK_THROWS_WITH_AS(kitten.api("ping", [] {}), doctest::Contains("built-in"), std::invalid_argument);
