@@ -11599,6 +11599,11 @@ class Server : public std::enable_shared_from_this<Server> {
   std::uint64_t enter(Connection& connection);
   /// Its peer is not one any more, or has gone.
   void no_stranger(Connection& connection) { strangers_.erase(&connection); }
+  /// Its socket is closed; it leaves when its coroutine has noticed.
+  void closed(Connection& connection) {
+    no_stranger(connection);
+    --open_;
+  }
   void leave(Connection& connection);
   void count_wrong_tokens(int socket, int wrong);
   // For calls from within the process.
@@ -11686,6 +11691,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
+  std::size_t open_ = 0;  ///< of them, how many have not been closed
   LocalCallList local_calls_;
   Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
   std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
@@ -11736,6 +11742,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ~Connection() override {
     drop_stream();
     hold_descriptors(0);
+    if (phase_ != Phase::closed) server_->closed(*this);
     server_->leave(*this);
   }
   Connection(const Connection&) = delete;
@@ -12186,7 +12193,7 @@ KETTLINGAR_INLINE void Connection::drain() {
 KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
-  server_->no_stranger(*this);
+  server_->closed(*this);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();
@@ -13301,14 +13308,13 @@ KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
       (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, limits.connections / 2));
   if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
   const std::size_t most = limits.connections - (over_unix_socket ? 0 : limits.connections / 8);
-  return connections_.size() < most || make_room();
+  return open_ < most || make_room();
 }
 
 /// False if the connection was turned away.
 KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (!room_for(over_unix_socket)) {
-    log.write_bounded(LogLevel::warning, "limit",
-                      "connection turned away, " + std::to_string(connections_.size()) + " are open");
+    log.write_bounded(LogLevel::warning, "limit", "connection turned away, " + std::to_string(open_) + " are open");
     return false;
   }
   Peer peer;
@@ -13382,8 +13388,14 @@ KETTLINGAR_INLINE void Server::sweep() {
 }
 
 KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
-  connections_.insert(&connection);
   if (connection.stranger()) strangers_.insert(&connection);
+  try {
+    connections_.insert(&connection);
+  } catch (...) {
+    strangers_.erase(&connection);
+    throw;
+  }
+  ++open_;
   return ++last_number_;
 }
 
@@ -13397,7 +13409,6 @@ KETTLINGAR_COLD void Server::count_wrong_tokens(int socket, int wrong) {
 
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   connections_.erase(&connection);
-  strangers_.erase(&connection);
   if (state_ == State::stopping) finish_if_empty();
 }
 

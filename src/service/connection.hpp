@@ -45,6 +45,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ~Connection() override {
     drop_stream();
     hold_descriptors(0);
+    if (phase_ != Phase::closed) server_->closed(*this);
     server_->leave(*this);
   }
   Connection(const Connection&) = delete;
@@ -495,7 +496,7 @@ KETTLINGAR_INLINE void Connection::drain() {
 KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
-  server_->no_stranger(*this);
+  server_->closed(*this);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();

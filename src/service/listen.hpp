@@ -245,14 +245,13 @@ KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
       (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, limits.connections / 2));
   if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
   const std::size_t most = limits.connections - (over_unix_socket ? 0 : limits.connections / 8);
-  return connections_.size() < most || make_room();
+  return open_ < most || make_room();
 }
 
 /// False if the connection was turned away.
 KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (!room_for(over_unix_socket)) {
-    log.write_bounded(LogLevel::warning, "limit",
-                      "connection turned away, " + std::to_string(connections_.size()) + " are open");
+    log.write_bounded(LogLevel::warning, "limit", "connection turned away, " + std::to_string(open_) + " are open");
     return false;
   }
   Peer peer;
@@ -326,8 +325,14 @@ KETTLINGAR_INLINE void Server::sweep() {
 }
 
 KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
-  connections_.insert(&connection);
   if (connection.stranger()) strangers_.insert(&connection);
+  try {
+    connections_.insert(&connection);
+  } catch (...) {
+    strangers_.erase(&connection);
+    throw;
+  }
+  ++open_;
   return ++last_number_;
 }
 
@@ -341,7 +346,6 @@ KETTLINGAR_COLD void Server::count_wrong_tokens(int socket, int wrong) {
 
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {
   connections_.erase(&connection);
-  strangers_.erase(&connection);
   if (state_ == State::stopping) finish_if_empty();
 }
 

@@ -106,6 +106,11 @@ class Server : public std::enable_shared_from_this<Server> {
   std::uint64_t enter(Connection& connection);
   /// Its peer is not one any more, or has gone.
   void no_stranger(Connection& connection) { strangers_.erase(&connection); }
+  /// Its socket is closed; it leaves when its coroutine has noticed.
+  void closed(Connection& connection) {
+    no_stranger(connection);
+    --open_;
+  }
   void leave(Connection& connection);
   void count_wrong_tokens(int socket, int wrong);
   // For calls from within the process.
@@ -193,6 +198,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
+  std::size_t open_ = 0;  ///< of them, how many have not been closed
   LocalCallList local_calls_;
   Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
   std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token

@@ -205,20 +205,16 @@ void limit(int resource, rlim_t value) {
 }
 
 void run_out(Tally& tally, const std::string& program) {
-  tally.test("(148, 64) no descriptors: 100 clients, and room for 32", [&] {
-    Service service(program, {}, [] { limit(RLIMIT_NOFILE, 32); });
-    service.start();
-    const int descriptors = base_descriptors(service);
+  // Not idle, so that nobody of them makes room.
+  const auto crowd_of = [](const Service& service, int count) {
     std::vector<Wire> crowd;
-    for (int i = 0; i < 100; ++i) {
+    for (int i = 0; i < count; ++i) {
       crowd.emplace_back(service, i % 2 == 0 ? Wire::Over::tcp : Wire::Over::unix_socket);
-      // Not idle, so that none of them makes room.
       if (crowd.back().open()) crowd.back().send("GET /meow HTTP");
     }
-    require(eventually([&] { return service.process.descriptors() >= 31; }), "there is room left");
-    const double load = service.process.load();
-    require(load < 0.5, "it spins: " + std::to_string(load));
-    crowd.clear();
+    return crowd;
+  };
+  const auto require_recovery = [](Service& service, int descriptors) {
     require(eventually([&] {
               Wire wire(service, Wire::Over::unix_socket);
               wire.send(get("/meow"));
@@ -228,6 +224,32 @@ void run_out(Tally& tally, const std::string& program) {
     require_alive(service);
     require_descriptors(service, descriptors);
     require(service.stop() == 0 && service.files().empty(), "left behind: " + service.files());
+  };
+  tally.test("(148, 166) 100 clients, and room for 32: half of it is left to the program", [&] {
+    Service service(program, {}, [] { limit(RLIMIT_NOFILE, 32); });
+    service.start();
+    const int descriptors = base_descriptors(service);
+    std::vector<Wire> crowd = crowd_of(service, 100);
+    require(eventually([&] { return service.process.descriptors() >= descriptors + 14; }), "there is no crowd");
+    const double load = service.process.load();
+    require(load < 0.5, "it spins: " + std::to_string(load));
+    require(service.process.descriptors() <= descriptors + 16, "it has taken more than half");
+    crowd.clear();
+    require_recovery(service, descriptors);
+  });
+  tally.test("(148, 64) no descriptors: 100 clients, and the program leaves room for 32", [&] {
+    Service service(program);
+    service.start();
+    const int descriptors = base_descriptors(service);
+    // As if it had opened files since the start: the service's own bound is out of reach.
+    const rlimit less{32, 32};
+    require(::prlimit(service.process.pid(), RLIMIT_NOFILE, &less, nullptr) == 0, "prlimit");
+    std::vector<Wire> crowd = crowd_of(service, 100);
+    require(eventually([&] { return service.process.descriptors() >= 31; }), "there is room left");
+    const double load = service.process.load();
+    require(load < 0.5, "it spins: " + std::to_string(load));
+    crowd.clear();
+    require_recovery(service, descriptors);
   });
   tally.test("(148) no memory: requests and answers that are larger than what is left", [&] {
     Service service(program, {"--worker-http-request-max-size=100000000"});

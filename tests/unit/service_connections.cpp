@@ -120,6 +120,23 @@ TEST_SUITE("service/connections") {
     }
   }
 
+  TEST_CASE("a crowd that comes at once takes no places but those that it has (166)") {
+    Home home;
+    home.kitten.settings().worker_max_connections = 16;
+    std::promise<void> all_there;
+    home.kitten.api("block", [&] { all_there.get_future().wait(); });
+    home.start();
+    Wire blocker = Wire::local(home.kitten);
+    CHECK(blocker.send(home.get(home.path("ping"))).answer().status == 200);
+    blocker.send(home.get(home.path("block")));
+    std::vector<Wire> strangers, owners;
+    for (int i = 0; i < 50; ++i) strangers.push_back(Wire::tcp(home.kitten));
+    for (int i = 0; i < 15; ++i) owners.push_back(Wire::local(home.kitten));
+    all_there.set_value();
+    CHECK(blocker.answer().status == 200);
+    for (Wire& owner : owners) CHECK(owner.send(home.get(home.path("ping"))).answer().status == 200);
+  }
+
   TEST_CASE("the unix socket's callers, and kept connections, do not notice a crowd of strangers (166)") {
     Home home;
     home.kitten.settings().worker_max_connections = 40;
