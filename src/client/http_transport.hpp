@@ -155,6 +155,7 @@ class HttpAnswer final : public Answer {
   std::shared_ptr<Place> place_;
   std::optional<Connector> connector_;
   std::optional<Exchange> exchange_;
+  Turn turn_;  ///< of a coroutine for which there is always another item
   json item_;
   CloserPointer closer_ = closing_here();
   DescriptorQueue none_;
@@ -418,6 +419,7 @@ KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
     closer_ = CloserPointer(&blocking_threads(executor));
   }
   try {
+    if (exchange_ && turn_.over()) co_await let_others_run();
     for (;;) {
       const Step step = advance();
       if (step == Step::item) co_return std::move(item_);

@@ -219,9 +219,11 @@ KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> se
       c.answered_ = true;
     } else {
       if (!c.writer_) c.writer_.emplace(c.out_, c.style_, *c.call_->stream, true, false);
+      Turn turn;
       ItemStream::Step next = c.call_->stream->resume(executor);
       while (next == ItemStream::Step::waiting) {
         co_await c.call_->stream->take_pending();
+        if (turn.over()) co_await let_others_run();
         next = c.call_->stream->resume(executor);
       }
       if (next == ItemStream::Step::done) c.writer_->finish();

@@ -52,9 +52,11 @@ KETTLINGAR_INLINE Task<void> Connection::invoke_on_host() {
   if (call_->pending.valid()) co_await std::move(call_->pending);
 }
 KETTLINGAR_INLINE Task<void> Connection::resume_on_host() {
+  Turn turn;
   host_step_ = call_->stream->resume(server_->host);
   while (host_step_ == ItemStream::Step::waiting) {
     co_await call_->stream->take_pending();
+    if (turn.over()) co_await let_others_run();
     host_step_ = call_->stream->resume(server_->host);
   }
 }
@@ -113,12 +115,13 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
   comment_due_ = Clock::now() + server_->limits.event_keepalive;
   enter(Phase::streaming, Clock::now() + stream_head_after);
   std::size_t bytes = 0;
+  Turn turn;
   StreamState state = StreamState::going;
   if (style_.without_body) {
     writer.finish_head_only();
     state = StreamState::ended;
   }
-  for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {
+  while (state != StreamState::ended && phase_ != Phase::closed) {
     std::exception_ptr thrown;
     if (server_->host) {
       watch_peer();
@@ -130,10 +133,9 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       if (phase_ == Phase::closed) break;
     }
     state = stream_step(writer, thrown);
-    // Items without bytes count as well: others want to be served.
-    constexpr std::uint32_t most_steps = 8192;
-    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0 && !server_->host)
-      continue;
+    // Others want to be served, and what there is to be read.
+    const bool pause = state != StreamState::ended && turn.over();
+    if (state == StreamState::going && out_.size() < flush_threshold && !pause && !server_->host) continue;
     bytes += out_.size();
     const bool silent = out_.empty();
     if (!send_now()) co_await flush();
@@ -145,9 +147,8 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       break_silence_later();
     }
     if (phase_ == Phase::closed) break;
-    if (state == StreamState::going) {
-      co_await asio::post(server_->executor, asio::use_awaitable);
-    } else if (state == StreamState::waiting) {
+    if (state == StreamState::going || pause) co_await let_others_run();
+    if (state == StreamState::waiting && phase_ != Phase::closed) {
       watch_peer();
       co_await call_->stream->take_pending();
     }

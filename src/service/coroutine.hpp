@@ -8,6 +8,7 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/this_coro.hpp>
+#include <chrono>
 #include <coroutine>
 #include <exception>
 #include <memory>
@@ -83,6 +84,40 @@ KETTLINGAR_INLINE Task<void> settle(Task<void> task, Settled<void>* settled) {
   }
 }
 #endif
+
+/// Tells a coroutine that finds something to do at every step when others on its loop have waited for long enough.
+class Turn {
+ public:
+  static constexpr std::chrono::milliseconds longest{2};
+
+  /// To be asked between two steps: true if it is time for let_others_run(). Looks at the clock now and then only, and
+  /// each time where steps are long.
+  bool over() { return --steps_ == 0 && look(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool look();
+
+  Clock::time_point began_ = {};
+  Clock::time_point looked_ = {};
+  unsigned steps_ = 1;  ///< until the next look
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Turn::look() {
+  constexpr unsigned short_steps = 8;
+  const Clock::time_point now = Clock::now();
+  steps_ = now - looked_ < longest / 4 ? short_steps : 1;
+  looked_ = now;
+  if (began_ == Clock::time_point{}) began_ = now;
+  if (now - began_ < longest) return false;
+  began_ = {};
+  return true;
+}
+#endif
+
+/// Goes on after everything else that is ready on the loop.
+Task<void> let_others_run();
 
 /// Lets one coroutine wait until another thread has something for it.
 class Wakeup {
@@ -161,6 +196,7 @@ class GeneratorPromise {
   Task<void> pending;              ///< what the driver has to await before it resumes
   bool waiting = false;            ///< suspended for `pending`, not for an item
   std::exception_ptr error;        ///< what the body threw
+  Turn turn;                       ///< of whoever reads it by next()
   EncodedItem* encoded = nullptr;  ///< of the present item, if other streams have it, too
 };
 
@@ -169,8 +205,9 @@ class GeneratorPromise {
 /// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between
 /// items it may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best
 /// taken by value. Nothing runs before the first item is asked for; destroying the generator destroys its locals at the
-/// current suspension point. With g++ 12, name whatever is made from a list in braces before you yield it (`Purr
-/// item{...}; co_yield item;`), JSON included.
+/// current suspension point. One that always has another item is interrupted every 2 ms, between two of its steps, for
+/// whatever else there is to do on its loop. With g++ 12, name whatever is made from a list in braces before you yield
+/// it (`Purr item{...}; co_yield item;`), JSON included.
 template <class T>
 class [[nodiscard]] Generator {
  public:
@@ -233,6 +270,7 @@ class [[nodiscard]] Generator {
   Task<std::optional<T>> next() {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     for (;;) {
+      if (handle_ && handle_.promise().turn.over()) co_await detail::let_others_run();
       const Step step = resume(executor);
       if (step == Step::item) co_return handle_.promise().item();
       if (step == Step::done) co_return std::nullopt;

@@ -62,6 +62,13 @@ KETTLINGAR_INLINE void post(const asio::any_io_executor& executor, std::function
 }
 #endif
 
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> let_others_run() {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  co_await asio::post(executor, asio::use_awaitable);
+}
+#endif
+
 /// Calls `ready` when the timer expires, or is cancelled.
 void when_expired(asio::steady_timer& timer, WhenReady ready);
 #if KETTLINGAR_DEFINITIONS
