@@ -6126,6 +6126,7 @@ KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chro
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/this_coro.hpp>
+#include <chrono>
 #include <coroutine>
 #include <exception>
 #include <memory>
@@ -6201,6 +6202,40 @@ KETTLINGAR_INLINE Task<void> settle(Task<void> task, Settled<void>* settled) {
   }
 }
 #endif
+
+/// Tells a coroutine that finds something to do at every step when others on its loop have waited for long enough.
+class Turn {
+ public:
+  static constexpr std::chrono::milliseconds longest{2};
+
+  /// To be asked between two steps: true if it is time for let_others_run(). Looks at the clock now and then only, and
+  /// each time where steps are long.
+  bool over() { return --steps_ == 0 && look(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool look();
+
+  Clock::time_point began_ = {};
+  Clock::time_point looked_ = {};
+  unsigned steps_ = 1;  ///< until the next look
+};
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE bool Turn::look() {
+  constexpr unsigned short_steps = 8;
+  const Clock::time_point now = Clock::now();
+  steps_ = now - looked_ < longest / 4 ? short_steps : 1;
+  looked_ = now;
+  if (began_ == Clock::time_point{}) began_ = now;
+  if (now - began_ < longest) return false;
+  began_ = {};
+  return true;
+}
+#endif
+
+/// Goes on after everything else that is ready on the loop.
+Task<void> let_others_run();
 
 /// Lets one coroutine wait until another thread has something for it.
 class Wakeup {
@@ -6279,6 +6314,7 @@ class GeneratorPromise {
   Task<void> pending;              ///< what the driver has to await before it resumes
   bool waiting = false;            ///< suspended for `pending`, not for an item
   std::exception_ptr error;        ///< what the body threw
+  Turn turn;                       ///< of whoever reads it by next()
   EncodedItem* encoded = nullptr;  ///< of the present item, if other streams have it, too
 };
 
@@ -6287,8 +6323,9 @@ class GeneratorPromise {
 /// A coroutine that yields items one by one: a handler that streams. Each `co_yield` is one chunk on the wire. Between
 /// items it may `co_await` Tasks and Asio operations (with asio::use_awaitable). Parameters of the coroutine are best
 /// taken by value. Nothing runs before the first item is asked for; destroying the generator destroys its locals at the
-/// current suspension point. With g++ 12, name whatever is made from a list in braces before you yield it (`Purr
-/// item{...}; co_yield item;`), JSON included.
+/// current suspension point. One that always has another item is interrupted every 2 ms, between two of its steps, for
+/// whatever else there is to do on its loop. With g++ 12, name whatever is made from a list in braces before you yield
+/// it (`Purr item{...}; co_yield item;`), JSON included.
 template <class T>
 class [[nodiscard]] Generator {
  public:
@@ -6351,6 +6388,7 @@ class [[nodiscard]] Generator {
   Task<std::optional<T>> next() {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     for (;;) {
+      if (handle_ && handle_.promise().turn.over()) co_await detail::let_others_run();
       const Step step = resume(executor);
       if (step == Step::item) co_return handle_.promise().item();
       if (step == Step::done) co_return std::nullopt;
@@ -6483,6 +6521,13 @@ void post(const asio::any_io_executor& executor, std::function<void()> work);
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE void post(const asio::any_io_executor& executor, std::function<void()> work) {
   asio::post(executor, std::move(work));
+}
+#endif
+
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE Task<void> let_others_run() {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  co_await asio::post(executor, asio::use_awaitable);
 }
 #endif
 
@@ -7547,6 +7592,7 @@ KETTLINGAR_INLINE json parsed_if_text(const json& value, std::string_view expect
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -7632,6 +7678,11 @@ T take_value(const json& value, DescriptorQueue& queue, [[maybe_unused]] Fields 
   }
 }
 
+/// Throws InvalidArgument for what put_value() has thrown about `argument`.
+[[noreturn]] void refuse_descriptors(const std::system_error& error, const std::string& argument);
+/// The same for descriptors that are not there.
+[[noreturn]] void refuse_missing(const std::string& argument);
+
 json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out);
 
 /// The other way: `value` as json, its descriptors moved to `out`. Throws std::system_error for a descriptor that is
@@ -7697,6 +7748,15 @@ KETTLINGAR_INLINE std::size_t count_placeholders(const json& value) {
     for (const json& item : value) count += count_placeholders(item);
   }
   return count;
+}
+
+KETTLINGAR_COLD void refuse_descriptors(const std::system_error& error, const std::string& argument) {
+  if (error.code() == std::errc::bad_file_descriptor) refuse_missing(argument);
+  throw InvalidArgument(argument + ": " + error.what());
+}
+
+KETTLINGAR_COLD void refuse_missing(const std::string& argument) {
+  throw InvalidArgument(argument + " is not open: given away already?");
 }
 
 KETTLINGAR_INLINE json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out) {
@@ -7905,13 +7965,18 @@ class Arg {
     return with_default;
   }
 
-  /// As an argument of a call: open files and sockets, which are given away, once.
+  /// As an argument of a call: open files and sockets, which are given away, once. Throws InvalidArgument if one of
+  /// them is not open.
   template <detail::DescriptorValue T>
   Arg operator=(T&& value) const {
     Arg with_descriptors(name_);
     with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
-    with_descriptors.fallback_ =
-        detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
+    try {
+      with_descriptors.fallback_ =
+          detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
+    } catch (const std::system_error& error) {
+      detail::refuse_descriptors(error, "argument '" + name_ + "'");
+    }
     return with_descriptors;
   }
 
@@ -10947,7 +11012,8 @@ struct ErrorReply {
   int status = 500;
   json body = json::object();
   std::string location = {};
-  std::string log = {};  ///< the whole truth, for the log
+  std::string_view accept = {};  ///< of 415: the types of bodies that are understood
+  std::string log = {};          ///< the whole truth, for the log
 };
 
 /// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers
@@ -11040,8 +11106,9 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
 inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
                         std::span<const HeaderField> extra = {}) {
   std::string body;
-  const HeaderField location{"Location", reply.location};
+  const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
   if (!reply.location.empty()) extra = {&location, 1};
+  if (!reply.accept.empty()) extra = {&accept, 1};
   if (!encode(reply.body, style.format, body) &&
       append_reply(out, style, reply.status, style.content_type(), body, extra)) {
     return reply.status;
@@ -12616,7 +12683,9 @@ KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body
     if (call_->bound) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
-    return refuse_with(415, "msgpack is switched off");
+    const std::string_view slug = refuse_with(415, "msgpack is switched off");
+    reply->accept = "application/json";
+    return slug;
   } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
     error = decode_json(body, arguments, server_->limits.depth);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
@@ -12908,9 +12977,11 @@ KETTLINGAR_INLINE Task<void> Connection::invoke_on_host() {
   if (call_->pending.valid()) co_await std::move(call_->pending);
 }
 KETTLINGAR_INLINE Task<void> Connection::resume_on_host() {
+  Turn turn;
   host_step_ = call_->stream->resume(server_->host);
   while (host_step_ == ItemStream::Step::waiting) {
     co_await call_->stream->take_pending();
+    if (turn.over()) co_await let_others_run();
     host_step_ = call_->stream->resume(server_->host);
   }
 }
@@ -12969,12 +13040,13 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
   comment_due_ = Clock::now() + server_->limits.event_keepalive;
   enter(Phase::streaming, Clock::now() + stream_head_after);
   std::size_t bytes = 0;
+  Turn turn;
   StreamState state = StreamState::going;
   if (style_.without_body) {
     writer.finish_head_only();
     state = StreamState::ended;
   }
-  for (std::uint32_t steps = 1; state != StreamState::ended && phase_ != Phase::closed; ++steps) {
+  while (state != StreamState::ended && phase_ != Phase::closed) {
     std::exception_ptr thrown;
     if (server_->host) {
       watch_peer();
@@ -12986,10 +13058,9 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       if (phase_ == Phase::closed) break;
     }
     state = stream_step(writer, thrown);
-    // Items without bytes count as well: others want to be served.
-    constexpr std::uint32_t most_steps = 8192;
-    if (state == StreamState::going && out_.size() < flush_threshold && steps % most_steps != 0 && !server_->host)
-      continue;
+    // Others want to be served, and what there is to be read.
+    const bool pause = state != StreamState::ended && turn.over();
+    if (state == StreamState::going && out_.size() < flush_threshold && !pause && !server_->host) continue;
     bytes += out_.size();
     const bool silent = out_.empty();
     if (!send_now()) co_await flush();
@@ -13001,9 +13072,8 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       break_silence_later();
     }
     if (phase_ == Phase::closed) break;
-    if (state == StreamState::going) {
-      co_await asio::post(server_->executor, asio::use_awaitable);
-    } else if (state == StreamState::waiting) {
+    if (state == StreamState::going || pause) co_await let_others_run();
+    if (state == StreamState::waiting && phase_ != Phase::closed) {
       watch_peer();
       co_await call_->stream->take_pending();
     }
@@ -15171,6 +15241,8 @@ class CallArguments {
   void add(const json& value) { note(encode_msgpack(value, packed_, Limits{}.depth - 2)); }
   /// Before all others.
   void add_first(const json& value);
+  /// How many have been added, in order.
+  std::size_t count() const noexcept { return count_; }
   void set(const std::string& name, json value) { named_[name] = std::move(value); }
 
   /// Appends the map that is sent: named ones first, the list `_args` last. Says what cannot be sent.
@@ -15430,6 +15502,9 @@ class ResponseReader {
   bool has_head() const noexcept { return phase_ != Phase::head; }
   /// Whether the head said how long the body is, which Python services never do.
   bool has_length() const noexcept { return has_length_; }
+  /// Whether the service has refused the request for its encoding, and wants JSON. Methods can answer 415, too, but
+  /// name no types.
+  bool wants_json() const noexcept { return wants_json_; }
   /// An item that says what went wrong, if the stream breaks off behind it. It is given out only when something comes
   /// after it.
   const std::optional<json>& last_words() const noexcept { return last_words_; }
@@ -15464,6 +15539,7 @@ class ResponseReader {
   int status_ = 0;
   std::optional<std::uint64_t> length_;
   bool has_length_ = false;
+  bool wants_json_ = false;
   bool any_input_ = false;
   std::string content_type_;
   bool streaming_ = false;
@@ -15568,6 +15644,7 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
+      wants_json_ = status_ == 415 && head.fields.find("Accept").value_or("").find("json") != std::string_view::npos;
       if (head.encoded && status_ <= 299 && !bodyless)
         throw ConnectionError("the answer is compressed, which nobody asked for");
       if (length_.value_or(0) > limits_.body_bytes)
@@ -15858,7 +15935,7 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// The connection had ended before the service can have read the whole request.
+/// The connection had ended before a byte of the request was sent.
 class LostConnection : public ConnectionError {
  public:
   using ConnectionError::ConnectionError;
@@ -16008,7 +16085,7 @@ KETTLINGAR_INLINE bool Exchange::send() {
     }
   }
   all_sent_ = std::chrono::steady_clock::now();
-  descriptors_.clear();
+  if (sent_any()) descriptors_.clear();
   return true;
 }
 
@@ -16034,9 +16111,8 @@ KETTLINGAR_INLINE bool Exchange::receive() {
     return true;
   }
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
-  // A reset without an answer: bytes of the request were thrown away unread. A mere end tells nothing of the kind.
-  if (!reader_.any_input() && (refused_ || (n < 0 && errno == ECONNRESET)))
-    throw LostConnection("the service closed the connection without an answer");
+  // Only what has not left is certain not to have been read, whatever the connection ended with.
+  if (!reader_.any_input() && !sent_any()) throw LostConnection("the service closed the connection without an answer");
   reader_.end_of_input();
   return true;
 }
@@ -16587,6 +16663,7 @@ class HttpAnswer final : public Answer {
   std::shared_ptr<Place> place_;
   std::optional<Connector> connector_;
   std::optional<Exchange> exchange_;
+  Turn turn_;  ///< of a coroutine for which there is always another item
   json item_;
   CloserPointer closer_ = closing_here();
   DescriptorQueue none_;
@@ -16699,7 +16776,7 @@ KETTLINGAR_COLD bool HttpAnswer::start_service(const NotRunning& why) {
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
 KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
-  if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
+  if (!exchange_->answer().wants_json() || with_descriptors_) return false;
   if (message_.use_msgpack || !wants_msgpack()) return false;
   json_instead_ = true;
   place_->json_only = true;
@@ -16739,7 +16816,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
     finish();
     return Step::done;
   } catch (const LostConnection&) {
-    if (!reused_ || (with_descriptors_ && sent())) throw;
+    if (!reused_) throw;
     message_.descriptors = exchange_->take_unsent_descriptors();
     fresh_only_ = true;
     stage_ = Stage::start;
@@ -16850,6 +16927,7 @@ KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
     closer_ = CloserPointer(&blocking_threads(executor));
   }
   try {
+    if (exchange_ && turn_.over()) co_await let_others_run();
     for (;;) {
       const Step step = advance();
       if (step == Step::item) co_return std::move(item_);
@@ -16885,6 +16963,7 @@ KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16894,8 +16973,9 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
+class CallBuilder;
 class RunningCall;
-}
+}  // namespace detail
 
 /// Where the answer to a call is to go instead of to the caller, see reply_to().
 class ReplyTo {
@@ -16904,6 +16984,7 @@ class ReplyTo {
   explicit ReplyTo(Request& request) : request_(&request) {}
 
  private:
+  friend class detail::CallBuilder;
   friend class detail::RunningCall;
   Fd target_;
   Request* request_ = nullptr;
@@ -16912,7 +16993,7 @@ class ReplyTo {
 /// As an argument of a call: the service writes its whole answer, an HTTP head included, to that file or socket, of
 /// which a duplicate is taken. The caller gets `{"replied_to_first_fd": true}` at once. Throws std::system_error. Over
 /// unix sockets only, like all descriptors.
-inline ReplyTo reply_to(const Fd& target) { return ReplyTo(target.duplicate()); }
+inline ReplyTo reply_to(const Fd& target) { return ReplyTo(target ? target.duplicate() : Fd()); }
 
 /// The called service answers the request that is being served, in place of this handler, which must write nothing
 /// more: a generator yields nothing after it, the result of another handler is ignored. The request has to live until
@@ -16931,6 +17012,9 @@ struct OutgoingCall {
 class CallBuilder {
  public:
   explicit CallBuilder(std::string_view method) { call_.message.method = method; }
+  explicit CallBuilder(const Method& method) : CallBuilder(std::string_view(method.name())) {
+    parameters_ = &method.parameters();
+  }
 
   template <class A>
   void add(A&& value) {
@@ -16941,6 +17025,12 @@ class CallBuilder {
       add_named(value);
     } else if constexpr (PlainArgument<Value>) {
       call_.message.arguments.add(scalar_of(value));
+    } else if constexpr (holds_descriptors<Value>) {
+      try {
+        call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
+      } catch (const std::system_error& error) {
+        refuse_descriptors(error, next_argument());
+      }
     } else {
       call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
     }
@@ -16950,9 +17040,11 @@ class CallBuilder {
  private:
   void add_target(ReplyTo target);
   void add_named(const Arg& argument);
+  std::string next_argument() const;
 
   OutgoingCall call_;
-  std::vector<Fd> named_descriptors_;  ///< sent behind those of positional arguments
+  const std::vector<Parameter>* parameters_ = nullptr;  ///< if they are known
+  std::vector<Fd> named_descriptors_;                   ///< sent behind those of positional arguments
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -16963,6 +17055,8 @@ KETTLINGAR_INLINE OutgoingCall CallBuilder::finish() {
 
 KETTLINGAR_INLINE void CallBuilder::add_target(ReplyTo target) {
   if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
+  if (!target.target_ && target.request_ == nullptr)
+    refuse_missing(call_.message.method + ": the target of kt::reply_to()");
   call_.reply_to = std::move(target);
 }
 
@@ -16973,7 +17067,17 @@ KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
   }
   call_.message.arguments.set(argument.name(), *argument.fallback());
   if (!argument.descriptors()) return;
-  for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
+  for (Fd& fd : *argument.descriptors()) {
+    if (!fd) refuse_missing(call_.message.method + ": argument '" + argument.name() + "'");
+    named_descriptors_.push_back(std::move(fd));
+  }
+}
+
+/// For messages.
+KETTLINGAR_COLD std::string CallBuilder::next_argument() const {
+  const std::size_t at = call_.message.arguments.count();
+  const bool named = parameters_ != nullptr && at < parameters_->size();
+  return call_.message.method + ": argument " + (named ? "'" + (*parameters_)[at].name + "'" : std::to_string(at + 1));
 }
 #endif
 
@@ -17004,6 +17108,12 @@ class RunningCall {
   /// Like Answer::next(); the first one prepares and starts the call.
   std::optional<json> next();
   Task<std::optional<json>> async_next();
+
+  /// Nothing more is wanted: the call ends here, and next() has nothing any more.
+  void end() noexcept {
+    begun_ = true;
+    answer_.reset();
+  }
 
   /// Only after next() has returned a value or thrown.
   Answer& answer() { return *answer_; }
@@ -17137,6 +17247,17 @@ T as_result(json value, Answer& answer, const std::string& method) {
   }
 }
 
+/// The same for an item of a stream, which is over if that is no T.
+template <class T>
+T item_of(json value, RunningCall& call) {
+  try {
+    return as_result<T>(std::move(value), call.answer(), call.method());
+  } catch (...) {
+    call.end();
+    throw;
+  }
+}
+
 template <class T>
 T only_result(RunningCall& call) {
   call.expect_one();
@@ -17180,13 +17301,14 @@ class [[nodiscard]] Stream {
 
   explicit Stream(detail::RunningCall call) : call_(std::move(call)) {}
 
-  /// Waits for the next item; nothing at the end. Throws what the service answered with, also in the middle;
-  /// ConnectionError if the stream breaks off; ResultError if the item is no T; NotRunning. After an exception nothing
-  /// more comes.
+  /// Waits for the next item; nothing at the end. Throws what the handler has thrown, also in the middle;
+  /// ConnectionError if the stream breaks off, which is all that an exception in the middle of a stream of documents
+  /// (kt::Result) can do; ResultError if the item is no T; NotRunning. After an exception nothing more comes, and the
+  /// call has ended.
   std::optional<T> next() {
     std::optional<json> item = call_.next();
     if (!item) return std::nullopt;
-    return detail::as_result<T>(*std::move(item), call_.answer(), call_.method());
+    return detail::item_of<T>(*std::move(item), call_);
   }
 
   class iterator {
@@ -17202,6 +17324,7 @@ class [[nodiscard]] Stream {
     T& operator*() const { return *stream_->current_; }
     T* operator->() const { return &*stream_->current_; }
     iterator& operator++() {
+      stream_->current_.reset();  // after an exception there is none
       stream_->current_ = stream_->next();
       return *this;
     }
@@ -17229,11 +17352,11 @@ class [[nodiscard]] AsyncStream {
   explicit AsyncStream(detail::RunningCall call) : call_(std::move(call)) {}
 
   /// Like Stream::next(), on the executor of whoever awaits it. The stream must outlive the Task. Cancelling the wait
-  /// ends the stream.
+  /// ends the stream. Where there always is another item, everything else on the executor has its turn every 2 ms.
   Task<std::optional<T>> next() {
     std::optional<json> item = co_await call_.async_next();
     std::optional<T> result;
-    if (item) result = detail::as_result<T>(*std::move(item), call_.answer(), call_.method());
+    if (item) result = detail::item_of<T>(*std::move(item), call_);
     co_return result;
   }
 
@@ -17346,9 +17469,9 @@ void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
   }
 }
 
-/// A call of the method `name`, whose handler has type F.
+/// A call of the method whose handler has type F.
 template <class F, class... A>
-OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
+OutgoingCall make_typed_call(const Method& method, A&&... arguments) {
   using Parameters = typename Signature<F>::Parameters::Types;
   constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
   constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
@@ -17357,7 +17480,7 @@ OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
   static_assert(
       given >= wanted || any_named,
       "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
-  CallBuilder builder(name);
+  CallBuilder builder(method);
   if constexpr (given <= wanted) add_arguments<Parameters, 0>(builder, std::forward<A>(arguments)...);
   return builder.finish();
 }
@@ -17396,14 +17519,19 @@ struct StartPlan;
 ///
 /// Arguments are positional, in order; `kt::arg("sound") = "rr"` is a named one, and kt::reply_to() sends the answer
 /// elsewhere. Open files and sockets (kt::Fd, kt::File, kt::Socket, given away with std::move) travel over the unix
-/// socket. Results become a T: any type that nlohmann_json converts, `kt::json` (a document is then
+/// socket; one that is not open, or was given away before, is an InvalidArgument that names the argument, and nothing
+/// is sent. Results become a T: any type that nlohmann_json converts, `kt::json` (a document is then
 /// `{"mimetype": ..., "data": ...}`), `kt::Result` (a document), `std::string` (also of a document), `void`, or
 /// descriptors.
 ///
-/// Calls throw what the service answered with (kt::NotFound, kt::UnknownMethod for a method that it does not have,
-/// kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo, kt::Error with its status), NotRunning if nobody listens,
-/// ResultError if the result is no T, and ConnectionError if the connection breaks or a timeout runs out. A call is
-/// sent again only if the first one cannot have been read, so after a ConnectionError it may or may not have been run.
+/// Calls throw what the handler has thrown, see Error; UnknownMethod if there is no such method, NotRunning if nobody
+/// listens, ResultError if the result is no T, and ConnectionError if the connection breaks or a timeout runs out.
+/// After that a call may or may not have been run. Python services tell errors of a 200 by a key: there a result that
+/// is a map with `error`, and the last such item of a stream that breaks off, is an Error with 500.
+///
+/// A call is sent again, once, only where it certainly has not been run: its kept connection was closed before a byte
+/// of it had left; the service does not take MessagePack (415 that accepts JSON); or it refused the token (403), and
+/// its url file names another run by now.
 ///
 /// A service that was restarted is found again by itself.
 class Client {
@@ -17497,12 +17625,12 @@ class Client {
   };
 
   explicit Client(std::shared_ptr<const State> state) : state_(std::move(state)) {}
-  const std::string& name_of(const void* tag, const void* function) const;
+  const detail::Method& method_of(const void* tag, const void* function) const;
 
   template <class F, class... A>
   detail::RunningCall typed(F function, A&&... arguments) const {
-    const std::string& name = name_of(&detail::function_tag<F>, &function);
-    return {state_->transport, detail::make_typed_call<F>(name, std::forward<A>(arguments)...)};
+    const detail::Method& method = method_of(&detail::function_tag<F>, &function);
+    return {state_->transport, detail::make_typed_call<F>(method, std::forward<A>(arguments)...)};
   }
 
   std::shared_ptr<const State> state_;
@@ -17529,9 +17657,9 @@ class ClientAccess {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void* function) const {
+KETTLINGAR_INLINE const detail::Method& Client::method_of(const void* tag, const void* function) const {
   for (const auto& method : state_->methods) {
-    if (method->is_function(tag, function)) return method->name();
+    if (method->is_function(tag, function)) return *method;
   }
   throw std::invalid_argument(state_->methods.empty()
                                   ? "kettlingar: this client knows no functions: call by name, or use Kitten::connect()"
@@ -18092,9 +18220,11 @@ KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> se
       c.answered_ = true;
     } else {
       if (!c.writer_) c.writer_.emplace(c.out_, c.style_, *c.call_->stream, true, false);
+      Turn turn;
       ItemStream::Step next = c.call_->stream->resume(executor);
       while (next == ItemStream::Step::waiting) {
         co_await c.call_->stream->take_pending();
+        if (turn.over()) co_await let_others_run();
         next = c.call_->stream->resume(executor);
       }
       if (next == ItemStream::Step::done) c.writer_->finish();

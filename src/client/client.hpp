@@ -36,14 +36,19 @@ struct StartPlan;
 ///
 /// Arguments are positional, in order; `kt::arg("sound") = "rr"` is a named one, and kt::reply_to() sends the answer
 /// elsewhere. Open files and sockets (kt::Fd, kt::File, kt::Socket, given away with std::move) travel over the unix
-/// socket. Results become a T: any type that nlohmann_json converts, `kt::json` (a document is then
+/// socket; one that is not open, or was given away before, is an InvalidArgument that names the argument, and nothing
+/// is sent. Results become a T: any type that nlohmann_json converts, `kt::json` (a document is then
 /// `{"mimetype": ..., "data": ...}`), `kt::Result` (a document), `std::string` (also of a document), `void`, or
 /// descriptors.
 ///
-/// Calls throw what the service answered with (kt::NotFound, kt::UnknownMethod for a method that it does not have,
-/// kt::InvalidArgument, kt::PermissionDenied, kt::NeedInfo, kt::Error with its status), NotRunning if nobody listens,
-/// ResultError if the result is no T, and ConnectionError if the connection breaks or a timeout runs out. A call is
-/// sent again only if the first one cannot have been read, so after a ConnectionError it may or may not have been run.
+/// Calls throw what the handler has thrown, see Error; UnknownMethod if there is no such method, NotRunning if nobody
+/// listens, ResultError if the result is no T, and ConnectionError if the connection breaks or a timeout runs out.
+/// After that a call may or may not have been run. Python services tell errors of a 200 by a key: there a result that
+/// is a map with `error`, and the last such item of a stream that breaks off, is an Error with 500.
+///
+/// A call is sent again, once, only where it certainly has not been run: its kept connection was closed before a byte
+/// of it had left; the service does not take MessagePack (415 that accepts JSON); or it refused the token (403), and
+/// its url file names another run by now.
 ///
 /// A service that was restarted is found again by itself.
 class Client {
@@ -137,12 +142,12 @@ class Client {
   };
 
   explicit Client(std::shared_ptr<const State> state) : state_(std::move(state)) {}
-  const std::string& name_of(const void* tag, const void* function) const;
+  const detail::Method& method_of(const void* tag, const void* function) const;
 
   template <class F, class... A>
   detail::RunningCall typed(F function, A&&... arguments) const {
-    const std::string& name = name_of(&detail::function_tag<F>, &function);
-    return {state_->transport, detail::make_typed_call<F>(name, std::forward<A>(arguments)...)};
+    const detail::Method& method = method_of(&detail::function_tag<F>, &function);
+    return {state_->transport, detail::make_typed_call<F>(method, std::forward<A>(arguments)...)};
   }
 
   std::shared_ptr<const State> state_;
@@ -169,9 +174,9 @@ class ClientAccess {
 };
 
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE const std::string& Client::name_of(const void* tag, const void* function) const {
+KETTLINGAR_INLINE const detail::Method& Client::method_of(const void* tag, const void* function) const {
   for (const auto& method : state_->methods) {
-    if (method->is_function(tag, function)) return method->name();
+    if (method->is_function(tag, function)) return *method;
   }
   throw std::invalid_argument(state_->methods.empty()
                                   ? "kettlingar: this client knows no functions: call by name, or use Kitten::connect()"

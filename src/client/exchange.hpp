@@ -23,7 +23,7 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// The connection had ended before the service can have read the whole request.
+/// The connection had ended before a byte of the request was sent.
 class LostConnection : public ConnectionError {
  public:
   using ConnectionError::ConnectionError;
@@ -173,7 +173,7 @@ KETTLINGAR_INLINE bool Exchange::send() {
     }
   }
   all_sent_ = std::chrono::steady_clock::now();
-  descriptors_.clear();
+  if (sent_any()) descriptors_.clear();
   return true;
 }
 
@@ -199,9 +199,8 @@ KETTLINGAR_INLINE bool Exchange::receive() {
     return true;
   }
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
-  // A reset without an answer: bytes of the request were thrown away unread. A mere end tells nothing of the kind.
-  if (!reader_.any_input() && (refused_ || (n < 0 && errno == ECONNRESET)))
-    throw LostConnection("the service closed the connection without an answer");
+  // Only what has not left is certain not to have been read, whatever the connection ended with.
+  if (!reader_.any_input() && !sent_any()) throw LostConnection("the service closed the connection without an answer");
   reader_.end_of_input();
   return true;
 }

@@ -268,7 +268,7 @@ KETTLINGAR_COLD bool HttpAnswer::start_service(const NotRunning& why) {
 
 /// "Not in this encoding": nothing has been run, and JSON is always understood.
 KETTLINGAR_COLD bool HttpAnswer::again_as_json() {
-  if (!exchange_->answer().has_head() || exchange_->answer().status() != 415 || with_descriptors_) return false;
+  if (!exchange_->answer().wants_json() || with_descriptors_) return false;
   if (message_.use_msgpack || !wants_msgpack()) return false;
   json_instead_ = true;
   place_->json_only = true;
@@ -308,7 +308,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
     finish();
     return Step::done;
   } catch (const LostConnection&) {
-    if (!reused_ || (with_descriptors_ && sent())) throw;
+    if (!reused_) throw;
     message_.descriptors = exchange_->take_unsent_descriptors();
     fresh_only_ = true;
     stage_ = Stage::start;

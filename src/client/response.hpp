@@ -54,6 +54,9 @@ class ResponseReader {
   bool has_head() const noexcept { return phase_ != Phase::head; }
   /// Whether the head said how long the body is, which Python services never do.
   bool has_length() const noexcept { return has_length_; }
+  /// Whether the service has refused the request for its encoding, and wants JSON. Methods can answer 415, too, but
+  /// name no types.
+  bool wants_json() const noexcept { return wants_json_; }
   /// An item that says what went wrong, if the stream breaks off behind it. It is given out only when something comes
   /// after it.
   const std::optional<json>& last_words() const noexcept { return last_words_; }
@@ -88,6 +91,7 @@ class ResponseReader {
   int status_ = 0;
   std::optional<std::uint64_t> length_;
   bool has_length_ = false;
+  bool wants_json_ = false;
   bool any_input_ = false;
   std::string content_type_;
   bool streaming_ = false;
@@ -192,6 +196,7 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
+      wants_json_ = status_ == 415 && head.fields.find("Accept").value_or("").find("json") != std::string_view::npos;
       if (head.encoded && status_ <= 299 && !bodyless)
         throw ConnectionError("the answer is compressed, which nobody asked for");
       if (length_.value_or(0) > limits_.body_bytes)

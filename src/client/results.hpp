@@ -48,6 +48,17 @@ T as_result(json value, Answer& answer, const std::string& method) {
   }
 }
 
+/// The same for an item of a stream, which is over if that is no T.
+template <class T>
+T item_of(json value, RunningCall& call) {
+  try {
+    return as_result<T>(std::move(value), call.answer(), call.method());
+  } catch (...) {
+    call.end();
+    throw;
+  }
+}
+
 template <class T>
 T only_result(RunningCall& call) {
   call.expect_one();
@@ -91,13 +102,14 @@ class [[nodiscard]] Stream {
 
   explicit Stream(detail::RunningCall call) : call_(std::move(call)) {}
 
-  /// Waits for the next item; nothing at the end. Throws what the service answered with, also in the middle;
-  /// ConnectionError if the stream breaks off; ResultError if the item is no T; NotRunning. After an exception nothing
-  /// more comes.
+  /// Waits for the next item; nothing at the end. Throws what the handler has thrown, also in the middle;
+  /// ConnectionError if the stream breaks off, which is all that an exception in the middle of a stream of documents
+  /// (kt::Result) can do; ResultError if the item is no T; NotRunning. After an exception nothing more comes, and the
+  /// call has ended.
   std::optional<T> next() {
     std::optional<json> item = call_.next();
     if (!item) return std::nullopt;
-    return detail::as_result<T>(*std::move(item), call_.answer(), call_.method());
+    return detail::item_of<T>(*std::move(item), call_);
   }
 
   class iterator {
@@ -113,6 +125,7 @@ class [[nodiscard]] Stream {
     T& operator*() const { return *stream_->current_; }
     T* operator->() const { return &*stream_->current_; }
     iterator& operator++() {
+      stream_->current_.reset();  // after an exception there is none
       stream_->current_ = stream_->next();
       return *this;
     }
@@ -140,11 +153,11 @@ class [[nodiscard]] AsyncStream {
   explicit AsyncStream(detail::RunningCall call) : call_(std::move(call)) {}
 
   /// Like Stream::next(), on the executor of whoever awaits it. The stream must outlive the Task. Cancelling the wait
-  /// ends the stream.
+  /// ends the stream. Where there always is another item, everything else on the executor has its turn every 2 ms.
   Task<std::optional<T>> next() {
     std::optional<json> item = co_await call_.async_next();
     std::optional<T> result;
-    if (item) result = detail::as_result<T>(*std::move(item), call_.answer(), call_.method());
+    if (item) result = detail::item_of<T>(*std::move(item), call_);
     co_return result;
   }
 

@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -24,8 +25,9 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
+class CallBuilder;
 class RunningCall;
-}
+}  // namespace detail
 
 /// Where the answer to a call is to go instead of to the caller, see reply_to().
 class ReplyTo {
@@ -34,6 +36,7 @@ class ReplyTo {
   explicit ReplyTo(Request& request) : request_(&request) {}
 
  private:
+  friend class detail::CallBuilder;
   friend class detail::RunningCall;
   Fd target_;
   Request* request_ = nullptr;
@@ -42,7 +45,7 @@ class ReplyTo {
 /// As an argument of a call: the service writes its whole answer, an HTTP head included, to that file or socket, of
 /// which a duplicate is taken. The caller gets `{"replied_to_first_fd": true}` at once. Throws std::system_error. Over
 /// unix sockets only, like all descriptors.
-inline ReplyTo reply_to(const Fd& target) { return ReplyTo(target.duplicate()); }
+inline ReplyTo reply_to(const Fd& target) { return ReplyTo(target ? target.duplicate() : Fd()); }
 
 /// The called service answers the request that is being served, in place of this handler, which must write nothing
 /// more: a generator yields nothing after it, the result of another handler is ignored. The request has to live until
@@ -61,6 +64,9 @@ struct OutgoingCall {
 class CallBuilder {
  public:
   explicit CallBuilder(std::string_view method) { call_.message.method = method; }
+  explicit CallBuilder(const Method& method) : CallBuilder(std::string_view(method.name())) {
+    parameters_ = &method.parameters();
+  }
 
   template <class A>
   void add(A&& value) {
@@ -71,6 +77,12 @@ class CallBuilder {
       add_named(value);
     } else if constexpr (PlainArgument<Value>) {
       call_.message.arguments.add(scalar_of(value));
+    } else if constexpr (holds_descriptors<Value>) {
+      try {
+        call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
+      } catch (const std::system_error& error) {
+        refuse_descriptors(error, next_argument());
+      }
     } else {
       call_.message.arguments.add(put_value(std::forward<A>(value), call_.message.descriptors));
     }
@@ -80,9 +92,11 @@ class CallBuilder {
  private:
   void add_target(ReplyTo target);
   void add_named(const Arg& argument);
+  std::string next_argument() const;
 
   OutgoingCall call_;
-  std::vector<Fd> named_descriptors_;  ///< sent behind those of positional arguments
+  const std::vector<Parameter>* parameters_ = nullptr;  ///< if they are known
+  std::vector<Fd> named_descriptors_;                   ///< sent behind those of positional arguments
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -93,6 +107,8 @@ KETTLINGAR_INLINE OutgoingCall CallBuilder::finish() {
 
 KETTLINGAR_INLINE void CallBuilder::add_target(ReplyTo target) {
   if (call_.reply_to) throw std::invalid_argument("kettlingar: a call has one kt::reply_to(...) at the most");
+  if (!target.target_ && target.request_ == nullptr)
+    refuse_missing(call_.message.method + ": the target of kt::reply_to()");
   call_.reply_to = std::move(target);
 }
 
@@ -103,7 +119,17 @@ KETTLINGAR_INLINE void CallBuilder::add_named(const Arg& argument) {
   }
   call_.message.arguments.set(argument.name(), *argument.fallback());
   if (!argument.descriptors()) return;
-  for (Fd& fd : *argument.descriptors()) named_descriptors_.push_back(std::move(fd));
+  for (Fd& fd : *argument.descriptors()) {
+    if (!fd) refuse_missing(call_.message.method + ": argument '" + argument.name() + "'");
+    named_descriptors_.push_back(std::move(fd));
+  }
+}
+
+/// For messages.
+KETTLINGAR_COLD std::string CallBuilder::next_argument() const {
+  const std::size_t at = call_.message.arguments.count();
+  const bool named = parameters_ != nullptr && at < parameters_->size();
+  return call_.message.method + ": argument " + (named ? "'" + (*parameters_)[at].name + "'" : std::to_string(at + 1));
 }
 #endif
 
@@ -134,6 +160,12 @@ class RunningCall {
   /// Like Answer::next(); the first one prepares and starts the call.
   std::optional<json> next();
   Task<std::optional<json>> async_next();
+
+  /// Nothing more is wanted: the call ends here, and next() has nothing any more.
+  void end() noexcept {
+    begun_ = true;
+    answer_.reset();
+  }
 
   /// Only after next() has returned a value or thrown.
   Answer& answer() { return *answer_; }

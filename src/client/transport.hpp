@@ -36,6 +36,8 @@ class CallArguments {
   void add(const json& value) { note(encode_msgpack(value, packed_, Limits{}.depth - 2)); }
   /// Before all others.
   void add_first(const json& value);
+  /// How many have been added, in order.
+  std::size_t count() const noexcept { return count_; }
   void set(const std::string& name, json value) { named_[name] = std::move(value); }
 
   /// Appends the map that is sent: named ones first, the list `_args` last. Says what cannot be sent.

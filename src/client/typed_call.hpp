@@ -102,9 +102,9 @@ void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
   }
 }
 
-/// A call of the method `name`, whose handler has type F.
+/// A call of the method whose handler has type F.
 template <class F, class... A>
-OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
+OutgoingCall make_typed_call(const Method& method, A&&... arguments) {
   using Parameters = typename Signature<F>::Parameters::Types;
   constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
   constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
@@ -113,7 +113,7 @@ OutgoingCall make_typed_call(std::string_view name, A&&... arguments) {
   static_assert(
       given >= wanted || any_named,
       "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
-  CallBuilder builder(name);
+  CallBuilder builder(method);
   if constexpr (given <= wanted) add_arguments<Parameters, 0>(builder, std::forward<A>(arguments)...);
   return builder.finish();
 }

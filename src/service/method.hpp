@@ -59,13 +59,18 @@ class Arg {
     return with_default;
   }
 
-  /// As an argument of a call: open files and sockets, which are given away, once.
+  /// As an argument of a call: open files and sockets, which are given away, once. Throws InvalidArgument if one of
+  /// them is not open.
   template <detail::DescriptorValue T>
   Arg operator=(T&& value) const {
     Arg with_descriptors(name_);
     with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
-    with_descriptors.fallback_ =
-        detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
+    try {
+      with_descriptors.fallback_ =
+          detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
+    } catch (const std::system_error& error) {
+      detail::refuse_descriptors(error, "argument '" + name_ + "'");
+    }
     return with_descriptors;
   }
 

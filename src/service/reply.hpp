@@ -41,7 +41,8 @@ struct ErrorReply {
   int status = 500;
   json body = json::object();
   std::string location = {};
-  std::string log = {};  ///< the whole truth, for the log
+  std::string_view accept = {};  ///< of 415: the types of bodies that are understood
+  std::string log = {};          ///< the whole truth, for the log
 };
 
 /// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers
@@ -134,8 +135,9 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
 inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
                         std::span<const HeaderField> extra = {}) {
   std::string body;
-  const HeaderField location{"Location", reply.location};
+  const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
   if (!reply.location.empty()) extra = {&location, 1};
+  if (!reply.accept.empty()) extra = {&accept, 1};
   if (!encode(reply.body, style.format, body) &&
       append_reply(out, style, reply.status, style.content_type(), body, extra)) {
     return reply.status;

@@ -215,7 +215,9 @@ KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body
     if (call_->bound) return {};
     error = decode_msgpack(body, arguments, server_->limits.depth);
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
-    return refuse_with(415, "msgpack is switched off");
+    const std::string_view slug = refuse_with(415, "msgpack is switched off");
+    reply->accept = "application/json";
+    return slug;
   } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
     error = decode_json(body, arguments, server_->limits.depth);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {

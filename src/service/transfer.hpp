@@ -5,9 +5,11 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "../base/errors.hpp"
 #include "../base/json.hpp"
 #include "../base/version.hpp"
 #include "../os/passing.hpp"
@@ -95,6 +97,11 @@ T take_value(const json& value, DescriptorQueue& queue, [[maybe_unused]] Fields 
   }
 }
 
+/// Throws InvalidArgument for what put_value() has thrown about `argument`.
+[[noreturn]] void refuse_descriptors(const std::system_error& error, const std::string& argument);
+/// The same for descriptors that are not there.
+[[noreturn]] void refuse_missing(const std::string& argument);
+
 json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out);
 
 /// The other way: `value` as json, its descriptors moved to `out`. Throws std::system_error for a descriptor that is
@@ -160,6 +167,15 @@ KETTLINGAR_INLINE std::size_t count_placeholders(const json& value) {
     for (const json& item : value) count += count_placeholders(item);
   }
   return count;
+}
+
+KETTLINGAR_COLD void refuse_descriptors(const std::system_error& error, const std::string& argument) {
+  if (error.code() == std::errc::bad_file_descriptor) refuse_missing(argument);
+  throw InvalidArgument(argument + ": " + error.what());
+}
+
+KETTLINGAR_COLD void refuse_missing(const std::string& argument) {
+  throw InvalidArgument(argument + " is not open: given away already?");
 }
 
 KETTLINGAR_INLINE json put_descriptor(Fd&& fd, Placeholder placeholder, std::vector<Fd>& out) {

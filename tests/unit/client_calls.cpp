@@ -228,6 +228,117 @@ TEST_SUITE("client") {
     CHECK(all == json::array({1, error, error, 2, error}));
   }
 
+  TEST_CASE("after an exception a stream yields nothing more, and its call has ended") {
+    Home home;
+    Happening ended;
+    home.kitten.api("mixed", [&]() -> kt::Generator<json> {
+      const Counted counted(&ended);
+      co_yield json(nullptr);
+      for (int i = 4;; ++i) co_yield json(i);
+    });
+    home.kitten.api("breaks", []() -> kt::Generator<int> {
+      co_yield 1;
+      throw kt::Error(500, "worn out");
+    });
+    home.start();
+    kt::ClientOptions over_tcp{.use_unix_socket = false};
+    std::vector<kt::Client> clients{client_of(home), client_of(home, over_tcp), home.kitten.loopback()};
+    int streams = 0;
+    for (const kt::Client& client : clients) {
+      auto numbers = client.stream<int>("mixed");
+      CHECK_THROWS_AS(static_cast<void>(numbers.next()), kt::ResultError);
+      CHECK(ended.happened(++streams));  // though the stream is still there
+      CHECK(numbers.next() == std::nullopt);
+      CHECK(numbers.begin() == numbers.end());
+
+      auto spots = client.stream<Spot>("mixed");
+      CHECK_THROWS_AS(static_cast<void>(spots.begin()), kt::ResultError);
+      CHECK(spots.begin() == spots.end());
+      CHECK(ended.happened(++streams));
+
+      auto broken = client.stream<int>("breaks");
+      auto at = broken.begin();
+      CHECK(*at == 1);
+      CHECK_THROWS_AS(++at, kt::Error);
+      CHECK(at == broken.end());
+      CHECK(broken.next() == std::nullopt);
+
+      asio::io_context loop;
+      std::string outcome;
+      asio::co_spawn(
+          loop,
+          [&]() -> kt::Task<> {
+            auto items = client.async_stream<int>("mixed");
+            try {
+              co_await items.next();
+            } catch (const kt::ResultError&) {
+              outcome = "thrown, ";
+            }
+            outcome += ended.happened(++streams) ? "ended, " : "";
+            outcome += co_await items.next() ? "an item" : "nothing";
+          },
+          asio::detached);
+      loop.run();
+      CHECK(outcome == "thrown, ended, nothing");
+    }
+  }
+
+  TEST_CASE("descriptors that are not there are named before anything is sent") {
+    TempDir dir;
+    struct Keeper : Counter {
+      using Counter::Counter;
+      void keep(kt::File file, std::vector<kt::Fd> more) { kept += static_cast<int>(more.size()) + (file ? 1 : 0); }
+      int kept = 0;
+    };
+    Keeper service(dir.path());
+    service.api("keep", service, &Keeper::keep, "", kt::arg("file"), kt::arg("more") = json::array());
+    service.start_thread();
+    const auto open = [&] { return file_with(dir / "f", "text"); };
+    std::vector<kt::Client> clients{service.connect(), service.loopback()};
+    for (const kt::Client& client : clients) {
+      service.kept = 0;
+      const auto refused = [&](const auto& call) {
+        try {
+          call();
+        } catch (const kt::InvalidArgument& error) {
+          return std::string(error.what());
+        }
+        return "not refused"s;
+      };
+      CHECK(refused([&] { client.call("keep", kt::File()); }) == "keep: argument 1 is not open: given away already?");
+      CHECK(refused([&] {
+              kt::File file = open();
+              client.call("keep", std::move(file));
+              client.call("keep", std::move(file));
+            }) == "keep: argument 1 is not open: given away already?");
+      CHECK(service.kept == 1);
+      CHECK(refused([&] {
+              std::vector<kt::Fd> several;
+              several.push_back(open());
+              several.emplace_back();
+              client.call("keep", open(), std::move(several));
+            }) == "keep: argument 2 is not open: given away already?");
+      CHECK(refused([&] { client.call("keep", kt::arg("file") = kt::File()); }) ==
+            "argument 'file' is not open: given away already?");
+      CHECK(refused([&] {
+              const kt::Arg file = kt::arg("file") = open();
+              client.call("keep", file);
+              client.call("keep", file);
+            }) == "keep: argument 'file' is not open: given away already?");
+      CHECK(service.kept == 2);
+      CHECK(refused([&] { client.call("keep", kt::reply_to(kt::Fd())); }) ==
+            "keep: the target of kt::reply_to() is not open: given away already?");
+      CHECK(refused([&] { client.call("keep", kt::Socket()); }) == "keep: argument 1 is not open: given away already?");
+      CHECK(refused([&] { client.call(&Keeper::keep, kt::File(), std::vector<kt::Fd>()); }) ==
+            "keep: argument 'file' is not open: given away already?");
+      CHECK(refused([&] { static_cast<void>(client.stream("keep", kt::Fd())); }) ==
+            "keep: argument 1 is not open: given away already?");
+      CHECK(service.kept == 2);
+      client.call("keep", open(), std::vector<kt::Fd>());
+      CHECK(service.kept == 3);
+    }
+  }
+
   TEST_CASE("a service that is not there is not running, one that left its files behind neither") {
     TempDir dir;
     const auto connect = [&] { return kt::Client::connect("app", "worker", {.state_directory = dir.path()}); };
@@ -311,31 +422,102 @@ TEST_SUITE("client") {
     }
   }
 
-  TEST_CASE("a reset of a kept connection is tried again, once and only if it cannot have been run (141)") {
-    // Resets instead of answering: unread bytes make a close() of a unix socket one.
-    const auto reset = [](Scripted::Talk& talk) {
-      pollfd entry{talk.fd(), POLLIN, 0};
-      ::poll(&entry, 1, 10'000);
-      talk.abrupt = true;
-    };
-    Happening done;
+  TEST_CASE("a call is sent again if its kept connection was closed before a byte of it had left (141)") {
+    // Half closed so that it looks like an open one, and nothing can be sent.
+    Happening deaf, close;
+    TempDir files;
     Scripted service([&](Scripted::Talk& talk) {
-      if (talk.number == 0 || talk.number == 2) talk.request(), talk.answer("1");
-      if (talk.number == 1) {
-        talk.request(), talk.answer("1");
-        reset(talk);
+      if (talk.number == 3) {  // the descriptor has to come again, too
+        char block[4096];
+        kt::detail::ReceivedDescriptors came;
+        CHECK(kt::detail::receive_with_descriptors(talk.fd(), block, sizeof block, 16, came) > 0);
+        talk.answer(std::to_string(came.owned.size()));
+        return;
       }
-      if (talk.number == 2) ::shutdown(talk.fd(), SHUT_RDWR);
-      if (talk.number == 3) reset(talk);
-      done.happen();
+      talk.request(), talk.answer("1");
+      if (talk.number == 0) return;  // its request asked for that
+      if (talk.number == 2) talk.request(), talk.answer("1");
+      ::shutdown(talk.fd(), SHUT_RD);
+      deaf.happen();
+      CHECK(close.happened(deaf.count()));
     });
     const kt::Client client = service.client();
     CHECK(client.call("x") == 1);  // which dialect?
-    CHECK(client.call("x") == 1);  // kept from here on
-    CHECK(client.call("x") == 1);  // reset, and tried again
-    CHECK(done.happened(3));
-    CHECK_THROWS_AS(client.call("x"), kt::ConnectionError);  // a fresh one
+    for (const bool with_descriptor : {false, true}) {
+      CHECK(client.call("x") == 1);
+      CHECK(deaf.happened(with_descriptor ? 2 : 1));
+      std::thread closer([&] {
+        std::this_thread::sleep_for(20ms);  // what comes first does not matter
+        close.happen();
+      });
+      const json result =
+          with_descriptor ? client.call("x", file_with(files / "f", "text")) : client.call("x", kt::arg("n") = 1);
+      CHECK(result == 1);
+      closer.join();
+    }
     CHECK(service.connections() == 4);
+  }
+
+  TEST_CASE("a call of which a byte has left is never sent again, even if it may not have been read (141)") {
+    for (const bool reads : {false, true}) {
+      CAPTURE(reads);
+      std::atomic<int> requests = 0;
+      Scripted service([&](Scripted::Talk& talk) {
+        if (!talk.request().empty()) ++requests;
+        talk.answer("1");
+        if (talk.number == 0) return;
+        // Unread bytes make a close() of a unix socket a reset.
+        pollfd entry{talk.fd(), POLLIN, 0};
+        ::poll(&entry, 1, 10'000);
+        char block[4096];
+        if (reads && ::recv(talk.fd(), block, sizeof block, MSG_PEEK) > 0) ++requests;
+        talk.abrupt = true;
+      });
+      const kt::Client client = service.client();
+      CHECK(client.call("x") == 1);
+      CHECK(client.call("x") == 1);
+      CHECK_THROWS_AS(client.call("x"), kt::ConnectionError);
+      CHECK(service.connections() == 2);
+      CHECK(requests == (reads ? 3 : 2));
+    }
+  }
+
+  TEST_CASE("a service that reads a request and resets its TCP connection gets that request once (141)") {
+    TempDir dir;
+    const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const kt::Fd owner(listener);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0);
+    REQUIRE(::listen(listener, 8) == 0);
+    REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+    write_file(dir / "worker.url", "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port)) + "/TOKEN");
+    std::atomic<int> requests = 0;
+    std::thread service([&] {
+      for (int number = 0; number < 2; ++number) {
+        const kt::Fd connection(::accept(listener, nullptr, nullptr));
+        Scripted::Talk talk(connection.get(), number);
+        for (int i = 0; i <= number; ++i) {
+          if (!talk.request().empty()) ++requests;
+          if (i == 0) talk.answer("1");
+        }
+        const linger reset{1, 0};
+        if (number == 1) ::setsockopt(connection.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+      }
+      // Were it called again, it would be here.
+      pollfd entry{listener, POLLIN, 0};
+      if (::poll(&entry, 1, 100) == 1) ++requests;
+    });
+    kt::Settings settings;
+    settings.app_state_dir = dir.path();
+    const kt::Client client = kt::ClientAccess::make(settings, kt::ClientOptions{});
+    CHECK(client.call("x") == 1);
+    CHECK(client.call("x") == 1);
+    CHECK_THROWS_AS(client.call("x"), kt::ConnectionError);
+    service.join();
+    CHECK(requests == 3);
   }
 
   TEST_CASE("a request that a kept connection swallowed is not repeated (141)") {
@@ -513,13 +695,34 @@ TEST_SUITE("client") {
         } else {
           ++refused;
           talk.say(
-              "HTTP/1.1 415 Unsupported Media Type\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+              "HTTP/1.1 415 Unsupported Media Type\r\nAccept: application/json\r\nContent-Type: application/json\r\n"
+              "Content-Length: 2\r\n\r\n{}");
         }
       }
     });
     const kt::Client client = service.client();
     for (int i = 0; i < 3; ++i) CHECK(client.call("x") == 7);
     CHECK(refused == 1);
+  }
+
+  TEST_CASE("a service with msgpack switched off is asked again, a method that answers 415 is not") {
+    Home home;
+    std::atomic<int> runs = 0;
+    home.kitten.api("picky", [&]() -> int {
+      ++runs;
+      throw kt::Error(415, "not such a picture");
+    });
+    home.kitten.api("one", [] { return 1; });
+    home.kitten.settings().worker_use_msgpack = false;
+    home.start();
+    kt::ClientOptions options{.state_directory = home.state.path()};
+    const kt::Client client = kt::Client::connect("testkitten", "Kitty", options);
+    CHECK(client.call("one") == 1);
+    home.kitten.stop();
+    home.kitten.settings().worker_use_msgpack = true;
+    home.start();
+    CHECK(failure([&] { client.call("picky"); }).ends_with("not such a picture"));
+    CHECK(runs == 1);
   }
 
   TEST_CASE("an answer that comes before the request was read is taken (142)") {
