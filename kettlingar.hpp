@@ -183,6 +183,7 @@ struct Limits {
   std::size_t unclaimed_descriptors = 64;        ///< those of all requests whose token is not known yet
   std::size_t connections = 2048;  ///< open at once; `worker_max_connections`, and half of RLIMIT_NOFILE at most
   std::size_t stranger_connections = 256;  ///< of them, how many have not shown the token; half of them at most
+  std::size_t stream_bytes = std::size_t{64} * 1024 * 1024;  ///< of all streams, made and not yet sent
   std::size_t drain_bytes = 64 * 1024;     ///< body read and dropped to keep a connection after a refusal
   std::size_t linger_bytes = 1024 * 1024;  ///< read and dropped before a refused connection is closed
   std::size_t log_lines = 20;              ///< a second, of those that callers without the token can cause
@@ -191,6 +192,7 @@ struct Limits {
   std::chrono::milliseconds body_timeout{15'000};      ///< request, from its first byte; `worker_http_request_timeout2`
   std::chrono::milliseconds idle_timeout{15'000};      ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};     ///< a reader that takes nothing
+  std::chrono::milliseconds stream_grace{1'000};       ///< a slow reader of a stream, when others have no room
   std::chrono::milliseconds linger_timeout{2'000};     ///< a refused or half-closed peer
   std::chrono::milliseconds event_keepalive{15'000};   ///< silence of an event stream, until a comment is sent
   std::chrono::milliseconds guess_pause{1'000};        ///< before a wrong token is refused, when there are too many
@@ -11609,7 +11611,7 @@ class AlreadyRunning : public StartError {
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop)
-      : executor(std::move(loop)), closer(&blocking_threads(executor)), sweep_timer_(executor) {}
+      : executor(std::move(loop)), closer(&blocking_threads(executor)), stream_room(executor), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -11672,6 +11674,11 @@ class Server : public std::enable_shared_from_this<Server> {
     --open_;
   }
   void leave(Connection& connection);
+  /// Whether streams have to wait before they make more.
+  bool streams_full() const noexcept { return unsent >= limits.stream_bytes && unsent != 0; }
+  /// Ends streams whose readers have been slow for too long, if they have to make room. False if there is none yet:
+  /// `stream_room` tells when to ask again.
+  bool make_stream_room();
   void count_wrong_tokens(int socket, int wrong);
   // For calls from within the process.
   void enter(std::shared_ptr<LocalCall> call) { local_calls_.push_back(std::move(call)); }
@@ -11700,6 +11707,8 @@ class Server : public std::enable_shared_from_this<Server> {
   std::function<std::optional<RouteTo>(const Request&)> router;
   asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
+  std::size_t unsent = 0;            ///< bytes that streams keep for readers who are not ready for them
+  asio::steady_timer stream_room;    ///< waited for by streams while there are too many; cancelled when some are sent
   GuessThrottle guesses;
   std::function<void()> stopped;  ///< called once, when the last connection has gone
 
@@ -11809,6 +11818,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ~Connection() override {
     drop_stream();
     hold_descriptors(0);
+    hold_unsent(0);
     if (phase_ != Phase::closed) server_->closed(*this);
     server_->leave(*this);
   }
@@ -11823,6 +11833,11 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool busy() const noexcept {
     return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
   }
+  /// What its stream keeps for a reader who is not ready, and since when.
+  std::size_t unsent() const noexcept { return unsent_; }
+  Clock::time_point unsent_since() const noexcept { return unsent_since_; }
+  /// Its reader has had time enough.
+  void end_slow_stream();
   /// Counts all connections, in order.
   std::uint64_t number() const noexcept { return number_; }
   /// When expire() has to be called next.
@@ -11883,6 +11898,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void drop_stream();
   void end_released(const std::exception_ptr& thrown);
   StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
+  Task<void> wait_for_room();
+  void hold_unsent(std::size_t bytes);
   void break_silence_later();
   void watch_peer();
   void look_at_peer();
@@ -11969,6 +11986,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
   Clock::time_point comment_due_;                        ///< when its silence has become too long
+  std::size_t unsent_ = 0;                               ///< bytes that it keeps while its reader is not ready
+  Clock::time_point unsent_since_;
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -12261,6 +12280,7 @@ KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
   server_->closed(*this);
+  hold_unsent(0);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();
@@ -12999,6 +13019,29 @@ KETTLINGAR_INLINE void Connection::break_silence_later() {
   if (phase_ == Phase::streaming && writer_ != nullptr && writer_->wants_comments()) enter(phase_, comment_due_);
 }
 
+KETTLINGAR_INLINE void Connection::hold_unsent(std::size_t bytes) {
+  const bool was_full = server_->streams_full();
+  server_->unsent += bytes;
+  server_->unsent -= unsent_;
+  unsent_ = bytes;
+  if (was_full && !server_->streams_full()) server_->stream_room.cancel();
+}
+
+/// All streams together keep a bounded number of bytes for readers who are not ready. They are woken in order; if the
+/// peer vanishes or the service stops here, close() ends the wait.
+KETTLINGAR_COLD Task<void> Connection::wait_for_room() {
+  while (phase_ != Phase::closed && !server_->make_stream_room()) {
+    watch_peer();
+    co_await expiry(server_->stream_room);
+  }
+}
+
+KETTLINGAR_COLD void Connection::end_slow_stream() {
+  server_->log.write_bounded(LogLevel::warning, "limit",
+                             peer_.address + " reads too slowly, closed: others have no room for their streams");
+  close();
+}
+
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
 /// already, or has thrown.
 KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,
@@ -13047,6 +13090,10 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     state = StreamState::ended;
   }
   while (state != StreamState::ended && phase_ != Phase::closed) {
+    if (server_->streams_full()) {
+      co_await wait_for_room();
+      if (phase_ == Phase::closed) break;
+    }
     std::exception_ptr thrown;
     if (server_->host) {
       watch_peer();
@@ -13063,7 +13110,12 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     if (state == StreamState::going && out_.size() < flush_threshold && !pause && !server_->host) continue;
     bytes += out_.size();
     const bool silent = out_.empty();
-    if (!send_now()) co_await flush();
+    if (!send_now()) {
+      unsent_since_ = Clock::now();
+      hold_unsent(out_.capacity());
+      co_await flush();
+      hold_unsent(0);
+    }
     // A half-closed peer that reads on makes itself known by taking data.
     if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) {
       enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
@@ -13370,6 +13422,27 @@ KETTLINGAR_COLD bool Server::make_room() {
   }
   if (oldest != nullptr) oldest->close();
   return oldest != nullptr;
+}
+
+KETTLINGAR_COLD bool Server::make_stream_room() {
+  const Clock::time_point now = Clock::now();
+  while (streams_full()) {
+    // As new ones are behind those that were there, nothing can be done before the time that was found last.
+    if (stream_room.expiry() > now) return false;
+    Connection* slowest = nullptr;
+    for (Connection* connection : connections_) {
+      if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
+        slowest = connection;
+    }
+    if (slowest == nullptr) return true;
+    const Clock::time_point due = slowest->unsent_since() + limits.stream_grace;
+    if (due > now) {
+      stream_room.expires_at(due);
+      return false;
+    }
+    slowest->end_slow_stream();
+  }
+  return true;
 }
 
 /// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.

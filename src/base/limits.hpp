@@ -25,6 +25,7 @@ struct Limits {
   std::size_t unclaimed_descriptors = 64;        ///< those of all requests whose token is not known yet
   std::size_t connections = 2048;  ///< open at once; `worker_max_connections`, and half of RLIMIT_NOFILE at most
   std::size_t stranger_connections = 256;  ///< of them, how many have not shown the token; half of them at most
+  std::size_t stream_bytes = std::size_t{64} * 1024 * 1024;  ///< of all streams, made and not yet sent
   std::size_t drain_bytes = 64 * 1024;     ///< body read and dropped to keep a connection after a refusal
   std::size_t linger_bytes = 1024 * 1024;  ///< read and dropped before a refused connection is closed
   std::size_t log_lines = 20;              ///< a second, of those that callers without the token can cause
@@ -33,6 +34,7 @@ struct Limits {
   std::chrono::milliseconds body_timeout{15'000};      ///< request, from its first byte; `worker_http_request_timeout2`
   std::chrono::milliseconds idle_timeout{15'000};      ///< a kept connection without a request
   std::chrono::milliseconds write_timeout{30'000};     ///< a reader that takes nothing
+  std::chrono::milliseconds stream_grace{1'000};       ///< a slow reader of a stream, when others have no room
   std::chrono::milliseconds linger_timeout{2'000};     ///< a refused or half-closed peer
   std::chrono::milliseconds event_keepalive{15'000};   ///< silence of an event stream, until a comment is sent
   std::chrono::milliseconds guess_pause{1'000};        ///< before a wrong token is refused, when there are too many

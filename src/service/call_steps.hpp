@@ -74,6 +74,29 @@ KETTLINGAR_INLINE void Connection::break_silence_later() {
   if (phase_ == Phase::streaming && writer_ != nullptr && writer_->wants_comments()) enter(phase_, comment_due_);
 }
 
+KETTLINGAR_INLINE void Connection::hold_unsent(std::size_t bytes) {
+  const bool was_full = server_->streams_full();
+  server_->unsent += bytes;
+  server_->unsent -= unsent_;
+  unsent_ = bytes;
+  if (was_full && !server_->streams_full()) server_->stream_room.cancel();
+}
+
+/// All streams together keep a bounded number of bytes for readers who are not ready. They are woken in order; if the
+/// peer vanishes or the service stops here, close() ends the wait.
+KETTLINGAR_COLD Task<void> Connection::wait_for_room() {
+  while (phase_ != Phase::closed && !server_->make_stream_room()) {
+    watch_peer();
+    co_await expiry(server_->stream_room);
+  }
+}
+
+KETTLINGAR_COLD void Connection::end_slow_stream() {
+  server_->log.write_bounded(LogLevel::warning, "limit",
+                             peer_.address + " reads too slowly, closed: others have no room for their streams");
+  close();
+}
+
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
 /// already, or has thrown.
 KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,
@@ -122,6 +145,10 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     state = StreamState::ended;
   }
   while (state != StreamState::ended && phase_ != Phase::closed) {
+    if (server_->streams_full()) {
+      co_await wait_for_room();
+      if (phase_ == Phase::closed) break;
+    }
     std::exception_ptr thrown;
     if (server_->host) {
       watch_peer();
@@ -138,7 +165,12 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
     if (state == StreamState::going && out_.size() < flush_threshold && !pause && !server_->host) continue;
     bytes += out_.size();
     const bool silent = out_.empty();
-    if (!send_now()) co_await flush();
+    if (!send_now()) {
+      unsent_since_ = Clock::now();
+      hold_unsent(out_.capacity());
+      co_await flush();
+      hold_unsent(0);
+    }
     // A half-closed peer that reads on makes itself known by taking data.
     if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) {
       enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);

@@ -45,6 +45,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ~Connection() override {
     drop_stream();
     hold_descriptors(0);
+    hold_unsent(0);
     if (phase_ != Phase::closed) server_->closed(*this);
     server_->leave(*this);
   }
@@ -59,6 +60,11 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool busy() const noexcept {
     return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
   }
+  /// What its stream keeps for a reader who is not ready, and since when.
+  std::size_t unsent() const noexcept { return unsent_; }
+  Clock::time_point unsent_since() const noexcept { return unsent_since_; }
+  /// Its reader has had time enough.
+  void end_slow_stream();
   /// Counts all connections, in order.
   std::uint64_t number() const noexcept { return number_; }
   /// When expire() has to be called next.
@@ -119,6 +125,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void drop_stream();
   void end_released(const std::exception_ptr& thrown);
   StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
+  Task<void> wait_for_room();
+  void hold_unsent(std::size_t bytes);
   void break_silence_later();
   void watch_peer();
   void look_at_peer();
@@ -205,6 +213,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
   Clock::time_point comment_due_;                        ///< when its silence has become too long
+  std::size_t unsent_ = 0;                               ///< bytes that it keeps while its reader is not ready
+  Clock::time_point unsent_since_;
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -497,6 +507,7 @@ KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
   server_->closed(*this);
+  hold_unsent(0);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();

@@ -239,6 +239,27 @@ KETTLINGAR_COLD bool Server::make_room() {
   return oldest != nullptr;
 }
 
+KETTLINGAR_COLD bool Server::make_stream_room() {
+  const Clock::time_point now = Clock::now();
+  while (streams_full()) {
+    // As new ones are behind those that were there, nothing can be done before the time that was found last.
+    if (stream_room.expiry() > now) return false;
+    Connection* slowest = nullptr;
+    for (Connection* connection : connections_) {
+      if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
+        slowest = connection;
+    }
+    if (slowest == nullptr) return true;
+    const Clock::time_point due = slowest->unsent_since() + limits.stream_grace;
+    if (due > now) {
+      stream_room.expires_at(due);
+      return false;
+    }
+    slowest->end_slow_stream();
+  }
+  return true;
+}
+
 /// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
 KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
   const std::size_t strangers =

@@ -49,7 +49,7 @@ class AlreadyRunning : public StartError {
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop)
-      : executor(std::move(loop)), closer(&blocking_threads(executor)), sweep_timer_(executor) {}
+      : executor(std::move(loop)), closer(&blocking_threads(executor)), stream_room(executor), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -112,6 +112,11 @@ class Server : public std::enable_shared_from_this<Server> {
     --open_;
   }
   void leave(Connection& connection);
+  /// Whether streams have to wait before they make more.
+  bool streams_full() const noexcept { return unsent >= limits.stream_bytes && unsent != 0; }
+  /// Ends streams whose readers have been slow for too long, if they have to make room. False if there is none yet:
+  /// `stream_room` tells when to ask again.
+  bool make_stream_room();
   void count_wrong_tokens(int socket, int wrong);
   // For calls from within the process.
   void enter(std::shared_ptr<LocalCall> call) { local_calls_.push_back(std::move(call)); }
@@ -140,6 +145,8 @@ class Server : public std::enable_shared_from_this<Server> {
   std::function<std::optional<RouteTo>(const Request&)> router;
   asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
+  std::size_t unsent = 0;            ///< bytes that streams keep for readers who are not ready for them
+  asio::steady_timer stream_room;    ///< waited for by streams while there are too many; cancelled when some are sent
   GuessThrottle guesses;
   std::function<void()> stopped;  ///< called once, when the last connection has gone
 
