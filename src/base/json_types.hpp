@@ -57,6 +57,99 @@ std::vector<std::string> choices_of() {
   return choices;
 }
 
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#pragma GCC diagnostic ignored "-Wmissing-braces"
+#endif
+
+/// The names of the enumerations that a type is made of: members of structs without constructors, and what is in
+/// optionals, lists and maps.
+class EnumNames {
+ public:
+  template <class T>
+  void add() {
+    if (!first_time(&tag<T>)) return;
+    if constexpr (std::is_enum_v<T>) {
+      lists_.push_back(choices_of<T>());
+    } else if constexpr (requires { typename T::mapped_type; }) {
+      add<typename T::mapped_type>();
+    } else if constexpr (requires { typename T::value_type; }) {
+      add<typename T::value_type>();
+    } else if constexpr (std::is_class_v<T> && std::is_aggregate_v<T>) {
+      add_members<T>();
+    }
+  }
+  const std::vector<std::vector<std::string>>& lists() const { return lists_; }
+
+ private:
+  /// A member made of one of these tells its type: an initializer converts to what its member is. The conversions are
+  /// not const: a constructor that takes anything would be a better match, and is not to be used.
+  struct Member {
+    EnumNames& names;
+
+    template <std::default_initializable T>
+    operator T() {
+      names.add<T>();
+      return T();
+    }
+  };
+  /// For two kinds of members that have such constructors.
+  struct OptionalMember {
+    EnumNames& names;
+
+    template <class T>
+    operator std::optional<T>() {
+      names.add<T>();
+      return std::nullopt;
+    }
+  };
+  struct JsonMember {
+    EnumNames& names;
+
+    operator nlohmann::json() { return nullptr; }
+    operator nlohmann::ordered_json() { return nullptr; }
+  };
+  struct NoMember {
+    EnumNames& names;
+  };
+  template <class T, class... M>
+  static constexpr bool made_of = requires(EnumNames& names) {
+    T{M{names}...};
+  };
+
+  template <class T, class... M>
+  void add_members() {
+    // What is made of anything would compile its constructor for these.
+    constexpr bool more = sizeof...(M) < 32 && !made_of<T, M..., NoMember>;
+    if constexpr (more && made_of<T, M..., Member>) {
+      add_members<T, M..., Member>();
+    } else if constexpr (more && made_of<T, M..., OptionalMember>) {
+      add_members<T, M..., OptionalMember>();
+    } else if constexpr (more && made_of<T, M..., JsonMember>) {
+      add_members<T, M..., JsonMember>();
+    } else if constexpr (made_of<T, M...>) {
+      static_cast<void>(T{M{*this}...});
+    }
+  }
+
+  template <class T>
+  static inline const char tag = 0;
+  bool first_time(const void* type) {
+    for (const void* seen : seen_) {
+      if (seen == type) return false;
+    }
+    seen_.push_back(type);
+    return true;
+  }
+
+  std::vector<std::vector<std::string>> lists_;
+  std::vector<const void*> seen_;
+};
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
 #if !defined(KETTLINGAR_NO_JSON_OPTIONAL)
 /// Selects what nlohmann_json does by itself.
 struct NlohmannOnly;

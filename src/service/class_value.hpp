@@ -50,13 +50,16 @@ std::string one_of(const std::vector<std::string>& choices);
 
 /// What a class makes of a value, as json again; null if it has no way back. Throws what its from_json() throws.
 using ReadBack = nlohmann::json (*)(const nlohmann::json& value);
+/// Adds the names of the enumerations in a class.
+using AddNames = void (EnumNames::*)();
 
 /// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
 enum class Fields { known, any };
 
 /// Throws BadValue if the class, which made `result` of `value`, has not understood all of it: nlohmann_json makes 1 of
 /// 1.9, the first name of an enumeration of any text that is none, and leaves out unknown fields. `value` is restored.
-void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields);
+void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+                      Fields fields);
 /// Why the class called `name` refuses `value`, which is used up.
 BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name);
 
@@ -66,8 +69,9 @@ BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name)
 /// several kinds. If none of them makes a difference, it meant nothing.
 class UnderstandingCheck {
  public:
-  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields)
-      : value_(value), result_(result), read_back_(read_back), fields_(fields) {}
+  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+                     Fields fields)
+      : value_(value), result_(result), read_back_(read_back), add_names_(add_names), fields_(fields) {}
 
   void run();
 
@@ -87,13 +91,18 @@ class UnderstandingCheck {
     std::string key = {};  ///< of that field
   };
 
+  enum class Trial { same, different, refused };
+
   void compare(nlohmann::json& value, const nlohmann::json& result, const Place* at);
+  Trial trial(nlohmann::json& value, nlohmann::json other) const;
   bool means_nothing(nlohmann::json& value) const;
+  std::vector<std::string> choices(nlohmann::json& value) const;
   BadValue misunderstood(const Suspect& suspect) const;
 
   nlohmann::json& value_;
   const nlohmann::json& result_;
   ReadBack read_back_;
+  AddNames add_names_;
   Fields fields_;
   std::vector<Suspect> suspects_;
 };
@@ -161,8 +170,8 @@ KETTLINGAR_COLD std::string one_of(const std::vector<std::string>& choices) {
 }
 
 KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
-                                        Fields fields) {
-  if (!result.is_null()) UnderstandingCheck(value, result, read_back, fields).run();
+                                        AddNames add_names, Fields fields) {
+  if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_names, fields).run();
 }
 
 KETTLINGAR_INLINE void UnderstandingCheck::run() {
@@ -210,17 +219,22 @@ KETTLINGAR_INLINE void UnderstandingCheck::compare(nlohmann::json& value, const 
   }
 }
 
+/// What `other` would make of the result in place of a value.
+KETTLINGAR_COLD UnderstandingCheck::Trial UnderstandingCheck::trial(nlohmann::json& value, nlohmann::json other) const {
+  nlohmann::json kept = std::exchange(value, std::move(other));
+  Trial outcome = Trial::refused;
+  try {
+    outcome = read_back_(value_) == result_ ? Trial::same : Trial::different;
+  } catch (...) {
+  }
+  value = std::move(kept);
+  return outcome;
+}
+
 KETTLINGAR_COLD bool UnderstandingCheck::means_nothing(nlohmann::json& value) const {
   const nlohmann::json text = meaningless_text, number = 7919;
   const auto makes_no_difference = [&](nlohmann::json other) {
-    nlohmann::json kept = std::exchange(value, std::move(other));
-    bool same = false;
-    try {
-      same = read_back_(value_) == result_;
-    } catch (...) {  // so its kind does matter
-    }
-    value = std::move(kept);
-    return same;
+    return trial(value, std::move(other)) == Trial::same;  // if it is refused, its kind does matter
   };
   return makes_no_difference(number) && makes_no_difference(text) && makes_no_difference(-0.5) &&
          makes_no_difference(true) && makes_no_difference(nlohmann::json::array({text})) &&
@@ -234,8 +248,29 @@ KETTLINGAR_COLD BadValue UnderstandingCheck::misunderstood(const Suspect& suspec
     for (const auto& [key, item] : suspect.result->items()) unknown.known.push_back(key);
     return unknown;
   }
+  const std::vector<std::string> names = choices(*suspect.value);
   const std::string one = suspect.result->is_null() ? "" : " such as " + shown(json(*suspect.result));
-  return {"a known value" + one, json(*suspect.value), suspect.path};
+  return {names.empty() ? "a known value" + one : one_of(names), json(*suspect.value), suspect.path};
+}
+
+/// The names of the enumeration that stands in place of `value`, as far as that can be told: which one it is shows in
+/// what its names make of the result.
+KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::json& value) const {
+  constexpr int most_trials = 100;  // each converts the whole value
+  EnumNames names;
+  (names.*add_names_)();
+  const std::vector<std::string>* best = nullptr;
+  int most = 0, trials = 0;
+  for (const std::vector<std::string>& list : names.lists()) {
+    int different = 0;
+    for (const std::string& name : list) {
+      if (++trials <= most_trials && trial(value, name) == Trial::different) ++different;
+    }
+    if (different < most || different == 0 || (different == most && best->size() <= list.size())) continue;
+    best = &list;
+    most = different;
+  }
+  return best != nullptr ? *best : std::vector<std::string>();
 }
 
 KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {

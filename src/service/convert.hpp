@@ -134,7 +134,8 @@ T class_from_json(const json& value, Fields fields) {
   for (;;) {
     try {
       T result = plain.template get<T>();
-      if constexpr (to_plain_json<T>) check_understood(plain, nlohmann::json(result), read_back, fields);
+      if constexpr (to_plain_json<T>)
+        check_understood(plain, nlohmann::json(result), read_back, &EnumNames::add<T>, fields);
       return result;
     } catch (const nlohmann::json::exception&) {
       if (!big_integers_to_doubles(plain)) throw blame(plain, read_back, class_name<T>());

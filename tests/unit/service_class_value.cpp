@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <any>
+
 #include "services.hpp"
 #include "support.hpp"
 
@@ -31,6 +33,53 @@ struct Page {
   double weight = 0;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Page, head, notes, least, tags, state, level, weight)
+
+enum class Speed { none, fast, slow };
+NLOHMANN_JSON_SERIALIZE_ENUM(Speed, {{Speed::none, "none"}, {Speed::fast, "fast"}, {Speed::slow, "slow"}})
+enum class Heat { none, hot, fast };
+NLOHMANN_JSON_SERIALIZE_ENUM(Heat, {{Heat::none, "none"}, {Heat::hot, "hot"}, {Heat::fast, "fast"}})
+struct Mode {
+  std::optional<Heat> least;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Mode, least)
+// Made of anything, or so it says.
+struct Greedy {
+  Greedy() = default;
+  template <class T>
+  Greedy(T value) {
+    value.no_such_function();
+  }
+};
+struct Trip {
+  int numbers[3] = {};
+  std::optional<int> count;
+  nlohmann::json any;
+  std::unique_ptr<int> unused;
+  std::string_view view;
+  Speed speed = Speed::none;
+  Heat heat = Heat::none;
+  Mode mode;
+  std::vector<Trip> later;
+  std::any last = {};
+  Greedy greedy = {};
+};
+void from_json(const nlohmann::json& value, Trip& trip) {
+  trip.speed = value.value("speed", Speed::none);
+  trip.heat = value.value("heat", Heat::none);
+  trip.mode = value.value("mode", Mode());
+  for (const nlohmann::json& item : value.value("later", nlohmann::json::array()))
+    from_json(item, trip.later.emplace_back());
+}
+void to_json(nlohmann::json& value, const Trip& trip) {
+  value = {{"speed", trip.speed}, {"heat", trip.heat}, {"mode", trip.mode}, {"later", nlohmann::json::array()}};
+  for (const Trip& item : trip.later) to_json(value["later"].emplace_back(), item);
+}
+class Closed {
+ public:
+  NLOHMANN_DEFINE_TYPE_INTRUSIVE(Closed, speed)
+ private:
+  Speed speed = Speed::none;
+};
 
 // Written by hand: a secret that is not shown, a field with two names, and one that is left out when it is empty.
 struct Account {
@@ -106,7 +155,7 @@ TEST_SUITE("service/class_value") {
     for (const char* other : {R"("urgent")", "7", "null", "true", "[]"}) {
       CAPTURE(other);
       const std::string prio = std::string("\"prio\": ") + other;
-      const std::string wrong = std::string(R"(expected a known value such as "low", got )") + other;
+      const std::string wrong = names + std::string(other);
       CHECK(outcome<Note>(("{\"title\": \"a\", \"due\": null, " + prio + "}").c_str()) == ".prio: " + wrong);
       CHECK(outcome<Page>((R"({"notes": [{"title": "a", "due": null, )" + prio + "}]}").c_str()) ==
             ".notes[0].prio: " + wrong);
@@ -115,8 +164,21 @@ TEST_SUITE("service/class_value") {
       if (other != "null"sv)
         CHECK(outcome<Page>((R"({"least": )" + std::string(other) + "}").c_str()) == ".least: " + wrong);
     }
-    CHECK(outcome<Page>(R"({"state": "walking"})") == R"(.state: expected a known value, got "walking")");
+    CHECK(outcome<Page>(R"({"state": "walking"})") == R"(.state: expected one of "stopped", "running", got "walking")");
     CHECK(contains(outcome<Page>(R"({"state": null, "least": null})"), R"("state":null)"));
+  }
+
+  TEST_CASE("of several enumerations in a struct, also with names in common, the one that stands there is named") {
+    CHECK(outcome<Trip>(R"({"speed": "hot"})") == R"(.speed: expected one of "none", "fast", "slow", got "hot")");
+    CHECK(outcome<Trip>(R"({"heat": "slow"})") == R"(.heat: expected one of "none", "hot", "fast", got "slow")");
+    CHECK(outcome<Trip>(R"({"mode": {"least": "slow"}})") ==
+          R"(.mode.least: expected one of "none", "hot", "fast", got "slow")");
+    CHECK(outcome<Trip>(R"({"later": [{"heat": "x"}]})") ==
+          R"(.later[0].heat: expected one of "none", "hot", "fast", got "x")");
+    CHECK(outcome<std::array<Speed, 2>>(R"(["fast", "fats"])") ==
+          R"([1]: expected one of "none", "fast", "slow", got "fats")");
+    // Members that are nobody else's business cannot be looked at: one name is what shows.
+    CHECK(outcome<Closed>(R"({"speed": "hot"})") == R"(.speed: expected a known value such as "none", got "hot")");
   }
 
   TEST_CASE("a field that a struct does not have is refused, with the one that was meant") {
@@ -206,9 +268,8 @@ TEST_SUITE("service/class_value") {
     clients.push_back(home.kitten.loopback());
     const json urgent{{"title", "a"}, {"prio", "urgent"}, {"due", nullptr}};
     for (kt::Client& client : clients) {
-      CHECK(contains(
-          failure([&] { client.call("add", urgent); }),
-          R"(add: argument 'note.prio': invalid literal, expected a known value such as "low", got "urgent")"));
+      CHECK(contains(failure([&] { client.call("add", urgent); }),
+                     "add: argument 'note.prio': invalid literal, " + std::string(names) + R"("urgent")"));
       CHECK(contains(failure([&] {
                        client.call("add", json{{"title", "a"}});
                      }),
@@ -220,6 +281,6 @@ TEST_SUITE("service/class_value") {
                               .send(home.post("/suggest", R"({"note": {"title": "a", "prio": "x<y", "due": 1}})"))
                               .answer();
     CHECK(json::parse(answer.body)["error"] ==
-          R"(suggest: argument 'note': invalid literal, expected a known value such as "low")");
+          R"(suggest: argument 'note': invalid literal, expected one of "low", "normal", "high", "lowest", "top")");
   }
 }
