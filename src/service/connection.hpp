@@ -138,6 +138,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void hold_descriptors(std::size_t count);
   ssize_t send_part(std::string_view bytes);
   bool answer_elsewhere(json& arguments);
+  void require_own_thread() const;
   bool gone() const override;
   HandOver prepare_handover() override;
   void released() override { released_ = true; }

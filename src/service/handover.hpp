@@ -4,9 +4,9 @@
 
 #include <sys/socket.h>
 
-#include <cassert>
 #include <cerrno>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -139,9 +139,14 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   return true;
 }
 
+KETTLINGAR_INLINE void Connection::require_own_thread() const {
+  if (!server_->may_run_here())
+    throw std::logic_error("kettlingar: a kt::Request is for the thread that runs its handler");
+}
+
 KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
-  assert(server_->may_run_here());
+  require_own_thread();
   if (target_ && !target_is_socket_) return false;
   char byte = 0;
   const int fd = target_ ? target_.get() : socket_.native_handle();
@@ -157,7 +162,7 @@ KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
 
 KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
-  assert(server_->may_run_here());
+  require_own_thread();
   if (released_) throw Error(500, "the answer has been passed on already");
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
@@ -167,7 +172,7 @@ KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
 
 KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
-  assert(server_->may_run_here());
+  require_own_thread();
   if (released_) throw Error(500, "the answer has been passed on already");
   if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");

@@ -30,6 +30,27 @@ namespace detail {
 /// See PostToHost.
 using HostPost = std::function<void(std::function<void()>)>;
 
+/// Marks its thread, as long as it is there, as one that runs a handler of a service for the host.
+class HostWork {
+ public:
+  explicit HostWork(const void* service) : service_(service), outer_(std::exchange(innermost_, this)) {}
+  HostWork(const HostWork&) = delete;
+  HostWork& operator=(const HostWork&) = delete;
+  ~HostWork() { innermost_ = outer_; }
+
+  /// Whether this thread is at work for that service.
+  static bool is_for(const void* service) noexcept {
+    const HostWork* work = innermost_;
+    while (work != nullptr && work->service_ != service) work = work->outer_;
+    return work != nullptr;
+  }
+
+ private:
+  const void* service_;
+  const HostWork* outer_;
+  static inline thread_local const HostWork* innermost_ = nullptr;
+};
+
 /// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
 /// complete on the host's thread.
 class HostExecutor {
@@ -50,6 +71,7 @@ class HostExecutor {
       const auto kept = alive_.lock();
       if (!kept || !function_) return;
       const std::unique_ptr<Function> once = std::move(function_);
+      const HostWork marked(kept.get());
       std::move (*once)();
     }
 

@@ -11,9 +11,11 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/error_code.hpp>
+#include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/strand.hpp>
 #include <asio/system_error.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
@@ -53,6 +55,23 @@ inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEn
 inline void spawn(const asio::any_io_executor& executor, Task<void> task) {
   spawn(executor, std::move(task), [](const std::exception_ptr&) {});
 }
+
+enum class OnThisThread { no, yes, unknown };
+/// Whether the calling thread runs the executor. Loops can be asked, and strands of them, but no others.
+OnThisThread runs_on_this_thread(const asio::any_io_executor& executor);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD OnThisThread runs_on_this_thread([[maybe_unused]] const asio::any_io_executor& executor) {
+#if !defined(ASIO_NO_TYPEID)
+  using Loop = asio::io_context::executor_type;
+  const auto said = [](bool here) { return here ? OnThisThread::yes : OnThisThread::no; };
+  if (const auto* loop = executor.target<Loop>()) return said(loop->running_in_this_thread());
+  if (const auto* strand = executor.target<asio::strand<Loop>>()) return said(strand->running_in_this_thread());
+  if (const auto* strand = executor.target<asio::strand<asio::any_io_executor>>())
+    return said(strand->running_in_this_thread());
+#endif
+  return OnThisThread::unknown;
+}
+#endif
 
 /// Calls `work` from the loop, soon. From any thread.
 void post(const asio::any_io_executor& executor, std::function<void()> work);

@@ -57,7 +57,8 @@ class Caller {
 
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
 /// handler's last item or result has been encoded; views and references out of it live as long. Use it where the
-/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on().
+/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on(). On another thread,
+/// cancelled(), take_connection() and kt::reply_to(request) throw std::logic_error where that can be told.
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)

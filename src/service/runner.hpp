@@ -25,6 +25,7 @@
 #include "../base/log.hpp"
 #include "../os/descriptor.hpp"
 #include "coroutine.hpp"
+#include "host_executor.hpp"
 #include "loop.hpp"
 #include "server.hpp"
 
@@ -178,14 +179,8 @@ KETTLINGAR_COLD void Runner::set_serving(bool serving) {
 
 KETTLINGAR_COLD bool Runner::runs_here() const {
   if (!serving()) return false;
-  if (!own_loop_) {
-#if !defined(ASIO_NO_TYPEID)
-    const auto* loop = server_->executor.target<asio::io_context::executor_type>();
-    return loop != nullptr && loop->running_in_this_thread();
-#else
-    return false;
-#endif
-  }
+  if (HostWork::is_for(alive_.get())) return true;
+  if (!own_loop_) return detail::runs_on_this_thread(server_->executor) == OnThisThread::yes;
   if (in_service_thread()) return true;
   const std::unique_lock lock(mutex_, std::try_to_lock);
   return lock && mode_ == Mode::polled && poller_ == std::this_thread::get_id();

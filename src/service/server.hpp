@@ -26,6 +26,7 @@
 #include "blocking_work.hpp"
 #include "guess_throttle.hpp"
 #include "local_calls.hpp"
+#include "loop.hpp"
 #include "registry.hpp"
 #include "request.hpp"
 #include "settings.hpp"
@@ -93,13 +94,8 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Serves a connection that was accepted elsewhere.
   void adopt(Fd descriptor);
 
-  /// False on a thread that is certainly not the one of this service. Strands of a host cannot be asked.
-  bool may_run_here() const {
-#if !defined(ASIO_NO_TYPEID)
-    if (const auto* loop = executor.target<asio::io_context::executor_type>()) return loop->running_in_this_thread();
-#endif
-    return true;
-  }
+  /// False on a thread that is certainly not the one of this service.
+  bool may_run_here() const { return runs_on_this_thread(executor) != OnThisThread::no; }
 
   // For connections.
   /// Returns its number.

@@ -92,6 +92,76 @@ TEST_SUITE("client/own_thread") {
     CHECK(contains(why, refused));
   }
 
+  TEST_CASE("a handler that runs on a strand of several threads cannot wait for its own service either") {
+    asio::io_context loop;
+    TempDir dir;
+    kt::Kitten hosted(asio::any_io_executor(asio::make_strand(loop)), "testkitten", "Kitty");
+    hosted.settings().app_state_dir = hosted.settings().app_data_dir = dir.path();
+    kt::ClientOptions options;
+    options.state_directory = dir.path();
+    kt::Settings settings;
+    settings.app_name = "testkitten";
+    settings.worker_name = "Kitty";
+    settings.app_state_dir = dir.path();
+    const kt::Client client = kt::ClientAccess::make(settings, options);
+    add_methods(hosted, &client);
+    hosted.start();
+    std::thread threads[] = {std::thread([&] { loop.run(); }), std::thread([&] { loop.run(); })};
+    CHECK(eventually([&] { return hosted.running(); }));
+    for (const char* method : {"blocking", "streaming", "connecting"}) {
+      CAPTURE(method);
+      CHECK(contains(failure([&] { client.call(method); }), refused));
+    }
+    CHECK(client.call("awaiting") == 1);
+    hosted.stop();
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  TEST_CASE("a handler that runs on the host's thread cannot wait for its own service either, loopback() included") {
+    Home home;
+    std::mutex mutex;
+    std::deque<std::function<void()>> queue;
+    home.kitten.run_handlers_on([&](std::function<void()> work) {
+      const std::lock_guard lock(mutex);
+      queue.push_back(std::move(work));
+    });
+    const kt::Client inner = unchecked_client(home, true);
+    add_methods(home.kitten, &inner);
+    home.kitten.api("looping", [&] { return home.kitten.loopback().call("one"); });
+    home.kitten.api("awaiting_twice", [&]() -> kt::Task<json> {
+      co_await kt::sleep_for(1ms);
+      co_return inner.call("one");
+    });
+    home.start();
+    const auto called = [&](const char* method) {
+      std::future<std::string> result = std::async(std::launch::async, [&, method] {
+        try {
+          return inner.call(method).dump();
+        } catch (const std::exception& error) {
+          return std::string(error.what());
+        }
+      });
+      while (result.wait_for(1ms) != std::future_status::ready) {
+        std::function<void()> work;
+        {
+          const std::lock_guard lock(mutex);
+          if (queue.empty()) continue;
+          work = std::move(queue.front());
+          queue.pop_front();
+        }
+        work();
+      }
+      return result.get();
+    };
+    const auto begin = std::chrono::steady_clock::now();
+    for (const char* method : {"blocking", "streaming", "connecting", "looping", "awaiting_twice"}) {
+      CAPTURE(method);
+      CHECK(contains(called(method), refused));
+    }
+    CHECK(called("awaiting") == "1");
+    CHECK(std::chrono::steady_clock::now() - begin < home.kitten.limits().host_timeout);
+  }
+
   TEST_CASE("another service of the same process is called as ever (174)") {
     Home home, other("Tom");
     other.kitten.api("one", [] { return 1; });

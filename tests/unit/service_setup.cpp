@@ -65,6 +65,31 @@ TEST_SUITE("service/setup") {
     home.kitten.option("late", value);
   }
 
+  TEST_CASE("a request that is used on another thread than that of its handler says so") {
+    Home home, other("Tom");
+    other.start();
+    const kt::Client there = other.kitten.connect();
+    home.kitten.api("elsewhere", [&](kt::Request& request) {
+      std::vector<std::string> said;
+      std::thread([&] {
+        for (const auto& use : std::initializer_list<std::function<void()>>{
+                 [&] { static_cast<void>(request.cancelled()); }, [&] { request.take_connection(); },
+                 [&] { there.call("ping", kt::reply_to(request)); }}) {
+          try {
+            use();
+            said.push_back("nothing");
+          } catch (const std::logic_error& error) {
+            said.push_back(error.what());
+          }
+        }
+      }).join();
+      return said;
+    });
+    home.start();
+    const std::string wrong = "kettlingar: a kt::Request is for the thread that runs its handler";
+    CHECK(home.result("elsewhere") == json::array({wrong, wrong, wrong}));
+  }
+
   TEST_CASE("try_start_thread says why the service does not start") {
     Home home;
     CHECK(home.kitten.try_start_thread() == "");
