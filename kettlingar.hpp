@@ -297,6 +297,99 @@ std::vector<std::string> choices_of() {
   return choices;
 }
 
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#pragma GCC diagnostic ignored "-Wmissing-braces"
+#endif
+
+/// The names of the enumerations that a type is made of: members of structs without constructors, and what is in
+/// optionals, lists and maps.
+class EnumNames {
+ public:
+  template <class T>
+  void add() {
+    if (!first_time(&tag<T>)) return;
+    if constexpr (std::is_enum_v<T>) {
+      lists_.push_back(choices_of<T>());
+    } else if constexpr (requires { typename T::mapped_type; }) {
+      add<typename T::mapped_type>();
+    } else if constexpr (requires { typename T::value_type; }) {
+      add<typename T::value_type>();
+    } else if constexpr (std::is_class_v<T> && std::is_aggregate_v<T>) {
+      add_members<T>();
+    }
+  }
+  const std::vector<std::vector<std::string>>& lists() const { return lists_; }
+
+ private:
+  /// A member made of one of these tells its type: an initializer converts to what its member is. The conversions are
+  /// not const: a constructor that takes anything would be a better match, and is not to be used.
+  struct Member {
+    EnumNames& names;
+
+    template <std::default_initializable T>
+    operator T() {
+      names.add<T>();
+      return T();
+    }
+  };
+  /// For two kinds of members that have such constructors.
+  struct OptionalMember {
+    EnumNames& names;
+
+    template <class T>
+    operator std::optional<T>() {
+      names.add<T>();
+      return std::nullopt;
+    }
+  };
+  struct JsonMember {
+    EnumNames& names;
+
+    operator nlohmann::json() { return nullptr; }
+    operator nlohmann::ordered_json() { return nullptr; }
+  };
+  struct NoMember {
+    EnumNames& names;
+  };
+  template <class T, class... M>
+  static constexpr bool made_of = requires(EnumNames& names) {
+    T{M{names}...};
+  };
+
+  template <class T, class... M>
+  void add_members() {
+    // What is made of anything would compile its constructor for these.
+    constexpr bool more = sizeof...(M) < 32 && !made_of<T, M..., NoMember>;
+    if constexpr (more && made_of<T, M..., Member>) {
+      add_members<T, M..., Member>();
+    } else if constexpr (more && made_of<T, M..., OptionalMember>) {
+      add_members<T, M..., OptionalMember>();
+    } else if constexpr (more && made_of<T, M..., JsonMember>) {
+      add_members<T, M..., JsonMember>();
+    } else if constexpr (made_of<T, M...>) {
+      static_cast<void>(T{M{*this}...});
+    }
+  }
+
+  template <class T>
+  static inline const char tag = 0;
+  bool first_time(const void* type) {
+    for (const void* seen : seen_) {
+      if (seen == type) return false;
+    }
+    seen_.push_back(type);
+    return true;
+  }
+
+  std::vector<std::vector<std::string>> lists_;
+  std::vector<const void*> seen_;
+};
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
 #if !defined(KETTLINGAR_NO_JSON_OPTIONAL)
 /// Selects what nlohmann_json does by itself.
 struct NlohmannOnly;
@@ -5887,6 +5980,7 @@ struct ChildProgram {
   std::vector<std::string> variables;  ///< `NAME=value`, instead of what the environment has of that name
   Fd secrets;                          ///< becomes its secrets_descriptor
   Fd report;                           ///< becomes its report_descriptor
+  Fd output;                           ///< becomes its standard output
   Fd errors;                           ///< becomes its standard error
 
   ChildProgram() = default;
@@ -5905,6 +5999,10 @@ class ChildProcess {
   bool failed() const noexcept { return status_ != 0; }
   /// How it has ended, in words.
   std::string end_text() const;
+  /// After its end: whether processes that it has made are in its process group, and go on.
+  bool left_some() const;
+  /// Ends those by SIGTERM.
+  void end_those_left() const;
 
  private:
   pid_t pid_ = 0;
@@ -6047,6 +6145,7 @@ KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
   ::posix_spawn_file_actions_addopen(&setup.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&setup.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   ::posix_spawn_file_actions_addopen(&setup.actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  setup.give(program.output, STDOUT_FILENO);
   setup.give(program.errors, STDERR_FILENO);
   setup.give(program.secrets, secrets_descriptor);
   setup.give(program.report, report_descriptor);
@@ -6069,6 +6168,11 @@ KETTLINGAR_COLD std::string ChildProcess::end_text() const {
   if (WIFSIGNALED(status_)) return std::string("killed by signal ") + std::to_string(WTERMSIG(status_));
   return "exit code " + std::to_string(WEXITSTATUS(status_));
 }
+
+// The number cannot be another group's: it is not given again while one of the processes is there.
+KETTLINGAR_COLD bool ChildProcess::left_some() const { return ::kill(-pid_, 0) == 0; }
+
+KETTLINGAR_COLD void ChildProcess::end_those_left() const { ::kill(-pid_, SIGTERM); }
 
 #if !defined(KETTLINGAR_SPAWN_CLOSES)
 /// For a program that is about to start another, and does nothing else meanwhile.
@@ -6477,9 +6581,11 @@ Task<void> async_write_all(const Fd& fd, std::string bytes);
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/error_code.hpp>
+#include <asio/io_context.hpp>
 #include <asio/post.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/strand.hpp>
 #include <asio/system_error.hpp>
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
@@ -6517,6 +6623,23 @@ inline void spawn(const asio::any_io_executor& executor, Task<void> task, WhenEn
 inline void spawn(const asio::any_io_executor& executor, Task<void> task) {
   spawn(executor, std::move(task), [](const std::exception_ptr&) {});
 }
+
+enum class OnThisThread { no, yes, unknown };
+/// Whether the calling thread runs the executor. Loops can be asked, and strands of them, but no others.
+OnThisThread runs_on_this_thread(const asio::any_io_executor& executor);
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD OnThisThread runs_on_this_thread([[maybe_unused]] const asio::any_io_executor& executor) {
+#if !defined(ASIO_NO_TYPEID)
+  using Loop = asio::io_context::executor_type;
+  const auto said = [](bool here) { return here ? OnThisThread::yes : OnThisThread::no; };
+  if (const auto* loop = executor.target<Loop>()) return said(loop->running_in_this_thread());
+  if (const auto* strand = executor.target<asio::strand<Loop>>()) return said(strand->running_in_this_thread());
+  if (const auto* strand = executor.target<asio::strand<asio::any_io_executor>>())
+    return said(strand->running_in_this_thread());
+#endif
+  return OnThisThread::unknown;
+}
+#endif
 
 /// Calls `work` from the loop, soon. From any thread.
 void post(const asio::any_io_executor& executor, std::function<void()> work);
@@ -6875,13 +6998,16 @@ std::string one_of(const std::vector<std::string>& choices);
 
 /// What a class makes of a value, as json again; null if it has no way back. Throws what its from_json() throws.
 using ReadBack = nlohmann::json (*)(const nlohmann::json& value);
+/// Adds the names of the enumerations in a class.
+using AddNames = void (EnumNames::*)();
 
 /// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
 enum class Fields { known, any };
 
 /// Throws BadValue if the class, which made `result` of `value`, has not understood all of it: nlohmann_json makes 1 of
 /// 1.9, the first name of an enumeration of any text that is none, and leaves out unknown fields. `value` is restored.
-void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields);
+void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+                      Fields fields);
 /// Why the class called `name` refuses `value`, which is used up.
 BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name);
 
@@ -6891,8 +7017,9 @@ BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name)
 /// several kinds. If none of them makes a difference, it meant nothing.
 class UnderstandingCheck {
  public:
-  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, Fields fields)
-      : value_(value), result_(result), read_back_(read_back), fields_(fields) {}
+  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+                     Fields fields)
+      : value_(value), result_(result), read_back_(read_back), add_names_(add_names), fields_(fields) {}
 
   void run();
 
@@ -6912,13 +7039,18 @@ class UnderstandingCheck {
     std::string key = {};  ///< of that field
   };
 
+  enum class Trial { same, different, refused };
+
   void compare(nlohmann::json& value, const nlohmann::json& result, const Place* at);
+  Trial trial(nlohmann::json& value, nlohmann::json other) const;
   bool means_nothing(nlohmann::json& value) const;
+  std::vector<std::string> choices(nlohmann::json& value) const;
   BadValue misunderstood(const Suspect& suspect) const;
 
   nlohmann::json& value_;
   const nlohmann::json& result_;
   ReadBack read_back_;
+  AddNames add_names_;
   Fields fields_;
   std::vector<Suspect> suspects_;
 };
@@ -6986,8 +7118,8 @@ KETTLINGAR_COLD std::string one_of(const std::vector<std::string>& choices) {
 }
 
 KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
-                                        Fields fields) {
-  if (!result.is_null()) UnderstandingCheck(value, result, read_back, fields).run();
+                                        AddNames add_names, Fields fields) {
+  if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_names, fields).run();
 }
 
 KETTLINGAR_INLINE void UnderstandingCheck::run() {
@@ -7035,17 +7167,22 @@ KETTLINGAR_INLINE void UnderstandingCheck::compare(nlohmann::json& value, const 
   }
 }
 
+/// What `other` would make of the result in place of a value.
+KETTLINGAR_COLD UnderstandingCheck::Trial UnderstandingCheck::trial(nlohmann::json& value, nlohmann::json other) const {
+  nlohmann::json kept = std::exchange(value, std::move(other));
+  Trial outcome = Trial::refused;
+  try {
+    outcome = read_back_(value_) == result_ ? Trial::same : Trial::different;
+  } catch (...) {
+  }
+  value = std::move(kept);
+  return outcome;
+}
+
 KETTLINGAR_COLD bool UnderstandingCheck::means_nothing(nlohmann::json& value) const {
   const nlohmann::json text = meaningless_text, number = 7919;
   const auto makes_no_difference = [&](nlohmann::json other) {
-    nlohmann::json kept = std::exchange(value, std::move(other));
-    bool same = false;
-    try {
-      same = read_back_(value_) == result_;
-    } catch (...) {  // so its kind does matter
-    }
-    value = std::move(kept);
-    return same;
+    return trial(value, std::move(other)) == Trial::same;  // if it is refused, its kind does matter
   };
   return makes_no_difference(number) && makes_no_difference(text) && makes_no_difference(-0.5) &&
          makes_no_difference(true) && makes_no_difference(nlohmann::json::array({text})) &&
@@ -7059,8 +7196,29 @@ KETTLINGAR_COLD BadValue UnderstandingCheck::misunderstood(const Suspect& suspec
     for (const auto& [key, item] : suspect.result->items()) unknown.known.push_back(key);
     return unknown;
   }
+  const std::vector<std::string> names = choices(*suspect.value);
   const std::string one = suspect.result->is_null() ? "" : " such as " + shown(json(*suspect.result));
-  return {"a known value" + one, json(*suspect.value), suspect.path};
+  return {names.empty() ? "a known value" + one : one_of(names), json(*suspect.value), suspect.path};
+}
+
+/// The names of the enumeration that stands in place of `value`, as far as that can be told: which one it is shows in
+/// what its names make of the result.
+KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::json& value) const {
+  constexpr int most_trials = 100;  // each converts the whole value
+  EnumNames names;
+  (names.*add_names_)();
+  const std::vector<std::string>* best = nullptr;
+  int most = 0, trials = 0;
+  for (const std::vector<std::string>& list : names.lists()) {
+    int different = 0;
+    for (const std::string& name : list) {
+      if (++trials <= most_trials && trial(value, name) == Trial::different) ++different;
+    }
+    if (different < most || different == 0 || (different == most && best->size() <= list.size())) continue;
+    best = &list;
+    most = different;
+  }
+  return best != nullptr ? *best : std::vector<std::string>();
 }
 
 KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {
@@ -7291,7 +7449,8 @@ T class_from_json(const json& value, Fields fields) {
   for (;;) {
     try {
       T result = plain.template get<T>();
-      if constexpr (to_plain_json<T>) check_understood(plain, nlohmann::json(result), read_back, fields);
+      if constexpr (to_plain_json<T>)
+        check_understood(plain, nlohmann::json(result), read_back, &EnumNames::add<T>, fields);
       return result;
     } catch (const nlohmann::json::exception&) {
       if (!big_integers_to_doubles(plain)) throw blame(plain, read_back, class_name<T>());
@@ -7827,7 +7986,8 @@ class Caller {
 
 /// The call being served; a handler gets it by taking `kt::Request&` as its first parameter. It lives until the
 /// handler's last item or result has been encoded; views and references out of it live as long. Use it where the
-/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on().
+/// handler runs only: on the service's thread, or the host's with Kitten::run_handlers_on(). On another thread,
+/// cancelled(), take_connection() and kt::reply_to(request) throw std::logic_error where that can be told.
 class Request {
  public:
   Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
@@ -10858,6 +11018,27 @@ namespace detail {
 /// See PostToHost.
 using HostPost = std::function<void(std::function<void()>)>;
 
+/// Marks its thread, as long as it is there, as one that runs a handler of a service for the host.
+class HostWork {
+ public:
+  explicit HostWork(const void* service) : service_(service), outer_(std::exchange(innermost_, this)) {}
+  HostWork(const HostWork&) = delete;
+  HostWork& operator=(const HostWork&) = delete;
+  ~HostWork() { innermost_ = outer_; }
+
+  /// Whether this thread is at work for that service.
+  static bool is_for(const void* service) noexcept {
+    const HostWork* work = innermost_;
+    while (work != nullptr && work->service_ != service) work = work->outer_;
+    return work != nullptr;
+  }
+
+ private:
+  const void* service_;
+  const HostWork* outer_;
+  static inline thread_local const HostWork* innermost_ = nullptr;
+};
+
 /// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
 /// complete on the host's thread.
 class HostExecutor {
@@ -10878,6 +11059,7 @@ class HostExecutor {
       const auto kept = alive_.lock();
       if (!kept || !function_) return;
       const std::unique_ptr<Function> once = std::move(function_);
+      const HostWork marked(kept.get());
       std::move (*once)();
     }
 
@@ -11655,13 +11837,8 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Serves a connection that was accepted elsewhere.
   void adopt(Fd descriptor);
 
-  /// False on a thread that is certainly not the one of this service. Strands of a host cannot be asked.
-  bool may_run_here() const {
-#if !defined(ASIO_NO_TYPEID)
-    if (const auto* loop = executor.target<asio::io_context::executor_type>()) return loop->running_in_this_thread();
-#endif
-    return true;
-  }
+  /// False on a thread that is certainly not the one of this service.
+  bool may_run_here() const { return runs_on_this_thread(executor) != OnThisThread::no; }
 
   // For connections.
   /// Returns its number.
@@ -11911,6 +12088,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void hold_descriptors(std::size_t count);
   ssize_t send_part(std::string_view bytes);
   bool answer_elsewhere(json& arguments);
+  void require_own_thread() const;
   bool gone() const override;
   HandOver prepare_handover() override;
   void released() override { released_ = true; }
@@ -12305,9 +12483,9 @@ KETTLINGAR_INLINE void Connection::close() {
 
 #include <sys/socket.h>
 
-#include <cassert>
 #include <cerrno>
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -12436,9 +12614,14 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   return true;
 }
 
+KETTLINGAR_INLINE void Connection::require_own_thread() const {
+  if (!server_->may_run_here())
+    throw std::logic_error("kettlingar: a kt::Request is for the thread that runs its handler");
+}
+
 KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
-  assert(server_->may_run_here());
+  require_own_thread();
   if (target_ && !target_is_socket_) return false;
   char byte = 0;
   const int fd = target_ ? target_.get() : socket_.native_handle();
@@ -12454,7 +12637,7 @@ KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
 
 KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
-  assert(server_->may_run_here());
+  require_own_thread();
   if (released_) throw Error(500, "the answer has been passed on already");
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
@@ -12464,7 +12647,7 @@ KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
 
 KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
-  assert(server_->may_run_here());
+  require_own_thread();
   if (released_) throw Error(500, "the answer has been passed on already");
   if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
@@ -13777,14 +13960,8 @@ KETTLINGAR_COLD void Runner::set_serving(bool serving) {
 
 KETTLINGAR_COLD bool Runner::runs_here() const {
   if (!serving()) return false;
-  if (!own_loop_) {
-#if !defined(ASIO_NO_TYPEID)
-    const auto* loop = server_->executor.target<asio::io_context::executor_type>();
-    return loop != nullptr && loop->running_in_this_thread();
-#else
-    return false;
-#endif
-  }
+  if (HostWork::is_for(alive_.get())) return true;
+  if (!own_loop_) return detail::runs_on_this_thread(server_->executor) == OnThisThread::yes;
   if (in_service_thread()) return true;
   const std::unique_lock lock(mutex_, std::try_to_lock);
   return lock && mode_ == Mode::polled && poller_ == std::this_thread::get_id();
@@ -15426,6 +15603,7 @@ KETTLINGAR_INLINE bool is_document(const json& value) {
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15442,54 +15620,60 @@ inline constexpr const char* started_as = "KETTLINGAR_STARTED_AS";
 /// How a client has its service started.
 struct StartPlan {
   AutoStart how = auto_start;
-  HiddenWords words;  ///< options
-  std::string name;   ///< `APP/WORKER`
+  HiddenWords words;                           ///< options
+  std::string name;                            ///< `APP/WORKER`
+  std::chrono::milliseconds patience{10'000};  ///< until it has to be found once the program has started it
 };
 
-/// A program on its way through `start`.
+/// A program on its way through `start`, and through `stop` again where it has become something else.
 class Starter {
  public:
   /// Runs it; it inherits nothing of ours but the working directory, the environment, and the secrets that its words
-  /// leave out. Throws NotRunning.
+  /// leave out. Throws NotRunning. `plan` has to stay.
   explicit Starter(const StartPlan& plan);
 
   /// True when it has ended well; does not wait. Throws NotRunning if it has failed, with what it said on standard
   /// error, or takes longer than a minute.
   bool done();
+  /// After that: stops what was started, and that only; true when that is over. Does not wait. Throws NotRunning.
+  bool undone();
+  /// What was stopped, in its own words, for the end of a message; empty if nothing was.
+  std::string stopped() const;
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   void listen();
 
+  const StartPlan& plan_;
   std::string path_;
-  Fd errors_;
-  ChildProcess child_;
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + patience;
+  Fd words_;  ///< of the program
+  std::optional<ChildProcess> start_;
+  std::optional<ChildProcess> stop_;
+  bool left_some_ = false;
+  Clock::time_point deadline_ = Clock::now() + patience;
   std::string said_;
 
   static constexpr std::chrono::seconds patience{60};
 };
 
 #if KETTLINGAR_DEFINITIONS
-/// Its standard error goes to `errors`. Throws NotRunning.
-[[gnu::cold]] inline ChildProcess started(const StartPlan& plan, const std::string& path, Fd& errors) {
-  const char* mark = environment(started_as);
-  if (mark != nullptr && plan.name == mark) {
-    throw NotRunning(plan.name +
-                     ": Not running: this program was started to be it, but does not end in Kitten::main()");
-  }
+/// Runs the program with this command; what it says goes to `said`. Throws NotRunning.
+[[gnu::cold]] inline ChildProcess run_program(const StartPlan& plan, const std::string& path, const char* command,
+                                              Fd ChildProgram::*stream, Fd& said) {
   try {
     ChildProgram program;
     program.path = path;
     program.words.push_back(path);
     for (const auto* words : {&plan.how.command_prefix, &plan.words.words})
       program.words.insert(program.words.end(), words->begin(), words->end());
-    program.words.push_back("start");
+    program.words.push_back(command);
     program.variables.push_back(std::string(started_as) + "=" + plan.name);
     program.secrets = filled_pipe(plan.words.secrets);
     Pipe pipe = make_pipe();
-    program.errors = std::move(pipe.writer);
+    program.*stream = std::move(pipe.writer);
     ::fcntl(pipe.reader.get(), F_SETFL, O_NONBLOCK);
-    errors = std::move(pipe.reader);
+    said = std::move(pipe.reader);
     return ChildProcess(program);
   } catch (const StartError& error) {
     throw NotRunning(plan.name + ": " + error.what());
@@ -15497,30 +15681,64 @@ class Starter {
 }
 
 KETTLINGAR_COLD Starter::Starter(const StartPlan& plan)
-    : path_(plan.how.program.empty() ? executable_path("") : plan.how.program), child_(started(plan, path_, errors_)) {}
+    : plan_(plan), path_(plan.how.program.empty() ? executable_path("") : plan.how.program) {
+  const char* mark = environment(started_as);
+  if (mark != nullptr && plan.name == mark) {
+    throw NotRunning(plan.name +
+                     ": Not running: this program was started to be it, but does not end in Kitten::main()");
+  }
+  start_ = run_program(plan_, path_, "start", &ChildProgram::errors, words_);
+}
 
 KETTLINGAR_COLD void Starter::listen() {
   constexpr std::size_t most = 4096;
   char block[512];
-  while (errors_) {
-    const ssize_t n = retry_interrupted([&] { return ::read(errors_.get(), block, sizeof block); });
-    if (n == 0) errors_.reset();
-    if (n <= 0) return;
+  while (words_) {
+    const ssize_t n = retry_interrupted([&] { return ::read(words_.get(), block, sizeof block); });
+    if (n == 0) words_.reset();
+    if (n <= 0) break;
     said_.append(block, (std::min)(static_cast<std::size_t>(n), most - said_.size()));
   }
+  while (!said_.empty() && said_.back() == '\n') said_.pop_back();
 }
 
 KETTLINGAR_COLD bool Starter::done() {
   // Its end is what counts, not that of the pipe, which a service may keep open.
-  const bool ended = child_.ended();
+  const bool ended = start_->ended();
   listen();
-  if (!ended && std::chrono::steady_clock::now() >= deadline_) {
-    throw NotRunning(path_ + " start: process " + std::to_string(child_.pid()) + " is still at it after " +
+  if (!ended && Clock::now() >= deadline_) {
+    throw NotRunning(path_ + " start: process " + std::to_string(start_->pid()) + " is still at it after " +
                      std::to_string(patience.count()) + " s");
   }
-  if (!ended || !child_.failed()) return ended;
-  while (!said_.empty() && said_.back() == '\n') said_.pop_back();
-  throw NotRunning(path_ + " start: " + (said_.empty() ? child_.end_text() : said_));
+  if (!ended || !start_->failed()) {
+    left_some_ = ended && start_->left_some();
+    return ended;
+  }
+  throw NotRunning(path_ + " start: " + (said_.empty() ? start_->end_text() : said_));
+}
+
+// Services of ours do not start under another name. Python's do, as children of the program, which knows best how to
+// stop them, and says which they are. What ran before is no child of it.
+KETTLINGAR_COLD bool Starter::undone() {
+  constexpr std::chrono::seconds longest(5);
+  if (!stop_) {
+    if (!left_some_ || !start_->left_some()) return true;
+    said_.clear();
+    stop_ = run_program(plan_, path_, "stop", &ChildProgram::output, words_);
+    deadline_ = Clock::now() + longest;
+  }
+  const bool ended = stop_->ended();
+  listen();
+  if (ended && !start_->left_some()) return true;
+  if (Clock::now() < deadline_) return false;
+  start_->end_those_left();
+  return true;
+}
+
+KETTLINGAR_COLD std::string Starter::stopped() const {
+  if (!stop_) return {};
+  return "; " + path_ + " has started something else, which was stopped again" +
+         (said_.empty() ? "" : " (" + log_escaped(said_) + ")");
 }
 #endif
 
@@ -16690,7 +16908,7 @@ class HttpAnswer final : public Answer {
   DescriptorQueue& descriptors() override { return exchange_ ? exchange_->descriptors() : none_; }
 
  private:
-  enum class Stage { start, starting, connecting, talking, over };
+  enum class Stage { start, starting, undoing, connecting, talking, over };
   enum class Step { want_read, want_write, pause, item, done };
 
   Step advance();
@@ -16725,7 +16943,8 @@ class HttpAnswer final : public Answer {
   Deadline began_ = no_deadline;  ///< once it has
   Stage stage_ = Stage::start;
   bool blocking_ = false;                 ///< the caller's thread waits for the answer
-  std::optional<Starter> starter_;        ///< of a service that did not run
+  std::optional<Starter> starter_;        ///< of a service that did not run, until it is found
+  std::string unreachable_;               ///< why it is not, while that is undone
   Deadline started_until_ = no_deadline;  ///< once it has been started: when it has to be found
   bool one_request_ = true;               ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;                   ///< the connection has had requests before
@@ -16802,6 +17021,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors),
                     Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result, closer_});
   connector_.reset();
+  starter_.reset();
   reused_ = reused;
   stage_ = Stage::talking;
 }
@@ -16841,9 +17061,9 @@ KETTLINGAR_COLD bool HttpAnswer::start_service(const NotRunning& why) {
     stage_ = Stage::starting;
     return true;
   }
-  if (now >= started_until_)
-    throw NotRunning(plan->name + " was started, but cannot be reached: " + why.what(), why.state());
-  stage_ = Stage::start;
+  unreachable_ = plan->name + " was started, but cannot be reached: " + why.what();
+  if (now >= started_until_ && why.state() != ServiceState::not_running) throw NotRunning(unreachable_, why.state());
+  stage_ = now < started_until_ ? Stage::start : Stage::undoing;
   return true;
 }
 
@@ -16904,9 +17124,12 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::starting) {
     if (!starter_->done()) return Step::pause;
-    starter_.reset();
-    started_until_ = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    started_until_ = std::chrono::steady_clock::now() + endpoint_->plan()->patience;
     stage_ = Stage::start;
+  }
+  if (stage_ == Stage::undoing) {
+    if (!starter_->undone()) return Step::pause;
+    throw NotRunning(unreachable_ + starter_->stopped());
   }
   if (stage_ == Stage::start) connect();
   if (stage_ == Stage::connecting) return connecting();
@@ -17621,12 +17844,15 @@ class Client {
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
   /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here. Later calls of this client
-  /// start the service again if it does not run by then: nothing has been sent in that case.
+  /// start the service again if it does not run by then: nothing has been sent in that case. A program that is another
+  /// service is told what it was started as, and refuses; what others leave running, as Python services do, is stopped
+  /// by `program PREFIX OPTIONS stop` once 10 s have shown that it is not the one, or else by SIGTERM.
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         const ClientOptions& options = {});
 
   // By name, blocking: not in handlers, whose service would wait with them. To call the very service that this thread
-  // runs, or polls, is a std::logic_error.
+  // runs, or polls, is a std::logic_error; so it is within a handler that this thread runs for it, see
+  // Kitten::run_handlers_on().
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>

@@ -65,12 +65,15 @@ class Client {
   /// As connect(); a service that does not run is started: `kt::auto_start("build/kitten")` runs that program,
   /// `kt::auto_start` this very one. Throws NotRunning with what the program said if that fails, or takes more than a
   /// minute. The program gets `--worker-name` and `--app-state-dir` as they are given here. Later calls of this client
-  /// start the service again if it does not run by then: nothing has been sent in that case.
+  /// start the service again if it does not run by then: nothing has been sent in that case. A program that is another
+  /// service is told what it was started as, and refuses; what others leave running, as Python services do, is stopped
+  /// by `program PREFIX OPTIONS stop` once 10 s have shown that it is not the one, or else by SIGTERM.
   static Client connect(const std::string& app, const std::string& worker, const AutoStart& start,
                         const ClientOptions& options = {});
 
   // By name, blocking: not in handlers, whose service would wait with them. To call the very service that this thread
-  // runs, or polls, is a std::logic_error.
+  // runs, or polls, is a std::logic_error; so it is within a handler that this thread runs for it, see
+  // Kitten::run_handlers_on().
 
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>

@@ -109,7 +109,7 @@ class HttpAnswer final : public Answer {
   DescriptorQueue& descriptors() override { return exchange_ ? exchange_->descriptors() : none_; }
 
  private:
-  enum class Stage { start, starting, connecting, talking, over };
+  enum class Stage { start, starting, undoing, connecting, talking, over };
   enum class Step { want_read, want_write, pause, item, done };
 
   Step advance();
@@ -144,7 +144,8 @@ class HttpAnswer final : public Answer {
   Deadline began_ = no_deadline;  ///< once it has
   Stage stage_ = Stage::start;
   bool blocking_ = false;                 ///< the caller's thread waits for the answer
-  std::optional<Starter> starter_;        ///< of a service that did not run
+  std::optional<Starter> starter_;        ///< of a service that did not run, until it is found
+  std::string unreachable_;               ///< why it is not, while that is undone
   Deadline started_until_ = no_deadline;  ///< once it has been started: when it has to be found
   bool one_request_ = true;               ///< the service is asked to close the connection, as one in Python does
   bool reused_ = false;                   ///< the connection has had requests before
@@ -221,6 +222,7 @@ KETTLINGAR_INLINE void HttpAnswer::talk_over(Channel channel, bool reused) {
   exchange_.emplace(std::move(channel), std::move(bytes), std::move(message_.descriptors),
                     Exchange::Terms{options.limits, options.timeouts, began_, message_.one_result, closer_});
   connector_.reset();
+  starter_.reset();
   reused_ = reused;
   stage_ = Stage::talking;
 }
@@ -260,9 +262,9 @@ KETTLINGAR_COLD bool HttpAnswer::start_service(const NotRunning& why) {
     stage_ = Stage::starting;
     return true;
   }
-  if (now >= started_until_)
-    throw NotRunning(plan->name + " was started, but cannot be reached: " + why.what(), why.state());
-  stage_ = Stage::start;
+  unreachable_ = plan->name + " was started, but cannot be reached: " + why.what();
+  if (now >= started_until_ && why.state() != ServiceState::not_running) throw NotRunning(unreachable_, why.state());
+  stage_ = now < started_until_ ? Stage::start : Stage::undoing;
   return true;
 }
 
@@ -323,9 +325,12 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
   if (stage_ == Stage::starting) {
     if (!starter_->done()) return Step::pause;
-    starter_.reset();
-    started_until_ = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    started_until_ = std::chrono::steady_clock::now() + endpoint_->plan()->patience;
     stage_ = Stage::start;
+  }
+  if (stage_ == Stage::undoing) {
+    if (!starter_->undone()) return Step::pause;
+    throw NotRunning(unreachable_ + starter_->stopped());
   }
   if (stage_ == Stage::start) connect();
   if (stage_ == Stage::connecting) return connecting();

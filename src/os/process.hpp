@@ -63,6 +63,7 @@ struct ChildProgram {
   std::vector<std::string> variables;  ///< `NAME=value`, instead of what the environment has of that name
   Fd secrets;                          ///< becomes its secrets_descriptor
   Fd report;                           ///< becomes its report_descriptor
+  Fd output;                           ///< becomes its standard output
   Fd errors;                           ///< becomes its standard error
 
   ChildProgram() = default;
@@ -81,6 +82,10 @@ class ChildProcess {
   bool failed() const noexcept { return status_ != 0; }
   /// How it has ended, in words.
   std::string end_text() const;
+  /// After its end: whether processes that it has made are in its process group, and go on.
+  bool left_some() const;
+  /// Ends those by SIGTERM.
+  void end_those_left() const;
 
  private:
   pid_t pid_ = 0;
@@ -223,6 +228,7 @@ KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
   ::posix_spawn_file_actions_addopen(&setup.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&setup.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   ::posix_spawn_file_actions_addopen(&setup.actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  setup.give(program.output, STDOUT_FILENO);
   setup.give(program.errors, STDERR_FILENO);
   setup.give(program.secrets, secrets_descriptor);
   setup.give(program.report, report_descriptor);
@@ -245,6 +251,11 @@ KETTLINGAR_COLD std::string ChildProcess::end_text() const {
   if (WIFSIGNALED(status_)) return std::string("killed by signal ") + std::to_string(WTERMSIG(status_));
   return "exit code " + std::to_string(WEXITSTATUS(status_));
 }
+
+// The number cannot be another group's: it is not given again while one of the processes is there.
+KETTLINGAR_COLD bool ChildProcess::left_some() const { return ::kill(-pid_, 0) == 0; }
+
+KETTLINGAR_COLD void ChildProcess::end_those_left() const { ::kill(-pid_, SIGTERM); }
 
 #if !defined(KETTLINGAR_SPAWN_CLOSES)
 /// For a program that is about to start another, and does nothing else meanwhile.

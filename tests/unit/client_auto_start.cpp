@@ -40,6 +40,46 @@ TEST_SUITE("client/auto_start") {
     }
   }
 
+  TEST_CASE("what a program has started instead of the service is stopped again, in its own way or by a signal") {
+    // As Python services do it: a child of the program stays, in the process group of the start.
+    constexpr const char* program =
+        "#!/bin/sh\n"
+        "case \"$*\" in\n"
+        "*start) test -e $0.runs || { sleep 60 & echo $! >$0.pid; } ;;\n"
+        "*stop) echo 'other/x: Stopped'; %s ;;\n"
+        "esac\n";
+    TempDir dir;
+    const auto stopped = [&](const std::string& name, const std::string& how) {
+      std::string text = program;
+      write_file(dir / name, text.replace(text.find("%s"), 2, how), 0700);
+      kt::Settings settings;
+      settings.app_name = "nosuch";
+      settings.worker_name = "x";
+      settings.app_state_dir = dir.path();
+      auto plan = std::make_shared<kt::detail::StartPlan>();
+      plan->how = kt::auto_start(dir / name);
+      plan->name = "nosuch/x";
+      plan->patience = 100ms;
+      return failure([&] { kt::ClientAccess::make(settings, {}, {}, plan).call("ping"); });
+    };
+    const auto runs = [&](const std::string& name) {
+      return !kt::detail::RunningProcess(std::stoi(contents(dir / (name + ".pid"))), 0).ended();
+    };
+    const std::string why = "nosuch/x was started, but cannot be reached: x: Not running: Start it first?";
+    const auto else_started = [&](const std::string& name) {
+      return why + "; " + dir.path() + "/" + name +
+             " has started something else, which was stopped again (other/x: Stopped)";
+    };
+    CHECK(stopped("polite", "kill $(cat $0.pid)") == else_started("polite"));
+    CHECK(eventually([&] { return !runs("polite"); }));
+    CHECK(stopped("deaf", "exit 1") == else_started("deaf"));
+    CHECK(eventually([&] { return !runs("deaf"); }));
+    // What ran before is not the program's to stop.
+    write_file(dir / "early.runs", "");
+    CHECK(stopped("early", "echo stopped >$0.stopped") == why);
+    CHECK(::access((dir / "early.stopped").c_str(), F_OK) != 0);
+  }
+
   TEST_CASE("while a coroutine waits for a start its loop goes on, and 'total' is the end of it") {
     TempDir dir;
     write_file(dir / "slow", "#!/bin/sh\nexec sleep 20\n", 0700);
