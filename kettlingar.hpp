@@ -23,57 +23,27 @@
 //
 // Copyright 2026 the kettlingar contributors. MIT licence, see LICENSE.
 
-// Words that Qt, X11, Windows and old headers make macros of. They are those headers' again behind this one.
+// Words of ours that Qt, X11 and Windows make macros of. They are those headers' again behind this one.
 #pragma push_macro("emit")
 #undef emit
-#pragma push_macro("foreach")
-#undef foreach
 #pragma push_macro("forever")
 #undef forever
 #pragma push_macro("signals")
 #undef signals
 #pragma push_macro("slots")
 #undef slots
-#pragma push_macro("Always")
-#undef Always
-#pragma push_macro("Bool")
-#undef Bool
-#pragma push_macro("Complex")
-#undef Complex
-#pragma push_macro("Success")
-#undef Success
-#pragma push_macro("False")
-#undef False
-#pragma push_macro("None")
-#undef None
-#pragma push_macro("Status")
-#undef Status
-#pragma push_macro("True")
-#undef True
-#pragma push_macro("Unsorted")
-#undef Unsorted
-#pragma push_macro("DELETE")
-#undef DELETE
-#pragma push_macro("ERROR")
-#undef ERROR
-#pragma push_macro("IN")
-#undef IN
-#pragma push_macro("OUT")
-#undef OUT
-#pragma push_macro("STRICT")
-#undef STRICT
-#pragma push_macro("far")
-#undef far
-#pragma push_macro("interface")
-#undef interface
-#pragma push_macro("max")
-#undef max
-#pragma push_macro("min")
-#undef min
+#pragma push_macro("BadValue")
+#undef BadValue
+#pragma push_macro("index")
+#undef index
 #pragma push_macro("near")
 #undef near
 #pragma push_macro("small")
 #undef small
+#pragma push_macro("max")
+#undef max
+#pragma push_macro("min")
+#undef min
 
 
 // ======== base/version.hpp ========
@@ -82,6 +52,9 @@
 
 #if !defined(__cplusplus) || __cplusplus < 202002L
 #error "kettlingar needs C++20: compile with -std=c++20 (g++ 12 or newer, clang 15 or newer)"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
+#elif defined(__clang__) ? __clang_major__ < 15 : defined(__GNUC__) && __GNUC__ < 12
+#error "kettlingar needs g++ 12 or newer, or clang 15 or newer: with older ones it does not compile, or is not tested"
 #define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !defined(__unix__) && !defined(__APPLE__)
@@ -19190,8 +19163,7 @@ KETTLINGAR_COLD std::optional<double> python_float(const json& value) {
   const auto integer = python_integer(value, 10);
   if (!integer) return std::nullopt;
   double number = 0;
-  const char* const end = integer->digits.data() + integer->digits.size();
-  if (std::from_chars(integer->digits.data(), end, number).ec != std::errc{}) return std::nullopt;
+  if (!read_double(integer->digits, 10, number)) return std::nullopt;
   return integer->negative ? -number : number;
 }
 
@@ -21345,28 +21317,13 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
 }  // namespace kettlingar
 #endif
 
-#pragma pop_macro("small")
-#pragma pop_macro("near")
 #pragma pop_macro("min")
 #pragma pop_macro("max")
-#pragma pop_macro("interface")
-#pragma pop_macro("far")
-#pragma pop_macro("STRICT")
-#pragma pop_macro("OUT")
-#pragma pop_macro("IN")
-#pragma pop_macro("ERROR")
-#pragma pop_macro("DELETE")
-#pragma pop_macro("Unsorted")
-#pragma pop_macro("True")
-#pragma pop_macro("Status")
-#pragma pop_macro("None")
-#pragma pop_macro("False")
-#pragma pop_macro("Success")
-#pragma pop_macro("Complex")
-#pragma pop_macro("Bool")
-#pragma pop_macro("Always")
+#pragma pop_macro("small")
+#pragma pop_macro("near")
+#pragma pop_macro("index")
+#pragma pop_macro("BadValue")
 #pragma pop_macro("slots")
 #pragma pop_macro("signals")
 #pragma pop_macro("forever")
-#pragma pop_macro("foreach")
 #pragma pop_macro("emit")

@@ -5,6 +5,9 @@
 #if !defined(__cplusplus) || __cplusplus < 202002L
 #error "kettlingar needs C++20: compile with -std=c++20 (g++ 12 or newer, clang 15 or newer)"
 #define KETTLINGAR_CANNOT_COMPILE_HERE
+#elif defined(__clang__) ? __clang_major__ < 15 : defined(__GNUC__) && __GNUC__ < 12
+#error "kettlingar needs g++ 12 or newer, or clang 15 or newer: with older ones it does not compile, or is not tested"
+#define KETTLINGAR_CANNOT_COMPILE_HERE
 #endif
 #if !defined(__unix__) && !defined(__APPLE__)
 #error "kettlingar needs a POSIX system (unix sockets, descriptor passing); on Windows use WSL"

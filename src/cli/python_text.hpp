@@ -14,6 +14,7 @@
 
 #include "../base/json.hpp"
 #include "../base/version.hpp"
+#include "../wire/number_text.hpp"
 #include "../wire/text.hpp"
 #include "terminal.hpp"
 
@@ -218,8 +219,7 @@ KETTLINGAR_COLD std::optional<double> python_float(const json& value) {
   const auto integer = python_integer(value, 10);
   if (!integer) return std::nullopt;
   double number = 0;
-  const char* const end = integer->digits.data() + integer->digits.size();
-  if (std::from_chars(integer->digits.data(), end, number).ec != std::errc{}) return std::nullopt;
+  if (!read_double(integer->digits, 10, number)) return std::nullopt;
   return integer->negative ? -number : number;
 }
 
