@@ -454,7 +454,8 @@ class NotFound : public Error {
   explicit NotFound(const std::string& text = "Not Found") : Error(404, text) {}
 };
 
-/// 404: the service has no method of that name. Its text names one that may have been meant.
+/// 404: the service has no method of that name. Its text names one that may have been meant. A service does not repeat
+/// what it was asked for: clients know that.
 class UnknownMethod : public NotFound {
  public:
   UnknownMethod(std::string method, const std::string& text) : NotFound(text), method_(std::move(method)) {}
@@ -798,6 +799,9 @@ inline std::string lower_case(std::string_view text) {
   const std::string best = closest(word, known);
   return best.empty() ? std::string() : " (did you mean '" + best + "'?)";
 }
+
+/// What a service says of a method that it does not have, before the suggestion; clients put in which one.
+inline constexpr std::string_view no_such_method = "no such method";
 
 }  // namespace detail
 }  // namespace v0_1
@@ -8970,8 +8974,8 @@ class Registry {
 
   /// The method to call: strangers only find public ones. Null if there is none.
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
-  /// What is said to callers with the token who ask for a method that there is not.
-  UnknownMethod unknown(std::string_view name) const;
+  /// " (did you mean 'x'?)" for a name that there is not, or nothing. For callers with the token.
+  std::string similar(std::string_view name) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
   /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
@@ -9114,11 +9118,7 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view 
   return fallback_;
 }
 
-KETTLINGAR_COLD UnknownMethod Registry::unknown(std::string_view name) const {
-  const std::string word = log_escaped(name);
-  if (word.empty()) return UnknownMethod(word, "Not Found: the path names no method");
-  return UnknownMethod(word, "no method '" + word + "'" + suggestion(name, names(false)));
-}
+KETTLINGAR_COLD std::string Registry::similar(std::string_view name) const { return suggestion(name, names(false)); }
 
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {
   const std::lock_guard lock(mutex_);
@@ -13024,8 +13024,12 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       break;
     }
     case 404: {
-      const auto unknown = std::make_exception_ptr(server_->methods.unknown(route_.method));
-      append_error(out_, style_, error_reply(unknown, true));
+      // The name that was asked for is not repeated: it comes from whoever made the caller ask.
+      const std::string similar = server_->methods.similar(route_.method);
+      ErrorReply unknown =
+          plain_error(404, route_.method.empty() ? "the path names no method" : std::string(no_such_method) + similar);
+      unknown.body["unknown_method"] = true;
+      append_error(out_, style_, unknown);
       break;
     }
     default:
@@ -15842,14 +15846,26 @@ inline void throw_reply(int status, const json& body) {
   }
   const std::string message = "HTTP " + std::to_string(status) + ": " + text;
   if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
-  if (status == 404 && body.is_object() && body.contains("unknown_method") && body["unknown_method"].is_string())
-    throw UnknownMethod(body["unknown_method"].get<std::string>(), message);
+  if (status == 404 && body.is_object() && body.contains("unknown_method")) {
+    // A string if a method has thrown it, for it means another one.
+    const json& name = body["unknown_method"];
+    throw UnknownMethod(name.is_string() ? name.get<std::string>() : std::string(), message);
+  }
   if (status == 404) throw NotFound(message);
   if (status >= 400 && status < 500) throw InvalidArgument(message, status);
   throw Error(status, message);
 }
 
+/// The exception for `method`, from the `words` of a service, which does not repeat the name.
+UnknownMethod unknown_method(const std::string& method, std::string words);
+
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD UnknownMethod unknown_method(const std::string& method, std::string words) {
+  if (const std::size_t at = words.find(no_such_method); at != words.npos)
+    words.replace(at, no_such_method.size(), "no method '" + log_escaped(method) + "'");
+  return {method, words};
+}
+
 KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {
   if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
     std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
@@ -17135,6 +17151,10 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
     abandon();
     if (exchange_ && exchange_->answer().last_words()) throw_reply(500, *exchange_->answer().last_words());
     throw;
+  } catch (const UnknownMethod& error) {
+    abandon();
+    if (!error.method().empty()) throw;
+    throw unknown_method(message_.method, error.what());
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());
@@ -18401,7 +18421,10 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   ConnectionAccess::route(*request_, message_.method, message_.method, true);
   request_->descriptors() = std::move(message_.descriptors);
   call_.emplace(*request_, style_.format);
-  if (!method_) throw server->methods.unknown(message_.method);
+  if (!method_) {
+    const std::string similar = server->methods.similar(message_.method);
+    throw unknown_method(message_.method, std::string(no_such_method) + similar);
+  }
   // Through the bytes, so that nothing arrives that could not be sent.
   std::string body;
   CodecError error = message_.arguments.append(style_.format, body);

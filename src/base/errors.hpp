@@ -47,7 +47,8 @@ class NotFound : public Error {
   explicit NotFound(const std::string& text = "Not Found") : Error(404, text) {}
 };
 
-/// 404: the service has no method of that name. Its text names one that may have been meant.
+/// 404: the service has no method of that name. Its text names one that may have been meant. A service does not repeat
+/// what it was asked for: clients know that.
 class UnknownMethod : public NotFound {
  public:
   UnknownMethod(std::string method, const std::string& text) : NotFound(text), method_(std::move(method)) {}

@@ -66,6 +66,9 @@ inline std::string lower_case(std::string_view text) {
   return best.empty() ? std::string() : " (did you mean '" + best + "'?)";
 }
 
+/// What a service says of a method that it does not have, before the suggestion; clients put in which one.
+inline constexpr std::string_view no_such_method = "no such method";
+
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -363,6 +363,10 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
     abandon();
     if (exchange_ && exchange_->answer().last_words()) throw_reply(500, *exchange_->answer().last_words());
     throw;
+  } catch (const UnknownMethod& error) {
+    abandon();
+    if (!error.method().empty()) throw;
+    throw unknown_method(message_.method, error.what());
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());

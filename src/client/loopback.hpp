@@ -128,7 +128,10 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   ConnectionAccess::route(*request_, message_.method, message_.method, true);
   request_->descriptors() = std::move(message_.descriptors);
   call_.emplace(*request_, style_.format);
-  if (!method_) throw server->methods.unknown(message_.method);
+  if (!method_) {
+    const std::string similar = server->methods.similar(message_.method);
+    throw unknown_method(message_.method, std::string(no_such_method) + similar);
+  }
   // Through the bytes, so that nothing arrives that could not be sent.
   std::string body;
   CodecError error = message_.arguments.append(style_.format, body);

@@ -11,6 +11,8 @@
 
 #include "../base/errors.hpp"
 #include "../base/limits.hpp"
+#include "../base/log.hpp"
+#include "../base/suggest.hpp"
 #include "../base/version.hpp"
 #include "../wire/events.hpp"
 #include "../wire/http_body.hpp"
@@ -130,14 +132,26 @@ inline void throw_reply(int status, const json& body) {
   }
   const std::string message = "HTTP " + std::to_string(status) + ": " + text;
   if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
-  if (status == 404 && body.is_object() && body.contains("unknown_method") && body["unknown_method"].is_string())
-    throw UnknownMethod(body["unknown_method"].get<std::string>(), message);
+  if (status == 404 && body.is_object() && body.contains("unknown_method")) {
+    // A string if a method has thrown it, for it means another one.
+    const json& name = body["unknown_method"];
+    throw UnknownMethod(name.is_string() ? name.get<std::string>() : std::string(), message);
+  }
   if (status == 404) throw NotFound(message);
   if (status >= 400 && status < 500) throw InvalidArgument(message, status);
   throw Error(status, message);
 }
 
+/// The exception for `method`, from the `words` of a service, which does not repeat the name.
+UnknownMethod unknown_method(const std::string& method, std::string words);
+
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD UnknownMethod unknown_method(const std::string& method, std::string words) {
+  if (const std::size_t at = words.find(no_such_method); at != words.npos)
+    words.replace(at, no_such_method.size(), "no method '" + log_escaped(method) + "'");
+  return {method, words};
+}
+
 KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {
   if (begin_ > 0 && (begin_ == end_ || buffer_.size() - end_ < size)) {
     std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);

@@ -39,8 +39,8 @@ class Registry {
 
   /// The method to call: strangers only find public ones. Null if there is none.
   std::shared_ptr<const Method> find(std::string_view name, bool authenticated) const;
-  /// What is said to callers with the token who ask for a method that there is not.
-  UnknownMethod unknown(std::string_view name) const;
+  /// " (did you mean 'x'?)" for a name that there is not, or nothing. For callers with the token.
+  std::string similar(std::string_view name) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
   /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
@@ -183,11 +183,7 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view 
   return fallback_;
 }
 
-KETTLINGAR_COLD UnknownMethod Registry::unknown(std::string_view name) const {
-  const std::string word = log_escaped(name);
-  if (word.empty()) return UnknownMethod(word, "Not Found: the path names no method");
-  return UnknownMethod(word, "no method '" + word + "'" + suggestion(name, names(false)));
-}
+KETTLINGAR_COLD std::string Registry::similar(std::string_view name) const { return suggestion(name, names(false)); }
 
 KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::named(std::string_view name) const {
   const std::lock_guard lock(mutex_);

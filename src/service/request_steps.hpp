@@ -3,6 +3,7 @@
 // line.
 #pragma once
 
+#include "../base/suggest.hpp"
 #include "../base/version.hpp"
 #include "../wire/json_text.hpp"
 #include "connection.hpp"
@@ -380,8 +381,12 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       break;
     }
     case 404: {
-      const auto unknown = std::make_exception_ptr(server_->methods.unknown(route_.method));
-      append_error(out_, style_, error_reply(unknown, true));
+      // The name that was asked for is not repeated: it comes from whoever made the caller ask.
+      const std::string similar = server_->methods.similar(route_.method);
+      ErrorReply unknown =
+          plain_error(404, route_.method.empty() ? "the path names no method" : std::string(no_such_method) + similar);
+      unknown.body["unknown_method"] = true;
+      append_error(out_, style_, unknown);
       break;
     }
     default:

@@ -109,7 +109,9 @@ TEST_SUITE("client") {
       } catch (const kt::NotFound&) {
       }
     }
-    // Strangers hear nothing of that.
+    // Only who knows the name already hears it, and strangers hear nothing of that.
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("prr"))).answer().body ==
+          "{\"error\":\"no such method (did you mean 'purr'?)\",\"unknown_method\":true}\n");
     CHECK(Wire::tcp(home.kitten).send(home.get("/prr")).answer().status == 403);
   }
 

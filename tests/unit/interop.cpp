@@ -256,8 +256,8 @@ TEST_SUITE("interop") {
   TEST_CASE_FIXTURE(Recorded, "calls of Python clients: errors are maps, under a status of their own") {
     const auto error = [](const std::string& text) { return packed(json{{"error", text}}); };
     json unknown = json::object();
-    unknown["error"] = "no method 'no_such_method'";
-    unknown["unknown_method"] = "no_such_method";
+    unknown["error"] = "no such method";
+    unknown["unknown_method"] = true;
     check("unknown.request", python_answer("404 Not Found", msgpack_type, packed(unknown)));
     check("freakout.request",
           python_answer("500 Internal Server Error", msgpack_type, error("Nothing is good enough for me!")));
