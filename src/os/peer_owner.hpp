@@ -18,6 +18,7 @@
 
 #include "../base/version.hpp"
 #include "descriptor.hpp"
+#include "socket.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -27,15 +28,37 @@ namespace detail {
 /// elsewhere, is not held by a process (closed, or not accepted yet), or the system does not tell: Linux does.
 std::optional<uid_t> tcp_peer_owner(int fd);
 
+/// The same for the connection from `theirs` to `ours`, both IPv4 or both IPv6.
+std::optional<uid_t> tcp_owner(const SocketAddress& theirs, const SocketAddress& ours);
+
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
+KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner(int fd) {
+  SocketAddress theirs, ours;
+  theirs.size = ours.size = sizeof theirs.storage;
+  if (::getpeername(fd, theirs.get(), &theirs.size) != 0 || ::getsockname(fd, ours.get(), &ours.size) != 0)
+    return std::nullopt;
+  return tcp_owner(theirs, ours);
+}
+
 #if KETTLINGAR_HAS_SOCK_DIAG
-  sockaddr_storage ends[2]{};  // theirs, ours
-  for (const bool ours : {false, true}) {
-    socklen_t size = sizeof ends[0];
-    auto* end = reinterpret_cast<sockaddr*>(&ends[ours]);
-    if ((ours ? ::getsockname(fd, end, &size) : ::getpeername(fd, end, &size)) != 0) return std::nullopt;
+/// One end of a connection, as the kernel's question and answer have it.
+[[gnu::cold]] inline void set_end(const SocketAddress& address, __be16& port, __be32 (&host)[4]) {
+  if (address.storage.ss_family == AF_INET) {
+    sockaddr_in v4;
+    std::memcpy(&v4, &address.storage, sizeof v4);
+    port = v4.sin_port;
+    host[0] = v4.sin_addr.s_addr;
+  } else {
+    sockaddr_in6 v6;
+    std::memcpy(&v6, &address.storage, sizeof v6);
+    port = v6.sin6_port;
+    std::memcpy(host, &v6.sin6_addr, sizeof host);
   }
+}
+
+KETTLINGAR_COLD std::optional<uid_t> tcp_owner(const SocketAddress& theirs, const SocketAddress& ours) {
+  const sa_family_t family = theirs.storage.ss_family;
+  if ((family != AF_INET && family != AF_INET6) || ours.storage.ss_family != family) return std::nullopt;
   struct {
     nlmsghdr head{};
     inet_diag_req_v2 body{};
@@ -43,31 +66,17 @@ KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
   question.head.nlmsg_len = sizeof question;
   question.head.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   question.head.nlmsg_flags = NLM_F_REQUEST;
+  question.body.sdiag_family = static_cast<__u8>(family);
   question.body.sdiag_protocol = IPPROTO_TCP;
   question.body.idiag_states = ~0U;
   inet_diag_sockid& id = question.body.id;
   id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  if (ends[0].ss_family == AF_INET) {
-    sockaddr_in v4[2];
-    std::memcpy(&v4[0], &ends[0], sizeof v4[0]);
-    std::memcpy(&v4[1], &ends[1], sizeof v4[1]);
-    question.body.sdiag_family = AF_INET;
-    id.idiag_sport = v4[0].sin_port;
-    id.idiag_dport = v4[1].sin_port;
-    id.idiag_src[0] = v4[0].sin_addr.s_addr;
-    id.idiag_dst[0] = v4[1].sin_addr.s_addr;
-  } else if (ends[0].ss_family == AF_INET6) {
-    sockaddr_in6 v6[2];
-    std::memcpy(&v6[0], &ends[0], sizeof v6[0]);
-    std::memcpy(&v6[1], &ends[1], sizeof v6[1]);
-    question.body.sdiag_family = AF_INET6;
-    id.idiag_sport = v6[0].sin6_port;
-    id.idiag_dport = v6[1].sin6_port;
-    std::memcpy(id.idiag_src, &v6[0].sin6_addr, sizeof id.idiag_src);
-    std::memcpy(id.idiag_dst, &v6[1].sin6_addr, sizeof id.idiag_dst);
-    id.idiag_if = v6[0].sin6_scope_id;
-  } else {
-    return std::nullopt;
+  set_end(theirs, id.idiag_sport, id.idiag_src);
+  set_end(ours, id.idiag_dport, id.idiag_dst);
+  if (family == AF_INET6) {
+    sockaddr_in6 v6;
+    std::memcpy(&v6, &theirs.storage, sizeof v6);
+    id.idiag_if = v6.sin6_scope_id;
   }
   const Fd kernel(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
   if (!kernel || ::send(kernel.get(), &question, sizeof question, 0) < 0) return std::nullopt;
@@ -79,13 +88,15 @@ KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
   const ssize_t n = retry_interrupted([&] { return ::recv(kernel.get(), &answer, sizeof answer, 0); });
   if (n < static_cast<ssize_t>(offsetof(decltype(answer), more)) || answer.head.nlmsg_type != SOCK_DIAG_BY_FAMILY)
     return std::nullopt;
+  // Where there is no such connection, the kernel tells of a listener on that port.
+  if (answer.body.id.idiag_sport != id.idiag_sport || answer.body.id.idiag_dport != id.idiag_dport) return std::nullopt;
   // What no process holds any more counts as root's there.
   if (answer.body.idiag_inode == 0) return std::nullopt;
   return answer.body.idiag_uid;
-#else
-  return std::nullopt;
-#endif
 }
+#else
+KETTLINGAR_COLD std::optional<uid_t> tcp_owner(const SocketAddress&, const SocketAddress&) { return std::nullopt; }
+#endif
 #endif
 
 }  // namespace detail

@@ -35,6 +35,7 @@ struct SocketAddress {
   socklen_t size = 0;
 
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+  sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
 
   bool operator==(const SocketAddress& other) const noexcept {
     return size == other.size && std::memcmp(&storage, &other.storage, size) == 0;
@@ -93,16 +94,25 @@ inline constexpr std::size_t longest_unix_path = sizeof(sockaddr_un{}.sun_path) 
   return address;
 }
 
+#if !defined(SOCK_CLOEXEC)
+/// Where a socket is not born as it should be; without MSG_NOSIGNAL it must not raise SIGPIPE, either.
+inline void prepare_stream_socket(int fd) {
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(fd, F_SETFL, O_NONBLOCK);
+#if defined(SO_NOSIGPIPE)
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
+}
+#endif
+
 /// A non-blocking, close-on-exec stream socket; invalid with errno set if there is none to be had.
 inline Fd open_stream_socket(int family) {
 #if defined(SOCK_CLOEXEC)
   return Fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 #else
   Fd fd(::socket(family, SOCK_STREAM, 0));
-  if (fd) {
-    ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
-  }
+  if (fd) prepare_stream_socket(fd.get());
   return fd;
 #endif
 }
@@ -113,10 +123,7 @@ inline Fd accept_connection(int listener) {
   return Fd(retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
   Fd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
-  if (fd) {
-    ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
-  }
+  if (fd) prepare_stream_socket(fd.get());
   return fd;
 #endif
 }
@@ -144,8 +151,8 @@ inline Fd accept_connection(int listener) {
                      "; choose a shorter --app-state-dir");
   }
   Fd fd = open_stream_socket(AF_UNIX);
-  // Before bind(), so that the file has this mode from birth whatever the umask is.
-  if (!fd || ::fchmod(fd.get(), 0600) != 0 || ::bind(fd.get(), address->get(), address->size) != 0 ||
+  // Whatever the umask is: before listen() nobody can connect. Not every system has fchmod() for sockets.
+  if (!fd || ::bind(fd.get(), address->get(), address->size) != 0 || ::chmod(path.c_str(), 0600) != 0 ||
       ::listen(fd.get(), backlog) != 0) {
     throw StartError("cannot listen on " + path + ": " + std::strerror(errno));
   }
@@ -211,7 +218,7 @@ inline ssize_t send_some(int fd, std::string_view bytes) {
 #if defined(MSG_NOSIGNAL)
   constexpr int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
 #else
-  constexpr int flags = MSG_DONTWAIT;  // macOS: SO_NOSIGPIPE is set where the socket is opened or accepted
+  constexpr int flags = MSG_DONTWAIT;  // see prepare_stream_socket()
 #endif
   return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), flags); });
 }
