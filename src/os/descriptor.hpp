@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -120,6 +121,23 @@ namespace detail {
 /// What stat() tells.
 using FileInfo = struct stat;
 
+/// Which file it is, whatever its name.
+struct FileId {
+  FileId() = default;
+  explicit FileId(const FileInfo& info) noexcept : device(info.st_dev), inode(info.st_ino) {}
+  bool operator==(const FileId&) const = default;
+
+  dev_t device = 0;
+  ino_t inode = 0;
+};
+
+/// True if the name `path` itself, which is not followed if it is a symbolic link, leads to that file now. Signal
+/// handlers may ask, too.
+inline bool same_file(const char* path, const FileId& file) noexcept {
+  FileInfo named{};
+  return ::lstat(path, &named) == 0 && FileId(named) == file;
+}
+
 /// Repeats `call` for as long as a signal interrupts it. Not for close(), whose descriptor is gone either way.
 template <class Call>
 auto retry_interrupted(Call call) {
@@ -140,11 +158,16 @@ std::array<Fd, 3> occupy_standard_streams(bool useless);
   throw std::system_error(error, std::system_category(), attempted);
 }
 
-/// Writes all of `bytes` to a file or blocking pipe; false with errno set if that fails.
+/// For a call that has failed, with errno as it has left it: false at once, unless it was that `fd` is non-blocking and
+/// not ready. Otherwise waits for `events` (POLLIN, POLLOUT), whereupon the call may be repeated.
+bool wait_if_not_ready(int fd, short events);
+
+/// Writes all of `bytes` and waits for as long as that takes, even if whoever started this program has made `fd`
+/// non-blocking; false with errno set if that fails.
 bool write_all(int fd, std::string_view bytes);
 
-/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
-/// limit).
+/// Reads to the end of a file or pipe, at most `limit` bytes, and waits for it as write_all() does; false with errno
+/// set if that fails (EFBIG beyond the limit).
 bool read_all(int fd, std::string& out, std::size_t limit);
 
 #if KETTLINGAR_DEFINITIONS
@@ -158,9 +181,17 @@ KETTLINGAR_COLD std::array<Fd, 3> occupy_standard_streams(bool useless) {
   return opened;
 }
 
+KETTLINGAR_COLD bool wait_if_not_ready(int fd, short events) {
+  if (errno != EAGAIN && errno != EWOULDBLOCK) return false;
+  pollfd entry{fd, events, 0};
+  const int n = retry_interrupted([&] { return ::poll(&entry, 1, -1); });
+  return n > 0 && (entry.revents & POLLNVAL) == 0;
+}
+
 KETTLINGAR_INLINE bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    if (n < 0 && wait_if_not_ready(fd, POLLOUT)) continue;
     if (n < 0) return false;
     bytes.remove_prefix(static_cast<std::size_t>(n));
   }
@@ -171,6 +202,7 @@ KETTLINGAR_INLINE bool read_all(int fd, std::string& out, std::size_t limit) {
   char block[4096];
   for (;;) {
     const ssize_t n = retry_interrupted([&] { return ::read(fd, block, sizeof block); });
+    if (n < 0 && wait_if_not_ready(fd, POLLIN)) continue;
     if (n < 0) return false;
     if (n == 0) return true;
     if (out.size() + static_cast<std::size_t>(n) > limit) {

@@ -23,7 +23,7 @@ namespace detail {
 class OwnedFile {
  public:
   OwnedFile() = default;
-  OwnedFile(std::string path, ino_t inode);
+  OwnedFile(std::string path, const FileId& file);
   /// Takes over whatever `path` leads to now.
   explicit OwnedFile(std::string path);
   OwnedFile(OwnedFile&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
@@ -52,13 +52,12 @@ class OwnedFile {
 #if KETTLINGAR_DEFINITIONS
 struct OwnedFile::Entry {
   std::string path;
-  ino_t inode = 0;
+  FileId file;
   pid_t process = ::getpid();
   Entry* next = nullptr;
 
   void unlink() const noexcept {
-    FileInfo info{};
-    if (::lstat(path.c_str(), &info) == 0 && info.st_ino == inode) ::unlink(path.c_str());
+    if (same_file(path.c_str(), file)) ::unlink(path.c_str());
   }
 };
 
@@ -74,7 +73,7 @@ KETTLINGAR_COLD OwnedFile::Entries& OwnedFile::all() noexcept {
   return entries;
 }
 
-KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path, ino_t inode) : entry_(new Entry{std::move(path), inode}) {
+KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path, const FileId& file) : entry_(new Entry{std::move(path), file}) {
   Entries& entries = all();
   ::pthread_mutex_lock(&entries.mutex);
   entries.process = entry_->process;
@@ -84,8 +83,8 @@ KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path, ino_t inode) : entry_(new
 
 KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path) {
   FileInfo info{};
-  const ino_t inode = ::lstat(path.c_str(), &info) == 0 ? info.st_ino : 0;
-  *this = OwnedFile(std::move(path), inode);
+  const FileId file = ::lstat(path.c_str(), &info) == 0 ? FileId(info) : FileId();
+  *this = OwnedFile(std::move(path), file);
 }
 
 KETTLINGAR_COLD void OwnedFile::remove() noexcept {

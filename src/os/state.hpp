@@ -69,9 +69,10 @@ inline std::string home_directory() {
 }
 
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. It has to
-/// be in a trusted directory. Returns its inode number. One writer at a time. Throws StartError.
-[[gnu::cold]] inline ino_t write_private_file(const std::string& path, std::string_view content) {
-  if (trusted_directory(path.substr(0, path.rfind('/') + 1), 0, path).empty())
+/// be in a trusted directory. Returns which file it is now. One writer at a time. Throws StartError.
+[[gnu::cold]] inline FileId write_private_file(const std::string& path, std::string_view content) {
+  const std::string whole = absolute_path(path);
+  if (trusted_directory(whole.substr(0, whole.rfind('/') + 1), 0, path).empty())
     throw StartError("cannot write " + path + ": " + std::strerror(ENOENT));
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
@@ -83,7 +84,7 @@ inline std::string home_directory() {
     if (fd) ::unlink(temporary.c_str());
     throw StartError("cannot write " + path + ": " + std::strerror(error));
   }
-  return info.st_ino;
+  return FileId(info);
 }
 
 /// What the lock file says of the process that holds it: a line with its number and start time; a line that ties it to
@@ -91,7 +92,7 @@ inline std::string home_directory() {
 /// words that it was started with, each ended by NUL.
 struct LockHolder {
   bool held = false;
-  std::string foreign;  ///< why it is not ours to look at; empty if it is
+  std::string foreign;  ///< why it is not ours to look at, or cannot be looked at; empty if it can
   pid_t pid = 0;
   std::uint64_t started = 0;
   Publication publication;  ///< also of a process that was killed: then `held` is false
@@ -129,7 +130,7 @@ class InstanceLock {
   std::string words_;  ///< and behind that
 };
 
-/// Looks at a lock file, without waiting; who asks for the lock meanwhile tries again.
+/// Looks at a lock file without waiting. For a moment that may take the lock itself, which an InstanceLock waits for.
 LockHolder lock_holder(const std::string& path);
 
 #if KETTLINGAR_DEFINITIONS
@@ -137,19 +138,22 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path, const std::s
   for (;;) {
     Fd fd = open_trusted(path, O_RDWR | O_CREAT);
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
-    // Clients hold the lock for a moment to see whether somebody else does.
-    int tries = 5;
-    while (retry_interrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
-      if (--tries == 0) return;
-      ::poll(nullptr, 0, 2);
+    const auto take = [&fd](int how) {
+      return retry_interrupted([&] { return ::flock(fd.get(), how | LOCK_NB); }) == 0;
+    };
+    // Clients that look who has the lock hold it for a moment, all of them together.
+    for (int tries = 1000; !take(LOCK_EX); ::poll(nullptr, 0, 2)) {
+      const bool mere_looks = take(LOCK_SH);
+      if (mere_looks) take(LOCK_UN);
+      tries -= mere_looks ? 1 : 200;
+      if (tries <= 0) return;
     }
     // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects
     // nothing.
     FileInfo ours{};
-    FileInfo named{};
-    if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
+    if (::fstat(fd.get(), &ours) != 0 || !same_file(path.c_str(), FileId(ours))) continue;
     fd_ = std::move(fd);
-    file_ = OwnedFile(path, ours.st_ino);
+    file_ = OwnedFile(path, FileId(ours));
     path_ = path;
     break;
   }
@@ -161,7 +165,7 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path, const std::s
     throw StartError("cannot write " + path + ": " + std::strerror(errno));
 }
 
-/// What stays the same stays readable meanwhile.
+/// Written over what is there, not anew: what stays the same can be read all the time.
 KETTLINGAR_COLD bool InstanceLock::write() const {
   const std::string text = head_ + words_;
   return ::lseek(fd_.get(), 0, SEEK_SET) == 0 && write_all(fd_.get(), text) &&
@@ -191,7 +195,13 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
     holder.foreign = error.what();
     return holder;
   }
-  if (!fd && errno != EACCES) return holder;
+  if (!fd && (errno == ENOENT || errno == ENOTDIR)) return holder;
+  // Who cannot see whether there is one must not go on as if there were none.
+  const auto unreadable = [&] {
+    holder.foreign = "cannot read " + path + ": " + std::strerror(errno);
+    return holder;
+  };
+  if (!fd && errno != EACCES) return unreadable();
   // Root's may be trusted, but is not ours.
   const bool seen = (fd ? ::fstat(fd.get(), &ours) : ::lstat(path.c_str(), &ours)) == 0;
   if (!fd || !seen || ours.st_uid != ::geteuid()) {
@@ -203,10 +213,10 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   if (!holder.held) {
     // Its name may have been given to a new file since.
     FileInfo named{};
-    if (::lstat(path.c_str(), &named) == 0 && ours.st_ino != named.st_ino) return lock_holder(path);
+    if (::lstat(path.c_str(), &named) == 0 && !(FileId(named) == FileId(ours))) return lock_holder(path);
   }
   std::string text;
-  if (!read_all(fd.get(), text, longest)) return holder;
+  if (!read_all(fd.get(), text, longest)) return unreadable();
   const std::size_t line = text.find('\n') + 1;
   const std::string_view second = std::string_view(text).substr(line, text.find('\n', line) - line);
   if (const std::size_t space = second.find(' '); line != 0 && space != std::string_view::npos)

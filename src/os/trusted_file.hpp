@@ -59,6 +59,7 @@ class UserEntry {
   UserEntry& operator=(const UserEntry&) = delete;
   explicit operator bool() const noexcept { return found_; }
   const passwd* operator->() const noexcept { return &entry_; }
+  const passwd& operator*() const noexcept { return entry_; }
 
  private:
   std::array<char, 8192> room_;
@@ -66,9 +67,16 @@ class UserEntry {
   bool found_ = false;
 };
 
+/// True for this process's user, and for root, who can do as it likes anyway.
+inline bool trusted_user(uid_t user) { return user == 0 || user == ::geteuid(); }
+
 /// True if `group` is the primary group of this process's user, and nobody else is in it: what systems with an umask of
 /// 002 make for each user.
 bool private_group(gid_t group);
+
+/// The same for a user and its primary group, with the text of the password file. Such a group has its user's name:
+/// others may have members that only a directory service on the network knows.
+bool private_group(const passwd& user, const struct group& group, std::string_view password_file);
 
 /// True if other users, root excepted, have one of the rights `rights` (S_IROTH, S_IWOTH) to `path`.
 bool others_may(const std::string& path, const FileInfo& info, mode_t rights);
@@ -110,16 +118,21 @@ KETTLINGAR_COLD bool private_group(gid_t group) {
   struct group entry {};
   struct group* found = nullptr;
   if (::getgrgid_r(group, &entry, room.data(), room.size(), &found) != 0 || found == nullptr) return false;
-  for (char** member = entry.gr_mem; *member != nullptr; ++member) {
-    if (std::strcmp(*member, us->pw_name) != 0) return false;
+  // Only this file can be walked through while other threads do so, too.
+  const Fd users(retry_interrupted([] { return ::open("/etc/passwd", O_RDONLY | O_CLOEXEC); }));
+  std::string text;
+  return users && read_all(users.get(), text, 1024 * 1024) && private_group(*us, entry, text);
+}
+
+KETTLINGAR_COLD bool private_group(const passwd& user, const struct group& group, std::string_view password_file) {
+  if (std::strcmp(group.gr_name, user.pw_name) != 0) return false;
+  for (char** member = group.gr_mem; *member != nullptr; ++member) {
+    if (std::strcmp(*member, user.pw_name) != 0) return false;
   }
-  // Members by their own entry are not listed. Only this file can be walked through while other threads do so, too.
-  const Fd users(::open("/etc/passwd", O_RDONLY | O_CLOEXEC));
-  std::string lines;
-  if (users && !read_all(users.get(), lines, 1024 * 1024)) return false;
-  const std::string ours = std::to_string(::geteuid());
-  const std::string its = std::to_string(group);
-  for (std::string_view rest = lines; !rest.empty();) {
+  // Whose primary group it is does not count as a member there.
+  const std::string ours = std::to_string(user.pw_uid);
+  const std::string its = std::to_string(group.gr_gid);
+  for (std::string_view rest = password_file; !rest.empty();) {
     std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix((std::min)(line.size() + 1, rest.size()));
     std::array<std::string_view, 4> fields;  // name, password, user, group
@@ -147,9 +160,9 @@ KETTLINGAR_COLD std::string user_text(uid_t user) {
   return "user " + std::to_string(user) + (entry ? " (" + std::string(entry->pw_name) + ")" : "");
 }
 
-/// Why what is at `path` cannot be trusted; empty if it can.
-[[gnu::cold]] inline std::string distrust(const std::string& path, const FileInfo& info) {
-  if (info.st_uid != 0 && info.st_uid != ::geteuid())
+/// Why what is at `path` cannot be trusted; empty if it can. `any_owner`: whoever owns it.
+[[gnu::cold]] inline std::string distrust(const std::string& path, const FileInfo& info, bool any_owner = false) {
+  if (!any_owner && !trusted_user(info.st_uid))
     return path + " belongs to " + user_text(info.st_uid) + ", and this process to " + user_text(::geteuid());
   const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0;
   if (sticky || S_ISLNK(info.st_mode) || !others_may(path, info, S_IWOTH)) return {};
@@ -160,11 +173,18 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
   // What has been looked at cannot be changed by others any more, so that it can be named in the next step.
   std::string rest = absolute_path(path);
   std::string done;
-  std::string doubt;
-  FileInfo info{};
   const std::string cannot = "cannot use " + (file.empty() ? path : file) + ": ";
-  if (::lstat("/", &info) == 0) doubt = distrust("/", info);
-  const bool owners_unknown = !doubt.empty();
+  FileInfo root{};
+  FileInfo info{};
+  if (::lstat("/", &root) != 0) throw StartError(cannot + "/: " + std::strerror(errno));
+  const bool root_unknown = !trusted_user(root.st_uid);
+  bool unknown = root_unknown;  // who owns what is above the first directory of ours
+  bool shared = false;          // others can make entries in `done`, which then have to be ours
+  std::string doubt = distrust("/", root, unknown);
+  const auto require_trust = [&] {
+    if (unknown && doubt.empty()) doubt = distrust("/", root);
+    if (!doubt.empty()) throw UntrustedFile(cannot + doubt);
+  };
   for (int links = 0; !rest.empty();) {
     const std::string name = rest.substr(0, rest.find('/'));
     rest.erase(0, name.size() + 1);
@@ -175,31 +195,36 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
     }
     const std::string next = done + "/" + name;
     if (::lstat(next.c_str(), &info) != 0) {
-      if (errno == ENOENT && !doubt.empty()) throw UntrustedFile(cannot + doubt);
-      if (errno == ENOENT && create == 0) return {};
-      // Who keeps us out is another user.
+      // What we may not look at is another user's.
       if (errno == EACCES) throw UntrustedFile(cannot + next + ": " + std::strerror(errno));
       if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
+      require_trust();
+      if (create == 0) return {};
       if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
         throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
                          " (--app-state-dir and --app-data-dir name others)");
       }
     }
-    if (doubt.empty()) doubt = distrust(next, info);
+    if (doubt.empty()) doubt = distrust(next, info, unknown && !shared);
     if (S_ISLNK(info.st_mode)) {
       std::array<char, 4096> target;
       const ssize_t n = ::readlink(next.c_str(), target.data(), target.size());
       if (n <= 0 || static_cast<std::size_t>(n) == target.size() || ++links > 40)
         throw StartError(cannot + next + ": " + std::strerror(ELOOP));
-      if (target[0] == '/') done.clear();
+      if (target[0] == '/') {
+        done.clear();
+        unknown = root_unknown;
+        shared = false;
+      }
       rest = std::string(target.data(), static_cast<std::size_t>(n)) + "/" + rest;
       continue;
     }
     if (!S_ISDIR(info.st_mode)) throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
     done = next;
-    if (owners_unknown && info.st_uid == ::geteuid() && distrust(next, info).empty()) doubt.clear();
+    unknown = unknown && info.st_uid != ::geteuid();
+    shared = unknown && others_may(next, info, S_IWOTH);
   }
-  if (!doubt.empty()) throw UntrustedFile(cannot + doubt);
+  require_trust();
   return done.empty() ? "/" : done;
 }
 
@@ -227,7 +252,8 @@ KETTLINGAR_COLD Fd open_trusted(const std::string& path, int flags) {
   FileInfo info{};
   // Before it is opened, for that alone can do something to a device; and once more, for it may be another by then.
   if (::lstat(real.c_str(), &info) == 0) require_trusted(path, info);
-  fd = Fd(::open(real.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
+  flags |= O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  fd = Fd(retry_interrupted([&] { return ::open(real.c_str(), flags, 0600); }));
   if (!fd) return fd;
   if (::fstat(fd.get(), &info) != 0) throw_errno("cannot look at " + path);
   require_trusted(path, info);

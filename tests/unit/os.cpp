@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include <sys/file.h>
+#include <sys/resource.h>
+
 #include "support.hpp"
 
 TEST_SUITE("os") {
@@ -33,6 +36,36 @@ TEST_SUITE("os") {
     for (std::thread& thread : threads) thread.join();
     CHECK(taken > 0);
     CHECK(most == 1);
+  }
+
+  TEST_CASE("a lock is not taken for held while others only look who has it") {
+    const TempDir dir;
+    const std::string path = dir / "lock";
+    const kt::Fd look(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(::flock(look.get(), LOCK_SH) == 0);
+    auto taken = std::async(std::launch::async, [&] { return kt::detail::InstanceLock(path).held(); });
+    CHECK(taken.wait_for(50ms) == std::future_status::timeout);
+    REQUIRE(::flock(look.get(), LOCK_UN) == 0);
+    CHECK(taken.get());
+  }
+
+  TEST_CASE("a lock file that cannot be looked at is not taken for none") {
+    const TempDir dir;
+    const std::string path = dir / "lock";
+    CHECK(kt::detail::lock_holder(path).foreign.empty());
+    CHECK(kt::detail::lock_holder(dir / "none/lock").foreign.empty());
+    kt::detail::InstanceLock lock(path);
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    const rlimit none{0, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    const kt::detail::LockHolder holder = kt::detail::lock_holder(path);
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+    CHECK(holder.foreign == "cannot read " + path + ": Too many open files");
+    CHECK(kt::detail::lock_holder(path).held);
+    // More than a lock file ever has.
+    write_file(dir / "long", std::string(5 * 1024 * 1024, 'x'));
+    CHECK(contains(kt::detail::lock_holder(dir / "long").foreign, "cannot read "));
   }
 
   TEST_CASE("a lock file says who holds it, and what its process was started with") {
@@ -100,6 +133,66 @@ TEST_SUITE("os") {
     CHECK(WTERMSIG(status) == SIGKILL);
   }
 
+  TEST_CASE("a process whose first thread alone has ended is there, and one that has ended is not its successor") {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      std::thread([] { ::sleep(60); }).detach();
+      ::syscall(SYS_exit, 0);  // of this thread alone
+    }
+    const kt::detail::RunningProcess process(child, 0);
+    REQUIRE(process.pid() == child);
+    REQUIRE(eventually([&] { return kt::detail::process_facts(child).state == 'Z'; }));
+    if (::syscall(SYS_pidfd_open, child, 0) < 0)
+      MESSAGE("skipped: this kernel has no descriptors of processes");
+    else
+      CHECK_FALSE(process.ended());
+    CHECK(process.signal(SIGKILL));
+    CHECK(process.ended_within(10s));
+    int status = 0;
+    CHECK(::waitpid(child, &status, 0) == child);
+    // The next one may be given its number.
+    std::ofstream("/proc/sys/kernel/ns_last_pid") << child - 1 << std::flush;
+    const pid_t next = ::fork();
+    if (next == 0) {
+      for (;;) ::pause();
+    }
+    if (next == child)
+      CHECK_FALSE(process.signal(SIGKILL));
+    else
+      MESSAGE("skipped: numbers of processes cannot be chosen here");
+    CHECK(process.ended());
+    ::kill(next, SIGKILL);
+    CHECK(::waitpid(next, &status, 0) == next);
+  }
+
+  TEST_CASE("children that nobody waits for any more are cleared away with the next start") {
+    kt::detail::ChildProgram program;
+    program.path = "/bin/sh";
+    program.words = {"sh", "-c", "sleep 0.1"};
+    std::vector<pid_t> left;
+    for (int i = 0; i < 3; ++i) left.push_back(kt::detail::ChildProcess(program).pid());
+    for (const pid_t pid : left) CHECK(eventually([&] { return kt::detail::process_facts(pid).state == 'Z'; }));
+    kt::detail::ChildProcess next(program);
+    for (const pid_t pid : left) CHECK(::waitpid(pid, nullptr, WNOHANG) == -1);
+    CHECK(eventually([&] { return next.ended(); }));
+    CHECK_FALSE(next.failed());
+  }
+
+  TEST_CASE("what is non-blocking is written and read to its end all the same") {
+    const std::string text(1'000'000, 'x');
+    kt::detail::Pipe pipe = kt::detail::make_pipe();
+    for (const kt::Fd* end : {&pipe.reader, &pipe.writer})
+      REQUIRE(::fcntl(end->get(), F_SETFL, ::fcntl(end->get(), F_GETFL) | O_NONBLOCK) == 0);
+    std::string read;
+    auto reader =
+        std::async(std::launch::async, [&] { return kt::detail::read_all(pipe.reader.get(), read, 2'000'000); });
+    CHECK(reader.wait_for(20ms) == std::future_status::timeout);
+    CHECK(kt::detail::write_all(pipe.writer.get(), text));
+    pipe.writer.reset();
+    CHECK(reader.get());
+    CHECK(read == text);
+  }
+
   TEST_CASE("private files are readable by their owner only from the start, and are whole") {
     TempDir dir;
     const mode_t before = ::umask(0);
@@ -110,6 +203,18 @@ TEST_SUITE("os") {
     CHECK((info.st_mode & 0777) == 0600);
     CHECK(contents(dir / "url") == "http://x");
     CHECK(std::distance(std::filesystem::directory_iterator(dir.path()), {}) == 1);
+  }
+
+  TEST_CASE("a private file may have a relative name, and its directory has to be trusted all the same (159)") {
+    const TempDir dir;
+    const std::string before = std::filesystem::current_path();
+    std::filesystem::current_path(dir.path());
+    kt::detail::write_private_file("url", "http://x");
+    ::chmod(dir.path().c_str(), 0777);
+    const std::string said = failure([] { kt::detail::write_private_file("url", "http://y"); });
+    std::filesystem::current_path(before);
+    CHECK(contents(dir / "url") == "http://x");
+    CHECK_MESSAGE(contains(said, "others can write to " + dir.path()), said);
   }
 
   TEST_CASE("a private file replaces a symbolic link instead of following it") {
@@ -164,6 +269,45 @@ TEST_SUITE("os") {
     TempDir dir;
     const std::string path = dir / std::string(200, 'x');
     CHECK_THROWS_WITH_AS(kt::detail::listen_unix(path, 1), doctest::Contains("a unix socket allows"), kt::StartError);
+  }
+
+  TEST_CASE("only the owner can connect to a unix socket, whatever the umask is") {
+    const TempDir dir;
+    const mode_t before = ::umask(0);
+    const kt::Fd socket = kt::detail::listen_unix(dir / "socket", 1);
+    ::umask(before);
+    kt::detail::FileInfo info{};
+    REQUIRE(::stat((dir / "socket").c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+  }
+
+  TEST_CASE("a TCP connection from elsewhere is nobody's of this machine, though somebody listens on that port (165)") {
+    using kt::detail::tcp_address;
+    for (const char* any : {"0.0.0.0", "::"}) {
+      CAPTURE(any);
+      const bool v4 = any == "0.0.0.0"s;
+      kt::Fd listener;
+      try {
+        listener = kt::detail::listen_tcp(any, 0, 1);
+      } catch (const kt::StartError&) {
+        MESSAGE("no IPv6 here");
+        continue;
+      }
+      const std::string name = kt::detail::socket_name(listener.get(), false);
+      const auto port = static_cast<std::uint16_t>(std::stoi(name.substr(name.rfind(':') + 1)));
+      const auto here = tcp_address(v4 ? "127.0.0.1" : "::1", port);
+      const kt::Fd caller = kt::detail::connect_socket(*here, std::chrono::steady_clock::now() + patience);
+      REQUIRE(caller);
+      const auto elsewhere = tcp_address(v4 ? "192.0.2.1" : "2001:db8::1", port);
+      CHECK_FALSE(kt::detail::tcp_owner(*elsewhere, *here));
+#if KETTLINGAR_HAS_SOCK_DIAG
+      // The other end of what is accepted is the caller's, which is ours.
+      REQUIRE(kt::detail::wait_for(listener.get(), POLLIN, std::chrono::steady_clock::now() + patience));
+      const kt::Fd accepted = kt::detail::accept_connection(listener.get());
+      REQUIRE(accepted);
+      CHECK(kt::detail::tcp_peer_owner(accepted.get()) == ::geteuid());
+#endif
+    }
   }
 
   TEST_CASE("a host is an address or localhost, never a name to look up") {

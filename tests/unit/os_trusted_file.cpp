@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: MIT
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#endif
+
 #include "second_user.hpp"
 
 namespace {
@@ -124,5 +130,80 @@ TEST_SUITE("os/trusted_file") {
     REQUIRE(::chown(dir.path().c_str(), 0, second_user) == 0);
     CHECK(contains(opened(dir / "file"), "others can write to " + dir.path()));
     CHECK_FALSE(kt::detail::private_group(second_user));
+  }
+
+  TEST_CASE("a group is a user's own if it has its name, and neither member nor password file name another (159)") {
+    std::string name = "jane", group_name = "jane", other = "joe";
+    std::vector<char*> members{nullptr};
+    passwd jane{};
+    jane.pw_name = name.data();
+    jane.pw_uid = 1000;
+    jane.pw_gid = 1000;
+    struct group group {};
+    group.gr_gid = 1000;
+    const auto own = [&](std::string_view users) {
+      group.gr_name = group_name.data();
+      group.gr_mem = members.data();
+      return kt::detail::private_group(jane, group, users);
+    };
+    const std::string users = "root:x:0:0::/root:/bin/sh\njane:x:1000:1000::/home/jane:/bin/sh\n";
+    CHECK(own(users));
+    CHECK(own(""));  // whom only a directory service knows
+    CHECK(own(users + "toor:x:0:1000::/:/bin/sh"));
+    CHECK_FALSE(own(users + "joe:x:1001:1000::/home/joe:/bin/sh"));
+    members = {name.data(), nullptr};
+    CHECK(own(users));
+    members = {name.data(), other.data(), nullptr};
+    CHECK_FALSE(own(users));
+    members = {nullptr};
+    group_name = "domain users";
+    CHECK_FALSE(own(users));
+  }
+
+  TEST_CASE("in a user namespace trust begins at a directory of ours, and ends where others come again (159)") {
+    if (!second_user_here()) return;
+    constexpr uid_t user = 12345;
+    const TempDir dir;
+    ::chmod(dir.path().c_str(), 0755);
+    std::filesystem::create_directories(dir / "ours");
+    std::filesystem::create_directories(dir / "theirs/ours");
+    std::filesystem::create_directories(dir / "open/ours");
+    std::filesystem::create_directory_symlink(dir / "ours", dir / "link");
+    std::filesystem::create_directory_symlink("/etc", dir / "etc");
+    for (const char* own : {"", "ours", "theirs/ours", "open", "open/ours", "link", "etc"})
+      REQUIRE(::lchown((dir / own).c_str(), user, user) == 0);
+    ::chmod((dir / "open").c_str(), 0777);
+    write_file(dir / "said", "");
+    ::chmod((dir / "said").c_str(), 0666);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const std::string numbers = std::to_string(user) + " " + std::to_string(user) + " 1";
+      if (::setresuid(user, user, user) != 0 || ::prctl(PR_SET_DUMPABLE, 1) != 0 || ::unshare(CLONE_NEWUSER) != 0)
+        ::_exit(1);
+      const kt::Fd map(::open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC));
+      if (!map || !kt::detail::write_all(map.get(), numbers)) ::_exit(1);
+      std::string said;
+      for (const char* name : {"ours", "link", "theirs/ours", "open/ours", "etc"}) {
+        said += name + ": "s;
+        try {
+          said += kt::detail::trusted_directory(dir / name) == dir / "ours" ? "ours" : "another";
+        } catch (const kt::detail::UntrustedFile& error) {
+          const std::string why = error.what();
+          said += why.substr(why.find(": ") + 2, why.find(" (") - why.find(": ") - 2);
+        }
+        said += "\n";
+      }
+      write_file(dir / "said", said);
+      ::_exit(0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    if (status != 0) {
+      MESSAGE("skipped: there are no user namespaces to be had");
+      return;
+    }
+    CHECK(contents(dir / "said") == "ours: ours\nlink: ours\ntheirs/ours: " + (dir / "theirs") +
+                                        " belongs to user 65534\nopen/ours: others can write to " + (dir / "open") +
+                                        "\netc: / belongs to user 65534\n");
   }
 }
