@@ -10,13 +10,14 @@
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/auxv.h>
-#include <sys/syscall.h>
 #endif
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,11 +27,6 @@
 #include "descriptor.hpp"
 
 extern char** environ;
-
-// Where posix_spawn() itself closes what a child is not to have.
-#if defined(POSIX_SPAWN_CLOEXEC_DEFAULT) || (defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34))
-#define KETTLINGAR_SPAWN_CLOSES 1
-#endif
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -56,7 +52,8 @@ Pipe make_pipe();
 Fd filled_pipe(std::string_view text);
 
 /// A program as it is to be started: in a session of its own, with default signal handling, its standard streams on
-/// /dev/null, and without descriptors of this process but those here.
+/// /dev/null, and without descriptors of this process but those here. Where posix_spawn() cannot close all others
+/// (macOS and glibc from 2.34 on can), what other threads open just then has to be close-on-exec.
 struct ChildProgram {
   std::string path;
   std::vector<std::string> words;      ///< argv[0] included
@@ -69,11 +66,21 @@ struct ChildProgram {
   ChildProgram() = default;
 };
 
-/// A program that was started, as its parent sees it. What is not waited for goes on without us.
+/// A program that was started, as its parent sees it. One that has not ended when this is destroyed goes on without us;
+/// once it has ended, the system's note of that is cleared away with the next start.
 class ChildProcess {
  public:
   /// Throws StartError.
   explicit ChildProcess(const ChildProgram& program);
+  ChildProcess(ChildProcess&& other) noexcept
+      : pid_(std::exchange(other.pid_, 0)), ended_(other.ended_), status_(other.status_) {}
+  ChildProcess& operator=(ChildProcess&& other) noexcept {
+    std::swap(pid_, other.pid_);
+    std::swap(ended_, other.ended_);
+    std::swap(status_, other.status_);
+    return *this;
+  }
+  ~ChildProcess();
 
   pid_t pid() const noexcept { return pid_; }
   /// Does not wait. Also true if the host has its children reaped without us; then it counts as a success.
@@ -88,6 +95,16 @@ class ChildProcess {
   void end_those_left() const;
 
  private:
+  /// Goes on without us.
+  struct Left {
+    pid_t pid;
+    Left* next;
+  };
+  static inline std::atomic<Left*> left_ = nullptr;  // without a mutex, which a forked child might find taken
+
+  static void leave(Left* child) noexcept;
+  static void reap_left() noexcept;
+
   pid_t pid_ = 0;
   bool ended_ = false;
   int status_ = 0;
@@ -183,6 +200,20 @@ class SpawnSetup {
     if (!high_.back()) throw StartError(std::string("cannot duplicate a descriptor: ") + std::strerror(errno));
     ::posix_spawn_file_actions_adddup2(&actions, high_.back().get(), to);
   }
+  /// Closes all numbers from that one on.
+  void close_from(int first) {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
+    ::posix_spawn_file_actions_addclosefrom_np(&actions, first);
+#elif defined(POSIX_SPAWN_CLOEXEC_DEFAULT)
+    static_cast<void>(first);  // see detach()
+#else
+    const long most = (std::min)(::sysconf(_SC_OPEN_MAX), 65536L);
+    for (int fd = first; fd < most; ++fd) {
+      const int flags = ::fcntl(fd, F_GETFD);
+      if (flags != -1 && (flags & FD_CLOEXEC) == 0) ::posix_spawn_file_actions_addclose(&actions, fd);
+    }
+#endif
+  }
   void detach() {
     sigset_t all;
     sigset_t none;
@@ -215,7 +246,32 @@ class SpawnSetup {
   return pointers;
 }
 
+KETTLINGAR_COLD void ChildProcess::leave(Left* child) noexcept {
+  child->next = left_;
+  while (!left_.compare_exchange_weak(child->next, child)) {
+  }
+}
+
+KETTLINGAR_COLD void ChildProcess::reap_left() noexcept {
+  Left* child = left_.exchange(nullptr);
+  while (child != nullptr) {
+    Left* const next = child->next;
+    if (retry_interrupted([&] { return ::waitpid(child->pid, nullptr, WNOHANG); }) == 0) {
+      leave(child);
+    } else {
+      delete child;
+    }
+    child = next;
+  }
+}
+
+KETTLINGAR_COLD ChildProcess::~ChildProcess() {
+  if (pid_ == 0 || ended()) return;
+  if (Left* const child = new (std::nothrow) Left{pid_, nullptr}) leave(child);
+}
+
 KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
+  reap_left();
   std::vector<std::string> environment = program.variables;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('=') + 1);
@@ -232,9 +288,7 @@ KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
   setup.give(program.errors, STDERR_FILENO);
   setup.give(program.secrets, secrets_descriptor);
   setup.give(program.report, report_descriptor);
-#if defined(KETTLINGAR_SPAWN_CLOSES) && defined(__GLIBC__)
-  ::posix_spawn_file_actions_addclosefrom_np(&setup.actions, report_descriptor + 1);
-#endif
+  setup.close_from(report_descriptor + 1);
   const int error = ::posix_spawn(&pid_, program.path.c_str(), &setup.actions, &setup.attributes,
                                   pointers_to(program.words).data(), pointers_to(environment).data());
   if (error != 0) throw StartError("cannot start " + program.path + ": " + std::strerror(error));
@@ -257,23 +311,8 @@ KETTLINGAR_COLD bool ChildProcess::left_some() const { return ::kill(-pid_, 0) =
 
 KETTLINGAR_COLD void ChildProcess::end_those_left() const { ::kill(-pid_, SIGTERM); }
 
-#if !defined(KETTLINGAR_SPAWN_CLOSES)
-/// For a program that is about to start another, and does nothing else meanwhile.
-[[gnu::cold]] inline void close_others_on_exec() {
-#if defined(SYS_close_range)
-  constexpr unsigned mark = 4;  // CLOSE_RANGE_CLOEXEC
-  if (::syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, mark) == 0) return;
-#endif
-  const long most = (std::min)(::sysconf(_SC_OPEN_MAX), 65536L);
-  for (int fd = STDERR_FILENO + 1; fd < most; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-#endif
-
 KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chrono::seconds patience) {
   constexpr std::size_t longest = 64 * 1024;
-#if !defined(KETTLINGAR_SPAWN_CLOSES)
-  close_others_on_exec();
-#endif
   Pipe pipe = make_pipe();
   program.report = std::move(pipe.writer);
   ChildProcess child(program);
@@ -289,10 +328,11 @@ KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chro
     }
     pollfd entry{open ? pipe.reader.get() : -1, POLLIN, 0};
     ::poll(&entry, 1, open ? 50 : 5);
+    const bool ended = child.ended();  // before the last read, not behind it
     char block[4096];
     const ssize_t n = retry_interrupted([&] { return ::read(pipe.reader.get(), block, sizeof block); });
     if (n > 0 && message.size() < longest) message.append(block, static_cast<std::size_t>(n));
-    open = open && n != 0 && (n > 0 || !child.ended());
+    open = open && n != 0 && (n > 0 || !ended);
   }
   if (message.empty()) return {StartReport::failed, "the service ended before it was ready (" + child.end_text() + ")"};
   return {static_cast<StartReport>(message.front()), message.substr(1, message.find('\0') - 1)};

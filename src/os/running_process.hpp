@@ -79,10 +79,13 @@ KETTLINGAR_COLD RunningProcess::RunningProcess(pid_t pid, std::uint64_t started)
 }
 
 KETTLINGAR_COLD bool RunningProcess::there() const {
-  if (pid_ <= 0 || (::kill(pid_, 0) != 0 && errno == ESRCH)) return false;
+  if (pid_ <= 0) return false;
+  pollfd entry{fd_.get(), POLLIN, 0};
+  if (fd_ ? ::poll(&entry, 1, 0) > 0 : ::kill(pid_, 0) != 0 && errno == ESRCH) return false;
   const ProcessFacts facts = process_facts(pid_);
-  const bool another = started_ != 0 && facts.started != 0 && facts.started != started_;
-  return !another && facts.state != 'Z' && facts.state != 'X';
+  if (started_ != 0 && facts.started != 0 && facts.started != started_) return false;
+  // A process whose first thread alone has ended looks like one that has.
+  return fd_ || (facts.state != 'Z' && facts.state != 'X');
 }
 
 KETTLINGAR_COLD bool RunningProcess::ended_within(std::chrono::milliseconds patience) const {
