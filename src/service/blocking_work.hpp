@@ -2,7 +2,7 @@
 // service/blocking_work.hpp: system calls that may take long and cannot be waited for, done beside the loop.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <poll.h>
 #include <signal.h>

@@ -190,6 +190,14 @@ void change_list(const Options& options, const std::string& key, Change change) 
   }
 }
 
+[[gnu::cold]] inline std::uint64_t item_number(const json& value) {
+  try {
+    return to_integer(value, integer_range<std::uint32_t>());
+  } catch (const BadValue& bad) {
+    throw InvalidArgument("config: pop: " + problem_of(bad));
+  }
+}
+
 /// The file that `config` saves to for `where`, `yes` or NAME.cfg: always one in the data directory that the service
 /// was started with, for no caller is to choose where something is written. Empty for `no`. Throws InvalidArgument.
 [[gnu::cold]] inline std::string saved_file(const Server& server, const std::string& where) {
@@ -268,7 +276,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     });
   } else if (!request.pop.is_null()) {
     action = "pop";
-    const std::uint64_t index = to_integer(request.pop, integer_range<std::uint32_t>());
+    const std::uint64_t index = item_number(request.pop);
     change_list(options, key, [&](json& list) {
       if (index >= list.size())
         throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");

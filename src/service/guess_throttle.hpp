@@ -11,6 +11,7 @@
 #include "../base/version.hpp"
 #include "../os/peer_owner.hpp"
 #include "../os/socket.hpp"
+#include "../os/trusted_file.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -62,7 +63,7 @@ class GuessThrottle {
 KETTLINGAR_COLD GuessOrigin::GuessOrigin(int fd) {
   if (const auto owner = tcp_peer_owner(fd)) {
     name = "user " + std::to_string(*owner);
-    trusted = *owner == ::geteuid() || *owner == 0;
+    trusted = trusted_user(*owner);
     return;
   }
   sockaddr_storage storage{};

@@ -281,7 +281,7 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
     peer.address = "unix-domain";
     peer.credentials = peer_credentials(descriptor.get());
     // The mode of the socket file keeps others out already; this holds even where that was changed.
-    if (peer.credentials && peer.credentials->uid != ::geteuid() && peer.credentials->uid != 0) {
+    if (peer.credentials && !trusted_user(peer.credentials->uid)) {
       log.write_bounded(LogLevel::warning, "peer-uid",
                         "connection of user " + std::to_string(peer.credentials->uid) + " refused");
       return false;
