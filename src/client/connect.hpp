@@ -30,8 +30,10 @@ namespace detail {
 using Deadline = std::chrono::steady_clock::time_point;
 inline constexpr Deadline no_deadline = (Deadline::max)();
 
-[[gnu::cold]] inline Deadline deadline_in(std::chrono::milliseconds patience) {
-  return patience.count() > 0 ? std::chrono::steady_clock::now() + patience : no_deadline;
+/// None for no patience, which is as much as it takes, and for so much that nobody lives to see the end.
+inline Deadline deadline_from(Deadline begin, std::chrono::milliseconds patience) {
+  constexpr std::chrono::hours most(100 * 365 * 24);
+  return patience.count() > 0 && patience < most ? begin + patience : no_deadline;
 }
 
 /// The files of a service may be another user's.

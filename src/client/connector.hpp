@@ -36,7 +36,10 @@ class Connector {
  public:
   /// All of it must outlive the Connector.
   Connector(const ServiceFiles& files, const ServiceAddress& address, const ClientOptions& options)
-      : files_(files), address_(address), options_(options), deadline_(deadline_in(options.timeouts.connect)) {}
+      : files_(files),
+        address_(address),
+        options_(options),
+        deadline_(deadline_from(std::chrono::steady_clock::now(), options.timeouts.connect)) {}
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
@@ -115,7 +118,8 @@ KETTLINGAR_COLD void Connector::begin_tcp() {
 KETTLINGAR_COLD bool Connector::alive_without_lock() const {
   FileInfo info{};
   const auto target = unix_address(address_.socket);
-  if (!target || ::lstat(address_.socket.c_str(), &info) != 0) return true;  // it has none: nothing tells
+  if (!target) return true;
+  if (::lstat(address_.socket.c_str(), &info) != 0) return errno == ENOENT;  // it has none: nothing tells
   const Fd fd = open_stream_socket(AF_UNIX);
   if (!fd || ::connect(fd.get(), target->get(), target->size) != 0) return errno == EAGAIN;
   require_ours(fd.get());
@@ -125,8 +129,9 @@ KETTLINGAR_COLD bool Connector::alive_without_lock() const {
 /// The token goes to our own user's services only, whoever may have put a socket there.
 KETTLINGAR_COLD void Connector::require_ours(int socket) const {
   const auto peer = peer_credentials(socket);
-  if (peer && peer->uid != ::geteuid() && peer->uid != 0)
-    throw UntrustedService("cannot use " + address_.socket + ": " + user_text(peer->uid) + " listens there");
+  if (peer && trusted_user(peer->uid)) return;
+  throw UntrustedService("cannot use " + address_.socket + ": " +
+                         (peer ? user_text(peer->uid) + " listens there" : "cannot tell who listens there"));
 }
 
 KETTLINGAR_COLD void Connector::challenge() {

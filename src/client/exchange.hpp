@@ -29,7 +29,8 @@ class LostConnection : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
-/// A connection that is ready for a request.
+/// A connection that is ready for a request. It belongs to the process in which it was made: a forked child lets go of
+/// its copy, and does nothing to the connection itself.
 struct Channel {
   Channel() = default;
   Channel(Fd connected, bool local) noexcept : socket(std::move(connected)), over_unix_socket(local) {}
@@ -37,12 +38,17 @@ struct Channel {
   Channel& operator=(Channel&& other) noexcept {
     std::swap(socket, other.socket);
     std::swap(over_unix_socket, other.over_unix_socket);
+    std::swap(process, other.process);
     return *this;
   }
-  ~Channel() { close_connection(std::move(socket), closing_here()); }
+  ~Channel() { close(closing_here()); }
+
+  /// `closer` gets descriptors that wait in it unread. With `reset` the peer is told that nobody reads any more.
+  void close(const CloserPointer& closer, bool reset = false) noexcept;
 
   Fd socket;  ///< non-blocking
   bool over_unix_socket = false;
+  pid_t process = ::getpid();
 };
 
 /// The step machine of one call, once there is a connection. Whoever drives it waits for what it wants.
@@ -97,7 +103,8 @@ class Exchange {
     std::chrono::milliseconds length{};
 
     void consider(Deadline from, std::chrono::milliseconds patience, const char* name) {
-      if (patience.count() > 0 && from + patience < when) *this = {from + patience, name, patience};
+      const Deadline then = deadline_from(from, patience);
+      if (then < when) *this = {then, name, patience};
     }
   };
 
@@ -122,6 +129,17 @@ class Exchange {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Channel::close(const CloserPointer& closer, bool reset) noexcept {
+  if (!socket) return;
+  if (process != ::getpid()) return socket.reset();
+  if (reset && !over_unix_socket) {
+    // A mere end of a TCP connection might be that of our half, with somebody still reading.
+    const linger at_once{1, 0};
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+  close_connection(std::move(socket), closer);
+}
+
 KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors,
                                      const Terms& terms)
     : channel_(std::move(channel)),
@@ -244,15 +262,7 @@ KETTLINGAR_INLINE std::optional<Channel> Exchange::take_reusable() {
   return std::move(channel_);
 }
 
-KETTLINGAR_INLINE void Exchange::close() noexcept {
-  if (!channel_.socket) return;
-  if (!channel_.over_unix_socket && !reader_.finished()) {
-    // A mere end of a TCP connection might be that of our half, with somebody still reading.
-    const linger reset{1, 0};
-    ::setsockopt(channel_.socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-  }
-  close_connection(std::move(channel_.socket), terms_.closer);
-}
+KETTLINGAR_INLINE void Exchange::close() noexcept { channel_.close(terms_.closer, !reader_.finished()); }
 #endif
 
 }  // namespace detail

@@ -128,10 +128,7 @@ class HttpAnswer final : public Answer {
   void abandon() noexcept;
   int socket() const noexcept { return stage_ == Stage::connecting ? connector_->socket() : exchange_->socket(); }
   /// Of a call that has not come to its request; without one the exchange knows better.
-  Deadline call_deadline() const {
-    const auto total = endpoint_->options().timeouts.total;
-    return total.count() > 0 ? began_ + total : no_deadline;
-  }
+  Deadline call_deadline() const { return deadline_from(began_, endpoint_->options().timeouts.total); }
   Deadline deadline() const {
     if (stage_ == Stage::talking) return exchange_->deadline();
     return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : call_deadline();

@@ -33,7 +33,7 @@ class StepWait {
   void begin(const asio::any_io_executor& executor);
   /// For whoever waits.
   void wait();
-  /// The Wait must outlive the Task.
+  /// The StepWait must outlive the Task.
   Task<void> async_wait();
   bool over() const {
     const std::lock_guard lock(mutex_);

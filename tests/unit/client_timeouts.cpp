@@ -152,6 +152,24 @@ TEST_SUITE("client/timeouts") {
     over = true;
   }
 
+  TEST_CASE("a timeout may be as long as can be") {
+    Home home;
+    home.kitten.api(
+        "add", [](int a, int b) { return a + b; }, "", kt::arg("a"), kt::arg("b"));
+    home.kitten.api("count", []() -> kt::Generator<int> {
+      for (int i = 0; i < 3; ++i) co_yield i;
+    });
+    home.start();
+    constexpr auto longest = (std::chrono::milliseconds::max)();
+    for (const bool over_tcp : {false, true}) {
+      kt::ClientOptions options{.use_unix_socket = !over_tcp};
+      options.timeouts = {longest, longest, longest, longest, longest};
+      const kt::Client client = client_of(home, options);
+      CHECK(client.call<int>("add", 1, 2) == 3);
+      CHECK(ends_of(client, "count", true) == std::vector<std::string>(2, "no exception"));
+    }
+  }
+
   TEST_CASE("'total' counts from the begin of the call, not from each of its tries (164)") {
     Happening over;
     Scripted service([&](Scripted::Talk& talk) {

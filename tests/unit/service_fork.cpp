@@ -229,6 +229,37 @@ TEST_SUITE("service/fork") {
     CHECK(files(dir).empty());
   }
 
+  TEST_CASE("a forked child that drops its copy of a call leaves the parent's as it is (171)") {
+    Home home;
+    home.kitten.api("count", []() -> kt::Generator<int> {
+      for (int i = 0; i < 3000; ++i) co_yield i;
+    });
+    home.kitten.api(
+        "echo", [](int i) { return i; }, "", kt::arg("i"));
+    home.start();
+    for (const bool over_tcp : {false, true}) {
+      CAPTURE(over_tcp);
+      kt::ClientOptions options;
+      options.use_unix_socket = !over_tcp;
+      std::optional<kt::Client> client = client_of(home, options);
+      std::optional<kt::Stream<int>> items = client->stream<int>("count");
+      auto item = items->begin();
+      CHECK(*item == 0);
+      CHECK(child_ends([&] {
+              items.reset();
+              client.reset();
+              ::_exit(6);
+            }) == 6);
+      int expected = 0;
+      for (; item != items->end(); ++item) {
+        if (*item != expected) break;
+        ++expected;
+      }
+      CHECK(expected == 3000);
+      CHECK(client->call<int>("echo", 7) == 7);
+    }
+  }
+
   TEST_CASE("kept connections of a client are its process's own (171)") {
     Home home;
     home.kitten.api("pid",
