@@ -4203,6 +4203,7 @@ inline CodecError parse_event(std::string_view text, json& out) {
 // os/descriptor.hpp: descriptors that close themselves, and system calls that survive signals.
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -4319,6 +4320,23 @@ namespace detail {
 /// What stat() tells.
 using FileInfo = struct stat;
 
+/// Which file it is, whatever its name.
+struct FileId {
+  FileId() = default;
+  explicit FileId(const FileInfo& info) noexcept : device(info.st_dev), inode(info.st_ino) {}
+  bool operator==(const FileId&) const = default;
+
+  dev_t device = 0;
+  ino_t inode = 0;
+};
+
+/// True if the name `path` itself, which is not followed if it is a symbolic link, leads to that file now. Signal
+/// handlers may ask, too.
+inline bool same_file(const char* path, const FileId& file) noexcept {
+  FileInfo named{};
+  return ::lstat(path, &named) == 0 && FileId(named) == file;
+}
+
 /// Repeats `call` for as long as a signal interrupts it. Not for close(), whose descriptor is gone either way.
 template <class Call>
 auto retry_interrupted(Call call) {
@@ -4339,11 +4357,16 @@ std::array<Fd, 3> occupy_standard_streams(bool useless);
   throw std::system_error(error, std::system_category(), attempted);
 }
 
-/// Writes all of `bytes` to a file or blocking pipe; false with errno set if that fails.
+/// For a call that has failed, with errno as it has left it: false at once, unless it was that `fd` is non-blocking and
+/// not ready. Otherwise waits for `events` (POLLIN, POLLOUT), whereupon the call may be repeated.
+bool wait_if_not_ready(int fd, short events);
+
+/// Writes all of `bytes` and waits for as long as that takes, even if whoever started this program has made `fd`
+/// non-blocking; false with errno set if that fails.
 bool write_all(int fd, std::string_view bytes);
 
-/// Reads to the end of a file or pipe, at most `limit` bytes; false with errno set if that fails (EFBIG beyond the
-/// limit).
+/// Reads to the end of a file or pipe, at most `limit` bytes, and waits for it as write_all() does; false with errno
+/// set if that fails (EFBIG beyond the limit).
 bool read_all(int fd, std::string& out, std::size_t limit);
 
 #if KETTLINGAR_DEFINITIONS
@@ -4357,9 +4380,17 @@ KETTLINGAR_COLD std::array<Fd, 3> occupy_standard_streams(bool useless) {
   return opened;
 }
 
+KETTLINGAR_COLD bool wait_if_not_ready(int fd, short events) {
+  if (errno != EAGAIN && errno != EWOULDBLOCK) return false;
+  pollfd entry{fd, events, 0};
+  const int n = retry_interrupted([&] { return ::poll(&entry, 1, -1); });
+  return n > 0 && (entry.revents & POLLNVAL) == 0;
+}
+
 KETTLINGAR_INLINE bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    if (n < 0 && wait_if_not_ready(fd, POLLOUT)) continue;
     if (n < 0) return false;
     bytes.remove_prefix(static_cast<std::size_t>(n));
   }
@@ -4370,6 +4401,7 @@ KETTLINGAR_INLINE bool read_all(int fd, std::string& out, std::size_t limit) {
   char block[4096];
   for (;;) {
     const ssize_t n = retry_interrupted([&] { return ::read(fd, block, sizeof block); });
+    if (n < 0 && wait_if_not_ready(fd, POLLIN)) continue;
     if (n < 0) return false;
     if (n == 0) return true;
     if (out.size() + static_cast<std::size_t>(n) > limit) {
@@ -4778,6 +4810,7 @@ struct SocketAddress {
   socklen_t size = 0;
 
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
+  sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
 
   bool operator==(const SocketAddress& other) const noexcept {
     return size == other.size && std::memcmp(&storage, &other.storage, size) == 0;
@@ -4836,16 +4869,25 @@ inline constexpr std::size_t longest_unix_path = sizeof(sockaddr_un{}.sun_path) 
   return address;
 }
 
+#if !defined(SOCK_CLOEXEC)
+/// Where a socket is not born as it should be; without MSG_NOSIGNAL it must not raise SIGPIPE, either.
+inline void prepare_stream_socket(int fd) {
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  ::fcntl(fd, F_SETFL, O_NONBLOCK);
+#if defined(SO_NOSIGPIPE)
+  const int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
+}
+#endif
+
 /// A non-blocking, close-on-exec stream socket; invalid with errno set if there is none to be had.
 inline Fd open_stream_socket(int family) {
 #if defined(SOCK_CLOEXEC)
   return Fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 #else
   Fd fd(::socket(family, SOCK_STREAM, 0));
-  if (fd) {
-    ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
-  }
+  if (fd) prepare_stream_socket(fd.get());
   return fd;
 #endif
 }
@@ -4856,10 +4898,7 @@ inline Fd accept_connection(int listener) {
   return Fd(retry_interrupted([&] { return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); }));
 #else
   Fd fd(retry_interrupted([&] { return ::accept(listener, nullptr, nullptr); }));
-  if (fd) {
-    ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
-  }
+  if (fd) prepare_stream_socket(fd.get());
   return fd;
 #endif
 }
@@ -4887,8 +4926,8 @@ inline Fd accept_connection(int listener) {
                      "; choose a shorter --app-state-dir");
   }
   Fd fd = open_stream_socket(AF_UNIX);
-  // Before bind(), so that the file has this mode from birth whatever the umask is.
-  if (!fd || ::fchmod(fd.get(), 0600) != 0 || ::bind(fd.get(), address->get(), address->size) != 0 ||
+  // Whatever the umask is: before listen() nobody can connect. Not every system has fchmod() for sockets.
+  if (!fd || ::bind(fd.get(), address->get(), address->size) != 0 || ::chmod(path.c_str(), 0600) != 0 ||
       ::listen(fd.get(), backlog) != 0) {
     throw StartError("cannot listen on " + path + ": " + std::strerror(errno));
   }
@@ -4954,7 +4993,7 @@ inline ssize_t send_some(int fd, std::string_view bytes) {
 #if defined(MSG_NOSIGNAL)
   constexpr int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
 #else
-  constexpr int flags = MSG_DONTWAIT;  // macOS: SO_NOSIGPIPE is set where the socket is opened or accepted
+  constexpr int flags = MSG_DONTWAIT;  // see prepare_stream_socket()
 #endif
   return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), flags); });
 }
@@ -5029,15 +5068,37 @@ namespace detail {
 /// elsewhere, is not held by a process (closed, or not accepted yet), or the system does not tell: Linux does.
 std::optional<uid_t> tcp_peer_owner(int fd);
 
+/// The same for the connection from `theirs` to `ours`, both IPv4 or both IPv6.
+std::optional<uid_t> tcp_owner(const SocketAddress& theirs, const SocketAddress& ours);
+
 #if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
+KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner(int fd) {
+  SocketAddress theirs, ours;
+  theirs.size = ours.size = sizeof theirs.storage;
+  if (::getpeername(fd, theirs.get(), &theirs.size) != 0 || ::getsockname(fd, ours.get(), &ours.size) != 0)
+    return std::nullopt;
+  return tcp_owner(theirs, ours);
+}
+
 #if KETTLINGAR_HAS_SOCK_DIAG
-  sockaddr_storage ends[2]{};  // theirs, ours
-  for (const bool ours : {false, true}) {
-    socklen_t size = sizeof ends[0];
-    auto* end = reinterpret_cast<sockaddr*>(&ends[ours]);
-    if ((ours ? ::getsockname(fd, end, &size) : ::getpeername(fd, end, &size)) != 0) return std::nullopt;
+/// One end of a connection, as the kernel's question and answer have it.
+[[gnu::cold]] inline void set_end(const SocketAddress& address, __be16& port, __be32 (&host)[4]) {
+  if (address.storage.ss_family == AF_INET) {
+    sockaddr_in v4;
+    std::memcpy(&v4, &address.storage, sizeof v4);
+    port = v4.sin_port;
+    host[0] = v4.sin_addr.s_addr;
+  } else {
+    sockaddr_in6 v6;
+    std::memcpy(&v6, &address.storage, sizeof v6);
+    port = v6.sin6_port;
+    std::memcpy(host, &v6.sin6_addr, sizeof host);
   }
+}
+
+KETTLINGAR_COLD std::optional<uid_t> tcp_owner(const SocketAddress& theirs, const SocketAddress& ours) {
+  const sa_family_t family = theirs.storage.ss_family;
+  if ((family != AF_INET && family != AF_INET6) || ours.storage.ss_family != family) return std::nullopt;
   struct {
     nlmsghdr head{};
     inet_diag_req_v2 body{};
@@ -5045,31 +5106,17 @@ KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
   question.head.nlmsg_len = sizeof question;
   question.head.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   question.head.nlmsg_flags = NLM_F_REQUEST;
+  question.body.sdiag_family = static_cast<__u8>(family);
   question.body.sdiag_protocol = IPPROTO_TCP;
   question.body.idiag_states = ~0U;
   inet_diag_sockid& id = question.body.id;
   id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  if (ends[0].ss_family == AF_INET) {
-    sockaddr_in v4[2];
-    std::memcpy(&v4[0], &ends[0], sizeof v4[0]);
-    std::memcpy(&v4[1], &ends[1], sizeof v4[1]);
-    question.body.sdiag_family = AF_INET;
-    id.idiag_sport = v4[0].sin_port;
-    id.idiag_dport = v4[1].sin_port;
-    id.idiag_src[0] = v4[0].sin_addr.s_addr;
-    id.idiag_dst[0] = v4[1].sin_addr.s_addr;
-  } else if (ends[0].ss_family == AF_INET6) {
-    sockaddr_in6 v6[2];
-    std::memcpy(&v6[0], &ends[0], sizeof v6[0]);
-    std::memcpy(&v6[1], &ends[1], sizeof v6[1]);
-    question.body.sdiag_family = AF_INET6;
-    id.idiag_sport = v6[0].sin6_port;
-    id.idiag_dport = v6[1].sin6_port;
-    std::memcpy(id.idiag_src, &v6[0].sin6_addr, sizeof id.idiag_src);
-    std::memcpy(id.idiag_dst, &v6[1].sin6_addr, sizeof id.idiag_dst);
-    id.idiag_if = v6[0].sin6_scope_id;
-  } else {
-    return std::nullopt;
+  set_end(theirs, id.idiag_sport, id.idiag_src);
+  set_end(ours, id.idiag_dport, id.idiag_dst);
+  if (family == AF_INET6) {
+    sockaddr_in6 v6;
+    std::memcpy(&v6, &theirs.storage, sizeof v6);
+    id.idiag_if = v6.sin6_scope_id;
   }
   const Fd kernel(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
   if (!kernel || ::send(kernel.get(), &question, sizeof question, 0) < 0) return std::nullopt;
@@ -5081,13 +5128,15 @@ KETTLINGAR_COLD std::optional<uid_t> tcp_peer_owner([[maybe_unused]] int fd) {
   const ssize_t n = retry_interrupted([&] { return ::recv(kernel.get(), &answer, sizeof answer, 0); });
   if (n < static_cast<ssize_t>(offsetof(decltype(answer), more)) || answer.head.nlmsg_type != SOCK_DIAG_BY_FAMILY)
     return std::nullopt;
+  // Where there is no such connection, the kernel tells of a listener on that port.
+  if (answer.body.id.idiag_sport != id.idiag_sport || answer.body.id.idiag_dport != id.idiag_dport) return std::nullopt;
   // What no process holds any more counts as root's there.
   if (answer.body.idiag_inode == 0) return std::nullopt;
   return answer.body.idiag_uid;
-#else
-  return std::nullopt;
-#endif
 }
+#else
+KETTLINGAR_COLD std::optional<uid_t> tcp_owner(const SocketAddress&, const SocketAddress&) { return std::nullopt; }
+#endif
 #endif
 
 }  // namespace detail
@@ -5152,6 +5201,7 @@ class UserEntry {
   UserEntry& operator=(const UserEntry&) = delete;
   explicit operator bool() const noexcept { return found_; }
   const passwd* operator->() const noexcept { return &entry_; }
+  const passwd& operator*() const noexcept { return entry_; }
 
  private:
   std::array<char, 8192> room_;
@@ -5159,9 +5209,16 @@ class UserEntry {
   bool found_ = false;
 };
 
+/// True for this process's user, and for root, who can do as it likes anyway.
+inline bool trusted_user(uid_t user) { return user == 0 || user == ::geteuid(); }
+
 /// True if `group` is the primary group of this process's user, and nobody else is in it: what systems with an umask of
 /// 002 make for each user.
 bool private_group(gid_t group);
+
+/// The same for a user and its primary group, with the text of the password file. Such a group has its user's name:
+/// others may have members that only a directory service on the network knows.
+bool private_group(const passwd& user, const struct group& group, std::string_view password_file);
 
 /// True if other users, root excepted, have one of the rights `rights` (S_IROTH, S_IWOTH) to `path`.
 bool others_may(const std::string& path, const FileInfo& info, mode_t rights);
@@ -5203,16 +5260,21 @@ KETTLINGAR_COLD bool private_group(gid_t group) {
   struct group entry {};
   struct group* found = nullptr;
   if (::getgrgid_r(group, &entry, room.data(), room.size(), &found) != 0 || found == nullptr) return false;
-  for (char** member = entry.gr_mem; *member != nullptr; ++member) {
-    if (std::strcmp(*member, us->pw_name) != 0) return false;
+  // Only this file can be walked through while other threads do so, too.
+  const Fd users(retry_interrupted([] { return ::open("/etc/passwd", O_RDONLY | O_CLOEXEC); }));
+  std::string text;
+  return users && read_all(users.get(), text, 1024 * 1024) && private_group(*us, entry, text);
+}
+
+KETTLINGAR_COLD bool private_group(const passwd& user, const struct group& group, std::string_view password_file) {
+  if (std::strcmp(group.gr_name, user.pw_name) != 0) return false;
+  for (char** member = group.gr_mem; *member != nullptr; ++member) {
+    if (std::strcmp(*member, user.pw_name) != 0) return false;
   }
-  // Members by their own entry are not listed. Only this file can be walked through while other threads do so, too.
-  const Fd users(::open("/etc/passwd", O_RDONLY | O_CLOEXEC));
-  std::string lines;
-  if (users && !read_all(users.get(), lines, 1024 * 1024)) return false;
-  const std::string ours = std::to_string(::geteuid());
-  const std::string its = std::to_string(group);
-  for (std::string_view rest = lines; !rest.empty();) {
+  // Whose primary group it is does not count as a member there.
+  const std::string ours = std::to_string(user.pw_uid);
+  const std::string its = std::to_string(group.gr_gid);
+  for (std::string_view rest = password_file; !rest.empty();) {
     std::string_view line = rest.substr(0, rest.find('\n'));
     rest.remove_prefix((std::min)(line.size() + 1, rest.size()));
     std::array<std::string_view, 4> fields;  // name, password, user, group
@@ -5240,9 +5302,9 @@ KETTLINGAR_COLD std::string user_text(uid_t user) {
   return "user " + std::to_string(user) + (entry ? " (" + std::string(entry->pw_name) + ")" : "");
 }
 
-/// Why what is at `path` cannot be trusted; empty if it can.
-[[gnu::cold]] inline std::string distrust(const std::string& path, const FileInfo& info) {
-  if (info.st_uid != 0 && info.st_uid != ::geteuid())
+/// Why what is at `path` cannot be trusted; empty if it can. `any_owner`: whoever owns it.
+[[gnu::cold]] inline std::string distrust(const std::string& path, const FileInfo& info, bool any_owner = false) {
+  if (!any_owner && !trusted_user(info.st_uid))
     return path + " belongs to " + user_text(info.st_uid) + ", and this process to " + user_text(::geteuid());
   const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0;
   if (sticky || S_ISLNK(info.st_mode) || !others_may(path, info, S_IWOTH)) return {};
@@ -5253,11 +5315,18 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
   // What has been looked at cannot be changed by others any more, so that it can be named in the next step.
   std::string rest = absolute_path(path);
   std::string done;
-  std::string doubt;
-  FileInfo info{};
   const std::string cannot = "cannot use " + (file.empty() ? path : file) + ": ";
-  if (::lstat("/", &info) == 0) doubt = distrust("/", info);
-  const bool owners_unknown = !doubt.empty();
+  FileInfo root{};
+  FileInfo info{};
+  if (::lstat("/", &root) != 0) throw StartError(cannot + "/: " + std::strerror(errno));
+  const bool root_unknown = !trusted_user(root.st_uid);
+  bool unknown = root_unknown;  // who owns what is above the first directory of ours
+  bool shared = false;          // others can make entries in `done`, which then have to be ours
+  std::string doubt = distrust("/", root, unknown);
+  const auto require_trust = [&] {
+    if (unknown && doubt.empty()) doubt = distrust("/", root);
+    if (!doubt.empty()) throw UntrustedFile(cannot + doubt);
+  };
   for (int links = 0; !rest.empty();) {
     const std::string name = rest.substr(0, rest.find('/'));
     rest.erase(0, name.size() + 1);
@@ -5268,31 +5337,36 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
     }
     const std::string next = done + "/" + name;
     if (::lstat(next.c_str(), &info) != 0) {
-      if (errno == ENOENT && !doubt.empty()) throw UntrustedFile(cannot + doubt);
-      if (errno == ENOENT && create == 0) return {};
-      // Who keeps us out is another user.
+      // What we may not look at is another user's.
       if (errno == EACCES) throw UntrustedFile(cannot + next + ": " + std::strerror(errno));
       if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
+      require_trust();
+      if (create == 0) return {};
       if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
         throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
                          " (--app-state-dir and --app-data-dir name others)");
       }
     }
-    if (doubt.empty()) doubt = distrust(next, info);
+    if (doubt.empty()) doubt = distrust(next, info, unknown && !shared);
     if (S_ISLNK(info.st_mode)) {
       std::array<char, 4096> target;
       const ssize_t n = ::readlink(next.c_str(), target.data(), target.size());
       if (n <= 0 || static_cast<std::size_t>(n) == target.size() || ++links > 40)
         throw StartError(cannot + next + ": " + std::strerror(ELOOP));
-      if (target[0] == '/') done.clear();
+      if (target[0] == '/') {
+        done.clear();
+        unknown = root_unknown;
+        shared = false;
+      }
       rest = std::string(target.data(), static_cast<std::size_t>(n)) + "/" + rest;
       continue;
     }
     if (!S_ISDIR(info.st_mode)) throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
     done = next;
-    if (owners_unknown && info.st_uid == ::geteuid() && distrust(next, info).empty()) doubt.clear();
+    unknown = unknown && info.st_uid != ::geteuid();
+    shared = unknown && others_may(next, info, S_IWOTH);
   }
-  if (!doubt.empty()) throw UntrustedFile(cannot + doubt);
+  require_trust();
   return done.empty() ? "/" : done;
 }
 
@@ -5320,7 +5394,8 @@ KETTLINGAR_COLD Fd open_trusted(const std::string& path, int flags) {
   FileInfo info{};
   // Before it is opened, for that alone can do something to a device; and once more, for it may be another by then.
   if (::lstat(real.c_str(), &info) == 0) require_trusted(path, info);
-  fd = Fd(::open(real.c_str(), flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0600));
+  flags |= O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  fd = Fd(retry_interrupted([&] { return ::open(real.c_str(), flags, 0600); }));
   if (!fd) return fd;
   if (::fstat(fd.get(), &info) != 0) throw_errno("cannot look at " + path);
   require_trusted(path, info);
@@ -5419,10 +5494,13 @@ KETTLINGAR_COLD RunningProcess::RunningProcess(pid_t pid, std::uint64_t started)
 }
 
 KETTLINGAR_COLD bool RunningProcess::there() const {
-  if (pid_ <= 0 || (::kill(pid_, 0) != 0 && errno == ESRCH)) return false;
+  if (pid_ <= 0) return false;
+  pollfd entry{fd_.get(), POLLIN, 0};
+  if (fd_ ? ::poll(&entry, 1, 0) > 0 : ::kill(pid_, 0) != 0 && errno == ESRCH) return false;
   const ProcessFacts facts = process_facts(pid_);
-  const bool another = started_ != 0 && facts.started != 0 && facts.started != started_;
-  return !another && facts.state != 'Z' && facts.state != 'X';
+  if (started_ != 0 && facts.started != 0 && facts.started != started_) return false;
+  // A process whose first thread alone has ended looks like one that has.
+  return fd_ || (facts.state != 'Z' && facts.state != 'X');
 }
 
 KETTLINGAR_COLD bool RunningProcess::ended_within(std::chrono::milliseconds patience) const {
@@ -5474,7 +5552,7 @@ namespace detail {
 class OwnedFile {
  public:
   OwnedFile() = default;
-  OwnedFile(std::string path, ino_t inode);
+  OwnedFile(std::string path, const FileId& file);
   /// Takes over whatever `path` leads to now.
   explicit OwnedFile(std::string path);
   OwnedFile(OwnedFile&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
@@ -5503,13 +5581,12 @@ class OwnedFile {
 #if KETTLINGAR_DEFINITIONS
 struct OwnedFile::Entry {
   std::string path;
-  ino_t inode = 0;
+  FileId file;
   pid_t process = ::getpid();
   Entry* next = nullptr;
 
   void unlink() const noexcept {
-    FileInfo info{};
-    if (::lstat(path.c_str(), &info) == 0 && info.st_ino == inode) ::unlink(path.c_str());
+    if (same_file(path.c_str(), file)) ::unlink(path.c_str());
   }
 };
 
@@ -5525,7 +5602,7 @@ KETTLINGAR_COLD OwnedFile::Entries& OwnedFile::all() noexcept {
   return entries;
 }
 
-KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path, ino_t inode) : entry_(new Entry{std::move(path), inode}) {
+KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path, const FileId& file) : entry_(new Entry{std::move(path), file}) {
   Entries& entries = all();
   ::pthread_mutex_lock(&entries.mutex);
   entries.process = entry_->process;
@@ -5535,8 +5612,8 @@ KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path, ino_t inode) : entry_(new
 
 KETTLINGAR_COLD OwnedFile::OwnedFile(std::string path) {
   FileInfo info{};
-  const ino_t inode = ::lstat(path.c_str(), &info) == 0 ? info.st_ino : 0;
-  *this = OwnedFile(std::move(path), inode);
+  const FileId file = ::lstat(path.c_str(), &info) == 0 ? FileId(info) : FileId();
+  *this = OwnedFile(std::move(path), file);
 }
 
 KETTLINGAR_COLD void OwnedFile::remove() noexcept {
@@ -5716,9 +5793,10 @@ inline std::string home_directory() {
 }
 
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. It has to
-/// be in a trusted directory. Returns its inode number. One writer at a time. Throws StartError.
-[[gnu::cold]] inline ino_t write_private_file(const std::string& path, std::string_view content) {
-  if (trusted_directory(path.substr(0, path.rfind('/') + 1), 0, path).empty())
+/// be in a trusted directory. Returns which file it is now. One writer at a time. Throws StartError.
+[[gnu::cold]] inline FileId write_private_file(const std::string& path, std::string_view content) {
+  const std::string whole = absolute_path(path);
+  if (trusted_directory(whole.substr(0, whole.rfind('/') + 1), 0, path).empty())
     throw StartError("cannot write " + path + ": " + std::strerror(ENOENT));
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
@@ -5730,7 +5808,7 @@ inline std::string home_directory() {
     if (fd) ::unlink(temporary.c_str());
     throw StartError("cannot write " + path + ": " + std::strerror(error));
   }
-  return info.st_ino;
+  return FileId(info);
 }
 
 /// What the lock file says of the process that holds it: a line with its number and start time; a line that ties it to
@@ -5738,7 +5816,7 @@ inline std::string home_directory() {
 /// words that it was started with, each ended by NUL.
 struct LockHolder {
   bool held = false;
-  std::string foreign;  ///< why it is not ours to look at; empty if it is
+  std::string foreign;  ///< why it is not ours to look at, or cannot be looked at; empty if it can
   pid_t pid = 0;
   std::uint64_t started = 0;
   Publication publication;  ///< also of a process that was killed: then `held` is false
@@ -5776,7 +5854,7 @@ class InstanceLock {
   std::string words_;  ///< and behind that
 };
 
-/// Looks at a lock file, without waiting; who asks for the lock meanwhile tries again.
+/// Looks at a lock file without waiting. For a moment that may take the lock itself, which an InstanceLock waits for.
 LockHolder lock_holder(const std::string& path);
 
 #if KETTLINGAR_DEFINITIONS
@@ -5784,19 +5862,22 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path, const std::s
   for (;;) {
     Fd fd = open_trusted(path, O_RDWR | O_CREAT);
     if (!fd) throw StartError("cannot open " + path + ": " + std::strerror(errno));
-    // Clients hold the lock for a moment to see whether somebody else does.
-    int tries = 5;
-    while (retry_interrupted([&] { return ::flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
-      if (--tries == 0) return;
-      ::poll(nullptr, 0, 2);
+    const auto take = [&fd](int how) {
+      return retry_interrupted([&] { return ::flock(fd.get(), how | LOCK_NB); }) == 0;
+    };
+    // Clients that look who has the lock hold it for a moment, all of them together.
+    for (int tries = 1000; !take(LOCK_EX); ::poll(nullptr, 0, 2)) {
+      const bool mere_looks = take(LOCK_SH);
+      if (mere_looks) take(LOCK_UN);
+      tries -= mere_looks ? 1 : 200;
+      if (tries <= 0) return;
     }
     // Between open() and flock() the previous holder may have removed the file: a lock on a name nobody sees protects
     // nothing.
     FileInfo ours{};
-    FileInfo named{};
-    if (::fstat(fd.get(), &ours) != 0 || ::lstat(path.c_str(), &named) != 0 || ours.st_ino != named.st_ino) continue;
+    if (::fstat(fd.get(), &ours) != 0 || !same_file(path.c_str(), FileId(ours))) continue;
     fd_ = std::move(fd);
-    file_ = OwnedFile(path, ours.st_ino);
+    file_ = OwnedFile(path, FileId(ours));
     path_ = path;
     break;
   }
@@ -5808,7 +5889,7 @@ KETTLINGAR_COLD InstanceLock::InstanceLock(const std::string& path, const std::s
     throw StartError("cannot write " + path + ": " + std::strerror(errno));
 }
 
-/// What stays the same stays readable meanwhile.
+/// Written over what is there, not anew: what stays the same can be read all the time.
 KETTLINGAR_COLD bool InstanceLock::write() const {
   const std::string text = head_ + words_;
   return ::lseek(fd_.get(), 0, SEEK_SET) == 0 && write_all(fd_.get(), text) &&
@@ -5838,7 +5919,13 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
     holder.foreign = error.what();
     return holder;
   }
-  if (!fd && errno != EACCES) return holder;
+  if (!fd && (errno == ENOENT || errno == ENOTDIR)) return holder;
+  // Who cannot see whether there is one must not go on as if there were none.
+  const auto unreadable = [&] {
+    holder.foreign = "cannot read " + path + ": " + std::strerror(errno);
+    return holder;
+  };
+  if (!fd && errno != EACCES) return unreadable();
   // Root's may be trusted, but is not ours.
   const bool seen = (fd ? ::fstat(fd.get(), &ours) : ::lstat(path.c_str(), &ours)) == 0;
   if (!fd || !seen || ours.st_uid != ::geteuid()) {
@@ -5850,10 +5937,10 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   if (!holder.held) {
     // Its name may have been given to a new file since.
     FileInfo named{};
-    if (::lstat(path.c_str(), &named) == 0 && ours.st_ino != named.st_ino) return lock_holder(path);
+    if (::lstat(path.c_str(), &named) == 0 && !(FileId(named) == FileId(ours))) return lock_holder(path);
   }
   std::string text;
-  if (!read_all(fd.get(), text, longest)) return holder;
+  if (!read_all(fd.get(), text, longest)) return unreadable();
   const std::size_t line = text.find('\n') + 1;
   const std::string_view second = std::string_view(text).substr(line, text.find('\n', line) - line);
   if (const std::size_t space = second.find(' '); line != 0 && space != std::string_view::npos)
@@ -5906,13 +5993,14 @@ inline bool lock_is_stale(const std::string& path) {
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/auxv.h>
-#include <sys/syscall.h>
 #endif
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -5920,11 +6008,6 @@ inline bool lock_is_stale(const std::string& path) {
 
 
 extern char** environ;
-
-// Where posix_spawn() itself closes what a child is not to have.
-#if defined(POSIX_SPAWN_CLOEXEC_DEFAULT) || (defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34))
-#define KETTLINGAR_SPAWN_CLOSES 1
-#endif
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -5950,7 +6033,8 @@ Pipe make_pipe();
 Fd filled_pipe(std::string_view text);
 
 /// A program as it is to be started: in a session of its own, with default signal handling, its standard streams on
-/// /dev/null, and without descriptors of this process but those here.
+/// /dev/null, and without descriptors of this process but those here. Where posix_spawn() cannot close all others
+/// (macOS and glibc from 2.34 on can), what other threads open just then has to be close-on-exec.
 struct ChildProgram {
   std::string path;
   std::vector<std::string> words;      ///< argv[0] included
@@ -5963,11 +6047,21 @@ struct ChildProgram {
   ChildProgram() = default;
 };
 
-/// A program that was started, as its parent sees it. What is not waited for goes on without us.
+/// A program that was started, as its parent sees it. One that has not ended when this is destroyed goes on without us;
+/// once it has ended, the system's note of that is cleared away with the next start.
 class ChildProcess {
  public:
   /// Throws StartError.
   explicit ChildProcess(const ChildProgram& program);
+  ChildProcess(ChildProcess&& other) noexcept
+      : pid_(std::exchange(other.pid_, 0)), ended_(other.ended_), status_(other.status_) {}
+  ChildProcess& operator=(ChildProcess&& other) noexcept {
+    std::swap(pid_, other.pid_);
+    std::swap(ended_, other.ended_);
+    std::swap(status_, other.status_);
+    return *this;
+  }
+  ~ChildProcess();
 
   pid_t pid() const noexcept { return pid_; }
   /// Does not wait. Also true if the host has its children reaped without us; then it counts as a success.
@@ -5982,6 +6076,16 @@ class ChildProcess {
   void end_those_left() const;
 
  private:
+  /// Goes on without us.
+  struct Left {
+    pid_t pid;
+    Left* next;
+  };
+  static inline std::atomic<Left*> left_ = nullptr;  // without a mutex, which a forked child might find taken
+
+  static void leave(Left* child) noexcept;
+  static void reap_left() noexcept;
+
   pid_t pid_ = 0;
   bool ended_ = false;
   int status_ = 0;
@@ -6077,6 +6181,20 @@ class SpawnSetup {
     if (!high_.back()) throw StartError(std::string("cannot duplicate a descriptor: ") + std::strerror(errno));
     ::posix_spawn_file_actions_adddup2(&actions, high_.back().get(), to);
   }
+  /// Closes all numbers from that one on.
+  void close_from(int first) {
+#if defined(__GLIBC__) && (__GLIBC__ > 2 || __GLIBC_MINOR__ >= 34)
+    ::posix_spawn_file_actions_addclosefrom_np(&actions, first);
+#elif defined(POSIX_SPAWN_CLOEXEC_DEFAULT)
+    static_cast<void>(first);  // see detach()
+#else
+    const long most = (std::min)(::sysconf(_SC_OPEN_MAX), 65536L);
+    for (int fd = first; fd < most; ++fd) {
+      const int flags = ::fcntl(fd, F_GETFD);
+      if (flags != -1 && (flags & FD_CLOEXEC) == 0) ::posix_spawn_file_actions_addclose(&actions, fd);
+    }
+#endif
+  }
   void detach() {
     sigset_t all;
     sigset_t none;
@@ -6109,7 +6227,32 @@ class SpawnSetup {
   return pointers;
 }
 
+KETTLINGAR_COLD void ChildProcess::leave(Left* child) noexcept {
+  child->next = left_;
+  while (!left_.compare_exchange_weak(child->next, child)) {
+  }
+}
+
+KETTLINGAR_COLD void ChildProcess::reap_left() noexcept {
+  Left* child = left_.exchange(nullptr);
+  while (child != nullptr) {
+    Left* const next = child->next;
+    if (retry_interrupted([&] { return ::waitpid(child->pid, nullptr, WNOHANG); }) == 0) {
+      leave(child);
+    } else {
+      delete child;
+    }
+    child = next;
+  }
+}
+
+KETTLINGAR_COLD ChildProcess::~ChildProcess() {
+  if (pid_ == 0 || ended()) return;
+  if (Left* const child = new (std::nothrow) Left{pid_, nullptr}) leave(child);
+}
+
 KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
+  reap_left();
   std::vector<std::string> environment = program.variables;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     const std::string_view name = std::string_view(*entry).substr(0, std::string_view(*entry).find('=') + 1);
@@ -6126,9 +6269,7 @@ KETTLINGAR_COLD ChildProcess::ChildProcess(const ChildProgram& program) {
   setup.give(program.errors, STDERR_FILENO);
   setup.give(program.secrets, secrets_descriptor);
   setup.give(program.report, report_descriptor);
-#if defined(KETTLINGAR_SPAWN_CLOSES) && defined(__GLIBC__)
-  ::posix_spawn_file_actions_addclosefrom_np(&setup.actions, report_descriptor + 1);
-#endif
+  setup.close_from(report_descriptor + 1);
   const int error = ::posix_spawn(&pid_, program.path.c_str(), &setup.actions, &setup.attributes,
                                   pointers_to(program.words).data(), pointers_to(environment).data());
   if (error != 0) throw StartError("cannot start " + program.path + ": " + std::strerror(error));
@@ -6151,23 +6292,8 @@ KETTLINGAR_COLD bool ChildProcess::left_some() const { return ::kill(-pid_, 0) =
 
 KETTLINGAR_COLD void ChildProcess::end_those_left() const { ::kill(-pid_, SIGTERM); }
 
-#if !defined(KETTLINGAR_SPAWN_CLOSES)
-/// For a program that is about to start another, and does nothing else meanwhile.
-[[gnu::cold]] inline void close_others_on_exec() {
-#if defined(SYS_close_range)
-  constexpr unsigned mark = 4;  // CLOSE_RANGE_CLOEXEC
-  if (::syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, mark) == 0) return;
-#endif
-  const long most = (std::min)(::sysconf(_SC_OPEN_MAX), 65536L);
-  for (int fd = STDERR_FILENO + 1; fd < most; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-#endif
-
 KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chrono::seconds patience) {
   constexpr std::size_t longest = 64 * 1024;
-#if !defined(KETTLINGAR_SPAWN_CLOSES)
-  close_others_on_exec();
-#endif
   Pipe pipe = make_pipe();
   program.report = std::move(pipe.writer);
   ChildProcess child(program);
@@ -6183,10 +6309,11 @@ KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chro
     }
     pollfd entry{open ? pipe.reader.get() : -1, POLLIN, 0};
     ::poll(&entry, 1, open ? 50 : 5);
+    const bool ended = child.ended();  // before the last read, not behind it
     char block[4096];
     const ssize_t n = retry_interrupted([&] { return ::read(pipe.reader.get(), block, sizeof block); });
     if (n > 0 && message.size() < longest) message.append(block, static_cast<std::size_t>(n));
-    open = open && n != 0 && (n > 0 || !child.ended());
+    open = open && n != 0 && (n > 0 || !ended);
   }
   if (message.empty()) return {StartReport::failed, "the service ended before it was ready (" + child.end_text() + ")"};
   return {static_cast<StartReport>(message.front()), message.substr(1, message.find('\0') - 1)};
@@ -10089,7 +10216,7 @@ class GuessThrottle {
 KETTLINGAR_COLD GuessOrigin::GuessOrigin(int fd) {
   if (const auto owner = tcp_peer_owner(fd)) {
     name = "user " + std::to_string(*owner);
-    trusted = *owner == ::geteuid() || *owner == 0;
+    trusted = trusted_user(*owner);
     return;
   }
   sockaddr_storage storage{};
@@ -10291,7 +10418,7 @@ KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) 
 // SPDX-License-Identifier: MIT
 // service/blocking_work.hpp: system calls that may take long and cannot be waited for, done beside the loop.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <poll.h>
 #include <signal.h>
@@ -13626,7 +13753,7 @@ KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
     peer.address = "unix-domain";
     peer.credentials = peer_credentials(descriptor.get());
     // The mode of the socket file keeps others out already; this holds even where that was changed.
-    if (peer.credentials && peer.credentials->uid != ::geteuid() && peer.credentials->uid != 0) {
+    if (peer.credentials && !trusted_user(peer.credentials->uid)) {
       log.write_bounded(LogLevel::warning, "peer-uid",
                         "connection of user " + std::to_string(peer.credentials->uid) + " refused");
       return false;
@@ -14670,6 +14797,14 @@ void change_list(const Options& options, const std::string& key, Change change) 
   }
 }
 
+[[gnu::cold]] inline std::uint64_t item_number(const json& value) {
+  try {
+    return to_integer(value, integer_range<std::uint32_t>());
+  } catch (const BadValue& bad) {
+    throw InvalidArgument("config: pop: " + problem_of(bad));
+  }
+}
+
 /// The file that `config` saves to for `where`, `yes` or NAME.cfg: always one in the data directory that the service
 /// was started with, for no caller is to choose where something is written. Empty for `no`. Throws InvalidArgument.
 [[gnu::cold]] inline std::string saved_file(const Server& server, const std::string& where) {
@@ -14748,7 +14883,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
     });
   } else if (!request.pop.is_null()) {
     action = "pop";
-    const std::uint64_t index = to_integer(request.pop, integer_range<std::uint32_t>());
+    const std::uint64_t index = item_number(request.pop);
     change_list(options, key, [&](json& list) {
       if (index >= list.size())
         throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
@@ -16057,8 +16192,10 @@ namespace detail {
 using Deadline = std::chrono::steady_clock::time_point;
 inline constexpr Deadline no_deadline = (Deadline::max)();
 
-[[gnu::cold]] inline Deadline deadline_in(std::chrono::milliseconds patience) {
-  return patience.count() > 0 ? std::chrono::steady_clock::now() + patience : no_deadline;
+/// None for no patience, which is as much as it takes, and for so much that nobody lives to see the end.
+inline Deadline deadline_from(Deadline begin, std::chrono::milliseconds patience) {
+  constexpr std::chrono::hours most(100 * 365 * 24);
+  return patience.count() > 0 && patience < most ? begin + patience : no_deadline;
 }
 
 /// The files of a service may be another user's.
@@ -16221,7 +16358,8 @@ class LostConnection : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
-/// A connection that is ready for a request.
+/// A connection that is ready for a request. It belongs to the process in which it was made: a forked child lets go of
+/// its copy, and does nothing to the connection itself.
 struct Channel {
   Channel() = default;
   Channel(Fd connected, bool local) noexcept : socket(std::move(connected)), over_unix_socket(local) {}
@@ -16229,12 +16367,17 @@ struct Channel {
   Channel& operator=(Channel&& other) noexcept {
     std::swap(socket, other.socket);
     std::swap(over_unix_socket, other.over_unix_socket);
+    std::swap(process, other.process);
     return *this;
   }
-  ~Channel() { close_connection(std::move(socket), closing_here()); }
+  ~Channel() { close(closing_here()); }
+
+  /// `closer` gets descriptors that wait in it unread. With `reset` the peer is told that nobody reads any more.
+  void close(const CloserPointer& closer, bool reset = false) noexcept;
 
   Fd socket;  ///< non-blocking
   bool over_unix_socket = false;
+  pid_t process = ::getpid();
 };
 
 /// The step machine of one call, once there is a connection. Whoever drives it waits for what it wants.
@@ -16289,7 +16432,8 @@ class Exchange {
     std::chrono::milliseconds length{};
 
     void consider(Deadline from, std::chrono::milliseconds patience, const char* name) {
-      if (patience.count() > 0 && from + patience < when) *this = {from + patience, name, patience};
+      const Deadline then = deadline_from(from, patience);
+      if (then < when) *this = {then, name, patience};
     }
   };
 
@@ -16314,6 +16458,17 @@ class Exchange {
 };
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_INLINE void Channel::close(const CloserPointer& closer, bool reset) noexcept {
+  if (!socket) return;
+  if (process != ::getpid()) return socket.reset();
+  if (reset && !over_unix_socket) {
+    // A mere end of a TCP connection might be that of our half, with somebody still reading.
+    const linger at_once{1, 0};
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+  close_connection(std::move(socket), closer);
+}
+
 KETTLINGAR_INLINE Exchange::Exchange(Channel channel, std::string request, std::vector<Fd> descriptors,
                                      const Terms& terms)
     : channel_(std::move(channel)),
@@ -16436,15 +16591,7 @@ KETTLINGAR_INLINE std::optional<Channel> Exchange::take_reusable() {
   return std::move(channel_);
 }
 
-KETTLINGAR_INLINE void Exchange::close() noexcept {
-  if (!channel_.socket) return;
-  if (!channel_.over_unix_socket && !reader_.finished()) {
-    // A mere end of a TCP connection might be that of our half, with somebody still reading.
-    const linger reset{1, 0};
-    ::setsockopt(channel_.socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-  }
-  close_connection(std::move(channel_.socket), terms_.closer);
-}
+KETTLINGAR_INLINE void Exchange::close() noexcept { channel_.close(terms_.closer, !reader_.finished()); }
 #endif
 
 }  // namespace detail
@@ -16478,7 +16625,10 @@ class Connector {
  public:
   /// All of it must outlive the Connector.
   Connector(const ServiceFiles& files, const ServiceAddress& address, const ClientOptions& options)
-      : files_(files), address_(address), options_(options), deadline_(deadline_in(options.timeouts.connect)) {}
+      : files_(files),
+        address_(address),
+        options_(options),
+        deadline_(deadline_from(std::chrono::steady_clock::now(), options.timeouts.connect)) {}
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
@@ -16557,7 +16707,8 @@ KETTLINGAR_COLD void Connector::begin_tcp() {
 KETTLINGAR_COLD bool Connector::alive_without_lock() const {
   FileInfo info{};
   const auto target = unix_address(address_.socket);
-  if (!target || ::lstat(address_.socket.c_str(), &info) != 0) return true;  // it has none: nothing tells
+  if (!target) return true;
+  if (::lstat(address_.socket.c_str(), &info) != 0) return errno == ENOENT;  // it has none: nothing tells
   const Fd fd = open_stream_socket(AF_UNIX);
   if (!fd || ::connect(fd.get(), target->get(), target->size) != 0) return errno == EAGAIN;
   require_ours(fd.get());
@@ -16567,8 +16718,9 @@ KETTLINGAR_COLD bool Connector::alive_without_lock() const {
 /// The token goes to our own user's services only, whoever may have put a socket there.
 KETTLINGAR_COLD void Connector::require_ours(int socket) const {
   const auto peer = peer_credentials(socket);
-  if (peer && peer->uid != ::geteuid() && peer->uid != 0)
-    throw UntrustedService("cannot use " + address_.socket + ": " + user_text(peer->uid) + " listens there");
+  if (peer && trusted_user(peer->uid)) return;
+  throw UntrustedService("cannot use " + address_.socket + ": " +
+                         (peer ? user_text(peer->uid) + " listens there" : "cannot tell who listens there"));
 }
 
 KETTLINGAR_COLD void Connector::challenge() {
@@ -16916,10 +17068,7 @@ class HttpAnswer final : public Answer {
   void abandon() noexcept;
   int socket() const noexcept { return stage_ == Stage::connecting ? connector_->socket() : exchange_->socket(); }
   /// Of a call that has not come to its request; without one the exchange knows better.
-  Deadline call_deadline() const {
-    const auto total = endpoint_->options().timeouts.total;
-    return total.count() > 0 ? began_ + total : no_deadline;
-  }
+  Deadline call_deadline() const { return deadline_from(began_, endpoint_->options().timeouts.total); }
   Deadline deadline() const {
     if (stage_ == Stage::talking) return exchange_->deadline();
     return stage_ == Stage::connecting ? (std::min)(connector_->deadline(), call_deadline()) : call_deadline();
@@ -18167,7 +18316,7 @@ class StepWait {
   void begin(const asio::any_io_executor& executor);
   /// For whoever waits.
   void wait();
-  /// The Wait must outlive the Task.
+  /// The StepWait must outlive the Task.
   Task<void> async_wait();
   bool over() const {
     const std::lock_guard lock(mutex_);
@@ -19867,7 +20016,7 @@ class CommandLine {
   ExitCode dispatch();
   ExitCode introduce() const;
   static bool is_flag(std::string_view word);
-  std::string way_out(const std::string& name) const;
+  std::string advice_about(const std::string& name) const;
   void take_flags();
   void require_no_words() const;
 
@@ -20080,7 +20229,7 @@ KETTLINGAR_COLD bool CommandLine::is_flag(std::string_view word) {
 }
 
 /// What to do about a word before the command, of that name, which is neither flag nor option.
-KETTLINGAR_COLD std::string CommandLine::way_out(const std::string& name) const {
+KETTLINGAR_COLD std::string CommandLine::advice_about(const std::string& name) const {
   const std::vector<std::string> arguments = argument_names();
   const bool of_command =
       name == "force" || name == "foreground" || std::find(arguments.begin(), arguments.end(), name) != arguments.end();
@@ -20115,8 +20264,8 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       const std::string name = detail::option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
-      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + way_out(name));
-      note("Unrecognized option: " + log_escaped(flag) + way_out(name));
+      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + advice_about(name));
+      note("Unrecognized option: " + log_escaped(flag) + advice_about(name));
     }
     words_.erase(words_.begin());
   }
@@ -20220,7 +20369,7 @@ KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
 // SPDX-License-Identifier: MIT
 // cli/end_signals.hpp: the signals that end a program: the first in order, the second at once.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <fcntl.h>
 #include <signal.h>
@@ -20246,7 +20395,8 @@ namespace detail {
 
 /// Has SIGTERM, SIGINT and SIGHUP for as long as it lives; there is one. The loop hears of the first. A second SIGTERM
 /// or SIGINT ends the process in the signal handler itself, with code 128 + number: a loop whose handlers block would
-/// not hear of it. A child that was forked and runs on in this program ends as if nobody handled them.
+/// not hear of it. A child that was forked and runs on in this program ends as if nobody handled them. What was ignored
+/// stays so: nohup and shells mean it.
 class EndSignals {
  public:
   /// Throws StartError.
@@ -20263,8 +20413,7 @@ class EndSignals {
  private:
   struct File {
     std::array<char, 4096> path;
-    dev_t device;
-    ino_t inode;
+    FileId id;
   };
   /// For the handler, in which little more than system calls is allowed.
   struct Shared {
@@ -20294,9 +20443,7 @@ KETTLINGAR_COLD void EndSignals::handle(int number) noexcept {
   } else if (number != SIGHUP) {  // which a terminal sends together with others when it closes
     for (std::size_t i = 0; i < shared_.files; ++i) {
       const File& file = shared_.file[i];
-      FileInfo info{};
-      if (::lstat(file.path.data(), &info) == 0 && info.st_ino == file.inode && info.st_dev == file.device)
-        ::unlink(file.path.data());
+      if (same_file(file.path.data(), file.id)) ::unlink(file.path.data());
     }
     ::_exit(128 + number);
   }
@@ -20304,14 +20451,10 @@ KETTLINGAR_COLD void EndSignals::handle(int number) noexcept {
 }
 
 KETTLINGAR_COLD EndSignals::EndSignals() {
-  int ends[2];
-  if (::pipe(ends) != 0) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
-  reader_ = Fd(ends[0]);
-  writer_ = Fd(ends[1]);
-  for (const int end : ends) {
-    ::fcntl(end, F_SETFD, FD_CLOEXEC);
-    ::fcntl(end, F_SETFL, O_NONBLOCK);
-  }
+  Pipe pipe = make_pipe();
+  reader_ = std::move(pipe.reader);
+  writer_ = std::move(pipe.writer);
+  for (const Fd* end : {&reader_, &writer_}) ::fcntl(end->get(), F_SETFL, O_NONBLOCK);
   shared_.process = ::getpid();
   shared_.pipe = writer_.get();
   shared_.count = 0;
@@ -20321,14 +20464,14 @@ KETTLINGAR_COLD EndSignals::EndSignals() {
   action.sa_flags = SA_RESTART;  // what handlers of methods wait for goes on
   ::sigfillset(&action.sa_mask);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
-    ::sigaction(numbers[i], &action, &before_[i]);
-    // nohup means what it says.
-    if (numbers[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) ::sigaction(SIGHUP, &before_[i], nullptr);
+    ::sigaction(numbers[i], nullptr, &before_[i]);
+    if (before_[i].sa_handler != SIG_IGN) ::sigaction(numbers[i], &action, nullptr);
   }
 }
 
 KETTLINGAR_COLD EndSignals::~EndSignals() {
   for (std::size_t i = 0; i < numbers.size(); ++i) ::sigaction(numbers[i], &before_[i], nullptr);
+  shared_.pipe = -1;
 }
 
 KETTLINGAR_COLD void EndSignals::add_file(const std::string& path) {
@@ -20337,8 +20480,7 @@ KETTLINGAR_COLD void EndSignals::add_file(const std::string& path) {
   if (i == shared_.file.size() || path.size() >= shared_.file[i].path.size() || ::lstat(path.c_str(), &info) != 0)
     return;
   std::memcpy(shared_.file[i].path.data(), path.c_str(), path.size() + 1);
-  shared_.file[i].device = info.st_dev;
-  shared_.file[i].inode = info.st_ino;
+  shared_.file[i].id = FileId(info);
   shared_.files = i + 1;
 }
 
@@ -20360,13 +20502,14 @@ KETTLINGAR_COLD void EndSignals::when_asked(asio::io_context& loop, std::functio
 // SPDX-License-Identifier: MIT
 // cli/end_service.hpp: stop: a service is asked to end, waited for, and ended by force where that is wanted.
 
-// knows better than Asio, so it comes first
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <asio/io_context.hpp>
+#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <string>
@@ -20384,7 +20527,7 @@ namespace detail {
   if (!address) return 0;
   const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
   const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-  return peer && (peer->uid == ::geteuid() || peer->uid == 0) ? peer->pid : 0;
+  return peer && trusted_user(peer->uid) ? peer->pid : 0;
 }
 
 /// A service whose end is awaited.
@@ -20398,13 +20541,15 @@ class EndingService {
 
   const LockHolder& holder() const noexcept { return holder_; }
   pid_t pid() const noexcept { return process_.pid(); }
-  /// Waits until the process is gone or, if it is there for other things as well, the service in it.
+  /// Waits until the process is gone or, if it is there for other things as well, the service in it. Of one whose
+  /// process nobody can tell, a Python service without a unix socket, until nobody listens where its url file says.
   bool ended_within(std::chrono::milliseconds patience) const;
   /// Ends the process, SIGTERM first, and takes its files away. Throws NotRunning if that cannot be done.
   void end_by_force() const;
 
  private:
   bool has_lock() const;
+  bool listens() const;
 
   const ServiceFiles& files_;
   const LockHolder holder_;
@@ -20414,14 +20559,32 @@ class EndingService {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD bool EndingService::has_lock() const {
   const LockHolder now = lock_holder(files_.lock);
-  return now.held && now.pid == holder_.pid && now.started == holder_.started;
+  return !now.foreign.empty() || (now.held && now.pid == holder_.pid && now.started == holder_.started);
+}
+
+/// Where it cannot be told it does.
+KETTLINGAR_COLD bool EndingService::listens() const {
+  try {
+    const ServiceAddress address = read_service_address(files_);
+    for (const auto& target : {tcp_address(address.host, address.port), unix_address(address.socket)}) {
+      if (!target) continue;
+      const auto patience = std::chrono::milliseconds(200);
+      if (connect_socket(*target, std::chrono::steady_clock::now() + patience)) return true;
+      if (errno != ECONNREFUSED && errno != ENOENT) return true;
+    }
+    return false;
+  } catch (const NotRunning& error) {
+    return error.state() != ServiceState::not_running;
+  } catch (const std::exception&) {
+    return true;
+  }
 }
 
 KETTLINGAR_COLD bool EndingService::ended_within(std::chrono::milliseconds patience) const {
-  const bool by_process = holder_.whole_process && process_.pid() != 0;
-  if (!holder_.held || by_process) return process_.ended_within(patience);
+  const bool by_process = (holder_.whole_process || !holder_.held) && process_.pid() != 0;
+  if (by_process) return process_.ended_within(patience);
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (has_lock()) {
+  while (holder_.held ? has_lock() : listens()) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
     ::poll(nullptr, 0, 5);
   }
@@ -20445,7 +20608,10 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
 }
 #endif
 
-inline constexpr const char* force_hint = "; stop --force ends it";
+/// What else there is for a service that does not end; nothing for one whose process cannot be told.
+[[gnu::cold]] inline std::string force_hint(const ServiceFiles& files) {
+  return lock_holder(files.lock).held ? "; stop --force ends it" : "";
+}
 
 /// Throws what is being handled, with the way out where a service does not answer.
 [[noreturn, gnu::cold]] inline void rethrow_with_hint(const ServiceFiles& files) {
@@ -20453,14 +20619,14 @@ inline constexpr const char* force_hint = "; stop --force ends it";
     throw;
   } catch (const NotRunning& error) {
     if (error.state() != ServiceState::silent) throw;
-    throw NotRunning(error.what() + std::string(force_hint), ServiceState::silent);
+    throw NotRunning(error.what() + force_hint(files), ServiceState::silent);
   } catch (const PermissionDenied& error) {
     throw NotRunning(files.name + ": not ours: what answers does not know our token: " + error.what(),
                      ServiceState::foreign);
   } catch (const UntrustedService&) {
     throw;
   } catch (const ConnectionError& error) {
-    throw files.silent(error.what() + std::string(force_hint));
+    throw files.silent(error.what() + force_hint(files));
   }
 }
 
@@ -20483,8 +20649,8 @@ KETTLINGAR_COLD void CommandLine::ask_to_end(std::chrono::milliseconds patience)
                 });
   loop.run_for(std::chrono::seconds(2));
   if (!over) {
-    const std::string why = "waiting for a handler that blocks, or for on_shutdown" + std::string(detail::force_hint);
-    note(detail::ServiceFiles(server_.settings).silent(why).what());
+    const detail::ServiceFiles files(server_.settings);
+    note(files.silent("waiting for a handler that blocks, or for on_shutdown" + detail::force_hint(files)).what());
     loop.run();
   }
   if (thrown) std::rethrow_exception(thrown);
@@ -20503,7 +20669,7 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
       const auto waited = std::chrono::steady_clock::now() - start;
       if (error.state() == ServiceState::foreign || waited >= patience) throw;
       if (!said && waited >= std::chrono::seconds(2)) {
-        note(error.what() + std::string(detail::force_hint));
+        note(error.what() + detail::force_hint(detail::ServiceFiles(server_.settings)));
         said = true;
       }
     }
@@ -20523,7 +20689,7 @@ KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
       return false;
     if (service.ended_within(force ? 500ms : 2s)) return true;
     if (!force) {
-      note(files.silent("it has been asked to end, and is waited for" + std::string(detail::force_hint)).what());
+      note(files.silent("it has been asked to end, and is waited for" + detail::force_hint(files)).what());
       if (service.ended_within(8s)) return true;
       throw ConnectionError("it has been asked to end, and has not ended yet");
     }
@@ -20606,9 +20772,7 @@ KETTLINGAR_COLD void LogFile::write(std::string_view line) {
 /// False if somebody else has moved it away, another service that logs to it for example.
 KETTLINGAR_COLD bool LogFile::has_our_name() const noexcept {
   FileInfo ours{};
-  FileInfo named{};
-  return ::fstat(file_.get(), &ours) == 0 && ::lstat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
-         ours.st_dev == named.st_dev;
+  return ::fstat(file_.get(), &ours) == 0 && same_file(path_.c_str(), FileId(ours));
 }
 
 /// Whatever happens, it gets no longer: where it cannot be renamed, or no other be made, it is emptied.
@@ -20655,7 +20819,9 @@ namespace detail {
 /// so.
 inline void log_to_standard_error(LogLevel, std::string_view line) {
   pollfd entry{STDERR_FILENO, POLLOUT, 0};
-  if (::poll(&entry, 1, 0) == 1) show(STDERR_FILENO, std::string(line) + "\n");
+  if (::poll(&entry, 1, 0) != 1) return;
+  const std::string shown = shown_on(STDERR_FILENO, std::string(line) + "\n");
+  retry_interrupted([&] { return ::write(STDERR_FILENO, shown.data(), shown.size()); });
 }
 
 /// `3 d 4 h`, `5 min 6 s` and the like.
@@ -20680,7 +20846,8 @@ KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
     // What starts or ends has no url file.
     const bool hangs =
         error.state() == ServiceState::silent && ::access(detail::url_file(server_.settings).c_str(), F_OK) == 0;
-    return {error.state(), error.what() + std::string(hangs ? detail::force_hint : "")};
+    return {error.state(),
+            error.what() + (hangs ? detail::force_hint(detail::ServiceFiles(server_.settings)) : std::string())};
   }
 }
 
@@ -20812,8 +20979,10 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
         throw StartError(std::string("cannot set worker_nice: ") + std::strerror(errno));
     }
     rlimit descriptors{};
-    if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < descriptors.rlim_max) {
-      descriptors.rlim_cur = (std::min<rlim_t>)(descriptors.rlim_max, 65536);
+    const bool limited = ::getrlimit(RLIMIT_NOFILE, &descriptors) == 0;
+    const rlim_t wanted = (std::min<rlim_t>)(descriptors.rlim_max, 65536);
+    if (limited && descriptors.rlim_cur < wanted) {
+      descriptors.rlim_cur = wanted;
       ::setrlimit(RLIMIT_NOFILE, &descriptors);
     }
     ::signal(SIGPIPE, SIG_IGN);
@@ -20907,6 +21076,7 @@ KETTLINGAR_COLD ExitCode CommandLine::status() {
 // that come back.
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20966,6 +21136,7 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   std::string text;
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
+    if (n < 0 && detail::wait_if_not_ready(file.get(), POLLIN)) continue;
     if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
     text.append(block, static_cast<std::size_t>(n));
     // A terminal gets whole characters only: see visible().
@@ -21009,8 +21180,7 @@ KETTLINGAR_COLD std::vector<std::pair<std::string, std::string>> CommandLine::pa
   }
   const json reply = client().call("ping");
   const json::json_pointer arguments("/methods/" + command_ + "/args");
-  if (command_.find_first_of("/~") != std::string::npos || !reply.is_object() || !reply.contains(arguments))
-    return types;
+  if (!reply.is_object() || !reply.contains(arguments)) return types;
   for (const auto& [name, type] : reply[arguments].items()) add(name, type.is_string() ? type.get<std::string>() : "");
   return types;
 }
@@ -21313,6 +21483,8 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
     open_files(all, message.descriptors);
   } catch (const std::system_error& error) {
     throw InvalidArgument(error.what());
+  } catch (const detail::BadValue& bad) {
+    throw InvalidArgument(command_ + ": " + detail::problem_of(bad));
   }
   for (const auto& [name, value] : all.items()) {
     if (name != detail::positional_key) message.arguments.set(name, value);

@@ -69,7 +69,7 @@ class CommandLine {
   ExitCode dispatch();
   ExitCode introduce() const;
   static bool is_flag(std::string_view word);
-  std::string way_out(const std::string& name) const;
+  std::string advice_about(const std::string& name) const;
   void take_flags();
   void require_no_words() const;
 
@@ -282,7 +282,7 @@ KETTLINGAR_COLD bool CommandLine::is_flag(std::string_view word) {
 }
 
 /// What to do about a word before the command, of that name, which is neither flag nor option.
-KETTLINGAR_COLD std::string CommandLine::way_out(const std::string& name) const {
+KETTLINGAR_COLD std::string CommandLine::advice_about(const std::string& name) const {
   const std::vector<std::string> arguments = argument_names();
   const bool of_command =
       name == "force" || name == "foreground" || std::find(arguments.begin(), arguments.end(), name) != arguments.end();
@@ -317,8 +317,8 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       const std::string name = detail::option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
-      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + way_out(name));
-      note("Unrecognized option: " + log_escaped(flag) + way_out(name));
+      if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + advice_about(name));
+      note("Unrecognized option: " + log_escaped(flag) + advice_about(name));
     }
     words_.erase(words_.begin());
   }

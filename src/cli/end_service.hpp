@@ -2,13 +2,14 @@
 // cli/end_service.hpp: stop: a service is asked to end, waited for, and ended by force where that is wanted.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <asio/io_context.hpp>
+#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <string>
@@ -34,7 +35,7 @@ namespace detail {
   if (!address) return 0;
   const Fd fd = connect_socket(*address, std::chrono::steady_clock::now() + std::chrono::seconds(1));
   const auto peer = fd ? peer_credentials(fd.get()) : std::nullopt;
-  return peer && (peer->uid == ::geteuid() || peer->uid == 0) ? peer->pid : 0;
+  return peer && trusted_user(peer->uid) ? peer->pid : 0;
 }
 
 /// A service whose end is awaited.
@@ -48,13 +49,15 @@ class EndingService {
 
   const LockHolder& holder() const noexcept { return holder_; }
   pid_t pid() const noexcept { return process_.pid(); }
-  /// Waits until the process is gone or, if it is there for other things as well, the service in it.
+  /// Waits until the process is gone or, if it is there for other things as well, the service in it. Of one whose
+  /// process nobody can tell, a Python service without a unix socket, until nobody listens where its url file says.
   bool ended_within(std::chrono::milliseconds patience) const;
   /// Ends the process, SIGTERM first, and takes its files away. Throws NotRunning if that cannot be done.
   void end_by_force() const;
 
  private:
   bool has_lock() const;
+  bool listens() const;
 
   const ServiceFiles& files_;
   const LockHolder holder_;
@@ -64,14 +67,32 @@ class EndingService {
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD bool EndingService::has_lock() const {
   const LockHolder now = lock_holder(files_.lock);
-  return now.held && now.pid == holder_.pid && now.started == holder_.started;
+  return !now.foreign.empty() || (now.held && now.pid == holder_.pid && now.started == holder_.started);
+}
+
+/// Where it cannot be told it does.
+KETTLINGAR_COLD bool EndingService::listens() const {
+  try {
+    const ServiceAddress address = read_service_address(files_);
+    for (const auto& target : {tcp_address(address.host, address.port), unix_address(address.socket)}) {
+      if (!target) continue;
+      const auto patience = std::chrono::milliseconds(200);
+      if (connect_socket(*target, std::chrono::steady_clock::now() + patience)) return true;
+      if (errno != ECONNREFUSED && errno != ENOENT) return true;
+    }
+    return false;
+  } catch (const NotRunning& error) {
+    return error.state() != ServiceState::not_running;
+  } catch (const std::exception&) {
+    return true;
+  }
 }
 
 KETTLINGAR_COLD bool EndingService::ended_within(std::chrono::milliseconds patience) const {
-  const bool by_process = holder_.whole_process && process_.pid() != 0;
-  if (!holder_.held || by_process) return process_.ended_within(patience);
+  const bool by_process = (holder_.whole_process || !holder_.held) && process_.pid() != 0;
+  if (by_process) return process_.ended_within(patience);
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (has_lock()) {
+  while (holder_.held ? has_lock() : listens()) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
     ::poll(nullptr, 0, 5);
   }
@@ -95,7 +116,10 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
 }
 #endif
 
-inline constexpr const char* force_hint = "; stop --force ends it";
+/// What else there is for a service that does not end; nothing for one whose process cannot be told.
+[[gnu::cold]] inline std::string force_hint(const ServiceFiles& files) {
+  return lock_holder(files.lock).held ? "; stop --force ends it" : "";
+}
 
 /// Throws what is being handled, with the way out where a service does not answer.
 [[noreturn, gnu::cold]] inline void rethrow_with_hint(const ServiceFiles& files) {
@@ -103,14 +127,14 @@ inline constexpr const char* force_hint = "; stop --force ends it";
     throw;
   } catch (const NotRunning& error) {
     if (error.state() != ServiceState::silent) throw;
-    throw NotRunning(error.what() + std::string(force_hint), ServiceState::silent);
+    throw NotRunning(error.what() + force_hint(files), ServiceState::silent);
   } catch (const PermissionDenied& error) {
     throw NotRunning(files.name + ": not ours: what answers does not know our token: " + error.what(),
                      ServiceState::foreign);
   } catch (const UntrustedService&) {
     throw;
   } catch (const ConnectionError& error) {
-    throw files.silent(error.what() + std::string(force_hint));
+    throw files.silent(error.what() + force_hint(files));
   }
 }
 
@@ -133,8 +157,8 @@ KETTLINGAR_COLD void CommandLine::ask_to_end(std::chrono::milliseconds patience)
                 });
   loop.run_for(std::chrono::seconds(2));
   if (!over) {
-    const std::string why = "waiting for a handler that blocks, or for on_shutdown" + std::string(detail::force_hint);
-    note(detail::ServiceFiles(server_.settings).silent(why).what());
+    const detail::ServiceFiles files(server_.settings);
+    note(files.silent("waiting for a handler that blocks, or for on_shutdown" + detail::force_hint(files)).what());
     loop.run();
   }
   if (thrown) std::rethrow_exception(thrown);
@@ -153,7 +177,7 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
       const auto waited = std::chrono::steady_clock::now() - start;
       if (error.state() == ServiceState::foreign || waited >= patience) throw;
       if (!said && waited >= std::chrono::seconds(2)) {
-        note(error.what() + std::string(detail::force_hint));
+        note(error.what() + detail::force_hint(detail::ServiceFiles(server_.settings)));
         said = true;
       }
     }
@@ -173,7 +197,7 @@ KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
       return false;
     if (service.ended_within(force ? 500ms : 2s)) return true;
     if (!force) {
-      note(files.silent("it has been asked to end, and is waited for" + std::string(detail::force_hint)).what());
+      note(files.silent("it has been asked to end, and is waited for" + detail::force_hint(files)).what());
       if (service.ended_within(8s)) return true;
       throw ConnectionError("it has been asked to end, and has not ended yet");
     }

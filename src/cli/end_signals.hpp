@@ -2,7 +2,7 @@
 // cli/end_signals.hpp: the signals that end a program: the first in order, the second at once.
 #pragma once
 
-#include "../base/version.hpp"  // knows better than Asio, so it comes first
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <fcntl.h>
 #include <signal.h>
@@ -23,6 +23,7 @@
 
 #include "../base/errors.hpp"
 #include "../os/descriptor.hpp"
+#include "../os/process.hpp"
 #include "../service/loop.hpp"
 
 namespace kettlingar {
@@ -31,7 +32,8 @@ namespace detail {
 
 /// Has SIGTERM, SIGINT and SIGHUP for as long as it lives; there is one. The loop hears of the first. A second SIGTERM
 /// or SIGINT ends the process in the signal handler itself, with code 128 + number: a loop whose handlers block would
-/// not hear of it. A child that was forked and runs on in this program ends as if nobody handled them.
+/// not hear of it. A child that was forked and runs on in this program ends as if nobody handled them. What was ignored
+/// stays so: nohup and shells mean it.
 class EndSignals {
  public:
   /// Throws StartError.
@@ -48,8 +50,7 @@ class EndSignals {
  private:
   struct File {
     std::array<char, 4096> path;
-    dev_t device;
-    ino_t inode;
+    FileId id;
   };
   /// For the handler, in which little more than system calls is allowed.
   struct Shared {
@@ -79,9 +80,7 @@ KETTLINGAR_COLD void EndSignals::handle(int number) noexcept {
   } else if (number != SIGHUP) {  // which a terminal sends together with others when it closes
     for (std::size_t i = 0; i < shared_.files; ++i) {
       const File& file = shared_.file[i];
-      FileInfo info{};
-      if (::lstat(file.path.data(), &info) == 0 && info.st_ino == file.inode && info.st_dev == file.device)
-        ::unlink(file.path.data());
+      if (same_file(file.path.data(), file.id)) ::unlink(file.path.data());
     }
     ::_exit(128 + number);
   }
@@ -89,14 +88,10 @@ KETTLINGAR_COLD void EndSignals::handle(int number) noexcept {
 }
 
 KETTLINGAR_COLD EndSignals::EndSignals() {
-  int ends[2];
-  if (::pipe(ends) != 0) throw StartError(std::string("cannot make a pipe: ") + std::strerror(errno));
-  reader_ = Fd(ends[0]);
-  writer_ = Fd(ends[1]);
-  for (const int end : ends) {
-    ::fcntl(end, F_SETFD, FD_CLOEXEC);
-    ::fcntl(end, F_SETFL, O_NONBLOCK);
-  }
+  Pipe pipe = make_pipe();
+  reader_ = std::move(pipe.reader);
+  writer_ = std::move(pipe.writer);
+  for (const Fd* end : {&reader_, &writer_}) ::fcntl(end->get(), F_SETFL, O_NONBLOCK);
   shared_.process = ::getpid();
   shared_.pipe = writer_.get();
   shared_.count = 0;
@@ -106,14 +101,14 @@ KETTLINGAR_COLD EndSignals::EndSignals() {
   action.sa_flags = SA_RESTART;  // what handlers of methods wait for goes on
   ::sigfillset(&action.sa_mask);
   for (std::size_t i = 0; i < numbers.size(); ++i) {
-    ::sigaction(numbers[i], &action, &before_[i]);
-    // nohup means what it says.
-    if (numbers[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) ::sigaction(SIGHUP, &before_[i], nullptr);
+    ::sigaction(numbers[i], nullptr, &before_[i]);
+    if (before_[i].sa_handler != SIG_IGN) ::sigaction(numbers[i], &action, nullptr);
   }
 }
 
 KETTLINGAR_COLD EndSignals::~EndSignals() {
   for (std::size_t i = 0; i < numbers.size(); ++i) ::sigaction(numbers[i], &before_[i], nullptr);
+  shared_.pipe = -1;
 }
 
 KETTLINGAR_COLD void EndSignals::add_file(const std::string& path) {
@@ -122,8 +117,7 @@ KETTLINGAR_COLD void EndSignals::add_file(const std::string& path) {
   if (i == shared_.file.size() || path.size() >= shared_.file[i].path.size() || ::lstat(path.c_str(), &info) != 0)
     return;
   std::memcpy(shared_.file[i].path.data(), path.c_str(), path.size() + 1);
-  shared_.file[i].device = info.st_dev;
-  shared_.file[i].inode = info.st_ino;
+  shared_.file[i].id = FileId(info);
   shared_.files = i + 1;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -65,6 +66,7 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   std::string text;
   for (;;) {
     const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
+    if (n < 0 && detail::wait_if_not_ready(file.get(), POLLIN)) continue;
     if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
     text.append(block, static_cast<std::size_t>(n));
     // A terminal gets whole characters only: see visible().
@@ -108,8 +110,7 @@ KETTLINGAR_COLD std::vector<std::pair<std::string, std::string>> CommandLine::pa
   }
   const json reply = client().call("ping");
   const json::json_pointer arguments("/methods/" + command_ + "/args");
-  if (command_.find_first_of("/~") != std::string::npos || !reply.is_object() || !reply.contains(arguments))
-    return types;
+  if (!reply.is_object() || !reply.contains(arguments)) return types;
   for (const auto& [name, type] : reply[arguments].items()) add(name, type.is_string() ? type.get<std::string>() : "");
   return types;
 }

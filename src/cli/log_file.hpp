@@ -58,9 +58,7 @@ KETTLINGAR_COLD void LogFile::write(std::string_view line) {
 /// False if somebody else has moved it away, another service that logs to it for example.
 KETTLINGAR_COLD bool LogFile::has_our_name() const noexcept {
   FileInfo ours{};
-  FileInfo named{};
-  return ::fstat(file_.get(), &ours) == 0 && ::lstat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
-         ours.st_dev == named.st_dev;
+  return ::fstat(file_.get(), &ours) == 0 && same_file(path_.c_str(), FileId(ours));
 }
 
 /// Whatever happens, it gets no longer: where it cannot be renamed, or no other be made, it is emptied.

@@ -253,6 +253,8 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
     open_files(all, message.descriptors);
   } catch (const std::system_error& error) {
     throw InvalidArgument(error.what());
+  } catch (const detail::BadValue& bad) {
+    throw InvalidArgument(command_ + ": " + detail::problem_of(bad));
   }
   for (const auto& [name, value] : all.items()) {
     if (name != detail::positional_key) message.arguments.set(name, value);

@@ -31,7 +31,9 @@ namespace detail {
 /// so.
 inline void log_to_standard_error(LogLevel, std::string_view line) {
   pollfd entry{STDERR_FILENO, POLLOUT, 0};
-  if (::poll(&entry, 1, 0) == 1) show(STDERR_FILENO, std::string(line) + "\n");
+  if (::poll(&entry, 1, 0) != 1) return;
+  const std::string shown = shown_on(STDERR_FILENO, std::string(line) + "\n");
+  retry_interrupted([&] { return ::write(STDERR_FILENO, shown.data(), shown.size()); });
 }
 
 /// `3 d 4 h`, `5 min 6 s` and the like.
@@ -56,7 +58,8 @@ KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
     // What starts or ends has no url file.
     const bool hangs =
         error.state() == ServiceState::silent && ::access(detail::url_file(server_.settings).c_str(), F_OK) == 0;
-    return {error.state(), error.what() + std::string(hangs ? detail::force_hint : "")};
+    return {error.state(),
+            error.what() + (hangs ? detail::force_hint(detail::ServiceFiles(server_.settings)) : std::string())};
   }
 }
 
@@ -188,8 +191,10 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
         throw StartError(std::string("cannot set worker_nice: ") + std::strerror(errno));
     }
     rlimit descriptors{};
-    if (::getrlimit(RLIMIT_NOFILE, &descriptors) == 0 && descriptors.rlim_cur < descriptors.rlim_max) {
-      descriptors.rlim_cur = (std::min<rlim_t>)(descriptors.rlim_max, 65536);
+    const bool limited = ::getrlimit(RLIMIT_NOFILE, &descriptors) == 0;
+    const rlim_t wanted = (std::min<rlim_t>)(descriptors.rlim_max, 65536);
+    if (limited && descriptors.rlim_cur < wanted) {
+      descriptors.rlim_cur = wanted;
       ::setrlimit(RLIMIT_NOFILE, &descriptors);
     }
     ::signal(SIGPIPE, SIG_IGN);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <sys/ioctl.h>
+
 #include "services.hpp"
 #include "support.hpp"
 
@@ -27,6 +29,16 @@ int files(int argc, char** argv) {
         co_return all + "+" + text;
       },
       "", kt::arg("file"), kt::arg("text"));
+  kitten.api(
+      "concat",
+      [](std::vector<kt::File> files) -> kt::Task<std::string> {
+        std::string all;
+        for (kt::File& file : files) all += co_await kt::async_read_all(file);
+        co_return all;
+      },
+      "", kt::arg("files"));
+  kitten.api(
+      "open", [](std::string path) { return kt::File::open(path); }, "", kt::arg("path"));
   kitten.api(
       "login",
       [](std::string user) {
@@ -83,6 +95,55 @@ TEST_SUITE("cli/file_arguments") {
     CHECK(run(ours + "size @" + binary + " x").code == 3);  // an open file has a path, without @
     CHECK(run(ours + "size '" + text + "' -", "in").out == "two\nlines\n+in\n");
     CHECK(run(ours + "config --key=@x").err.find("'@x'") != std::string::npos);
+    CHECK(run(ours + "stop").code == 0);
+  }
+
+  TEST_CASE("a list of files that is no list is an error that says so") {
+    TempDir state;
+    const std::string ours = own_service("files", state.path());
+    write_file(state / "a", "first ");
+    write_file(state / "b", "second");
+    REQUIRE(run(ours + "start").code == 0);
+    CHECK(run(ours + "concat '[\"" + (state / "a") + "\", \"" + (state / "b") + "\"]'").out == "first second\n");
+    CHECK(run(ours + "concat " + (state / "b")).out == "second\n");
+    for (const char* word : {"'[a.txt'", "--files='[a.txt'"}) {
+      const Ran ran = run(ours + "concat "s + word);
+      CHECK(ran.code == 3);
+      CHECK_MESSAGE(contains(ran.err, "Kitty concat failed: concat: expected list (as JSON text), got \"[a.txt\""),
+                    ran.err);
+    }
+    CHECK(run(ours + "stop").code == 0);
+  }
+
+  TEST_CASE("results get through a standard output that whoever started us has made non-blocking") {
+    TempDir state;
+    const std::string ours = own_service("files", state.path());
+    const std::string text(500'000, 'x');
+    write_file(state / "long", text);
+    REQUIRE(run(ours + "start").code == 0);
+    for (const std::string& words :
+         {"say @" + (state / "long"), "--raw say @" + (state / "long"), "open " + (state / "long")}) {
+      CAPTURE(words);
+      kt::detail::Pipe pipe = kt::detail::make_pipe();
+      REQUIRE(::fcntl(pipe.writer.get(), F_SETFL, O_NONBLOCK) == 0);
+      const std::string line = "exec " + ours + words;
+      const pid_t child = ::fork();
+      if (child == 0) {
+        ::dup2(pipe.writer.get(), STDOUT_FILENO);
+        ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+        ::_exit(127);
+      }
+      pipe.writer.reset();
+      // It is full before anybody reads.
+      int waiting = 0;
+      CHECK(eventually([&] { return ::ioctl(pipe.reader.get(), FIONREAD, &waiting) == 0 && waiting >= 60'000; }));
+      std::string out;
+      CHECK(kt::detail::read_all(pipe.reader.get(), out, 2'000'000));
+      CHECK(out.substr(0, text.size()) == text);
+      int status = 0;
+      CHECK(::waitpid(child, &status, 0) == child);
+      CHECK(status == 0);
+    }
     CHECK(run(ours + "stop").code == 0);
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sys/wait.h>
 
-#include "support.hpp"
+#include "services.hpp"
 
 namespace {
 
@@ -200,6 +200,78 @@ TEST_SUITE("cli/state") {
     for (int i = 0; i < 20 && !process.ended_within(200ms); ++i) foreground.type("\x03");
     CHECK(foreground.ends() == 128 + SIGINT);
     CHECK(std::filesystem::is_empty(state.path()));
+  }
+
+  TEST_CASE("signals that whoever started a service had ignored stay so") {
+    const TempDir state;
+    const std::string command = own_service("bad_manners", state.path());
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+      CAPTURE(number);
+      const std::string ignoring = "trap \"\" " + std::to_string(number) + "; exec " + command + "start --foreground";
+      CHECK(run("{ sh -c '" + ignoring + "' & } >/dev/null 2>&1").code == 0);
+      CHECK(eventually([&] { return run(command + "ping").code == 0; }));
+      const pid_t pid = kt::detail::lock_holder(state / "bad.lock").pid;
+      for (int i = 0; i < 2; ++i) CHECK(::kill(pid, number) == 0);
+      CHECK_FALSE(kt::detail::RunningProcess(pid, 0).ended_within(100ms));
+      CHECK(run(command + "ping").code == 0);
+      CHECK(run(command + "stop").code == 0);
+    }
+  }
+
+  TEST_CASE("a service is allowed more descriptors than its starter, but never fewer") {
+    const TempDir state;
+    const std::string command = own_service("bad_manners", state.path());
+    rlimit limit{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    const auto allowed = [&](const std::string& limits) {
+      REQUIRE(run(limits + " && " + command + "start").code == 0);
+      const pid_t pid = kt::detail::lock_holder(state / "bad.lock").pid;
+      rlimit given{};
+      CHECK(::prlimit(pid, RLIMIT_NOFILE, nullptr, &given) == 0);
+      CHECK(run(command + "stop").code == 0);
+      return given.rlim_cur;
+    };
+    CHECK(allowed("ulimit -Sn 256") == (std::min<rlim_t>)(limit.rlim_max, 65536));
+    const std::string more = "ulimit -Hn 70000 && ulimit -Sn 65537";
+    if (run(more).code != 0) {
+      MESSAGE("skipped: there are no more to be had here");
+      return;
+    }
+    CHECK(allowed(more) == 65537);
+  }
+
+  TEST_CASE("stop does not say that it has stopped what it could not, and stops what has no lock (173)") {
+    const TempDir state;
+    const std::string command = own_service("bad_manners", state.path());
+    const auto stop = [&](int code, const std::string& said) {
+      const Ran ran = run(command + "stop");
+      CHECK(ran.code == code);
+      const std::string shown = ran.out + ran.err;
+      CHECK_MESSAGE(contains(shown, said), shown);
+      CHECK_FALSE(contains(ran.err, "--force"));  // which could not end it, either
+      CHECK(run(command + "stop --force").code == code);
+      return ran;
+    };
+    // What has no lock and no unix socket, as a Python service may be.
+    Home home;
+    home.kitten.settings().worker_use_unixdomain = false;
+    home.start();
+    const std::string url = contents(home.state / "Kitty.url");
+    write_file(state / "bad.url", url.substr(0, url.rfind('/')) + "/ANOTHER");
+    stop(5, "bad: not ours: what answers does not know our token: ");
+    CHECK(run(command + "status").code == 5);
+    CHECK(home.result("ping")["pong"] == true);
+    {
+      const kt::Fd hangs = kt::detail::listen_tcp("127.0.0.1", 0, 5);
+      write_file(state / "bad.url", "http://" + kt::detail::socket_name(hangs.get(), false) + "/TOKEN");
+      stop(4, "bad: does not answer: ");
+    }
+    CHECK(run(command + "stop").out == "manners/bad: Not running\n");
+    write_file(state / "bad.url", url);
+    const Ran stopped = run(command + "stop");
+    CHECK(stopped.code == 0);
+    CHECK(stopped.out == "manners/bad: Stopped\n");
+    CHECK(eventually([&] { return !home.kitten.running(); }));
   }
 
   TEST_CASE("a child that outlives a killed service is named as what keeps its name") {
