@@ -198,6 +198,8 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   } else {
     head.host = "localhost";
   }
+  const HeaderField line_ends{reply_line_ends, "crlf"};
+  if (message_.crlf_answer) head.extra = {&line_ends, 1};
   std::string bytes;
   bytes.reserve(target.size() + body.size() + 256);  // the rest of the head is shorter
   if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))

@@ -196,7 +196,9 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     caller_ = &caller;
     fd = std::move(prepared.connection);
     sent = prepared.sent;
-    message.use_msgpack = prepared.use_msgpack;  // the rest of the answer has to have the same encoding
+    // The answer, or the rest of it, has to be one for that caller.
+    message.use_msgpack = prepared.use_msgpack;
+    message.crlf_answer = !prepared.bare_lf;
   }
   message.arguments.add_first(describe_descriptor(fd.get()).text());
   message.arguments.set(detail::reply_to_key, sent);

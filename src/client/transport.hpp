@@ -62,6 +62,7 @@ struct CallMessage {
   CallArguments arguments = {};
   std::vector<Fd> descriptors = {};      ///< those of arguments in order, then those of named ones, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
+  bool crlf_answer = false;              ///< of one that goes elsewhere: whoever gets it does not need bare LF
   bool one_result = false;  ///< the caller takes one value, be it the first of a stream, and waits for no more
 };
 

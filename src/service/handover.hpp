@@ -131,8 +131,8 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   if (!send_now() || phase_ == Phase::closed) return false;
   close_socket();
   target_ = std::move(target);
-  // Who reads there is not known. Bare LF is understood by everybody.
-  style_.bare_lf = true;
+  // Bare LF is understood by everybody. Marks of chunks, which come with CRLF, are not.
+  style_.bare_lf = request_->header(reply_line_ends) != "crlf";
   style_.http_1_0 = style_.without_body = style_.keep_alive = false;
   style_.continued = sent_before > 0;
   answer_began_ = total_sent_ - sent_before;  // wraps around, and back where it is subtracted
@@ -167,7 +167,7 @@ KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
   handing_over_ = true;
-  return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
+  return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack, style_.bare_lf};
 }
 
 KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {

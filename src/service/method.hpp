@@ -95,6 +95,8 @@ namespace detail {
 inline constexpr std::string_view positional_key = "_args";
 /// The key that says how much of the answer has been sent to the first descriptor of a call.
 inline constexpr const char* reply_to_key = "reply_to_first_fd";
+/// The header line with which such a call says that whoever reads the answer does not insist on bare LF: `crlf`.
+inline constexpr std::string_view reply_line_ends = "Reply-Line-Ends";
 
 /// How values travel in one call.
 enum class Format { json, msgpack };

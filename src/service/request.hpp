@@ -39,6 +39,7 @@ class Caller {
     Fd connection;           ///< a duplicate
     std::uint64_t sent = 0;  ///< bytes of the answer so far
     bool use_msgpack = false;
+    bool bare_lf = false;  ///< the line ends that the caller understands
   };
 
   virtual ~Caller() = default;
