@@ -5,6 +5,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -15,8 +16,10 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// An answer that is not a result. Thrown by a handler it becomes the reply: `status` as HTTP status, the text as
-/// `{"error": text}`. Thrown by a client it is that reply. The text reaches whoever called, strangers of public methods
-/// included; any other exception of a handler is a 500 whose text only authenticated callers see.
+/// `{"error": text}`. Clients throw it as the handler has: the same class of this file, status and text, also in the
+/// middle of a stream; what derives from one of these classes comes as that one. The text reaches whoever called,
+/// strangers of public methods included; any other exception of a handler is an Error with 500, whose text only
+/// authenticated callers see.
 class Error : public std::runtime_error {
  public:
   /// `status` is an HTTP status of 300 to 599; others count as 500.
@@ -29,7 +32,8 @@ class Error : public std::runtime_error {
   int status_;
 };
 
-/// 400 and other 4xx: the caller's arguments cannot be used.
+/// 400, or another 4xx: the caller's arguments cannot be used. So is a 4xx of a service that refuses a request before a
+/// handler has it (413, 415 ...).
 class InvalidArgument : public Error {
  public:
   explicit InvalidArgument(const std::string& text, int status = 400) : Error(status, text) {}
@@ -80,10 +84,12 @@ class NeedInfo : public Error {
   json resource_;
 };
 
-/// 302: look elsewhere. `location` is sent as it is and must be a valid header value.
+/// 302, or another 3xx: look elsewhere. `location` is sent as it is and must be a valid header value. Clients follow
+/// none.
 class Redirect : public Error {
  public:
-  explicit Redirect(std::string location) : Error(302, "Redirect to " + location), location_(std::move(location)) {}
+  explicit Redirect(std::string location, int status = 302)
+      : Error(status, "Redirect to " + location), location_(std::move(location)) {}
 
   const std::string& location() const noexcept { return location_; }
 
@@ -132,10 +138,34 @@ class StartError : public std::runtime_error {
 
 namespace detail {
 
+/// The name of the class that stands for a status where nothing more is said.
+std::string_view usual_class(int status);
+/// Of any Error, the one of this file that it is.
+std::string_view class_of(const Error& error);
+/// `HTTP 404: text`
+std::string with_status(const Error& error);
+
 /// The text of an exception of any type.
 std::string words_of(const std::exception_ptr& thrown);
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string_view usual_class(int status) {
+  if (status == 401 || status == 403 || status == 407) return "PermissionDenied";
+  if (status == 404) return "NotFound";
+  if (status == 423) return "NeedInfo";
+  return status >= 400 && status <= 499 ? "InvalidArgument" : "Error";
+}
+
+KETTLINGAR_COLD std::string_view class_of(const Error& error) {
+  if (dynamic_cast<const InvalidArgument*>(&error) != nullptr) return "InvalidArgument";
+  if (dynamic_cast<const PermissionDenied*>(&error) != nullptr) return "PermissionDenied";
+  return dynamic_cast<const NotFound*>(&error) != nullptr ? "NotFound" : "Error";
+}
+
+KETTLINGAR_COLD std::string with_status(const Error& error) {
+  return "HTTP " + std::to_string(error.status()) + ": " + error.what();
+}
+
 KETTLINGAR_INLINE std::string words_of(const std::exception_ptr& thrown) {
   try {
     std::rethrow_exception(thrown);

@@ -89,6 +89,7 @@ class CommandLine {
   ExitCode help();
   ExitCode call();
   void call_once(json typed, const json& defaults);
+  std::string words_of(const Error& error) const;
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
   static json with_contents(const json& value, detail::DescriptorQueue& descriptors);
@@ -148,6 +149,7 @@ class CommandLine {
   bool tcp_only_ = false;
   bool json_rpc_ = false;
   bool method_only_ = false;  ///< `--` stood before the command
+  bool answered_ = false;     ///< the exception on its way is what the service answered with
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -358,20 +360,20 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
   } catch (const StartError& error) {
     return fail(ExitCode::not_running, error.what());
   } catch (const UnknownMethod& error) {
-    return fail(ExitCode::unknown, error.what());
+    return fail(ExitCode::unknown, words_of(error));
   } catch (const NotFound& error) {
-    return fail(ExitCode::remote_failure, error.what());
+    return fail(ExitCode::remote_failure, words_of(error));
   } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
-    return fail(ExitCode::denied, error.what());
+    return fail(ExitCode::denied, words_of(error));
   } catch (const detail::UntrustedService& error) {
     return fail(ExitCode::denied, error.what());
   } catch (const ConnectionError& error) {
     return fail(ExitCode::io_error, error.what());
   } catch (const Error& error) {
-    if (error.status() < 400) return fail(ExitCode::io_error, error.what());
-    return fail(error.status() < 500 ? ExitCode::bad_value : ExitCode::remote_failure, error.what());
+    if (error.status() < 400) return fail(ExitCode::io_error, words_of(error));
+    return fail(error.status() < 500 ? ExitCode::bad_value : ExitCode::remote_failure, words_of(error));
   }
 }
 

@@ -129,7 +129,7 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
     if (error.state() != ServiceState::silent) throw;
     throw NotRunning(error.what() + force_hint(files), ServiceState::silent);
   } catch (const PermissionDenied& error) {
-    throw NotRunning(files.name + ": not ours: what answers does not know our token: " + error.what(),
+    throw NotRunning(files.name + ": not ours: what answers does not know our token: " + with_status(error),
                      ServiceState::foreign);
   } catch (const UntrustedService&) {
     throw;

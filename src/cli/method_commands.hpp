@@ -233,8 +233,8 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       answer(need, typed, defaults);
     } catch (const UnknownMethod& error) {
       if (known_method(command_))
-        return fail(ExitCode::unknown, error.what() + std::string("; this program has it: restart the service"));
-      return fail(ExitCode::unknown, is_own_service() ? unknown_command() : error.what());
+        return fail(ExitCode::unknown, words_of(error) + "; this program has it: restart the service");
+      return fail(ExitCode::unknown, is_own_service() ? unknown_command() : words_of(error));
     } catch (const NotFound&) {
       // From the method, but for Python services, which say the same of methods that they do not have.
       if (known_method(command_) || service_has(command_)) throw;
@@ -244,6 +244,11 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       return fail(ExitCode::unknown, unknown_command());
     }
   }
+}
+
+/// As Python's command line says it: with the status if it comes from the service.
+KETTLINGAR_COLD std::string CommandLine::words_of(const Error& error) const {
+  return answered_ ? detail::with_status(error) : error.what();
 }
 
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
@@ -263,7 +268,15 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
-  while (auto item = answer->next()) {
+  const auto next = [&] {
+    try {
+      return answer->next();
+    } catch (const Error&) {
+      answered_ = answer->status() != 0;
+      throw;
+    }
+  };
+  while (auto item = next()) {
     detail::DescriptorQueue& descriptors = answer->descriptors();
     if (descriptors.empty()) {
       output.print(*std::move(item), answer->streaming());

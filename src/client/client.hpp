@@ -230,9 +230,9 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
     if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return;
     if (detail::is_document(pong)) why = "what answers does not know our token";
   } catch (const PermissionDenied& error) {
-    why = std::string("what answers does not know our token: ") + error.what();
+    why = "what answers does not know our token: " + detail::with_status(error);
   } catch (const Error& error) {
-    throw files.silent(error.what());
+    throw files.silent(detail::with_status(error));
   } catch (const detail::UntrustedService& error) {
     throw NotRunning(files.name + ": " + error.what(), ServiceState::foreign);
   } catch (const ConnectionError& error) {

@@ -229,8 +229,8 @@ KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> se
         if (turn.over()) co_await let_others_run();
         next = c.call_->stream->resume(executor);
       }
-      if (next == ItemStream::Step::done) c.writer_->finish();
-      c.answered_ = next == ItemStream::Step::done || !c.writer_->write_item(*c.call_->stream);
+      c.answered_ = next == ItemStream::Step::done;
+      c.answered_ ? c.writer_->finish() : c.writer_->write_item(*c.call_->stream);
     }
   } catch (...) {
     thrown = std::current_exception();

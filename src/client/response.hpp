@@ -28,6 +28,10 @@ namespace detail {
 /// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write
 /// bare LF, give no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty
 /// stream.
+///
+/// Errors are told by the status, and in the middle of a stream by a mark on their chunk, which has no end mark behind
+/// it. Python services have one sign only, the key `error` in a map: in the result of a 200, or in the last item before
+/// a stream breaks off.
 class ResponseReader {
  public:
   /// `limits` must outlive the reader.
@@ -78,6 +82,7 @@ class ResponseReader {
   Step read_chunk();
   bool next_item();
   Step end_of_stream();
+  [[noreturn]] void throw_late_error();
   json decoded(std::string_view body) const;
   std::string_view input() const noexcept { return std::string_view(buffer_).substr(begin_, end_ - begin_); }
 
@@ -96,16 +101,23 @@ class ResponseReader {
   bool wants_json_ = false;
   bool any_input_ = false;
   std::string content_type_;
+  std::string location_;
   bool streaming_ = false;
   bool reusable_ = false;  ///< the service leaves the connection open after this answer
   bool end_mark_ = false;  ///< the last chunk so far was one
+  bool by_key_ = false;    ///< errors are told by a key, as Python services do
   json item_;
   std::optional<json> following_;  ///< comes behind `item_`
   std::optional<json> last_words_;
 };
 
-/// What a status and an error body stand for. Never returns.
-[[noreturn]] void throw_reply(int status, const json& body);
+inline bool is_error(const json& value) { return value.is_object() && value.contains("error"); }
+
+/// What a status and an error body, or the Location in a head, stand for. Never returns.
+[[noreturn]] void throw_reply(int status, const json& body, std::string location = {});
+
+/// The exception for `method`, from the `words` of a service, which does not repeat the name.
+UnknownMethod unknown_method(const std::string& method, std::string words);
 
 inline std::vector<NeededVariable> needed_variables(const json& body) {
   std::vector<NeededVariable> needed;
@@ -121,31 +133,29 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
   return needed;
 }
 
-inline void throw_reply(int status, const json& body) {
-  std::string text(reason_phrase(status));
-  if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
-  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string())
-    text = "Redirect to " + body["redirect"].get<std::string>();
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void throw_reply(int status, const json& body, std::string location) {
+  const auto text_of = [&body](const char* key, std::string_view otherwise) {
+    const bool there = body.is_object() && body.contains(key) && body[key].is_string();
+    return there ? body[key].get<std::string>() : std::string(otherwise);
+  };
+  const std::string text = text_of("error", reason_phrase(status));
+  const std::string type = text_of("type", usual_class(status));
   std::vector<NeededVariable> needed = needed_variables(body);
-  if (status == 423 || !needed.empty()) {
+  if (type == "NeedInfo" || !needed.empty()) {
     throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));
   }
-  const std::string message = "HTTP " + std::to_string(status) + ": " + text;
-  if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
-  if (status == 404 && body.is_object() && body.contains("unknown_method")) {
-    // A string if a method has thrown it, for it means another one.
-    const json& name = body["unknown_method"];
-    throw UnknownMethod(name.is_string() ? name.get<std::string>() : std::string(), message);
-  }
-  if (status == 404) throw NotFound(message);
-  if (status >= 400 && status < 500) throw InvalidArgument(message, status);
-  throw Error(status, message);
+  location = text_of("redirect", location);
+  if (status <= 399 && !location.empty()) throw Redirect(std::move(location), status);
+  // A string if a method has thrown it, for it means another one.
+  if (status == 404 && body.is_object() && body.contains("unknown_method"))
+    throw UnknownMethod(text_of("unknown_method", {}), text);
+  if (type == "PermissionDenied") throw PermissionDenied(text, status);
+  if (type == "NotFound" && status == 404) throw NotFound(text);
+  if (type == "InvalidArgument") throw InvalidArgument(text, status);
+  throw Error(status, text);
 }
 
-/// The exception for `method`, from the `words` of a service, which does not repeat the name.
-UnknownMethod unknown_method(const std::string& method, std::string words);
-
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD UnknownMethod unknown_method(const std::string& method, std::string words) {
   if (const std::size_t at = words.find(no_such_method); at != words.npos)
     words.replace(at, no_such_method.size(), "no method '" + log_escaped(method) + "'");
@@ -210,6 +220,8 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
+      by_key_ = head.bare_lf && !length_;
+      if (status_ <= 399 && status_ >= 300) location_ = head.fields.find("Location").value_or("");
       wants_json_ = status_ == 415 && head.fields.find("Accept").value_or("").find("json") != std::string_view::npos;
       if (head.encoded && status_ <= 299 && !bodyless)
         throw ConnectionError("the answer is compressed, which nobody asked for");
@@ -240,8 +252,8 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_body() {
   }
   begin_ += size;
   phase_ = Phase::done;
-  if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
-  if (item_.is_object() && item_.contains("error")) throw_reply(500, item_);
+  if (status_ < 200 || status_ > 299) throw_reply(status_, item_, location_);
+  if (by_key_ && is_error(item_)) throw_reply(500, item_);
   return Step::item;
 }
 
@@ -254,7 +266,8 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
     if (!end_mark_) item_ = decoded(chunks_.data());
     begin_ += result.consumed;
     if (!end_mark_) {
-      if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
+      if (status_ < 200 || status_ > 299) throw_reply(status_, item_, location_);
+      if (!by_key_ && chunks_.has_extension(error_extension)) throw_late_error();
       const bool only_comment = item_.is_object() && item_.empty() && content_type_.starts_with("text/event-stream");
       if (!only_comment && next_item()) return Step::item;
     } else if (reusable_) {
@@ -272,7 +285,7 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
 
 /// Whether the item that has just been read, or one that was held back, can go out.
 KETTLINGAR_INLINE bool ResponseReader::next_item() {
-  const bool error = item_.is_object() && item_.contains("error");
+  const bool error = by_key_ && is_error(item_);
   std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
   if (error) {
     last_words_ = std::move(item_);
@@ -281,6 +294,19 @@ KETTLINGAR_INLINE bool ResponseReader::next_item() {
   }
   if (earlier) item_ = *std::move(earlier);
   return earlier || !error;
+}
+
+/// Nothing comes after it.
+KETTLINGAR_COLD void ResponseReader::throw_late_error() {
+  phase_ = Phase::done;
+  reusable_ = false;
+  json body = std::move(item_);
+  if (content_type_.starts_with("text/event-stream") && body.contains("data") && body["data"].is_string()) {
+    const std::string text = body["data"].get<std::string>();
+    static_cast<void>(decode_json(text, body, limits_.depth));
+  }
+  const json status = body.is_object() ? body.value("status", json(500)) : json(500);
+  throw_reply(status.is_number_integer() && status >= 300 && status <= 599 ? status.get<int>() : 500, body);
 }
 
 KETTLINGAR_INLINE ResponseReader::Step ResponseReader::end_of_stream() {

@@ -107,7 +107,8 @@ KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& 
     if (released_ && step == ItemStream::Step::item) throw std::runtime_error("an item after the answer was passed on");
     switch (step) {
       case ItemStream::Step::item:
-        return writer.write_item(*call_->stream) ? StreamState::going : StreamState::ended;
+        writer.write_item(*call_->stream);
+        return StreamState::going;
       case ItemStream::Step::waiting:
         return StreamState::waiting;
       case ItemStream::Step::done:

@@ -79,6 +79,7 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   } catch (const Error& error) {
     reply.status = error.status();
     reply.body["error"] = error.what();
+    if (const std::string_view type = class_of(error); type != usual_class(reply.status)) reply.body["type"] = type;
   } catch (...) {
     internal(words_of(thrown));
   }
@@ -107,12 +108,24 @@ constexpr std::string_view document_lines(bool bare_lf) {
   return lines.all.substr(lines.first_size);
 }
 
+/// Appends an error in the middle of a stream, `bytes`, after which there is no end mark. Clients of ours tell it by
+/// the mark of its chunk; Python ones, which write bare LF, would not understand that, and go by the missing end alone.
+inline void append_late_error(std::string& out, bool bare_lf, std::string_view bytes) {
+  bare_lf ? append_chunk(out, bytes) : append_error_chunk(out, bytes);
+}
+
+/// What such an error says. No head tells its status any more.
+inline json late_body(const ErrorReply& reply) {
+  json body = reply.body;
+  if (reply.status != 500) body["status"] = reply.status;
+  return body;
+}
+
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
 /// head. `lines` are more of them, as they are sent.
 inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
                          std::string_view body, std::span<const HeaderField> extra = {}, std::string_view lines = {}) {
   if (style.continued) {
-    // An error is the last item then, and the missing end mark tells that it is one.
     append_chunk(out, body);
     if (status < 400) append_last_chunk(out);
     return true;
@@ -135,6 +148,11 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
 inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
                         std::span<const HeaderField> extra = {}) {
   std::string body;
+  if (style.continued) {
+    static_cast<void>(encode(late_body(reply), style.format, body));
+    append_late_error(out, style.bare_lf, body);
+    return reply.status;
+  }
   const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
   if (!reply.location.empty()) extra = {&location, 1};
   if (!reply.accept.empty()) extra = {&accept, 1};

@@ -15,8 +15,8 @@ inline namespace v0_1 {
 namespace detail {
 
 /// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end
-/// mark. An error before the head is an answer of its own; later it is one more item, and the missing end mark tells
-/// that the stream is incomplete. Appends to a buffer and does no I/O.
+/// mark. An error before the head is an answer of its own; later it is one more chunk, with a mark of its own, and the
+/// missing end mark tells that the stream is incomplete. Appends to a buffer and does no I/O.
 class StreamWriter {
  public:
   /// `wants_events`: the caller asked for server-sent events.
@@ -52,8 +52,8 @@ class StreamWriter {
       append_chunk(out_, event_comment);
     }
   }
-  /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
-  bool write_item(const ItemStream& stream);
+  /// The stream's present item. Throws if it cannot be written.
+  void write_item(const ItemStream& stream);
   /// Ends the stream in order.
   void finish();
   /// The whole answer to HEAD.
@@ -66,9 +66,8 @@ class StreamWriter {
 
   void write_head();
   bool open(std::string_view content_type);
-  bool append_item(const ItemStream& stream);
+  void append_item(const ItemStream& stream);
   void begin_document(const Result& document);
-  bool answered_instead(const ItemStream& stream);
   CodecError append_payload(const ItemStream& stream);
   void fail_with(const ErrorReply& reply);
 
@@ -100,22 +99,6 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
 KETTLINGAR_INLINE void StreamWriter::write_head() {
   if (head_written_) return;
   open(kind_ == Kind::values ? style_.content_type() : kind_ == Kind::events ? "text/event-stream" : "");
-}
-
-/// A first map with both `finished` and `error` is how a Python-style generator says "no stream, but this status".
-KETTLINGAR_INLINE bool StreamWriter::answered_instead(const ItemStream& stream) {
-  if (kind_ != Kind::values) return false;
-  json item = stream.item();
-  if (!item.is_object() || !item.contains("finished") || !item.contains("error")) return false;
-  ErrorReply reply;
-  const json& finished = item["finished"];
-  const auto status = finished.is_number_integer() ? finished.get<std::int64_t>() : 0;
-  reply.status = status >= 300 && status <= 599 ? static_cast<int>(status) : 500;
-  for (const char* key : {"error", "needed_vars", "resource"}) {
-    if (item.contains(key)) reply.body[key] = item[key];
-  }
-  fail_with(reply);
-  return true;
 }
 
 /// What has been said in the head holds for all of the body: HTML, say, must not go on with text that is not escaped.
@@ -155,11 +138,11 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
   return {};
 }
 
-KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
+KETTLINGAR_INLINE void StreamWriter::write_item(const ItemStream& stream) {
   const std::size_t before = out_.size();
   const bool had_head = head_written_;
   try {
-    return append_item(stream);
+    append_item(stream);
   } catch (...) {
     // Half an item would garble what follows.
     out_.resize(before);
@@ -168,25 +151,23 @@ KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
   }
 }
 
-KETTLINGAR_INLINE bool StreamWriter::append_item(const ItemStream& stream) {
+KETTLINGAR_INLINE void StreamWriter::append_item(const ItemStream& stream) {
   if (kind_ == Kind::raw) {
     out_ += stream.raw()->bytes;
     head_written_ = true;
     style_.keep_alive = false;
     ++items_;
-    return true;
+    return;
   }
   if (kind_ == Kind::documents) {
     begin_document(*stream.document());
   } else if (!head_written_) {
-    if (answered_instead(stream)) return false;
     write_head();
   }
   if (!style_.http_1_0) chunk_.begin(out_);
   if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
   if (!style_.http_1_0) chunk_.end(out_);
   ++items_;
-  return true;
 }
 
 KETTLINGAR_INLINE void StreamWriter::finish() {
@@ -206,12 +187,12 @@ KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
   std::string bytes;
   switch (kind_) {
     case Kind::values:
-      static_cast<void>(encode(reply.body, style_.format, bytes));
+      static_cast<void>(encode(late_body(reply), style_.format, bytes));
       break;
     case Kind::events: {
       json event = json::object();
       event["event"] = "error";
-      event["data"] = reply.body;
+      event["data"] = late_body(reply);
       static_cast<void>(append_event(event, bytes));
       break;
     }
@@ -222,7 +203,7 @@ KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
   if (style_.http_1_0) {
     out_ += bytes;
   } else {
-    append_chunk(out_, bytes);
+    append_late_error(out_, style_.bare_lf, bytes);
   }
 }
 

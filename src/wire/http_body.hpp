@@ -72,6 +72,8 @@ class ChunkParser {
   ParseResult next(std::string_view input);
   /// The data of the complete chunk; points into the last input.
   std::string_view data() const { return data_; }
+  /// Whether its size line ends in that chunk extension, `;name`.
+  bool has_extension(std::string_view extension) const { return size_line_.ends_with(extension); }
   /// Whether the complete chunk was a zero chunk, with its trailers. Those are checked and dropped.
   bool last() const { return last_; }
   /// Ready for another body.
@@ -84,7 +86,8 @@ class ChunkParser {
   const Limits* limits_;
   std::uint64_t total_limit_;
   std::string_view data_ = {};
-  std::size_t at_ = 0;  // length of the size line
+  std::string_view size_line_ = {};  // without its end; points into the last input
+  std::size_t at_ = 0;               // length of the size line
   Phase phase_ = Phase::size_line;
   bool last_ = false;
 };
@@ -263,6 +266,7 @@ KETTLINGAR_INLINE ParseResult ChunkParser::next(std::string_view input) {
   ParseResult result = last_ ? framing_.trailers(rest) : framing_.data_end(rest.substr(data_.size()));
   if (result.status != Parse::complete) return result;
   result.consumed += at_ + data_.size();
+  size_line_ = input.substr(0, at_ - 2);
   phase_ = Phase::size_line;
   return result;
 }

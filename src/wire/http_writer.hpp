@@ -64,6 +64,10 @@ std::string_view reason_phrase(int status);
 
 /// Appends one chunk (RFC 9112 7.1). Empty `bytes` append nothing, because an empty chunk would end the body.
 void append_chunk(std::string& out, std::string_view bytes);
+/// The chunk extension (RFC 9112 7.1.1) of a chunk that is not an item, but says why the stream ends without its end.
+inline constexpr std::string_view error_extension = ";error";
+/// Appends such a chunk.
+void append_error_chunk(std::string& out, std::string_view bytes);
 /// Ends a chunked body.
 void append_last_chunk(std::string& out);
 
@@ -292,6 +296,12 @@ inline void append_chunk(std::string& out, std::string_view bytes) {
   out += detail::http::ChunkSize(bytes.size()).line();
   out += bytes;
   out += "\r\n";
+}
+
+inline void append_error_chunk(std::string& out, std::string_view bytes) {
+  const std::size_t begin = out.size();
+  append_chunk(out, bytes);
+  if (!bytes.empty()) out.insert(out.find('\r', begin), error_extension);
 }
 
 inline void append_last_chunk(std::string& out) { out += "0\r\n\r\n"; }

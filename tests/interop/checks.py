@@ -395,10 +395,10 @@ def our_client(state, over, encoding):
     expected = [{'result': {'mimetype': 'text/plain', 'data': 'Meow world, meow!\n'}},
                 {'result': {'mimetype': 'image/gif', 'data': b'GIF89a\x01\x00\x01\x00\x80\xff;'}},
                 {'items': items}, {'items': ['Meow world, meow!\n', *purrs]}, {'items': []},
-                {'error': 'HTTP 500: Nothing is good enough for me!', 'status': 500},
-                {'error': 'HTTP 404: Not Found', 'status': 404}, {'result': {'binary': b'data'}},
+                {'error': 'Nothing is good enough for me!', 'status': 500},
+                {'error': 'Not Found', 'status': 404}, {'result': {'binary': b'data'}},
                 {'result': purrs[0]},
-                {'items': [], 'error': "HTTP 500: invalid literal for int() with base 10: 'elephant'", 'status': 500}]
+                {'items': [], 'error': "invalid literal for int() with base 10: 'elephant'", 'status': 500}]
     for call, seen, wanted in zip(calls, ours('mykitten', 'Kitty', state, calls, over, encoding), expected):
         equal(name + '%s %s%s' % tuple(call[:2] + [call[2] or '']), seen, wanted)
 
@@ -414,16 +414,16 @@ def odd_answers():
                 'empty_bytes': {'result': b''},
                 'document': {'result': {'mimetype': 'image/gif', 'data': b'GIF89a\x00\n\xff'}},
                 'other_status': {'error': None, 'status': 418},
-                'error_map': {'error': 'HTTP 500: a result with this key', 'status': 500},
-                'fails': {'error': 'HTTP 500: no luck today', 'status': 500},
-                'missing': {'error': 'HTTP 500: nothing of that name', 'status': 500},
-                'denies': {'error': 'HTTP 403: not for you', 'status': 403},
+                'error_map': {'error': 'a result with this key', 'status': 500},
+                'fails': {'error': 'no luck today', 'status': 500},
+                'missing': {'error': 'nothing of that name', 'status': 500},
+                'denies': {'error': 'not for you', 'status': 403},
                 'asks': {'error': 'Who are you?', 'status': 423},
                 'moved': {'error': None, 'status': 302},
                 'vanishes': {'error': None},
-                'breaks_at_once': {'error': 'HTTP 500: not even one', 'status': 500},
+                'breaks_at_once': {'error': 'not even one', 'status': 500},
                 'asks_first': {'error': 'Who are you?', 'status': 423},
-                'finished_first': {'error': 'HTTP 403: closed today', 'status': 403}}
+                'finished_first': {'error': 'closed today', 'status': 403}}
             calls = [['call', method, []] for method in expected]
             for (method, wanted), seen in zip(expected.items(), ours('interop', 'odd', state, calls, over, encoding)):
                 if wanted.get('error', '') is None:
@@ -432,7 +432,7 @@ def odd_answers():
                 equal(name + method, seen, wanted)
             streams = {
                 'no_items': {'items': []},
-                'breaks': {'items': [{'item': 1}, {'item': 2}], 'error': 'HTTP 500: that was all', 'status': 500},
+                'breaks': {'items': [{'item': 1}, {'item': 2}], 'error': 'that was all', 'status': 500},
                 'events': {'items': [{'event': 'hello', 'data': 'two\nlines'},
                                      {'id': '5', 'retry': '100', 'data': '{"k": 1}\n'}, {'data': '{"a": 1}\n'}]},
                 'raw_items': {'items': [b'one\n', b'two\n']}}

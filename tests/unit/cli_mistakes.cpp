@@ -12,6 +12,13 @@ int notes(int argc, char** argv) {
   kitten.api(
       "remove", [](std::string title, int copies) { return title + std::to_string(copies); }, "Removes a note.",
       kt::arg("title"), kt::arg("copies") = 1);
+  kitten.api(
+      "fails", [](int status) { throw kt::Error(status, "full"); }, "Fails.", kt::arg("status"));
+  kitten.api("breaks", []() -> kt::Generator<int> {
+    co_yield 1;
+    throw kt::PermissionDenied("closed");
+  });
+  kitten.api("report", [] { return json{{"error", "only a word"}}; });
   kitten.api("forward", [](kt::Request&) -> std::string { throw kt::UnknownMethod("far", "no method 'far'"); });
   return kitten.main(argc, argv);
 }
@@ -45,6 +52,28 @@ const OwnService namesakes_service("namesakes", namesakes);
 }  // namespace
 
 TEST_SUITE("cli/mistakes") {
+  TEST_CASE("what a service answers with is said with its status, what this program says is not") {
+    TempDir state;
+    const std::string ours = own_service("notes", state.path());
+    REQUIRE(run(ours + "start").code == 0);
+    const auto check = [&](const std::string& words, int code, const std::string& out, const std::string& error) {
+      CAPTURE(words);
+      const Ran ran = run(ours + words);
+      CHECK(ran.code == code);
+      CHECK(ran.out == out);
+      CHECK(ran.err == error);
+    };
+    check("fails 409", 3, "", "Kitty fails failed: HTTP 409: full\n");
+    check("fails 503", 6, "", "Kitty fails failed: HTTP 503: full\n");
+    check("breaks", 5, "1\n", "Kitty breaks failed: HTTP 403: closed\n");
+    check("find x", 6, "", "Kitty find failed: HTTP 404: no note is called x\n");
+    check("report", 0, "{\"error\": \"only a word\"}\n", "");
+    const Ran local = run(ours + "--raw --json stop now");
+    CHECK(local.code == 3);
+    CHECK(!contains(local.err, "HTTP"));
+    CHECK(run(ours + "stop").code == 0);
+  }
+
   TEST_CASE("a method that is not there exits with 2, one that has not found something with 6") {
     TempDir state;
     const std::string ours = own_service("notes", state.path());

@@ -116,7 +116,7 @@ TEST_SUITE("client/exchange") {
                       "\r\nContent-Length: 2\r\n\r\nx\x1f")[0];
     };
     CHECK(answer("200 OK", "gzip") == "! the answer is compressed, which nobody asked for");
-    CHECK(answer("404 Not Found", "gzip") == "! HTTP 404: Not Found");
+    CHECK(answer("404 Not Found", "gzip") == "! Not Found");
     CHECK(answer("200 OK", "identity")["data"] == "x\x1f");
   }
 
@@ -129,15 +129,25 @@ TEST_SUITE("client/exchange") {
                    "3\r\n{}\n\r\n0\r\n\r\n") == json::array({json::object()}));
   }
 
-  TEST_CASE("statuses become exceptions, and a 2xx map with an error is one, too") {
+  TEST_CASE("statuses become exceptions, and so does a 2xx map with an error from a service in Python") {
     const auto error = [](const std::string& status, const std::string& body) {
       return answered("HTTP/1.1 " + status + "\r\nContent-Type: application/json\r\nContent-Length: " +
-                      std::to_string(body.size()) + "\r\n\r\n" + body)[0]
-          .get<std::string>();
+                      std::to_string(body.size()) + "\r\n\r\n" + body)[0];
     };
-    CHECK(error("200 OK", R"({"error": "x"})") == "! HTTP 500: x");
-    CHECK(error("404 Not Found", R"({"error": "x"})") == "! HTTP 404: x");
-    CHECK(error("500 Oops", "[]") == "! HTTP 500: Internal Server Error");
+    CHECK(error("404 Not Found", R"({"error": "x"})") == "! x");
+    CHECK(error("500 Oops", "[]") == "! Internal Server Error");
+    const std::string map = R"({"error": "x"})";
+    CHECK(error("200 OK", map) == json::parse(map));
+    const std::string head = "HTTP/1.1 200 OK\nContent-Type: application/json\n";
+    CHECK(answered(head + "\n" + map) == json::array({"! x"}));
+    CHECK(answered(head + "Content-Length: 14\n\n" + map) == json::array({json::parse(map)}));  // that is none
+    const std::string chunks = "2\r\n1\n\r\ne\r\n" + map + "\r\n";
+    CHECK(answered(head + "Transfer-Encoding: chunked\n\n" + chunks) == json::array({1, "! x"}));
+    CHECK(answered(head + "Transfer-Encoding: chunked\n\n" + chunks + "0\r\n\r\n") ==
+          json::array({1, json::parse(map)}));
+  }
+
+  TEST_CASE("interim answers are skipped, but not without end") {
     CHECK(answered("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n") == json::array({nullptr}));
     std::string interim;
     for (int i = 0; i < 20; ++i) interim += "HTTP/1.1 100 Continue\r\n\r\n";

@@ -82,7 +82,7 @@ TEST_SUITE("service/delegation") {
     SocketPair failing;
     call_with_target("fails", R"({"reply_to_first_fd": 93, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})", failing.there.get());
     failing.there.reset();
-    CHECK(failing.rest() == "2\r\n1\n\r\n14\r\n{\"error\":\"no more\"}\n\r\n");
+    CHECK(failing.rest() == "2\r\n1\n\r\n21\r\n{\"error\":\"no more\",\"status\":404}\n\r\n");
   }
 
   TEST_CASE_FIXTURE(Replying, "an answer goes to a file, and the file's flags stay as they were") {

@@ -52,20 +52,24 @@ TEST_SUITE("service/streaming") {
       wire.send(home.post(home.path("fail"), json{{"after", 2}, {"wait", wait}}.dump()));
       const Answer answer = wire.answer();
       REQUIRE(answer.chunks.size() == 3);
-      CHECK(answer.chunks[2] == "{\"error\":\"gone\"}\n");
+      CHECK(answer.chunks[2] == "{\"error\":\"gone\",\"status\":404}\n");
       CHECK_FALSE(answer.end_mark);
       CHECK(wire.closed());
     }
   }
 
-  TEST_CASE("a first map with finished and error is an answer, not a stream") {
+  TEST_CASE("a first map with finished and error is an item like any other") {
     Home home;
     home.kitten.api(
         "finished", [](json first) -> kt::Generator<json> { co_yield first; }, "", kt::arg("first"));
     home.start();
-    CHECK(home.error("finished", R"({"first": {"finished": 404, "error": "no"}})", 404) == "no");
-    CHECK(home.error("finished", R"({"first": {"finished": true, "error": "no"}})", 500) == "no");
-    CHECK(home.call("finished", R"({"first": {"error": "an ordinary item"}})").end_mark);
+    for (const char* item :
+         {R"({"finished":404,"error":"no"})", R"({"finished":true,"error":"no"})", R"({"error":1})"}) {
+      const Answer answer = home.call("finished", R"({"first": )"s + item + "}");
+      CHECK(answer.status == 200);
+      CHECK(answer.body == item + "\n"s);
+      CHECK(answer.end_mark);
+    }
   }
 
   TEST_CASE("the head comes after half a second even if there is no item yet") {
