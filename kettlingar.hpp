@@ -414,6 +414,7 @@ requires(std::is_void_v<Void> && !detail::is_basic_json<T>::value &&
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -422,8 +423,10 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// An answer that is not a result. Thrown by a handler it becomes the reply: `status` as HTTP status, the text as
-/// `{"error": text}`. Thrown by a client it is that reply. The text reaches whoever called, strangers of public methods
-/// included; any other exception of a handler is a 500 whose text only authenticated callers see.
+/// `{"error": text}`. Clients throw it as the handler has: the same class of this file, status and text, also in the
+/// middle of a stream; what derives from one of these classes comes as that one. The text reaches whoever called,
+/// strangers of public methods included; any other exception of a handler is an Error with 500, whose text only
+/// authenticated callers see.
 class Error : public std::runtime_error {
  public:
   /// `status` is an HTTP status of 300 to 599; others count as 500.
@@ -436,7 +439,8 @@ class Error : public std::runtime_error {
   int status_;
 };
 
-/// 400 and other 4xx: the caller's arguments cannot be used.
+/// 400, or another 4xx: the caller's arguments cannot be used. So is a 4xx of a service that refuses a request before a
+/// handler has it (413, 415 ...).
 class InvalidArgument : public Error {
  public:
   explicit InvalidArgument(const std::string& text, int status = 400) : Error(status, text) {}
@@ -487,10 +491,12 @@ class NeedInfo : public Error {
   json resource_;
 };
 
-/// 302: look elsewhere. `location` is sent as it is and must be a valid header value.
+/// 302, or another 3xx: look elsewhere. `location` is sent as it is and must be a valid header value. Clients follow
+/// none.
 class Redirect : public Error {
  public:
-  explicit Redirect(std::string location) : Error(302, "Redirect to " + location), location_(std::move(location)) {}
+  explicit Redirect(std::string location, int status = 302)
+      : Error(status, "Redirect to " + location), location_(std::move(location)) {}
 
   const std::string& location() const noexcept { return location_; }
 
@@ -539,10 +545,34 @@ class StartError : public std::runtime_error {
 
 namespace detail {
 
+/// The name of the class that stands for a status where nothing more is said.
+std::string_view usual_class(int status);
+/// Of any Error, the one of this file that it is.
+std::string_view class_of(const Error& error);
+/// `HTTP 404: text`
+std::string with_status(const Error& error);
+
 /// The text of an exception of any type.
 std::string words_of(const std::exception_ptr& thrown);
 
 #if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD std::string_view usual_class(int status) {
+  if (status == 401 || status == 403 || status == 407) return "PermissionDenied";
+  if (status == 404) return "NotFound";
+  if (status == 423) return "NeedInfo";
+  return status >= 400 && status <= 499 ? "InvalidArgument" : "Error";
+}
+
+KETTLINGAR_COLD std::string_view class_of(const Error& error) {
+  if (dynamic_cast<const InvalidArgument*>(&error) != nullptr) return "InvalidArgument";
+  if (dynamic_cast<const PermissionDenied*>(&error) != nullptr) return "PermissionDenied";
+  return dynamic_cast<const NotFound*>(&error) != nullptr ? "NotFound" : "Error";
+}
+
+KETTLINGAR_COLD std::string with_status(const Error& error) {
+  return "HTTP " + std::to_string(error.status()) + ": " + error.what();
+}
+
 KETTLINGAR_INLINE std::string words_of(const std::exception_ptr& thrown) {
   try {
     std::rethrow_exception(thrown);
@@ -1948,6 +1978,8 @@ class ChunkParser {
   ParseResult next(std::string_view input);
   /// The data of the complete chunk; points into the last input.
   std::string_view data() const { return data_; }
+  /// Whether its size line ends in that chunk extension, `;name`.
+  bool has_extension(std::string_view extension) const { return size_line_.ends_with(extension); }
   /// Whether the complete chunk was a zero chunk, with its trailers. Those are checked and dropped.
   bool last() const { return last_; }
   /// Ready for another body.
@@ -1960,7 +1992,8 @@ class ChunkParser {
   const Limits* limits_;
   std::uint64_t total_limit_;
   std::string_view data_ = {};
-  std::size_t at_ = 0;  // length of the size line
+  std::string_view size_line_ = {};  // without its end; points into the last input
+  std::size_t at_ = 0;               // length of the size line
   Phase phase_ = Phase::size_line;
   bool last_ = false;
 };
@@ -2139,6 +2172,7 @@ KETTLINGAR_INLINE ParseResult ChunkParser::next(std::string_view input) {
   ParseResult result = last_ ? framing_.trailers(rest) : framing_.data_end(rest.substr(data_.size()));
   if (result.status != Parse::complete) return result;
   result.consumed += at_ + data_.size();
+  size_line_ = input.substr(0, at_ - 2);
   phase_ = Phase::size_line;
   return result;
 }
@@ -2286,6 +2320,10 @@ std::string_view reason_phrase(int status);
 
 /// Appends one chunk (RFC 9112 7.1). Empty `bytes` append nothing, because an empty chunk would end the body.
 void append_chunk(std::string& out, std::string_view bytes);
+/// The chunk extension (RFC 9112 7.1.1) of a chunk that is not an item, but says why the stream ends without its end.
+inline constexpr std::string_view error_extension = ";error";
+/// Appends such a chunk.
+void append_error_chunk(std::string& out, std::string_view bytes);
 /// Ends a chunked body.
 void append_last_chunk(std::string& out);
 
@@ -2514,6 +2552,12 @@ inline void append_chunk(std::string& out, std::string_view bytes) {
   out += detail::http::ChunkSize(bytes.size()).line();
   out += bytes;
   out += "\r\n";
+}
+
+inline void append_error_chunk(std::string& out, std::string_view bytes) {
+  const std::size_t begin = out.size();
+  append_chunk(out, bytes);
+  if (!bytes.empty()) out.insert(out.find('\r', begin), error_extension);
 }
 
 inline void append_last_chunk(std::string& out) { out += "0\r\n\r\n"; }
@@ -8072,6 +8116,7 @@ class Caller {
     Fd connection;           ///< a duplicate
     std::uint64_t sent = 0;  ///< bytes of the answer so far
     bool use_msgpack = false;
+    bool bare_lf = false;  ///< the line ends that the caller understands
   };
 
   virtual ~Caller() = default;
@@ -8267,6 +8312,8 @@ namespace detail {
 inline constexpr std::string_view positional_key = "_args";
 /// The key that says how much of the answer has been sent to the first descriptor of a call.
 inline constexpr const char* reply_to_key = "reply_to_first_fd";
+/// The header line with which such a call says that whoever reads the answer does not insist on bare LF: `crlf`.
+inline constexpr std::string_view reply_line_ends = "Reply-Line-Ends";
 
 /// How values travel in one call.
 enum class Format { json, msgpack };
@@ -11334,6 +11381,7 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   } catch (const Error& error) {
     reply.status = error.status();
     reply.body["error"] = error.what();
+    if (const std::string_view type = class_of(error); type != usual_class(reply.status)) reply.body["type"] = type;
   } catch (...) {
     internal(words_of(thrown));
   }
@@ -11362,12 +11410,24 @@ constexpr std::string_view document_lines(bool bare_lf) {
   return lines.all.substr(lines.first_size);
 }
 
+/// Appends an error in the middle of a stream, `bytes`, after which there is no end mark. Clients of ours tell it by
+/// the mark of its chunk; Python ones, which write bare LF, would not understand that, and go by the missing end alone.
+inline void append_late_error(std::string& out, bool bare_lf, std::string_view bytes) {
+  bare_lf ? append_chunk(out, bytes) : append_error_chunk(out, bytes);
+}
+
+/// What such an error says. No head tells its status any more.
+inline json late_body(const ErrorReply& reply) {
+  json body = reply.body;
+  if (reply.status != 500) body["status"] = reply.status;
+  return body;
+}
+
 /// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
 /// head. `lines` are more of them, as they are sent.
 inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
                          std::string_view body, std::span<const HeaderField> extra = {}, std::string_view lines = {}) {
   if (style.continued) {
-    // An error is the last item then, and the missing end mark tells that it is one.
     append_chunk(out, body);
     if (status < 400) append_last_chunk(out);
     return true;
@@ -11390,6 +11450,11 @@ inline bool append_reply(std::string& out, const ReplyStyle& style, int status, 
 inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
                         std::span<const HeaderField> extra = {}) {
   std::string body;
+  if (style.continued) {
+    static_cast<void>(encode(late_body(reply), style.format, body));
+    append_late_error(out, style.bare_lf, body);
+    return reply.status;
+  }
   const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
   if (!reply.location.empty()) extra = {&location, 1};
   if (!reply.accept.empty()) extra = {&accept, 1};
@@ -11428,8 +11493,8 @@ inline namespace v0_1 {
 namespace detail {
 
 /// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end
-/// mark. An error before the head is an answer of its own; later it is one more item, and the missing end mark tells
-/// that the stream is incomplete. Appends to a buffer and does no I/O.
+/// mark. An error before the head is an answer of its own; later it is one more chunk, with a mark of its own, and the
+/// missing end mark tells that the stream is incomplete. Appends to a buffer and does no I/O.
 class StreamWriter {
  public:
   /// `wants_events`: the caller asked for server-sent events.
@@ -11465,8 +11530,8 @@ class StreamWriter {
       append_chunk(out_, event_comment);
     }
   }
-  /// The stream's present item. False if that ends the stream: it was an answer in disguise, or could not be written.
-  bool write_item(const ItemStream& stream);
+  /// The stream's present item. Throws if it cannot be written.
+  void write_item(const ItemStream& stream);
   /// Ends the stream in order.
   void finish();
   /// The whole answer to HEAD.
@@ -11479,9 +11544,8 @@ class StreamWriter {
 
   void write_head();
   bool open(std::string_view content_type);
-  bool append_item(const ItemStream& stream);
+  void append_item(const ItemStream& stream);
   void begin_document(const Result& document);
-  bool answered_instead(const ItemStream& stream);
   CodecError append_payload(const ItemStream& stream);
   void fail_with(const ErrorReply& reply);
 
@@ -11513,22 +11577,6 @@ KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
 KETTLINGAR_INLINE void StreamWriter::write_head() {
   if (head_written_) return;
   open(kind_ == Kind::values ? style_.content_type() : kind_ == Kind::events ? "text/event-stream" : "");
-}
-
-/// A first map with both `finished` and `error` is how a Python-style generator says "no stream, but this status".
-KETTLINGAR_INLINE bool StreamWriter::answered_instead(const ItemStream& stream) {
-  if (kind_ != Kind::values) return false;
-  json item = stream.item();
-  if (!item.is_object() || !item.contains("finished") || !item.contains("error")) return false;
-  ErrorReply reply;
-  const json& finished = item["finished"];
-  const auto status = finished.is_number_integer() ? finished.get<std::int64_t>() : 0;
-  reply.status = status >= 300 && status <= 599 ? static_cast<int>(status) : 500;
-  for (const char* key : {"error", "needed_vars", "resource"}) {
-    if (item.contains(key)) reply.body[key] = item[key];
-  }
-  fail_with(reply);
-  return true;
 }
 
 /// What has been said in the head holds for all of the body: HTML, say, must not go on with text that is not escaped.
@@ -11568,11 +11616,11 @@ KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stre
   return {};
 }
 
-KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
+KETTLINGAR_INLINE void StreamWriter::write_item(const ItemStream& stream) {
   const std::size_t before = out_.size();
   const bool had_head = head_written_;
   try {
-    return append_item(stream);
+    append_item(stream);
   } catch (...) {
     // Half an item would garble what follows.
     out_.resize(before);
@@ -11581,25 +11629,23 @@ KETTLINGAR_INLINE bool StreamWriter::write_item(const ItemStream& stream) {
   }
 }
 
-KETTLINGAR_INLINE bool StreamWriter::append_item(const ItemStream& stream) {
+KETTLINGAR_INLINE void StreamWriter::append_item(const ItemStream& stream) {
   if (kind_ == Kind::raw) {
     out_ += stream.raw()->bytes;
     head_written_ = true;
     style_.keep_alive = false;
     ++items_;
-    return true;
+    return;
   }
   if (kind_ == Kind::documents) {
     begin_document(*stream.document());
   } else if (!head_written_) {
-    if (answered_instead(stream)) return false;
     write_head();
   }
   if (!style_.http_1_0) chunk_.begin(out_);
   if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
   if (!style_.http_1_0) chunk_.end(out_);
   ++items_;
-  return true;
 }
 
 KETTLINGAR_INLINE void StreamWriter::finish() {
@@ -11619,12 +11665,12 @@ KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
   std::string bytes;
   switch (kind_) {
     case Kind::values:
-      static_cast<void>(encode(reply.body, style_.format, bytes));
+      static_cast<void>(encode(late_body(reply), style_.format, bytes));
       break;
     case Kind::events: {
       json event = json::object();
       event["event"] = "error";
-      event["data"] = reply.body;
+      event["data"] = late_body(reply);
       static_cast<void>(append_event(event, bytes));
       break;
     }
@@ -11635,7 +11681,7 @@ KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
   if (style_.http_1_0) {
     out_ += bytes;
   } else {
-    append_chunk(out_, bytes);
+    append_late_error(out_, style_.bare_lf, bytes);
   }
 }
 
@@ -12706,8 +12752,8 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   if (!send_now() || phase_ == Phase::closed) return false;
   close_socket();
   target_ = std::move(target);
-  // Who reads there is not known. Bare LF is understood by everybody.
-  style_.bare_lf = true;
+  // Bare LF is understood by everybody. Marks of chunks, which come with CRLF, are not.
+  style_.bare_lf = request_->header(reply_line_ends) != "crlf";
   style_.http_1_0 = style_.without_body = style_.keep_alive = false;
   style_.continued = sent_before > 0;
   answer_began_ = total_sent_ - sent_before;  // wraps around, and back where it is subtracted
@@ -12742,7 +12788,7 @@ KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
   if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
   handing_over_ = true;
-  return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack};
+  return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack, style_.bare_lf};
 }
 
 KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
@@ -13339,7 +13385,8 @@ KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& 
     if (released_ && step == ItemStream::Step::item) throw std::runtime_error("an item after the answer was passed on");
     switch (step) {
       case ItemStream::Step::item:
-        return writer.write_item(*call_->stream) ? StreamState::going : StreamState::ended;
+        writer.write_item(*call_->stream);
+        return StreamState::going;
       case ItemStream::Step::waiting:
         return StreamState::waiting;
       case ItemStream::Step::done:
@@ -15629,6 +15676,7 @@ struct CallMessage {
   CallArguments arguments = {};
   std::vector<Fd> descriptors = {};      ///< those of arguments in order, then those of named ones, as they stand there
   std::optional<bool> use_msgpack = {};  ///< if nothing is said, the transport decides
+  bool crlf_answer = false;              ///< of one that goes elsewhere: whoever gets it does not need bare LF
   bool one_result = false;  ///< the caller takes one value, be it the first of a stream, and waits for no more
 };
 
@@ -15877,6 +15925,10 @@ namespace detail {
 /// Reads the answer to one call from the bytes that it is given, from our services and from Python ones: those write
 /// bare LF, give no lengths, end streams with several zero chunks, and send nothing but such a chunk for an empty
 /// stream.
+///
+/// Errors are told by the status, and in the middle of a stream by a mark on their chunk, which has no end mark behind
+/// it. Python services have one sign only, the key `error` in a map: in the result of a 200, or in the last item before
+/// a stream breaks off.
 class ResponseReader {
  public:
   /// `limits` must outlive the reader.
@@ -15927,6 +15979,7 @@ class ResponseReader {
   Step read_chunk();
   bool next_item();
   Step end_of_stream();
+  [[noreturn]] void throw_late_error();
   json decoded(std::string_view body) const;
   std::string_view input() const noexcept { return std::string_view(buffer_).substr(begin_, end_ - begin_); }
 
@@ -15945,16 +15998,23 @@ class ResponseReader {
   bool wants_json_ = false;
   bool any_input_ = false;
   std::string content_type_;
+  std::string location_;
   bool streaming_ = false;
   bool reusable_ = false;  ///< the service leaves the connection open after this answer
   bool end_mark_ = false;  ///< the last chunk so far was one
+  bool by_key_ = false;    ///< errors are told by a key, as Python services do
   json item_;
   std::optional<json> following_;  ///< comes behind `item_`
   std::optional<json> last_words_;
 };
 
-/// What a status and an error body stand for. Never returns.
-[[noreturn]] void throw_reply(int status, const json& body);
+inline bool is_error(const json& value) { return value.is_object() && value.contains("error"); }
+
+/// What a status and an error body, or the Location in a head, stand for. Never returns.
+[[noreturn]] void throw_reply(int status, const json& body, std::string location = {});
+
+/// The exception for `method`, from the `words` of a service, which does not repeat the name.
+UnknownMethod unknown_method(const std::string& method, std::string words);
 
 inline std::vector<NeededVariable> needed_variables(const json& body) {
   std::vector<NeededVariable> needed;
@@ -15970,31 +16030,29 @@ inline std::vector<NeededVariable> needed_variables(const json& body) {
   return needed;
 }
 
-inline void throw_reply(int status, const json& body) {
-  std::string text(reason_phrase(status));
-  if (body.is_object() && body.contains("error") && body["error"].is_string()) text = body["error"].get<std::string>();
-  if (body.is_object() && body.contains("redirect") && body["redirect"].is_string())
-    text = "Redirect to " + body["redirect"].get<std::string>();
+#if KETTLINGAR_DEFINITIONS
+KETTLINGAR_COLD void throw_reply(int status, const json& body, std::string location) {
+  const auto text_of = [&body](const char* key, std::string_view otherwise) {
+    const bool there = body.is_object() && body.contains(key) && body[key].is_string();
+    return there ? body[key].get<std::string>() : std::string(otherwise);
+  };
+  const std::string text = text_of("error", reason_phrase(status));
+  const std::string type = text_of("type", usual_class(status));
   std::vector<NeededVariable> needed = needed_variables(body);
-  if (status == 423 || !needed.empty()) {
+  if (type == "NeedInfo" || !needed.empty()) {
     throw NeedInfo(text, std::move(needed), body.is_object() ? body.value("resource", json(false)) : json(false));
   }
-  const std::string message = "HTTP " + std::to_string(status) + ": " + text;
-  if (status == 401 || status == 403 || status == 407) throw PermissionDenied(message, status);
-  if (status == 404 && body.is_object() && body.contains("unknown_method")) {
-    // A string if a method has thrown it, for it means another one.
-    const json& name = body["unknown_method"];
-    throw UnknownMethod(name.is_string() ? name.get<std::string>() : std::string(), message);
-  }
-  if (status == 404) throw NotFound(message);
-  if (status >= 400 && status < 500) throw InvalidArgument(message, status);
-  throw Error(status, message);
+  location = text_of("redirect", location);
+  if (status <= 399 && !location.empty()) throw Redirect(std::move(location), status);
+  // A string if a method has thrown it, for it means another one.
+  if (status == 404 && body.is_object() && body.contains("unknown_method"))
+    throw UnknownMethod(text_of("unknown_method", {}), text);
+  if (type == "PermissionDenied") throw PermissionDenied(text, status);
+  if (type == "NotFound" && status == 404) throw NotFound(text);
+  if (type == "InvalidArgument") throw InvalidArgument(text, status);
+  throw Error(status, text);
 }
 
-/// The exception for `method`, from the `words` of a service, which does not repeat the name.
-UnknownMethod unknown_method(const std::string& method, std::string words);
-
-#if KETTLINGAR_DEFINITIONS
 KETTLINGAR_COLD UnknownMethod unknown_method(const std::string& method, std::string words) {
   if (const std::size_t at = words.find(no_such_method); at != words.npos)
     words.replace(at, no_such_method.size(), "no method '" + log_escaped(method) + "'");
@@ -16059,6 +16117,8 @@ KETTLINGAR_INLINE bool ResponseReader::read_head() {
       length_ = bodyless ? std::optional<std::uint64_t>(0) : head.content_length;
       has_length_ = head.content_length.has_value();
       reusable_ = head.keep_alive && (streaming_ || length_);
+      by_key_ = head.bare_lf && !length_;
+      if (status_ <= 399 && status_ >= 300) location_ = head.fields.find("Location").value_or("");
       wants_json_ = status_ == 415 && head.fields.find("Accept").value_or("").find("json") != std::string_view::npos;
       if (head.encoded && status_ <= 299 && !bodyless)
         throw ConnectionError("the answer is compressed, which nobody asked for");
@@ -16089,8 +16149,8 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_body() {
   }
   begin_ += size;
   phase_ = Phase::done;
-  if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
-  if (item_.is_object() && item_.contains("error")) throw_reply(500, item_);
+  if (status_ < 200 || status_ > 299) throw_reply(status_, item_, location_);
+  if (by_key_ && is_error(item_)) throw_reply(500, item_);
   return Step::item;
 }
 
@@ -16103,7 +16163,8 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
     if (!end_mark_) item_ = decoded(chunks_.data());
     begin_ += result.consumed;
     if (!end_mark_) {
-      if (status_ < 200 || status_ > 299) throw_reply(status_, item_);
+      if (status_ < 200 || status_ > 299) throw_reply(status_, item_, location_);
+      if (!by_key_ && chunks_.has_extension(error_extension)) throw_late_error();
       const bool only_comment = item_.is_object() && item_.empty() && content_type_.starts_with("text/event-stream");
       if (!only_comment && next_item()) return Step::item;
     } else if (reusable_) {
@@ -16121,7 +16182,7 @@ KETTLINGAR_INLINE ResponseReader::Step ResponseReader::read_chunk() {
 
 /// Whether the item that has just been read, or one that was held back, can go out.
 KETTLINGAR_INLINE bool ResponseReader::next_item() {
-  const bool error = item_.is_object() && item_.contains("error");
+  const bool error = by_key_ && is_error(item_);
   std::optional<json> earlier = std::exchange(last_words_, std::nullopt);
   if (error) {
     last_words_ = std::move(item_);
@@ -16130,6 +16191,19 @@ KETTLINGAR_INLINE bool ResponseReader::next_item() {
   }
   if (earlier) item_ = *std::move(earlier);
   return earlier || !error;
+}
+
+/// Nothing comes after it.
+KETTLINGAR_COLD void ResponseReader::throw_late_error() {
+  phase_ = Phase::done;
+  reusable_ = false;
+  json body = std::move(item_);
+  if (content_type_.starts_with("text/event-stream") && body.contains("data") && body["data"].is_string()) {
+    const std::string text = body["data"].get<std::string>();
+    static_cast<void>(decode_json(text, body, limits_.depth));
+  }
+  const json status = body.is_object() ? body.value("status", json(500)) : json(500);
+  throw_reply(status.is_number_integer() && status >= 300 && status <= 599 ? status.get<int>() : 500, body);
 }
 
 KETTLINGAR_INLINE ResponseReader::Step ResponseReader::end_of_stream() {
@@ -17138,6 +17212,8 @@ KETTLINGAR_INLINE std::string HttpAnswer::request(bool msgpack) const {
   } else {
     head.host = "localhost";
   }
+  const HeaderField line_ends{reply_line_ends, "crlf"};
+  if (message_.crlf_answer) head.extra = {&line_ends, 1};
   std::string bytes;
   bytes.reserve(target.size() + body.size() + 256);  // the rest of the head is shorter
   if (message_.method.find_first_of("/?") != std::string::npos || !append_request_head(bytes, head))
@@ -17582,7 +17658,9 @@ KETTLINGAR_COLD void RunningCall::hand_over(ReplyTo target) {
     caller_ = &caller;
     fd = std::move(prepared.connection);
     sent = prepared.sent;
-    message.use_msgpack = prepared.use_msgpack;  // the rest of the answer has to have the same encoding
+    // The answer, or the rest of it, has to be one for that caller.
+    message.use_msgpack = prepared.use_msgpack;
+    message.crlf_answer = !prepared.bare_lf;
   }
   message.arguments.add_first(describe_descriptor(fd.get()).text());
   message.arguments.set(detail::reply_to_key, sent);
@@ -18151,9 +18229,9 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
     if (pong.is_object() && pong.contains("pong") && pong["pong"] == true) return;
     if (detail::is_document(pong)) why = "what answers does not know our token";
   } catch (const PermissionDenied& error) {
-    why = std::string("what answers does not know our token: ") + error.what();
+    why = "what answers does not know our token: " + detail::with_status(error);
   } catch (const Error& error) {
-    throw files.silent(error.what());
+    throw files.silent(detail::with_status(error));
   } catch (const detail::UntrustedService& error) {
     throw NotRunning(files.name + ": " + error.what(), ServiceState::foreign);
   } catch (const ConnectionError& error) {
@@ -18671,8 +18749,8 @@ KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> se
         if (turn.over()) co_await let_others_run();
         next = c.call_->stream->resume(executor);
       }
-      if (next == ItemStream::Step::done) c.writer_->finish();
-      c.answered_ = next == ItemStream::Step::done || !c.writer_->write_item(*c.call_->stream);
+      c.answered_ = next == ItemStream::Step::done;
+      c.answered_ ? c.writer_->finish() : c.writer_->write_item(*c.call_->stream);
     }
   } catch (...) {
     thrown = std::current_exception();
@@ -20036,6 +20114,7 @@ class CommandLine {
   ExitCode help();
   ExitCode call();
   void call_once(json typed, const json& defaults);
+  std::string words_of(const Error& error) const;
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
   static json with_contents(const json& value, detail::DescriptorQueue& descriptors);
@@ -20095,6 +20174,7 @@ class CommandLine {
   bool tcp_only_ = false;
   bool json_rpc_ = false;
   bool method_only_ = false;  ///< `--` stood before the command
+  bool answered_ = false;     ///< the exception on its way is what the service answered with
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -20305,20 +20385,20 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
   } catch (const StartError& error) {
     return fail(ExitCode::not_running, error.what());
   } catch (const UnknownMethod& error) {
-    return fail(ExitCode::unknown, error.what());
+    return fail(ExitCode::unknown, words_of(error));
   } catch (const NotFound& error) {
-    return fail(ExitCode::remote_failure, error.what());
+    return fail(ExitCode::remote_failure, words_of(error));
   } catch (const detail::FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
-    return fail(ExitCode::denied, error.what());
+    return fail(ExitCode::denied, words_of(error));
   } catch (const detail::UntrustedService& error) {
     return fail(ExitCode::denied, error.what());
   } catch (const ConnectionError& error) {
     return fail(ExitCode::io_error, error.what());
   } catch (const Error& error) {
-    if (error.status() < 400) return fail(ExitCode::io_error, error.what());
-    return fail(error.status() < 500 ? ExitCode::bad_value : ExitCode::remote_failure, error.what());
+    if (error.status() < 400) return fail(ExitCode::io_error, words_of(error));
+    return fail(error.status() < 500 ? ExitCode::bad_value : ExitCode::remote_failure, words_of(error));
   }
 }
 
@@ -20621,7 +20701,7 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
     if (error.state() != ServiceState::silent) throw;
     throw NotRunning(error.what() + force_hint(files), ServiceState::silent);
   } catch (const PermissionDenied& error) {
-    throw NotRunning(files.name + ": not ours: what answers does not know our token: " + error.what(),
+    throw NotRunning(files.name + ": not ours: what answers does not know our token: " + with_status(error),
                      ServiceState::foreign);
   } catch (const UntrustedService&) {
     throw;
@@ -21463,8 +21543,8 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       answer(need, typed, defaults);
     } catch (const UnknownMethod& error) {
       if (known_method(command_))
-        return fail(ExitCode::unknown, error.what() + std::string("; this program has it: restart the service"));
-      return fail(ExitCode::unknown, is_own_service() ? unknown_command() : error.what());
+        return fail(ExitCode::unknown, words_of(error) + "; this program has it: restart the service");
+      return fail(ExitCode::unknown, is_own_service() ? unknown_command() : words_of(error));
     } catch (const NotFound&) {
       // From the method, but for Python services, which say the same of methods that they do not have.
       if (known_method(command_) || service_has(command_)) throw;
@@ -21474,6 +21554,11 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
       return fail(ExitCode::unknown, unknown_command());
     }
   }
+}
+
+/// As Python's command line says it: with the status if it comes from the service.
+KETTLINGAR_COLD std::string CommandLine::words_of(const Error& error) const {
+  return answered_ ? detail::with_status(error) : error.what();
 }
 
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
@@ -21493,7 +21578,15 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
   detail::Output output(style_);
-  while (auto item = answer->next()) {
+  const auto next = [&] {
+    try {
+      return answer->next();
+    } catch (const Error&) {
+      answered_ = answer->status() != 0;
+      throw;
+    }
+  };
+  while (auto item = next()) {
     detail::DescriptorQueue& descriptors = answer->descriptors();
     if (descriptors.empty()) {
       output.print(*std::move(item), answer->streaming());
