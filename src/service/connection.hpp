@@ -78,7 +78,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
  private:
   enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
   /// What to wait for, or to go on without.
-  enum class Next { go_on, read, write, handle, close };
+  enum class Next { go_on, read, write, handle, pause, close };
   enum class StreamState { going, waiting, ended };
   /// A refusal that does not depend on the body; status 0: none.
   struct Refusal {
@@ -97,8 +97,14 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void find_caller();
   void find_method();
   std::string_view challenge() const;
-  bool looks_for_token();
-  void judge_caller();
+  void refuse_route();
+  bool through_proxy() const;
+  Hearing hearing();
+  int wrong_tokens() const;
+  bool brings_token();
+  void note_caller();
+  /// Whether this request has come from the user of the service, whatever else comes over the connection.
+  bool ours() const noexcept { return route_.authenticated || peer_.over_unix_socket; }
   std::string_view foreign_browser();
   void begin_body();
   void dispatch();
@@ -194,9 +200,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool close_after_ = false;  ///< when everything has been sent
   bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
-  bool known_ = false;      ///< the peer is one of ours, or has shown the token
-  bool throttled_ = false;  ///< too many wrong tokens have come from where this request comes from
-  bool slowed_ = false;     ///< the answer waits for Limits::guess_pause
+  bool known_ = false;                  ///< the peer is one of ours, or has shown the token
+  bool throttled_ = false;              ///< too many wrong tokens have come from where this request comes from
+  Hearing hearing_ = Hearing::at_once;  ///< of what it may have as its token
+  bool slowed_ = false;                 ///< the answer waits for Limits::guess_pause
   std::uint64_t number_ = 0;
 
   std::string own_host_;  ///< the last Host that was found to be one of ours
@@ -253,7 +260,10 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
       }
       if (c.slowed_) co_await c.slow_down();
       if (!c.send_now()) co_await c.flush();
-      if (next == Next::close) {
+      if (next == Next::pause) {
+        co_await c.slow_down();
+        if (c.phase_ != Phase::closed) c.begin_body();
+      } else if (next == Next::close) {
         co_await c.linger();
         c.close();
       } else if (next == Next::read) {
@@ -308,6 +318,8 @@ KETTLINGAR_INLINE Connection::Next Connection::at_head() {
     return incomplete("head incomplete");
   }
   head_size_ = result.consumed;
+  hearing_ = hearing();
+  if (hearing_ == Hearing::slowly && brings_token()) return Next::pause;
   begin_body();
   return Next::go_on;
 }

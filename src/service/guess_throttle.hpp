@@ -26,24 +26,21 @@ struct GuessOrigin {
   explicit GuessOrigin(int fd);
 };
 
+/// When what comes from an origin is compared with the token.
+enum class Hearing { at_once, slowly, never };
+
 /// Counts wrong tokens by their origin: 20 at once, and one more for each second. While there are more, what comes from
-/// there is not even compared with the token, so that neither many connections nor hanging up early buys a guess.
+/// there is not even compared with the token, so that neither many connections nor hanging up early buys a guess. Where
+/// the right token may be among those of others, it is compared after a pause.
 class GuessThrottle {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// True while there have been wrong tokens lately: only then origins have to be looked at.
-  bool alert(Clock::time_point now) {
-    if (!origins_.empty()) std::erase_if(origins_, [now](const Count& count) { return count.forgotten_at <= now; });
-    return !origins_.empty();
-  }
-  /// After alert(): whether `origin` has used up its guesses.
-  bool closed_to(std::string_view origin, Clock::time_point now) noexcept {
-    const Count* count = find(origin);
-    return count != nullptr && count->forgotten_at > now + most * each;
-  }
-  /// True if these guesses have been the last of `origin`, for now.
-  bool count(const std::string& origin, int wrong, Clock::time_point now);
+  /// False if there have been none lately: then no origin has to be looked at.
+  bool any_wrong_tokens(Clock::time_point now) const noexcept { return forgotten_at_ > now; }
+  /// `at_once` unless `origin` has used up its guesses; `slowly` if others have used them up.
+  Hearing hearing(std::string_view origin, Clock::time_point now) noexcept;
+  void count(const std::string& origin, int wrong, Clock::time_point now);
 
  private:
   struct Count {
@@ -57,6 +54,8 @@ class GuessThrottle {
   Count* find(std::string_view origin) noexcept;
 
   std::vector<Count> origins_;
+  Count others_{{}, {}};            ///< of those that come when there are too many
+  Clock::time_point forgotten_at_;  ///< all of them
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -84,21 +83,27 @@ KETTLINGAR_COLD GuessOrigin::GuessOrigin(int fd) {
   }
 }
 
+/// Where guesses of `origin` are counted; null if there have been none lately.
 KETTLINGAR_COLD GuessThrottle::Count* GuessThrottle::find(std::string_view origin) noexcept {
   for (Count& count : origins_) {
     if (count.origin == origin) return &count;
   }
-  // When there are too many, the later ones share the last place.
-  return origins_.size() >= most_origins ? &origins_.back() : nullptr;
+  return origins_.size() >= most_origins ? &others_ : nullptr;
 }
 
-KETTLINGAR_COLD bool GuessThrottle::count(const std::string& origin, int wrong, Clock::time_point now) {
-  const bool before = closed_to(origin, now);
+KETTLINGAR_COLD Hearing GuessThrottle::hearing(std::string_view origin, Clock::time_point now) noexcept {
+  const Count* count = find(origin);
+  if (count == nullptr || count->forgotten_at <= now + most * each) return Hearing::at_once;
+  return count == &others_ ? Hearing::slowly : Hearing::never;
+}
+
+KETTLINGAR_COLD void GuessThrottle::count(const std::string& origin, int wrong, Clock::time_point now) {
+  std::erase_if(origins_, [now](const Count& count) { return count.forgotten_at <= now; });
   if (find(origin) == nullptr) origins_.push_back({origin, now});
   Count& count = *find(origin);
   // One more than there may be: what a trusted origin tries beyond that is not held against it for ever.
   count.forgotten_at = (std::min)((std::max)(count.forgotten_at, now) + wrong * each, now + (most + 1) * each);
-  return !before && closed_to(origin, now);
+  forgotten_at_ = (std::max)(forgotten_at_, count.forgotten_at);
 }
 #endif
 

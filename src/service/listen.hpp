@@ -357,12 +357,21 @@ KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
   return ++last_number_;
 }
 
-KETTLINGAR_COLD void Server::count_wrong_tokens(int socket, int wrong) {
+KETTLINGAR_COLD bool Server::count_wrong_tokens(int socket, int wrong, bool slowly) {
   const GuessOrigin origin(socket);
-  if (!guesses.count(origin.name, wrong, Clock::now())) return;
+  const Clock::time_point now = Clock::now();
+  if (guesses.hearing(origin.name, now) != Hearing::at_once) {
+    guesses.count(origin.name, wrong, now);
+    return true;
+  }
+  guesses.count(origin.name, wrong, now);
+  const Hearing hearing = guesses.hearing(origin.name, now);
+  if (hearing == Hearing::at_once) return false;
+  slowly = slowly || origin.trusted || hearing == Hearing::slowly;
   log.write_bounded(LogLevel::warning, "guess",
                     "too many wrong tokens from " + origin.name +
-                        (origin.trusted ? ": they are answered slowly" : ": they are not looked at for a while"));
+                        (slowly ? ": they are answered slowly" : ": they are not looked at for a while"));
+  return false;
 }
 
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {

@@ -86,7 +86,7 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
 /// Who calls what, by the usual rules.
 KETTLINGAR_INLINE void Connection::find_caller() {
   const Token nobody_has;
-  route_ = find_route(head_parser_.head(), looks_for_token() ? server_->token : nobody_has, server_->prefix());
+  route_ = find_route(head_parser_.head(), hearing_ == Hearing::never ? nobody_has : server_->token, server_->prefix());
 }
 
 /// The same, by those of the program as well.
@@ -101,11 +101,21 @@ KETTLINGAR_INLINE void Connection::find_method() {
     ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
     if (server_->router) routed_ = server_->router(request);
     if (routed_) route_.method = routed_->method;
+  } catch (const Error&) {
+    refuse_route();
   } catch (...) {
     log_internal("authenticator or router: " + log_escaped(words_of(std::current_exception())));
-    route_ = Route{};
-    routed_.reset();
+    refuse_route();
   }
+}
+
+/// What has been guessed of the token still counts.
+KETTLINGAR_COLD void Connection::refuse_route() {
+  Route nowhere;
+  nowhere.wrong_path = route_.wrong_path;
+  nowhere.wrong_words = route_.wrong_words;
+  route_ = nowhere;
+  routed_.reset();
 }
 
 /// What the service is to prove to a stranger that it is the one of the url file; empty if nothing.
@@ -115,26 +125,52 @@ KETTLINGAR_INLINE std::string_view Connection::challenge() const {
   return words.size() >= 16 && words.size() <= 64 ? words : std::string_view{};
 }
 
-/// Whether what this peer sends is compared with the token.
-KETTLINGAR_INLINE bool Connection::looks_for_token() {
+/// Whether the caller has been named by a proxy, behind which there may be anybody.
+KETTLINGAR_COLD bool Connection::through_proxy() const {
+  const RequestHead& head = head_parser_.head();
+  const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
+  return listed_host(host, server_->settings.worker_allow_hosts);
+}
+
+/// When what this peer sends is compared with the token. A connection over which the right one came does not wait: it
+/// ends with the first wrong one instead.
+KETTLINGAR_INLINE Hearing Connection::hearing() {
   throttled_ = false;
-  if (known_ || !server_->guesses.alert(request_start_)) return true;
+  if (known_ || !server_->guesses.any_wrong_tokens(request_start_)) return Hearing::at_once;
   const GuessOrigin origin(socket_.native_handle());
-  throttled_ = server_->guesses.closed_to(origin.name, request_start_);
-  return !throttled_ || origin.trusted;
+  const Hearing hearing = server_->guesses.hearing(origin.name, request_start_);
+  throttled_ = hearing != Hearing::at_once;
+  if (!throttled_) return hearing;
+  if (through_proxy()) return Hearing::slowly;
+  return origin.trusted ? Hearing::at_once : hearing;
+}
+
+/// How many tokens, all of them wrong, the request has brought. After the search for its method.
+KETTLINGAR_INLINE int Connection::wrong_tokens() const {
+  if (!route_.wrong_path) return route_.wrong_words;
+  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
+  return route_.wrong_words + (challenge().empty() && !(method_ && first.starts_with(method_->name())));
+}
+
+/// Whether the request, which is to wait if so, has brought what may be the token. Nothing comes of that as yet.
+KETTLINGAR_COLD bool Connection::brings_token() {
+  find_caller();
+  method_ = server_->methods.find(route_.method, false);
+  const bool brings = route_.authenticated || wrong_tokens() != 0;
+  route_ = Route{};
+  method_.reset();
+  return brings;
 }
 
 /// Remembers whoever has shown the token, and counts what was something else.
-KETTLINGAR_INLINE void Connection::judge_caller() {
-  if (known_) return;
+KETTLINGAR_INLINE void Connection::note_caller() {
   if (route_.authenticated) {
-    known_ = true;
-    return server_->no_stranger(*this);
+    if (!std::exchange(known_, true)) server_->forget_stranger(*this);
+  } else if (const int wrong = wrong_tokens(); wrong != 0 && !peer_.over_unix_socket) {
+    if (!server_->count_wrong_tokens(socket_.native_handle(), wrong, through_proxy())) return;
+    throttled_ = true;
+    if (known_) style_.keep_alive = false;
   }
-  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
-  const bool wrong_path = route_.wrong_path && challenge().empty() && !(method_ && first.starts_with(method_->name()));
-  if (const int wrong = route_.wrong_words + wrong_path; wrong != 0)
-    server_->count_wrong_tokens(socket_.native_handle(), wrong);
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
@@ -144,7 +180,7 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
     if (slug == "host") {
       // Who has the token is told more, so whoever has not is counted.
       find_caller();
-      judge_caller();
+      note_caller();
     }
     return {403, slug};
   }
@@ -157,7 +193,7 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
-  judge_caller();
+  note_caller();
   if (!challenge().empty()) return {200, "proof"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
@@ -371,7 +407,7 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       break;
     case 429:
       style_.keep_alive = false;
-      slowed_ = true;
+      slowed_ = hearing_ != Hearing::slowly;  // that one has waited
       append_error(out_, style_, plain_error(429, "Too many wrong tokens: wait a second"));
       break;
     case 415: {
@@ -414,7 +450,7 @@ KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view
 KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
   constexpr LogLevel level = LogLevel::debug;  // requests alone make no file grow
   Log& log = server_->log;
-  if (!log.wants(level) || (!known_ && !log.admit(level, slug))) return;
+  if (!log.wants(level) || (!ours() && !log.admit(level, slug))) return;
   const bool parsed = head_size_ != 0;
   const auto microseconds =
       std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
@@ -428,14 +464,14 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
                                          : " -";
   line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
           std::to_string(microseconds % 1000 / 100) + "ms";
-  known_ ? log.write(level, line + log.left_out(slug)) : log.write_admitted(level, slug, std::move(line));
+  ours() ? log.write(level, line + log.left_out(slug)) : log.write_admitted(level, slug, std::move(line));
 }
 
 /// What a caller is not told, or not all of it.
 KETTLINGAR_COLD void Connection::log_internal(const std::string& what) {
   constexpr std::string_view slug = "internal";
   Log& log = server_->log;
-  known_ ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
+  ours() ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
 }
 
 /// Forgets the request, whose answer is in `out_`, and makes ready for the next.

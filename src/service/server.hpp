@@ -101,10 +101,10 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Returns its number.
   std::uint64_t enter(Connection& connection);
   /// Its peer is not one any more, or has gone.
-  void no_stranger(Connection& connection) { strangers_.erase(&connection); }
+  void forget_stranger(Connection& connection) { strangers_.erase(&connection); }
   /// Its socket is closed; it leaves when its coroutine has noticed.
   void closed(Connection& connection) {
-    no_stranger(connection);
+    forget_stranger(connection);
     --open_;
   }
   void leave(Connection& connection);
@@ -113,7 +113,9 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Ends streams whose readers have been slow for too long, if they have to make room. False if there is none yet:
   /// `stream_room` tells when to ask again.
   bool make_stream_room();
-  void count_wrong_tokens(int socket, int wrong);
+  /// Counts `wrong` tokens that came over `socket`; true if there had been too many before. `slowly`: what comes from
+  /// there is still compared.
+  bool count_wrong_tokens(int socket, int wrong, bool slowly);
   // For calls from within the process.
   void enter(std::shared_ptr<LocalCall> call) { local_calls_.push_back(std::move(call)); }
   void leave(const LocalCall& call);

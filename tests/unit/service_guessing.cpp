@@ -12,16 +12,18 @@ std::string guess(int number) {
 
 using Clock = std::chrono::steady_clock;
 
-// What user 65534 gets to see who tries these tokens one after the other, over TCP: the first line of each answer.
-// Nothing where that user cannot be had.
-std::optional<std::string> tried_by_another_user(const kt::Kitten& kitten, const std::vector<std::string>& tokens) {
+// What user 65534 gets to see who tries these tokens one after the other, over TCP: the status of each answer. Nothing
+// where that user cannot be had.
+std::optional<std::string> tried_by_another_user(const kt::Kitten& kitten, const std::vector<std::string>& tokens,
+                                                 const std::string& host = "localhost") {
   const std::string as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups bash -c ";
   if (run(as_nobody + "true").code != 0) return std::nullopt;
   const std::string& url = kitten.url();
   std::string script = "for t in";
   for (const std::string& token : tokens) script += " " + token;
   script += "; do exec 3<>/dev/tcp/127.0.0.1/" + url.substr(url.rfind(':') + 1) +
-            " || exit 9; printf \"GET /$t/secret HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n\" >&3; "
+            " || exit 9; printf \"GET /$t/secret HTTP/1.1\\r\\nHost: " + host +
+            "\\r\\n\\r\\n\" >&3; "
             "read -r _ status _ <&3; echo $status; exec 3>&-; done";
   return run(as_nobody + "'" + script + "'").out;
 }
@@ -73,22 +75,39 @@ TEST_SUITE("service/guessing") {
   TEST_CASE("guesses are counted by where they come from, and forgotten one a second (165)") {
     kt::detail::GuessThrottle throttle;
     const Clock::time_point start = Clock::now();
-    CHECK_FALSE(throttle.alert(start));
-    for (int i = 0; i < 20; ++i) CHECK_FALSE(throttle.count("user 7", 1, start));
-    CHECK(throttle.alert(start));
-    CHECK_FALSE(throttle.closed_to("user 7", start));
-    CHECK(throttle.count("user 7", 1, start));
-    CHECK(throttle.closed_to("user 7", start));
-    CHECK_FALSE(throttle.count("user 7", 100'000, start));
-    CHECK_FALSE(throttle.closed_to("user 8", start));
-    CHECK_FALSE(throttle.closed_to("user 7", start + 1s));
-    CHECK(throttle.count("user 7", 1, start + 1s));
-    CHECK(throttle.alert(start + 21s));
-    CHECK_FALSE(throttle.alert(start + 22s));
-    // Many origins take no more memory than some, and share what is left.
-    for (int i = 0; i < 1000; ++i) throttle.count("10.0.0." + std::to_string(i), 1, start);
-    CHECK(throttle.closed_to("another", start));
-    CHECK_FALSE(throttle.alert(start + 22s));
+    using kt::detail::Hearing;
+    CHECK_FALSE(throttle.any_wrong_tokens(start));
+    for (int i = 0; i < 20; ++i) throttle.count("user 7", 1, start);
+    CHECK(throttle.any_wrong_tokens(start));
+    CHECK(throttle.hearing("user 7", start) == Hearing::at_once);
+    throttle.count("user 7", 1, start);
+    CHECK(throttle.hearing("user 7", start) == Hearing::never);
+    throttle.count("user 7", 100'000, start);
+    CHECK(throttle.hearing("user 8", start) == Hearing::at_once);
+    CHECK(throttle.hearing("user 7", start + 1s) == Hearing::at_once);
+    throttle.count("user 7", 1, start + 1s);
+    CHECK(throttle.hearing("user 7", start + 1s) == Hearing::never);
+    CHECK(throttle.any_wrong_tokens(start + 21s));
+    CHECK_FALSE(throttle.any_wrong_tokens(start + 22s));
+  }
+
+  TEST_CASE("where guesses come from too many origins to count, the others are heard slowly, not refused (165)") {
+    using kt::detail::Hearing;
+    kt::detail::GuessThrottle throttle;
+    const Clock::time_point start = Clock::now();
+    const auto origin = [](int i) { return "10.0.0." + std::to_string(i); };
+    for (int i = 0; i < 256; ++i) throttle.count(origin(i), 1, start);
+    CHECK(throttle.hearing("another", start) == Hearing::at_once);
+    for (int i = 256; i < 1000; ++i) throttle.count(origin(i), 1, start);
+    CHECK(throttle.hearing("another", start) == Hearing::slowly);
+    // Those that are counted for themselves are not mixed up with them.
+    CHECK(throttle.hearing(origin(255), start) == Hearing::at_once);
+    throttle.count(origin(255), 21, start);
+    CHECK(throttle.hearing(origin(255), start) == Hearing::never);
+    CHECK(throttle.hearing("another", start + 21s) == Hearing::at_once);
+    throttle.count("another", 1, start + 30s);
+    CHECK(throttle.any_wrong_tokens(start + 30s));
+    CHECK_FALSE(throttle.any_wrong_tokens(start + 31s));
   }
 
   TEST_CASE("wrong tokens are answered slowly after the first ones, right ones at once (165)") {
@@ -121,11 +140,82 @@ TEST_SUITE("service/guessing") {
               .status == 200);
     CHECK(Wire::tcp(home.kitten).send(home.get("/open", "X: " + guess(22) + "\r\n")).answer().body == "2\n");
     CHECK(Clock::now() - begin < limit);
-    // Whoever has shown the token once may mistype the next, and so may those on the unix socket.
-    Wire known = Wire::tcp(home.kitten);
-    CHECK(known.send(home.get(home.path("secret"))).answer().status == 200);
-    CHECK(known.send(home.get("/" + guess(23) + "/secret")).answer().status == 403);
+    // Those on the unix socket are of the same user.
     CHECK(Wire::local(home.kitten).send(home.get("/" + guess(24) + "/secret")).answer().status == 403);
+  }
+
+  TEST_CASE("guesses over a connection that has brought the right token are counted, and end it after the first ones") {
+    Home home;
+    home.kitten.limits().guess_pause = 10ms;
+    home.kitten.api("secret", [] { return 1; });
+    home.kitten.public_fallback([] { return 2; });
+    home.start();
+    // As behind a proxy, which sends the calls of several over one connection.
+    Wire shared = Wire::tcp(home.kitten);
+    const std::string right = home.get(home.path("secret"));
+    CHECK(shared.send(right).answer().body == "1\n");
+    for (int i = 0; i < 21; ++i) {
+      CHECK_FALSE(contains(home.log(), "guess:"));
+      CHECK(shared.send(home.get("/" + guess(i) + "/secret")).answer().body == "2\n");
+    }
+    CHECK(contains(home.log(), "guess: too many wrong tokens from "));
+    // The right one is still taken there at once, the next wrong one is the last.
+    CHECK(shared.send(right).answer().body == "1\n");
+    shared.send(home.get("/" + guess(21) + "/secret") + right);
+    CHECK(shared.answer().body == "2\n");
+    CHECK(shared.closed());
+  }
+
+  TEST_CASE("guesses are counted where the program's authenticator throws") {
+    Home home;
+    home.kitten.limits().guess_pause = 0ms;
+    home.kitten.authenticator([](const kt::Request& request) -> bool {
+      if (request.header("X-Refused")) throw kt::Error(401, "not you");
+      throw std::runtime_error("broken");
+    });
+    home.start();
+    for (int i = 0; i < 21; ++i) {
+      const std::string lines = i % 2 == 0 ? "X-Refused: 1\r\n" : "";
+      CHECK(Wire::tcp(home.kitten).send(home.get("/" + guess(i) + "/secret", lines)).answer().status == 403);
+    }
+    CHECK(Wire::tcp(home.kitten).send(home.get("/" + guess(21) + "/secret")).answer().status == 429);
+    CHECK(contains(home.log(), "internal: authenticator or router: broken"));
+    CHECK_FALSE(contains(home.log(), "not you"));
+  }
+
+  TEST_CASE(
+      "behind a proxy wrong tokens lock nobody out: all wait before they are compared, what is public never (165)") {
+    Home home;
+    home.kitten.settings().worker_allow_hosts = "kitty";
+    home.kitten.limits().guess_pause = 300ms;
+    int calls = 0;
+    home.kitten.api("secret", [&] { return ++calls; });
+    home.kitten.public_api("open", [] { return 2; });
+    home.start();
+    const auto proxied = [&](const std::string& path, const std::string& lines = "") {
+      return "GET " + path + " HTTP/1.1\r\nHost: kitty\r\n" + lines + "\r\n";
+    };
+    for (int i = 0; i < 21; ++i)
+      CHECK(Wire::tcp(home.kitten).send(proxied("/" + guess(i) + "/secret")).answer().status == 403);
+    CHECK(contains(home.log(), "guess: too many wrong tokens from "));
+    CHECK(contains(home.log(), ": they are answered slowly"));
+    auto begin = Clock::now();
+    CHECK(Wire::tcp(home.kitten).send(proxied("/" + guess(21) + "/secret")).answer().status == 429);
+    CHECK(Clock::now() - begin >= 300ms);
+    // The right token has to wait as well: who hangs up on a silent service would have guessed at no cost.
+    begin = Clock::now();
+    Wire right = Wire::tcp(home.kitten);
+    right.send(proxied("/open") + proxied("/secret", "X-Token: " + home.kitten.token() + "\r\n"));
+    CHECK(right.answer().body == "2\n");
+    CHECK(calls == 0);
+    CHECK(right.answer().body == "1\n");
+    CHECK(Clock::now() - begin >= 300ms);
+    // From then on it does not wait there; nor do strangers anywhere, nor those who come without a proxy.
+    begin = Clock::now();
+    CHECK(right.send(proxied(home.path("secret"))).answer().body == "2\n");
+    CHECK(Wire::tcp(home.kitten).send(proxied("/open")).answer().body == "2\n");
+    CHECK(home.result("secret") == 3);
+    CHECK(Clock::now() - begin < 250ms);
   }
 
   TEST_CASE("a stop does not wait for answers that are held back") {
@@ -143,7 +233,8 @@ TEST_SUITE("service/guessing") {
   }
 
   TEST_CASE(
-      "a public method whose name has the token's length is no guess, a fallback for all names is no way out (165)") {
+      "a public method whose name has the token's length is no guess; guesses that a fallback answers are counted "
+      "(165)") {
     Home home;
     home.kitten.settings().worker_secret = "abcdef";
     home.kitten.limits().guess_pause = 0ms;
@@ -179,6 +270,16 @@ TEST_SUITE("service/guessing") {
     CHECK(statuses.back() == 429);
     CHECK(contains(home.log(), "guess: too many wrong tokens from user 65534: they are not looked at for a while"));
     CHECK(home.result("secret") == 1);
+    // What a proxy sends may have come from the owner.
+    home.kitten.stop();
+    home.kitten.settings().worker_allow_hosts = "kitty";
+    home.start();
+    tokens.back() = home.kitten.token();
+    std::istringstream proxied(tried_by_another_user(home.kitten, tokens, "kitty").value_or(""));
+    statuses.assign(std::istream_iterator<int>(proxied), {});
+    REQUIRE(statuses.size() == 26);
+    CHECK(std::count(statuses.begin(), statuses.end(), 429) > 0);
+    CHECK(statuses.back() == 200);
   }
 
   TEST_CASE("a short secret is warned of, a long one is not") {

@@ -48,6 +48,14 @@ TEST_SUITE("service/log") {
     Wire owner = Wire::tcp(home.kitten);
     for (int i = 0; i < 50; ++i) CHECK(owner.send(home.get(home.path("help"))).answer().status == 200);
     CHECK(count("GET /help") == 50);
+    // Other requests over that connection, which may be a proxy's, are still strangers' ones.
+    const int by_owner = count("\n");
+    const auto again = std::chrono::steady_clock::now();
+    for (int i = 0; i < 200; ++i) {
+      CHECK(owner.send(home.get("/nothing")).answer().status == 403);
+      CHECK(owner.send(home.get("/fails")).answer().status == 500);
+    }
+    CHECK(count("\n") - by_owner <= 2 * 5 * ((std::chrono::steady_clock::now() - again) / 1s + 2));
   }
 
   TEST_CASE("lines about strangers have a bound for the day, and what was left out is counted (161)") {
