@@ -107,23 +107,26 @@ class UnderstandingCheck {
   std::vector<Suspect> suspects_;
 };
 
-/// Finds the part of a value that a class refuses: it is given the parts one by one, until it refuses them.
+/// Finds the part of a value that a class refuses: it is given the parts one by one, until it refuses them. That may
+/// take about as long as some conversions of the whole value; when it has, the part is blamed that was found by then.
 class BlameSearch {
  public:
-  BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)
-      : value_(value), read_back_(read_back), name_(name) {}
+  BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name);
 
-  BadValue in(nlohmann::json& node, const std::string& path);
+  BadValue run();
 
  private:
-  BadValue in_object(nlohmann::json& node, const std::string& path);
-  BadValue in_list(nlohmann::json& node, const std::string& path);
-  BadValue unfit(nlohmann::json& node, const std::string& path);
-  std::string error() const;
+  // All of them: `node` at `path` is what remains of the value, and the class says `fault` to that.
+  BadValue in(nlohmann::json& node, const std::string& path, const std::string& fault);
+  BadValue in_object(nlohmann::json& node, const std::string& path, const std::string& fault);
+  BadValue in_list(nlohmann::json& node, const std::string& path, const std::string& fault);
+  BadValue unfit(const nlohmann::json& node, const std::string& path, const std::string& fault) const;
+  std::string error();
 
   nlohmann::json& value_;
   ReadBack read_back_;
   std::string_view name_;
+  std::size_t work_left_;  ///< so many values may still be converted, those within others included
 };
 
 KETTLINGAR_COLD BadValue& BadValue::inside(std::string_view key) {
@@ -274,11 +277,26 @@ KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::j
 }
 
 KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {
-  return BlameSearch(value, read_back, name).in(value, {});
+  return BlameSearch(value, read_back, name).run();
 }
 
+/// How many values there are, those within others included.
+KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
+  std::size_t count = 1;
+  if (value.is_structured()) {
+    for (const nlohmann::json& item : value) count += count_values(item);
+  }
+  return count;
+}
+
+KETTLINGAR_COLD BlameSearch::BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)
+    : value_(value), read_back_(read_back), name_(name), work_left_(50'000 + 16 * count_values(value)) {}
+
+KETTLINGAR_COLD BadValue BlameSearch::run() { return in(value_, {}, error()); }
+
 /// What the class says to the value as it is now; empty if it takes it.
-KETTLINGAR_COLD std::string BlameSearch::error() const {
+KETTLINGAR_COLD std::string BlameSearch::error() {
+  work_left_ -= (std::min)(work_left_, count_values(value_));
   try {
     read_back_(value_);
     return {};
@@ -295,10 +313,10 @@ KETTLINGAR_COLD std::string_view conversion_hint(std::string_view said) {
   return bracket == std::string_view::npos ? said : said.substr(bracket + 2);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::in(nlohmann::json& node, const std::string& path) {
-  if (node.is_object()) return in_object(node, path);
-  if (node.is_array()) return in_list(node, path);
-  return unfit(node, path);
+KETTLINGAR_COLD BadValue BlameSearch::in(nlohmann::json& node, const std::string& path, const std::string& fault) {
+  if (node.is_object()) return in_object(node, path, fault);
+  if (node.is_array()) return in_list(node, path, fault);
+  return unfit(node, path, fault);
 }
 
 /// The name in "key 'x' not found", which is how nlohmann_json says it.
@@ -307,9 +325,8 @@ KETTLINGAR_COLD std::string missing_key(const std::string& error) {
   return begin == std::string::npos || end == std::string::npos ? "" : error.substr(begin + 5, end - begin - 5);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std::string& path) {
-  constexpr int most_rounds = 200;
-  const std::string fault = error();
+KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std::string& path,
+                                                const std::string& fault) {
   const nlohmann::json whole = std::exchange(node, nlohmann::json::object());
   nlohmann::json left = whole;
   std::string last;
@@ -317,12 +334,12 @@ KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std:
     node[key] = std::move(left[key]);
     left.erase(key);
   };
-  for (int round = 0; round < most_rounds; ++round) {
-    const std::string said = error();
+  for (std::string said = error(); work_left_ != 0;) {
     const std::string key = missing_key(said);
     if (left.contains(key)) {
       give(key);
-      if (error() != said) last = key;  // else it is missing in another place
+      const std::string before = std::exchange(said, error());
+      if (said != before) last = key;  // else it is missing in another place
     } else if (said == fault) {
       if (!key.empty() && !node.contains(key)) {
         node[key] = nullptr;
@@ -330,34 +347,46 @@ KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std:
         node.erase(key);
       }
       if (last.empty()) break;
-      return in(node[last], path + "." + last);
+      return in(node[last], path + "." + last, fault);
     } else if (!left.empty()) {  // not yet; what is left may be missing
       give(last = left.begin().key());
+      said = error();
+    } else {
+      break;
     }
   }
-  return unfit(node = whole, path);
+  return unfit(whole, path, fault);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::in_list(nlohmann::json& node, const std::string& path) {
-  const std::string fault = error();
-  const nlohmann::json whole = node;
-  const auto at_fault = [&](std::size_t size) {
+KETTLINGAR_COLD BadValue BlameSearch::in_list(nlohmann::json& node, const std::string& path, const std::string& fault) {
+  const nlohmann::json whole = std::move(node);
+  const auto at_fault = [&](std::size_t begin, std::size_t end) {
     node = nlohmann::json::array();
-    for (std::size_t i = 0; i < size; ++i) node.push_back(whole[i]);
+    for (std::size_t i = begin; i < end; ++i) node.push_back(whole[i]);
     return error() == fault;
   };
-  if (at_fault(0)) return unfit(node = whole, path);
-  std::size_t fine = 0, bad = whole.size();
-  while (bad - fine > 1) {
-    const std::size_t middle = fine + (bad - fine) / 2;
-    (at_fault(middle) ? bad : fine) = middle;
+  if (whole.empty() || at_fault(0, 0)) return unfit(whole, path, fault);
+  // Halves alone, so that all of them together are no more than the whole.
+  std::size_t begin = 0, end = whole.size();
+  while (end - begin > 1) {
+    const std::size_t middle = begin + (end - begin) / 2;
+    (at_fault(begin, middle) ? end : begin) = middle;
   }
-  at_fault(bad);
-  return in(node.back(), path + "[" + std::to_string(bad - 1) + "]");
+  if (!at_fault(begin, end)) {
+    // Where it stands matters: a tuple.
+    begin = 0, end = whole.size();
+    while (end - begin > 1 && work_left_ != 0) {
+      const std::size_t middle = begin + (end - begin) / 2;
+      (at_fault(0, middle) ? end : begin) = middle;
+    }
+    if (!at_fault(0, end)) return unfit(whole, path, fault);
+  }
+  if (work_left_ == 0) return unfit(whole, path, fault);
+  return in(node.back(), path + "[" + std::to_string(end - 1) + "]", fault);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::unfit(nlohmann::json& node, const std::string& path) {
-  const std::string said = error();
+KETTLINGAR_COLD BadValue BlameSearch::unfit(const nlohmann::json& node, const std::string& path,
+                                            const std::string& said) const {
   const auto about = [&](std::string_view words) { return said.find(words) != std::string::npos; };
   const std::string whole = path.empty() ? std::string(name_) : "dict";
   const std::string expected = about("type must be string")    ? "str"

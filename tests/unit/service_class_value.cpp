@@ -113,6 +113,28 @@ struct Stay {
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Stay, from, to)
 
+// Counts how often it is read.
+struct CountedItem {
+  int x = 0;
+  static inline std::size_t read = 0;
+};
+void from_json(const nlohmann::json& value, CountedItem& counted) {
+  ++CountedItem::read;
+  counted.x = value.value("x", 0);
+}
+void to_json(nlohmann::json& value, const CountedItem& counted) { value = {{"x", counted.x}}; }
+struct Shelf {
+  std::vector<CountedItem> items;
+  int z = 0;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Shelf, items, z)
+
+struct Corner {
+  std::array<int, 4> at{};
+  std::pair<int, std::string> named;
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Corner, at, named)
+
 // "PATH: what is wrong", or the value as json.
 template <class T>
 std::string outcome(const char* text) {
@@ -223,6 +245,43 @@ TEST_SUITE("service/class_value") {
     CHECK(outcome<std::map<std::string, Note>>(R"({"k": {"title": "a"}})") == ".k: missing field 'prio'");
     CHECK(outcome<Stay>(R"({"from": "2026-1", "to": "soon"})") == R"(.to: expected dict (not a month), got "soon")");
     CHECK(outcome<Stay>(R"({"from": "2026-1", "to": 5})") == ".to: expected str, got 5");
+  }
+
+  TEST_CASE("the search for what is wrong reads a large value a few times, not once for each of its parts") {
+    constexpr std::size_t items = 2000;
+    const auto wrong = [](const json& value) {
+      CountedItem::read = 0;
+      return outcome<Shelf>(value.dump().c_str());
+    };
+    json many = json::object();
+    for (int i = 0; i < 199; ++i) many["unknown" + std::to_string(i)] = nullptr;
+    json shelf{{"items", json::array()}};
+    for (std::size_t i = 0; i < items; ++i) shelf["items"].push_back(json{{"x", 1}});
+    for (const std::size_t bad : {std::size_t{0}, items / 3, items - 1}) {
+      CAPTURE(bad);
+      json one = shelf;
+      one["items"][bad] = many;
+      one["items"][bad]["x"] = "b";
+      CHECK(wrong(one) == ".items[" + std::to_string(bad) + R"(].x: expected number, got "b")");
+      CHECK(CountedItem::read < 12 * items);
+    }
+    // Where it would be too much, the part that has been found so far is blamed.
+    json wide = shelf;
+    wide.update(many);
+    wide["z"] = "b";
+    CHECK(contains(wrong(wide), ": expected number, got {"));
+    CHECK(CountedItem::read < 40 * items);
+    // What is small is searched to its end.
+    wide["items"] = json::array({json{{"x", 1}}});
+    CHECK(wrong(wide) == R"(.z: expected number, got "b")");
+  }
+
+  TEST_CASE("where in a tuple or an array something is wrong is found as well") {
+    CHECK(outcome<std::map<std::string, std::tuple<int, std::string, int>>>(R"({"a": [1, 5, 2]})") ==
+          ".a[1]: expected str, got 5");
+    CHECK(outcome<Corner>(R"({"at": [1, 2, "x", 4]})") == R"(.at[2]: expected number, got "x")");
+    CHECK(outcome<Corner>(R"({"at": ["x", 2, 3, 4]})") == R"(.at[0]: expected number, got "x")");
+    CHECK(outcome<Corner>(R"({"at": [1, 2, 3, 4], "named": [7, 8]})") == ".named[1]: expected str, got 8");
   }
 
   TEST_CASE("a result may have fields that its reader does not know yet, but no unknown names of enumerations") {
