@@ -71,7 +71,9 @@ struct TopicEvent {
   EncodedItem encoded;
   const std::size_t bytes;
   std::atomic<std::size_t>& total;  ///< of all events of the topic
-  std::uint64_t number = 0;         ///< counts the events of the topic
+  // With the mutex of the topic held:
+  std::uint64_t number = 0;  ///< counts the events of the topic
+  std::size_t queues = 0;    ///< so many it waits in
 };
 
 /// The queue of one stream. Its mutex is that of the topic.
@@ -98,6 +100,7 @@ struct TopicState {
   std::atomic<std::size_t> bytes = 0;  ///< of all events that some stream still has
   mutable std::mutex mutex;            ///< for what follows
   std::vector<std::shared_ptr<Subscriber<T>>> subscribers;
+  std::size_t waiting_bytes = 0;  ///< of the events in all queues
   std::uint64_t published = 0;
   std::uint64_t dropped = 0;
   bool closed = false;
@@ -105,23 +108,41 @@ struct TopicState {
   // All of it with the mutex held.
 
   void wake(Subscriber<T>& subscriber) {
-    if (std::exchange(subscriber.waiting, false)) subscriber.wakeup.wake();
+    if (!subscriber.waiting) return;
+    subscriber.wakeup.wake();
+    subscriber.waiting = false;
+  }
+  void wake_all() {
+    for (const auto& subscriber : subscribers) wake(*subscriber);
   }
 
+  void push(Subscriber<T>& subscriber, const std::shared_ptr<TopicEvent<T>>& event) {
+    subscriber.items.push_back(event);
+    if (event->queues++ == 0) waiting_bytes += event->bytes;
+  }
+  std::shared_ptr<TopicEvent<T>> pop(Subscriber<T>& subscriber) {
+    std::shared_ptr<TopicEvent<T>> event = std::move(subscriber.items.front());
+    subscriber.items.pop_front();
+    if (--event->queues == 0) waiting_bytes -= event->bytes;
+    return event;
+  }
+  void clear(Subscriber<T>& subscriber) {
+    while (!subscriber.items.empty()) pop(subscriber);
+  }
+
+  /// Gives it to all before any is woken: what can fail then costs nobody else an event.
   void deliver(const std::shared_ptr<TopicEvent<T>>& event) {
     event->number = ++published;
-    while (bytes > most_bytes && drop_oldest()) {
+    while (waiting_bytes + event->bytes > most_bytes && drop_oldest()) {
     }
-    // What is left then are events that are just being sent.
-    const bool fits = bytes <= most_bytes || bytes == event->bytes;
     for (const auto& subscriber : subscribers) {
-      const bool full = !fits || subscriber->overflowed || subscriber->items.size() >= capacity;
+      const bool full = subscriber->overflowed || subscriber->items.size() >= capacity;
       if (full) ++dropped;
       if (full && policy == Overflow::disconnect) subscriber->overflowed = true;
-      if (full && policy != Overflow::disconnect && fits) subscriber->items.pop_front();
-      if (fits && !subscriber->overflowed) subscriber->items.push_back(event);
-      wake(*subscriber);
+      if (full && policy != Overflow::disconnect) pop(*subscriber);
+      if (!subscriber->overflowed) push(*subscriber, event);
     }
+    wake_all();
   }
 
   /// Takes the oldest event that waits from all streams that have it; false if none waits.
@@ -135,12 +156,12 @@ struct TopicState {
     if (oldest == 0) return false;
     for (const auto& subscriber : subscribers) {
       if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
-      subscriber->items.pop_front();
+      pop(*subscriber);
       ++dropped;
       if (policy != Overflow::disconnect) continue;
-      // The bound for all goes before what this one has a right to.
+      // It may have room in its own queue, but not in that of all.
       subscriber->overflowed = true;
-      subscriber->items.clear();
+      clear(*subscriber);
     }
     return true;
   }
@@ -158,7 +179,7 @@ class Subscription {
   ~Subscription() {
     const std::lock_guard lock(state_->mutex);
     std::erase(state_->subscribers, subscriber_);
-    subscriber_->items.clear();  // events do not outlive the topic's state, as a wait() may
+    state_->clear(*subscriber_);  // events do not outlive the topic's state, as a wait() may
   }
   Subscription(const Subscription&) = delete;
   Subscription& operator=(const Subscription&) = delete;
@@ -172,8 +193,7 @@ class Subscription {
       if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
       return !state_->closed;
     }
-    event = std::move(subscriber_->items.front());
-    subscriber_->items.pop_front();
+    event = state_->pop(*subscriber_);
     return true;
   }
 
@@ -223,7 +243,9 @@ class Topic {
 
   /// `capacity` events wait for each stream at the most, and `bytes` (16 MiB) for all streams together: beyond that the
   /// oldest events are dropped, or with Overflow::disconnect the streams that have not taken them. An event counts with
-  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered while it is the only one.
+  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered if no other waits. Those
+  /// that are being sent, one for each stream at the most, are not in that bound: a slow reader costs no other one its
+  /// events.
   explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest,
                  std::size_t bytes = std::size_t{16} * 1024 * 1024)
       : state_(std::make_shared<detail::TopicState<T>>(capacity, policy, bytes)) {}
@@ -241,7 +263,7 @@ class Topic {
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
-    for (const auto& subscriber : state_->subscribers) state_->wake(*subscriber);
+    state_->wake_all();
   }
 
   /// How many streams follow now. From any thread.

@@ -201,6 +201,44 @@ TEST_SUITE("service/topic") {
     }
   }
 
+  TEST_CASE("what a slow reader is being sent costs no other stream its events (167)") {
+    constexpr std::size_t most = 1024 * 1024;
+    for (const kt::Overflow policy : {kt::Overflow::drop_oldest, kt::Overflow::disconnect}) {
+      kt::Topic<std::string> topic(64, policy, most);
+      asio::io_context loop;
+      std::vector<kt::Generator<std::string>> slow;
+      for (int i = 0; i < 4; ++i) slow.push_back(topic.subscribe());
+      kt::Generator<std::string> healthy = topic.subscribe();
+      std::vector<std::size_t> sizes;
+      const auto one_of = [&](kt::Generator<std::string>& stream) -> kt::Task<> {
+        const auto item = co_await stream.next();
+        if (item) sizes.push_back(item->size());
+      };
+      const auto run = [&] {
+        loop.restart();
+        loop.poll();
+      };
+      // Each of the slow ones has an event of its own that it never comes to the end of.
+      for (auto& stream : slow) {
+        asio::co_spawn(loop, one_of(stream), asio::detached);
+        asio::co_spawn(loop, one_of(healthy), asio::detached);
+        run();
+        topic.publish(std::string(400'000, 'x'));
+        run();
+      }
+      CHECK(topic.bytes() > most);
+      const std::uint64_t dropped = topic.dropped();
+      sizes.clear();
+      for (std::size_t i = 1; i <= 8; ++i) topic.publish(std::string(i, 'y'));
+      for (int i = 0; i < 8; ++i) {
+        asio::co_spawn(loop, one_of(healthy), asio::detached);
+        run();
+      }
+      CHECK(sizes == std::vector<std::size_t>{1, 2, 3, 4, 5, 6, 7, 8});
+      if (policy == kt::Overflow::drop_oldest) CHECK(topic.dropped() == dropped);
+    }
+  }
+
   TEST_CASE("an event that cannot be encoded is the error of its streams, not of who publishes it") {
     Home home;
     kt::Topic<Noticed> topic;
