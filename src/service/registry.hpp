@@ -179,7 +179,8 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view 
   const std::lock_guard lock(mutex_);
   const auto& known = authenticated ? methods_ : public_;
   if (const auto found = known.find(name); found != known.end()) return found->second;
-  if (!fallback_ || (!authenticated && (!fallback_->is_public() || methods_.contains(name)))) return nullptr;
+  // The same for private names and unknown ones.
+  if (!fallback_ || (!authenticated && !fallback_->is_public())) return nullptr;
   return fallback_;
 }
 
