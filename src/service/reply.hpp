@@ -156,6 +156,9 @@ inline int append_error(std::string& out, const ReplyStyle& style, const ErrorRe
   const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
   if (!reply.location.empty()) extra = {&location, 1};
   if (!reply.accept.empty()) extra = {&accept, 1};
+  // RFC 9110 15.5.6. What a handler refuses so is a change that GET asks for.
+  const HeaderField allow{"Allow", "POST, OPTIONS"};
+  if (reply.status == 405 && extra.empty()) extra = {&allow, 1};
   if (!encode(reply.body, style.format, body) &&
       append_reply(out, style, reply.status, style.content_type(), body, extra)) {
     return reply.status;
