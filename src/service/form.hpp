@@ -2,8 +2,10 @@
 // service/form.hpp: arguments as forms, addresses and uploads have them.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "../base/json.hpp"
 #include "../wire/http_fields.hpp"
@@ -121,13 +123,17 @@ KETTLINGAR_COLD void Method::add_query(std::string_view query, Request& request)
   }
   json& arguments = ConnectionAccess::arguments(request);
   if (arguments.is_null()) arguments = json::object();
-  for (auto& [key, value] : found.items()) {
-    if (arguments.contains(key)) {
-      const std::string which = request.authenticated() ? " '" + key + "'" : "";
-      throw InvalidArgument(name_ + ": argument" + which + " is both in the query and in the body");
-    }
-    arguments[key] = std::move(value);
+  // The body may have any number, and a json map finds its keys one by one.
+  std::vector<std::string_view> in_query;
+  for (const auto& [key, value] : found.get_ref<const json::object_t&>()) in_query.push_back(key);
+  std::sort(in_query.begin(), in_query.end());
+  auto& all = arguments.get_ref<json::object_t&>();
+  for (const auto& [key, value] : all) {
+    if (!std::binary_search(in_query.begin(), in_query.end(), std::string_view(key))) continue;
+    const std::string which = request.authenticated() ? " '" + key + "'" : "";
+    throw InvalidArgument(name_ + ": argument" + which + " is both in the query and in the body");
   }
+  for (auto& [key, value] : found.get_ref<json::object_t&>()) all.emplace_back(key, std::move(value));
 }
 
 KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) const {
