@@ -97,6 +97,28 @@ KETTLINGAR_COLD void Connection::end_slow_stream() {
   close();
 }
 
+/// Gives the reader of a stream that waits what it has not got yet: the head, a comment now and then. Ends the
+/// connection if it has taken nothing for `write_timeout`.
+KETTLINGAR_INLINE void Connection::break_silence(Clock::time_point now) {
+  const Limits& limits = server_->limits;
+  if (!writer_->head_written()) {
+    writer_->write_head_early();
+  } else if (out_.empty() && writer_->wants_comments() && comment_due_ <= now) {
+    writer_->write_comment();
+    comment_due_ = now + limits.event_keepalive;
+  }
+  if (send_now()) return;
+  if (stalled_at_ != total_sent_) {
+    stalled_at_ = total_sent_;
+    stalled_since_ = now;
+  }
+  // Files are written to by flush() only.
+  const bool by_reader = !target_ || target_is_socket_;
+  if (by_reader && now - stalled_since_ >= limits.write_timeout) return cut_off();
+  // Who takes nothing now may take it a little later.
+  enter(phase_, now + (std::min)(limits.linger_timeout, limits.write_timeout));
+}
+
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
 /// already, or has thrown.
 KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,

@@ -134,6 +134,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Task<void> wait_for_room();
   void hold_unsent(std::size_t bytes);
   void break_silence_later();
+  void break_silence(Clock::time_point now);
   void watch_peer();
   void look_at_peer();
 
@@ -158,6 +159,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Task<void> flush();
   Task<void> flush_to_target();
   Task<void> linger();
+  void cut_off();
   void close_socket();
   void make_room();
   void enter(Phase phase, Clock::time_point deadline);
@@ -221,6 +223,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
   Clock::time_point comment_due_;                        ///< when its silence has become too long
+  Clock::time_point stalled_since_;                      ///< since when its reader has taken nothing
+  std::uint64_t stalled_at_ = ~std::uint64_t{0};         ///< after so many bytes of all
   std::size_t unsent_ = 0;                               ///< bytes that it keeps while its reader is not ready
   Clock::time_point unsent_since_;
 };
@@ -401,7 +405,8 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
   }
 }
 
-// The place of a connection that waits here stays taken, even if its peer has gone: that is a part of the price.
+// A peer that goes while it waits here still takes up a connection until the time is over: those who guess get no more
+// guesses by hanging up.
 KETTLINGAR_COLD Task<void> Connection::slow_down() {
   slowed_ = false;
   enter(Phase::slowed, Clock::time_point::max());
@@ -485,28 +490,27 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
     case Phase::streaming:
     case Phase::handling:
       if (writer_ != nullptr && !handing_over_) {
-        if (!writer_->head_written()) {
-          writer_->write_head_early();
-        } else if (writer_->wants_comments() && comment_due_ <= now) {
-          writer_->write_comment();
-          comment_due_ = now + server_->limits.event_keepalive;
-        }
-        // Who takes nothing now may take it a little later.
-        if (!send_now()) enter(phase_, Clock::now() + server_->limits.linger_timeout);
+        break_silence(now);
+        if (phase_ == Phase::closed) return;
       }
       if (half_closed_) break;
       look_at_peer();
       if (deadline_ == Clock::time_point::max()) break_silence_later();
       return;
     case Phase::writing:
-      server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
-      break;
+      return cut_off();
     case Phase::idle:
     case Phase::slowed:
     case Phase::lingering:
     case Phase::closed:
       break;
   }
+  close();
+}
+
+/// Of a reader that takes nothing.
+KETTLINGAR_COLD void Connection::cut_off() {
+  server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
   close();
 }
 

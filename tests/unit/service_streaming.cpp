@@ -268,6 +268,41 @@ TEST_SUITE("service/streaming") {
     }
   }
 
+  TEST_CASE("who takes nothing of an event stream is cut off while it is silent, too") {
+    Home home;
+    home.kitten.limits().event_keepalive = 1ms;
+    home.kitten.limits().write_timeout = 200ms;
+    Happening gone;
+    home.kitten.api("events", [&]() -> kt::Generator<kt::Event> {
+      struct AtEnd {
+        Happening& gone;
+        ~AtEnd() { gone.happen(); }
+      };
+      const AtEnd at_end{gone};
+      kt::Event event;
+      event.fields["data"] = "first";
+      co_yield event;
+      for (;;) co_await kt::sleep_for(1h);
+    });
+    // With room for a few comments.
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    const kt::Fd reader(ends[0]);
+    const int little = 1;
+    ::setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &little, sizeof little);
+    kt::Socket served{kt::Fd(ends[1])};
+    home.kitten.api("serve", [&] {
+      home.kitten.serve_connection(std::move(served));
+      return 1;
+    });
+    home.start();
+    CHECK(home.result("serve") == 1);
+    const std::string request = home.get(home.path("events"), "Accept: text/event-stream\r\n");
+    REQUIRE(::send(reader.get(), request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size()));
+    CHECK(gone.happened(1));
+    CHECK(contains(home.log(), "unix-domain takes nothing, closed"));
+  }
+
   TEST_CASE("a long silence of an event stream is broken by comments, which no reader takes for an event") {
     Home home;
     Happening go_on;
