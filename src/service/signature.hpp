@@ -133,13 +133,6 @@ template <class P>
 using Stored =
     std::conditional_t<std::is_same_v<std::remove_cvref_t<P>, std::string_view>, std::string, std::remove_cvref_t<P>>;
 
-template <class Tuple>
-struct StoredTuple;
-template <class... P>
-struct StoredTuple<std::tuple<P...>> {
-  using type = std::tuple<Stored<P>...>;
-};
-
 /// True for types whose values are, or contain, open descriptors: those travel beside the message.
 template <class T>
 inline constexpr bool holds_descriptors = std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;

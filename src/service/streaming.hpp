@@ -33,7 +33,6 @@ class StreamWriter {
 
   bool head_written() const noexcept { return head_written_; }
   int status() const noexcept { return status_; }
-  std::uint64_t items() const noexcept { return items_; }
   /// True if the connection may serve another request after this answer.
   bool keep_alive() const noexcept { return style_.keep_alive; }
 

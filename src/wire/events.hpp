@@ -20,9 +20,9 @@ inline namespace v0_1 {
 /// Append `item`, a map, as one event of a `text/event-stream`; nothing for an empty one, which is no event.
 /// - `id`, `event` and `retry` become a line each unless null: numbers, or strings without CR, LF and NUL.
 /// - `data`, or without that key all other keys as a map, becomes one line for each line, ended by CR, LF or CRLF.
-/// There
-///   is always one, for browsers drop an event without: an empty one if there is no key but those three. Strings and
-///   bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON, null and zero included.
+///   There is always one, for browsers drop an event without: an empty one if there is no key but those three.
+///   Strings and bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON, null and zero
+///   included.
 /// `out` is unchanged after an error: no map, bad fields, or data that encode_json refuses.
 [[nodiscard]] CodecError append_event(const json& item, std::string& out, int depth = Limits{}.depth);
 
