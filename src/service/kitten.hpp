@@ -34,8 +34,9 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
-/// called from the service's thread and from its own.
+/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. May be called from any
+/// thread, of the library's and of the program's: where an item is published, a file has been read, a call is made. It
+/// must not throw, nor wait for another thread, nor publish to a Topic, which may be what calls it.
 using PostToHost = std::function<void(std::function<void()>)>;
 
 class Client;
