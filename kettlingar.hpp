@@ -4111,9 +4111,9 @@ inline namespace v0_1 {
 /// Append `item`, a map, as one event of a `text/event-stream`; nothing for an empty one, which is no event.
 /// - `id`, `event` and `retry` become a line each unless null: numbers, or strings without CR, LF and NUL.
 /// - `data`, or without that key all other keys as a map, becomes one line for each line, ended by CR, LF or CRLF.
-/// There
-///   is always one, for browsers drop an event without: an empty one if there is no key but those three. Strings and
-///   bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON, null and zero included.
+///   There is always one, for browsers drop an event without: an empty one if there is no key but those three.
+///   Strings and bytes go out as they are (malformed UTF-8 in strings as U+FFFD), other values as JSON, null and zero
+///   included.
 /// `out` is unchanged after an error: no map, bad fields, or data that encode_json refuses.
 [[nodiscard]] CodecError append_event(const json& item, std::string& out, int depth = Limits{}.depth);
 
@@ -4272,7 +4272,8 @@ class Closer {
  public:
   Closer(const Closer&) = delete;
   Closer& operator=(const Closer&) = delete;
-  /// Never waits. From any thread, in a forked child, too.
+  /// Does not wait, as long as there are memory and threads. From any thread; in a forked child, too, where it may
+  /// wait.
   virtual void close(int fd) noexcept = 0;
   void retain() noexcept { ++references_; }
   void release() noexcept {
@@ -4609,7 +4610,7 @@ bool make_closable(int fd) noexcept;
 const CloserPointer& closing_here();
 
 /// Closes a stream socket of ours, which nobody shares. Descriptors that wait in it unread would be closed by the
-/// kernel within close(); `closer` gets them instead.
+/// kernel within close(); `closer` gets them instead, or the socket itself if there are too many.
 void close_connection(Fd socket, const CloserPointer& closer) noexcept;
 
 #if KETTLINGAR_DEFINITIONS
@@ -4779,10 +4780,12 @@ KETTLINGAR_INLINE void close_connection(Fd socket, const CloserPointer& closer) 
     char block[4096];
     ReceivedDescriptors received;
     while (receive_with_descriptors(socket.get(), block, sizeof block, most_descriptors, received, closer) > 0) {
+      // No more can be open here, so the kernel closes the others while it receives: no work for this thread.
+      if (received.truncated) return;
     }
     ::close(socket.release());  // nothing is left in it that could make this wait
   } catch (const std::bad_alloc&) {
-    // The rest goes with the socket.
+    // The rest goes with the socket, as where it returns early.
   }
 }
 #endif
@@ -7031,13 +7034,6 @@ template <class P>
 using Stored =
     std::conditional_t<std::is_same_v<std::remove_cvref_t<P>, std::string_view>, std::string, std::remove_cvref_t<P>>;
 
-template <class Tuple>
-struct StoredTuple;
-template <class... P>
-struct StoredTuple<std::tuple<P...>> {
-  using type = std::tuple<Stored<P>...>;
-};
-
 /// True for types whose values are, or contain, open descriptors: those travel beside the message.
 template <class T>
 inline constexpr bool holds_descriptors = std::is_same_v<T, Fd> || std::is_same_v<T, File> || std::is_same_v<T, Socket>;
@@ -7203,23 +7199,26 @@ class UnderstandingCheck {
   std::vector<Suspect> suspects_;
 };
 
-/// Finds the part of a value that a class refuses: it is given the parts one by one, until it refuses them.
+/// Finds the part of a value that a class refuses: it is given the parts one by one, until it refuses them. That may
+/// take about as long as some conversions of the whole value; when it has, the part is blamed that was found by then.
 class BlameSearch {
  public:
-  BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)
-      : value_(value), read_back_(read_back), name_(name) {}
+  BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name);
 
-  BadValue in(nlohmann::json& node, const std::string& path);
+  BadValue run();
 
  private:
-  BadValue in_object(nlohmann::json& node, const std::string& path);
-  BadValue in_list(nlohmann::json& node, const std::string& path);
-  BadValue unfit(nlohmann::json& node, const std::string& path);
-  std::string error() const;
+  // All of them: `node` at `path` is what remains of the value, and the class says `fault` to that.
+  BadValue in(nlohmann::json& node, const std::string& path, const std::string& fault);
+  BadValue in_object(nlohmann::json& node, const std::string& path, const std::string& fault);
+  BadValue in_list(nlohmann::json& node, const std::string& path, const std::string& fault);
+  BadValue unfit(const nlohmann::json& node, const std::string& path, const std::string& fault) const;
+  std::string error();
 
   nlohmann::json& value_;
   ReadBack read_back_;
   std::string_view name_;
+  std::size_t work_left_;  ///< so many values may still be converted, those within others included
 };
 
 KETTLINGAR_COLD BadValue& BadValue::inside(std::string_view key) {
@@ -7370,11 +7369,26 @@ KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::j
 }
 
 KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {
-  return BlameSearch(value, read_back, name).in(value, {});
+  return BlameSearch(value, read_back, name).run();
 }
 
+/// How many values there are, those within others included.
+KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
+  std::size_t count = 1;
+  if (value.is_structured()) {
+    for (const nlohmann::json& item : value) count += count_values(item);
+  }
+  return count;
+}
+
+KETTLINGAR_COLD BlameSearch::BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)
+    : value_(value), read_back_(read_back), name_(name), work_left_(50'000 + 16 * count_values(value)) {}
+
+KETTLINGAR_COLD BadValue BlameSearch::run() { return in(value_, {}, error()); }
+
 /// What the class says to the value as it is now; empty if it takes it.
-KETTLINGAR_COLD std::string BlameSearch::error() const {
+KETTLINGAR_COLD std::string BlameSearch::error() {
+  work_left_ -= (std::min)(work_left_, count_values(value_));
   try {
     read_back_(value_);
     return {};
@@ -7391,10 +7405,10 @@ KETTLINGAR_COLD std::string_view conversion_hint(std::string_view said) {
   return bracket == std::string_view::npos ? said : said.substr(bracket + 2);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::in(nlohmann::json& node, const std::string& path) {
-  if (node.is_object()) return in_object(node, path);
-  if (node.is_array()) return in_list(node, path);
-  return unfit(node, path);
+KETTLINGAR_COLD BadValue BlameSearch::in(nlohmann::json& node, const std::string& path, const std::string& fault) {
+  if (node.is_object()) return in_object(node, path, fault);
+  if (node.is_array()) return in_list(node, path, fault);
+  return unfit(node, path, fault);
 }
 
 /// The name in "key 'x' not found", which is how nlohmann_json says it.
@@ -7403,9 +7417,8 @@ KETTLINGAR_COLD std::string missing_key(const std::string& error) {
   return begin == std::string::npos || end == std::string::npos ? "" : error.substr(begin + 5, end - begin - 5);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std::string& path) {
-  constexpr int most_rounds = 200;
-  const std::string fault = error();
+KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std::string& path,
+                                                const std::string& fault) {
   const nlohmann::json whole = std::exchange(node, nlohmann::json::object());
   nlohmann::json left = whole;
   std::string last;
@@ -7413,12 +7426,12 @@ KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std:
     node[key] = std::move(left[key]);
     left.erase(key);
   };
-  for (int round = 0; round < most_rounds; ++round) {
-    const std::string said = error();
+  for (std::string said = error(); work_left_ != 0;) {
     const std::string key = missing_key(said);
     if (left.contains(key)) {
       give(key);
-      if (error() != said) last = key;  // else it is missing in another place
+      const std::string before = std::exchange(said, error());
+      if (said != before) last = key;  // else it is missing in another place
     } else if (said == fault) {
       if (!key.empty() && !node.contains(key)) {
         node[key] = nullptr;
@@ -7426,34 +7439,46 @@ KETTLINGAR_COLD BadValue BlameSearch::in_object(nlohmann::json& node, const std:
         node.erase(key);
       }
       if (last.empty()) break;
-      return in(node[last], path + "." + last);
+      return in(node[last], path + "." + last, fault);
     } else if (!left.empty()) {  // not yet; what is left may be missing
       give(last = left.begin().key());
+      said = error();
+    } else {
+      break;
     }
   }
-  return unfit(node = whole, path);
+  return unfit(whole, path, fault);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::in_list(nlohmann::json& node, const std::string& path) {
-  const std::string fault = error();
-  const nlohmann::json whole = node;
-  const auto at_fault = [&](std::size_t size) {
+KETTLINGAR_COLD BadValue BlameSearch::in_list(nlohmann::json& node, const std::string& path, const std::string& fault) {
+  const nlohmann::json whole = std::move(node);
+  const auto at_fault = [&](std::size_t begin, std::size_t end) {
     node = nlohmann::json::array();
-    for (std::size_t i = 0; i < size; ++i) node.push_back(whole[i]);
+    for (std::size_t i = begin; i < end; ++i) node.push_back(whole[i]);
     return error() == fault;
   };
-  if (at_fault(0)) return unfit(node = whole, path);
-  std::size_t fine = 0, bad = whole.size();
-  while (bad - fine > 1) {
-    const std::size_t middle = fine + (bad - fine) / 2;
-    (at_fault(middle) ? bad : fine) = middle;
+  if (whole.empty() || at_fault(0, 0)) return unfit(whole, path, fault);
+  // Halves alone, so that all of them together are no more than the whole.
+  std::size_t begin = 0, end = whole.size();
+  while (end - begin > 1) {
+    const std::size_t middle = begin + (end - begin) / 2;
+    (at_fault(begin, middle) ? end : begin) = middle;
   }
-  at_fault(bad);
-  return in(node.back(), path + "[" + std::to_string(bad - 1) + "]");
+  if (!at_fault(begin, end)) {
+    // Where it stands matters: a tuple.
+    begin = 0, end = whole.size();
+    while (end - begin > 1 && work_left_ != 0) {
+      const std::size_t middle = begin + (end - begin) / 2;
+      (at_fault(0, middle) ? end : begin) = middle;
+    }
+    if (!at_fault(0, end)) return unfit(whole, path, fault);
+  }
+  if (work_left_ == 0) return unfit(whole, path, fault);
+  return in(node.back(), path + "[" + std::to_string(end - 1) + "]", fault);
 }
 
-KETTLINGAR_COLD BadValue BlameSearch::unfit(nlohmann::json& node, const std::string& path) {
-  const std::string said = error();
+KETTLINGAR_COLD BadValue BlameSearch::unfit(const nlohmann::json& node, const std::string& path,
+                                            const std::string& said) const {
   const auto about = [&](std::string_view words) { return said.find(words) != std::string::npos; };
   const std::string whole = path.empty() ? std::string(name_) : "dict";
   const std::string expected = about("type must be string")    ? "str"
@@ -9288,7 +9313,8 @@ KETTLINGAR_INLINE std::shared_ptr<const Method> Registry::find(std::string_view 
   const std::lock_guard lock(mutex_);
   const auto& known = authenticated ? methods_ : public_;
   if (const auto found = known.find(name); found != known.end()) return found->second;
-  if (!fallback_ || (!authenticated && (!fallback_->is_public() || methods_.contains(name)))) return nullptr;
+  // The same for private names and unknown ones.
+  if (!fallback_ || (!authenticated && !fallback_->is_public())) return nullptr;
   return fallback_;
 }
 
@@ -10226,24 +10252,21 @@ struct GuessOrigin {
   explicit GuessOrigin(int fd);
 };
 
+/// When what comes from an origin is compared with the token.
+enum class Hearing { at_once, slowly, never };
+
 /// Counts wrong tokens by their origin: 20 at once, and one more for each second. While there are more, what comes from
-/// there is not even compared with the token, so that neither many connections nor hanging up early buys a guess.
+/// there is not even compared with the token, so that neither many connections nor hanging up early buys a guess. Where
+/// the right token may be among those of others, it is compared after a pause.
 class GuessThrottle {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// True while there have been wrong tokens lately: only then origins have to be looked at.
-  bool alert(Clock::time_point now) {
-    if (!origins_.empty()) std::erase_if(origins_, [now](const Count& count) { return count.forgotten_at <= now; });
-    return !origins_.empty();
-  }
-  /// After alert(): whether `origin` has used up its guesses.
-  bool closed_to(std::string_view origin, Clock::time_point now) noexcept {
-    const Count* count = find(origin);
-    return count != nullptr && count->forgotten_at > now + most * each;
-  }
-  /// True if these guesses have been the last of `origin`, for now.
-  bool count(const std::string& origin, int wrong, Clock::time_point now);
+  /// False if there have been none lately: then no origin has to be looked at.
+  bool any_wrong_tokens(Clock::time_point now) const noexcept { return forgotten_at_ > now; }
+  /// `at_once` unless `origin` has used up its guesses; `slowly` if others have used them up.
+  Hearing hearing(std::string_view origin, Clock::time_point now) noexcept;
+  void count(const std::string& origin, int wrong, Clock::time_point now);
 
  private:
   struct Count {
@@ -10257,6 +10280,8 @@ class GuessThrottle {
   Count* find(std::string_view origin) noexcept;
 
   std::vector<Count> origins_;
+  Count others_{{}, {}};            ///< of those that come when there are too many
+  Clock::time_point forgotten_at_;  ///< all of them
 };
 
 #if KETTLINGAR_DEFINITIONS
@@ -10284,21 +10309,27 @@ KETTLINGAR_COLD GuessOrigin::GuessOrigin(int fd) {
   }
 }
 
+/// Where guesses of `origin` are counted; null if there have been none lately.
 KETTLINGAR_COLD GuessThrottle::Count* GuessThrottle::find(std::string_view origin) noexcept {
   for (Count& count : origins_) {
     if (count.origin == origin) return &count;
   }
-  // When there are too many, the later ones share the last place.
-  return origins_.size() >= most_origins ? &origins_.back() : nullptr;
+  return origins_.size() >= most_origins ? &others_ : nullptr;
 }
 
-KETTLINGAR_COLD bool GuessThrottle::count(const std::string& origin, int wrong, Clock::time_point now) {
-  const bool before = closed_to(origin, now);
+KETTLINGAR_COLD Hearing GuessThrottle::hearing(std::string_view origin, Clock::time_point now) noexcept {
+  const Count* count = find(origin);
+  if (count == nullptr || count->forgotten_at <= now + most * each) return Hearing::at_once;
+  return count == &others_ ? Hearing::slowly : Hearing::never;
+}
+
+KETTLINGAR_COLD void GuessThrottle::count(const std::string& origin, int wrong, Clock::time_point now) {
+  std::erase_if(origins_, [now](const Count& count) { return count.forgotten_at <= now; });
   if (find(origin) == nullptr) origins_.push_back({origin, now});
   Count& count = *find(origin);
   // One more than there may be: what a trusted origin tries beyond that is not held against it for ever.
   count.forgotten_at = (std::min)((std::max)(count.forgotten_at, now) + wrong * each, now + (most + 1) * each);
-  return !before && closed_to(origin, now);
+  forgotten_at_ = (std::max)(forgotten_at_, count.forgotten_at);
 }
 #endif
 
@@ -10310,8 +10341,10 @@ KETTLINGAR_COLD bool GuessThrottle::count(const std::string& origin, int wrong, 
 // SPDX-License-Identifier: MIT
 // service/form.hpp: arguments as forms, addresses and uploads have them.
 
+#include <algorithm>
 #include <string>
 #include <string_view>
+#include <vector>
 
 
 namespace kettlingar {
@@ -10425,13 +10458,17 @@ KETTLINGAR_COLD void Method::add_query(std::string_view query, Request& request)
   }
   json& arguments = ConnectionAccess::arguments(request);
   if (arguments.is_null()) arguments = json::object();
-  for (auto& [key, value] : found.items()) {
-    if (arguments.contains(key)) {
-      const std::string which = request.authenticated() ? " '" + key + "'" : "";
-      throw InvalidArgument(name_ + ": argument" + which + " is both in the query and in the body");
-    }
-    arguments[key] = std::move(value);
+  // The body may have any number, and a json map finds its keys one by one.
+  std::vector<std::string_view> in_query;
+  for (const auto& [key, value] : found.get_ref<const json::object_t&>()) in_query.push_back(key);
+  std::sort(in_query.begin(), in_query.end());
+  auto& all = arguments.get_ref<json::object_t&>();
+  for (const auto& [key, value] : all) {
+    if (!std::binary_search(in_query.begin(), in_query.end(), std::string_view(key))) continue;
+    const std::string which = request.authenticated() ? " '" + key + "'" : "";
+    throw InvalidArgument(name_ + ": argument" + which + " is both in the query and in the body");
   }
+  for (auto& [key, value] : found.get_ref<json::object_t&>()) all.emplace_back(key, std::move(value));
 }
 
 KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) const {
@@ -10474,12 +10511,7 @@ KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) 
 
 #include <array>
 #include <asio/any_io_executor.hpp>
-#include <asio/associated_cancellation_slot.hpp>
-#include <asio/async_result.hpp>
 #include <asio/execution_context.hpp>
-#include <asio/executor_work_guard.hpp>
-#include <asio/post.hpp>
-#include <asio/use_awaitable.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -10487,7 +10519,6 @@ KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) 
 #include <memory>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -10509,23 +10540,28 @@ struct IoOutcome {
 /// that runs it.
 struct BlockingCall {
   std::function<IoOutcome()> call;
-  std::function<void(const IoOutcome&)> done = {};  ///< empty if nobody waits
-  bool given_up = false;                            ///< need not be run any more
+  std::unique_ptr<Wakeup> caller = {};  ///< of whoever waits for the outcome
+  IoOutcome outcome = {-1, ECANCELED};
+  bool given_up = false;  ///< need not be run any more
+  std::chrono::steady_clock::time_point since = {};
 };
 
 /// Threads that make such calls, and close what came from elsewhere. They are started when they are needed, up to
-/// `most`, so that a file system that hangs holds up nothing but what is on it.
+/// `most`: a file system that hangs holds up nothing but what is on it, until it has so many of them.
 class BlockingThreads final : public Closer {
  public:
   static constexpr std::size_t most = 16;
 
   /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
   void start();
-  /// Runs `call`, then its `done` on the same thread. From any thread, after start(); does nothing after stop().
+  /// Runs `call`, then wakes its caller. From any thread, after start(); does nothing after stop(). Throws
+  /// std::bad_alloc.
   void run(std::shared_ptr<BlockingCall> call);
-  /// Ends the wait for a call; it may go on. `done` is called if that has not happened.
-  void give_up(BlockingCall& call);
+  /// What a call has come to. If it has not, nobody waits for it any more: ECANCELED, while it may go on.
+  IoOutcome take_outcome(BlockingCall& call);
   void close(int fd) noexcept override;
+  /// True if all threads have been busy for a while, and much waits for them: each file that comes now may stay open.
+  bool held_up();
   /// Nothing is waited for any more. Calls that hang are left behind: the threads keep what they need.
   void stop();
   /// False in a forked child, where this must not be touched, nor destroyed.
@@ -10542,10 +10578,9 @@ class BlockingThreads final : public Closer {
   void start_thread();
   void loop(Worker& self);
   void run_next(Worker& self, std::unique_lock<std::mutex>& lock);
-  std::function<void(const IoOutcome&)> take_waiting();
-  static std::function<void(const IoOutcome&)> forget(BlockingCall& call) {
+  static void give_up(BlockingCall& call) {
     call.given_up = true;
-    return std::exchange(call.done, nullptr);
+    call.caller.reset();
   }
 
   const pid_t pid_ = ::getpid();
@@ -10556,7 +10591,7 @@ class BlockingThreads final : public Closer {
   std::array<Worker, most> workers_;
   std::size_t started_ = 0;
   std::size_t idle_ = 0;
-  std::size_t completing_ = 0;  ///< threads that are calling a `done`
+  std::size_t completing_ = 0;  ///< threads that are waking a caller
   bool stopped_ = false;
 };
 
@@ -10568,9 +10603,7 @@ class BlockingWork : public asio::execution_context::service {
 
   explicit BlockingWork(asio::execution_context& context) : service(context), threads_(new BlockingThreads) {}
   ~BlockingWork() override {
-    if (!threads_->here()) return;
-    threads_->stop();
-    threads_->release();
+    if (threads_->here()) threads_->release();
   }
 
   BlockingThreads& threads() const noexcept { return *threads_; }
@@ -10590,36 +10623,6 @@ class BlockingWork : public asio::execution_context::service {
 /// The threads of the executor's io_context. No thread is started by this.
 BlockingThreads& blocking_threads(const asio::any_io_executor& executor);
 
-/// For asio::async_initiate().
-struct StartBlockingCall {
-  asio::any_io_executor executor;
-  std::function<IoOutcome()> call;
-
-  template <class Handler>
-  void operator()(Handler handler) {
-    const auto slot = asio::get_associated_cancellation_slot(handler);
-    auto shared = std::make_shared<Handler>(std::move(handler));
-    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
-    auto pending = std::make_shared<BlockingCall>();
-    pending->call = std::move(call);
-    pending->done = [shared, guard](const IoOutcome& outcome) {
-      for (;;) {
-        try {
-          return asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
-        } catch (const std::bad_alloc&) {
-          ::poll(nullptr, 0, 10);  // whoever awaits it would wait forever
-        }
-      }
-    };
-    BlockingThreads& threads = blocking_threads(executor);
-    if (slot.is_connected()) {
-      auto give_up = [&threads, pending](asio::cancellation_type) { threads.give_up(*pending); };
-      asio::cancellation_slot(slot).assign(std::move(give_up));
-    }
-    threads.run(std::move(pending));
-  }
-};
-
 /// Runs `call` on a thread of the awaiting coroutine's io_context. What `call` uses must belong to it: when the wait is
 /// cancelled, the outcome is ECANCELED, and the call goes on.
 Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call);
@@ -10631,16 +10634,41 @@ KETTLINGAR_INLINE BlockingThreads& blocking_threads(const asio::any_io_executor&
 
 KETTLINGAR_INLINE Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  blocking_threads(executor).start();  // what is initiated must not throw
-  StartBlockingCall initiate{executor, std::move(call)};
-  const auto& token = asio::use_awaitable;
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
+  BlockingThreads& threads = blocking_threads(executor);
+  threads.start();
+  const Wakeup wakeup(executor);
+  const auto pending = std::make_shared<BlockingCall>();
+  pending->call = std::move(call);
+  pending->caller = std::make_unique<Wakeup>(wakeup);
+  threads.run(pending);
+  // It cannot be woken before it waits: that happens on this thread, too.
+  co_await wakeup.wait();
+  co_return threads.take_outcome(*pending);
 }
+
+/// While it lives, threads start with all signals blocked but those that a fault of their own raises: the host's are
+/// not for them.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t others;
+    ::sigfillset(&others);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
+    ::pthread_sigmask(SIG_BLOCK, &others, &before_);
+  }
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 KETTLINGAR_COLD void BlockingThreads::start_thread() {
   Worker& worker = workers_[started_];
   retain();
   try {
+    const SignalsBlocked blocked;
     worker.thread = std::thread([this, &worker] {
       loop(worker);
       release();
@@ -10661,10 +10689,11 @@ KETTLINGAR_INLINE void BlockingThreads::start() {
 /// With the mutex held. False if there is nobody to run it.
 KETTLINGAR_INLINE bool BlockingThreads::enqueue(const std::shared_ptr<BlockingCall>& call) {
   if (stopped_) return false;
+  call->since = std::chrono::steady_clock::now();
   if (queue_.size() >= idle_ && started_ < most) {
     try {
       start_thread();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       if (started_ == 0) return false;  // otherwise it is the others' turn
     }
   }
@@ -10683,30 +10712,34 @@ KETTLINGAR_INLINE void BlockingThreads::close(int fd) noexcept {
     try {
       auto call = std::make_shared<BlockingCall>();
       call->call = [fd] { return IoOutcome::of(::close(fd)); };
-      const std::lock_guard lock(mutex_);
-      if (enqueue(std::move(call))) return;
-    } catch (const std::bad_alloc&) {
-      // Then it is closed here.
+      {
+        const std::lock_guard lock(mutex_);
+        if (enqueue(std::move(call))) return;
+      }
+      // After the end, when nobody waits for anything any more.
+      const SignalsBlocked blocked;
+      return std::thread([fd] { ::close(fd); }).detach();
+    } catch (const std::exception&) {
+      // For want of memory, or of threads: then it is closed here.
     }
   }
   ::close(fd);
 }
 
-KETTLINGAR_COLD void BlockingThreads::give_up(BlockingCall& call) {
-  std::function<void(const IoOutcome&)> done;
-  {
-    const std::lock_guard lock(mutex_);
-    done = forget(call);
-  }
-  if (done) done({-1, ECANCELED});
+KETTLINGAR_COLD bool BlockingThreads::held_up() {
+  constexpr std::size_t many = 64;
+  constexpr std::chrono::seconds a_while(1);
+  const std::lock_guard lock(mutex_);
+  return queue_.size() > many && std::chrono::steady_clock::now() - queue_.front()->since > a_while;
+}
+
+KETTLINGAR_INLINE IoOutcome BlockingThreads::take_outcome(BlockingCall& call) {
+  const std::lock_guard lock(mutex_);
+  give_up(call);
+  return call.outcome;
 }
 
 KETTLINGAR_INLINE void BlockingThreads::loop(Worker& self) {
-  // The host's signals are not for this thread; those that a fault of its own raises are.
-  sigset_t others;
-  ::sigfillset(&others);
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
-  ::pthread_sigmask(SIG_SETMASK, &others, nullptr);
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
@@ -10717,6 +10750,17 @@ KETTLINGAR_INLINE void BlockingThreads::loop(Worker& self) {
   }
   self.ended = true;
   changed_.notify_all();
+}
+
+/// For want of memory a wake-up waits: without it the caller would, for ever.
+KETTLINGAR_COLD void wake_surely(const Wakeup& caller) {
+  for (;;) {
+    try {
+      return caller.wake();
+    } catch (const std::bad_alloc&) {
+      ::poll(nullptr, 0, 10);
+    }
+  }
 }
 
 /// What calls own is let go without the mutex: it may be descriptors, which come back here to be closed.
@@ -10730,26 +10774,16 @@ KETTLINGAR_INLINE void BlockingThreads::run_next(Worker& self, std::unique_lock<
   next->call = nullptr;
   lock.lock();
   self.current.reset();
-  std::function<void(const IoOutcome&)> done = std::exchange(next->done, nullptr);
-  if (!done) return;
+  if (!next->caller) return;
+  next->outcome = outcome;
+  std::unique_ptr<Wakeup> caller = std::move(next->caller);
   ++completing_;
   lock.unlock();
-  done(outcome);
-  done = nullptr;
+  wake_surely(*caller);
+  caller.reset();
   lock.lock();
   --completing_;
   changed_.notify_all();
-}
-
-/// With the mutex held: what waits for a call, if anything does.
-KETTLINGAR_COLD std::function<void(const IoOutcome&)> BlockingThreads::take_waiting() {
-  for (const auto& call : queue_) {
-    if (call->done) return forget(*call);
-  }
-  for (const Worker& worker : workers_) {
-    if (worker.current && worker.current->done) return forget(*worker.current);
-  }
-  return nullptr;
 }
 
 KETTLINGAR_COLD void BlockingThreads::stop() {
@@ -10757,11 +10791,12 @@ KETTLINGAR_COLD void BlockingThreads::stop() {
   std::unique_lock lock(mutex_);
   stopped_ = true;
   wake_.notify_all();
-  // What waits is destroyed with the io_context, here and not later. It may close descriptors.
-  while (std::function<void(const IoOutcome&)> waiting = take_waiting()) {
-    lock.unlock();
-    waiting = nullptr;
-    lock.lock();
+  // The loop of those who wait goes now.
+  for (const auto& call : queue_) {
+    if (call->caller) give_up(*call);
+  }
+  for (const Worker& worker : workers_) {
+    if (worker.current && worker.current->caller) give_up(*worker.current);
   }
   changed_.wait(lock, [this] { return completing_ == 0; });
   const auto all_ended = [this] {
@@ -11458,6 +11493,9 @@ inline int append_error(std::string& out, const ReplyStyle& style, const ErrorRe
   const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
   if (!reply.location.empty()) extra = {&location, 1};
   if (!reply.accept.empty()) extra = {&accept, 1};
+  // RFC 9110 15.5.6. What a handler refuses so is a change that GET asks for.
+  const HeaderField allow{"Allow", "POST, OPTIONS"};
+  if (reply.status == 405 && extra.empty()) extra = {&allow, 1};
   if (!encode(reply.body, style.format, body) &&
       append_reply(out, style, reply.status, style.content_type(), body, extra)) {
     return reply.status;
@@ -11511,7 +11549,6 @@ class StreamWriter {
 
   bool head_written() const noexcept { return head_written_; }
   int status() const noexcept { return status_; }
-  std::uint64_t items() const noexcept { return items_; }
   /// True if the connection may serve another request after this answer.
   bool keep_alive() const noexcept { return style_.keep_alive; }
 
@@ -11939,7 +11976,7 @@ class AlreadyRunning : public StartError {
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop)
-      : executor(std::move(loop)), closer(&blocking_threads(executor)), stream_room(executor), sweep_timer_(executor) {}
+      : executor(std::move(loop)), stream_room(executor), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -11990,10 +12027,10 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Returns its number.
   std::uint64_t enter(Connection& connection);
   /// Its peer is not one any more, or has gone.
-  void no_stranger(Connection& connection) { strangers_.erase(&connection); }
+  void forget_stranger(Connection& connection) { strangers_.erase(&connection); }
   /// Its socket is closed; it leaves when its coroutine has noticed.
   void closed(Connection& connection) {
-    no_stranger(connection);
+    forget_stranger(connection);
     --open_;
   }
   void leave(Connection& connection);
@@ -12002,7 +12039,9 @@ class Server : public std::enable_shared_from_this<Server> {
   /// Ends streams whose readers have been slow for too long, if they have to make room. False if there is none yet:
   /// `stream_room` tells when to ask again.
   bool make_stream_room();
-  void count_wrong_tokens(int socket, int wrong);
+  /// Counts `wrong` tokens that came over `socket`; true if there had been too many before. `slowly`: what comes from
+  /// there is still compared.
+  bool count_wrong_tokens(int socket, int wrong, bool slowly);
   // For calls from within the process.
   void enter(std::shared_ptr<LocalCall> call) { local_calls_.push_back(std::move(call)); }
   void leave(const LocalCall& call);
@@ -12011,7 +12050,7 @@ class Server : public std::enable_shared_from_this<Server> {
   void look_at(Clock::time_point when);
 
   asio::any_io_executor executor;
-  const CloserPointer closer;  ///< of what comes from peers
+  CloserPointer closer;  ///< of what comes from peers, since open()
   Settings settings;
   Options options;
   Limits limits;
@@ -12174,7 +12213,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
  private:
   enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
   /// What to wait for, or to go on without.
-  enum class Next { go_on, read, write, handle, close };
+  enum class Next { go_on, read, write, handle, pause, close };
   enum class StreamState { going, waiting, ended };
   /// A refusal that does not depend on the body; status 0: none.
   struct Refusal {
@@ -12193,8 +12232,14 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   void find_caller();
   void find_method();
   std::string_view challenge() const;
-  bool looks_for_token();
-  void judge_caller();
+  void refuse_route();
+  bool through_proxy() const;
+  Hearing hearing();
+  int wrong_tokens() const;
+  bool brings_token();
+  void note_caller();
+  /// Whether this request has come from the user of the service, whatever else comes over the connection.
+  bool ours() const noexcept { return route_.authenticated || peer_.over_unix_socket; }
   std::string_view foreign_browser();
   void begin_body();
   void dispatch();
@@ -12224,6 +12269,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Task<void> wait_for_room();
   void hold_unsent(std::size_t bytes);
   void break_silence_later();
+  void break_silence(Clock::time_point now);
   void watch_peer();
   void look_at_peer();
 
@@ -12248,6 +12294,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Task<void> flush();
   Task<void> flush_to_target();
   Task<void> linger();
+  void cut_off();
   void close_socket();
   void make_room();
   void enter(Phase phase, Clock::time_point deadline);
@@ -12290,9 +12337,10 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool close_after_ = false;  ///< when everything has been sent
   bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
   bool watching_ = false;
-  bool known_ = false;      ///< the peer is one of ours, or has shown the token
-  bool throttled_ = false;  ///< too many wrong tokens have come from where this request comes from
-  bool slowed_ = false;     ///< the answer waits for Limits::guess_pause
+  bool known_ = false;                  ///< the peer is one of ours, or has shown the token
+  bool throttled_ = false;              ///< too many wrong tokens have come from where this request comes from
+  Hearing hearing_ = Hearing::at_once;  ///< of what it may have as its token
+  bool slowed_ = false;                 ///< the answer waits for Limits::guess_pause
   std::uint64_t number_ = 0;
 
   std::string own_host_;  ///< the last Host that was found to be one of ours
@@ -12310,6 +12358,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
   Clock::time_point comment_due_;                        ///< when its silence has become too long
+  Clock::time_point stalled_since_;                      ///< since when its reader has taken nothing
+  std::uint64_t stalled_at_ = ~std::uint64_t{0};         ///< after so many bytes of all
   std::size_t unsent_ = 0;                               ///< bytes that it keeps while its reader is not ready
   Clock::time_point unsent_since_;
 };
@@ -12349,7 +12399,10 @@ KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self)
       }
       if (c.slowed_) co_await c.slow_down();
       if (!c.send_now()) co_await c.flush();
-      if (next == Next::close) {
+      if (next == Next::pause) {
+        co_await c.slow_down();
+        if (c.phase_ != Phase::closed) c.begin_body();
+      } else if (next == Next::close) {
         co_await c.linger();
         c.close();
       } else if (next == Next::read) {
@@ -12404,6 +12457,8 @@ KETTLINGAR_INLINE Connection::Next Connection::at_head() {
     return incomplete("head incomplete");
   }
   head_size_ = result.consumed;
+  hearing_ = hearing();
+  if (hearing_ == Hearing::slowly && brings_token()) return Next::pause;
   begin_body();
   return Next::go_on;
 }
@@ -12485,7 +12540,8 @@ KETTLINGAR_INLINE Task<void> Connection::fill() {
   }
 }
 
-// The place of a connection that waits here stays taken, even if its peer has gone: that is a part of the price.
+// A peer that goes while it waits here still takes up a connection until the time is over: those who guess get no more
+// guesses by hanging up.
 KETTLINGAR_COLD Task<void> Connection::slow_down() {
   slowed_ = false;
   enter(Phase::slowed, Clock::time_point::max());
@@ -12569,28 +12625,27 @@ KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
     case Phase::streaming:
     case Phase::handling:
       if (writer_ != nullptr && !handing_over_) {
-        if (!writer_->head_written()) {
-          writer_->write_head_early();
-        } else if (writer_->wants_comments() && comment_due_ <= now) {
-          writer_->write_comment();
-          comment_due_ = now + server_->limits.event_keepalive;
-        }
-        // Who takes nothing now may take it a little later.
-        if (!send_now()) enter(phase_, Clock::now() + server_->limits.linger_timeout);
+        break_silence(now);
+        if (phase_ == Phase::closed) return;
       }
       if (half_closed_) break;
       look_at_peer();
       if (deadline_ == Clock::time_point::max()) break_silence_later();
       return;
     case Phase::writing:
-      server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
-      break;
+      return cut_off();
     case Phase::idle:
     case Phase::slowed:
     case Phase::lingering:
     case Phase::closed:
       break;
   }
+  close();
+}
+
+/// Of a reader that takes nothing.
+KETTLINGAR_COLD void Connection::cut_off() {
+  server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
   close();
 }
 
@@ -12676,6 +12731,8 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
   } else if (received_.truncated) {
     refuse_and_close(503, "limit", "descriptors were lost: too many are open");
+  } else if (blocking_threads(server_->executor).held_up()) {
+    refuse_and_close(503, "limit", "files that came before cannot be closed: what they are on hangs");
   } else if (head_size_ == 0) {
     hold_descriptors(received_.owned.size());
     if (server_->held_descriptors > limits.unclaimed_descriptors)
@@ -12902,7 +12959,7 @@ KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
 /// Who calls what, by the usual rules.
 KETTLINGAR_INLINE void Connection::find_caller() {
   const Token nobody_has;
-  route_ = find_route(head_parser_.head(), looks_for_token() ? server_->token : nobody_has, server_->prefix());
+  route_ = find_route(head_parser_.head(), hearing_ == Hearing::never ? nobody_has : server_->token, server_->prefix());
 }
 
 /// The same, by those of the program as well.
@@ -12917,11 +12974,21 @@ KETTLINGAR_INLINE void Connection::find_method() {
     ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
     if (server_->router) routed_ = server_->router(request);
     if (routed_) route_.method = routed_->method;
+  } catch (const Error&) {
+    refuse_route();
   } catch (...) {
     log_internal("authenticator or router: " + log_escaped(words_of(std::current_exception())));
-    route_ = Route{};
-    routed_.reset();
+    refuse_route();
   }
+}
+
+/// What has been guessed of the token still counts.
+KETTLINGAR_COLD void Connection::refuse_route() {
+  Route nowhere;
+  nowhere.wrong_path = route_.wrong_path;
+  nowhere.wrong_words = route_.wrong_words;
+  route_ = nowhere;
+  routed_.reset();
 }
 
 /// What the service is to prove to a stranger that it is the one of the url file; empty if nothing.
@@ -12931,26 +12998,52 @@ KETTLINGAR_INLINE std::string_view Connection::challenge() const {
   return words.size() >= 16 && words.size() <= 64 ? words : std::string_view{};
 }
 
-/// Whether what this peer sends is compared with the token.
-KETTLINGAR_INLINE bool Connection::looks_for_token() {
+/// Whether the caller has been named by a proxy, behind which there may be anybody.
+KETTLINGAR_COLD bool Connection::through_proxy() const {
+  const RequestHead& head = head_parser_.head();
+  const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
+  return listed_host(host, server_->settings.worker_allow_hosts);
+}
+
+/// When what this peer sends is compared with the token. A connection over which the right one came does not wait: it
+/// ends with the first wrong one instead.
+KETTLINGAR_INLINE Hearing Connection::hearing() {
   throttled_ = false;
-  if (known_ || !server_->guesses.alert(request_start_)) return true;
+  if (known_ || !server_->guesses.any_wrong_tokens(request_start_)) return Hearing::at_once;
   const GuessOrigin origin(socket_.native_handle());
-  throttled_ = server_->guesses.closed_to(origin.name, request_start_);
-  return !throttled_ || origin.trusted;
+  const Hearing hearing = server_->guesses.hearing(origin.name, request_start_);
+  throttled_ = hearing != Hearing::at_once;
+  if (!throttled_) return hearing;
+  if (through_proxy()) return Hearing::slowly;
+  return origin.trusted ? Hearing::at_once : hearing;
+}
+
+/// How many tokens, all of them wrong, the request has brought. After the search for its method.
+KETTLINGAR_INLINE int Connection::wrong_tokens() const {
+  if (!route_.wrong_path) return route_.wrong_words;
+  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
+  return route_.wrong_words + (challenge().empty() && !(method_ && first.starts_with(method_->name())));
+}
+
+/// Whether the request, which is to wait if so, has brought what may be the token. Nothing comes of that as yet.
+KETTLINGAR_COLD bool Connection::brings_token() {
+  find_caller();
+  method_ = server_->methods.find(route_.method, false);
+  const bool brings = route_.authenticated || wrong_tokens() != 0;
+  route_ = Route{};
+  method_.reset();
+  return brings;
 }
 
 /// Remembers whoever has shown the token, and counts what was something else.
-KETTLINGAR_INLINE void Connection::judge_caller() {
-  if (known_) return;
+KETTLINGAR_INLINE void Connection::note_caller() {
   if (route_.authenticated) {
-    known_ = true;
-    return server_->no_stranger(*this);
+    if (!std::exchange(known_, true)) server_->forget_stranger(*this);
+  } else if (const int wrong = wrong_tokens(); wrong != 0 && !peer_.over_unix_socket) {
+    if (!server_->count_wrong_tokens(socket_.native_handle(), wrong, through_proxy())) return;
+    throttled_ = true;
+    if (known_) style_.keep_alive = false;
   }
-  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
-  const bool wrong_path = route_.wrong_path && challenge().empty() && !(method_ && first.starts_with(method_->name()));
-  if (const int wrong = route_.wrong_words + wrong_path; wrong != 0)
-    server_->count_wrong_tokens(socket_.native_handle(), wrong);
 }
 
 /// Whether this request is refused whatever its body says. Finds route and method.
@@ -12960,7 +13053,7 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
     if (slug == "host") {
       // Who has the token is told more, so whoever has not is counted.
       find_caller();
-      judge_caller();
+      note_caller();
     }
     return {403, slug};
   }
@@ -12973,7 +13066,7 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
-  judge_caller();
+  note_caller();
   if (!challenge().empty()) return {200, "proof"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
@@ -13187,7 +13280,7 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
       break;
     case 429:
       style_.keep_alive = false;
-      slowed_ = true;
+      slowed_ = hearing_ != Hearing::slowly;  // that one has waited
       append_error(out_, style_, plain_error(429, "Too many wrong tokens: wait a second"));
       break;
     case 415: {
@@ -13230,7 +13323,7 @@ KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view
 KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
   constexpr LogLevel level = LogLevel::debug;  // requests alone make no file grow
   Log& log = server_->log;
-  if (!log.wants(level) || (!known_ && !log.admit(level, slug))) return;
+  if (!log.wants(level) || (!ours() && !log.admit(level, slug))) return;
   const bool parsed = head_size_ != 0;
   const auto microseconds =
       std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
@@ -13244,14 +13337,14 @@ KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug
                                          : " -";
   line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
           std::to_string(microseconds % 1000 / 100) + "ms";
-  known_ ? log.write(level, line + log.left_out(slug)) : log.write_admitted(level, slug, std::move(line));
+  ours() ? log.write(level, line + log.left_out(slug)) : log.write_admitted(level, slug, std::move(line));
 }
 
 /// What a caller is not told, or not all of it.
 KETTLINGAR_COLD void Connection::log_internal(const std::string& what) {
   constexpr std::string_view slug = "internal";
   Log& log = server_->log;
-  known_ ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
+  ours() ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
 }
 
 /// Forgets the request, whose answer is in `out_`, and makes ready for the next.
@@ -13373,6 +13466,28 @@ KETTLINGAR_COLD void Connection::end_slow_stream() {
   server_->log.write_bounded(LogLevel::warning, "limit",
                              peer_.address + " reads too slowly, closed: others have no room for their streams");
   close();
+}
+
+/// Gives the reader of a stream that waits what it has not got yet: the head, a comment now and then. Ends the
+/// connection if it has taken nothing for `write_timeout`.
+KETTLINGAR_INLINE void Connection::break_silence(Clock::time_point now) {
+  const Limits& limits = server_->limits;
+  if (!writer_->head_written()) {
+    writer_->write_head_early();
+  } else if (out_.empty() && writer_->wants_comments() && comment_due_ <= now) {
+    writer_->write_comment();
+    comment_due_ = now + limits.event_keepalive;
+  }
+  if (send_now()) return;
+  if (stalled_at_ != total_sent_) {
+    stalled_at_ = total_sent_;
+    stalled_since_ = now;
+  }
+  // Files are written to by flush() only.
+  const bool by_reader = !target_ || target_is_socket_;
+  if (by_reader && now - stalled_since_ >= limits.write_timeout) return cut_off();
+  // Who takes nothing now may take it a little later.
+  enter(phase_, now + (std::min)(limits.linger_timeout, limits.write_timeout));
 }
 
 /// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
@@ -13634,6 +13749,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
 KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   start_warnings.clear();
+  closer = CloserPointer(&blocking_threads(executor));  // a forked child has others than its parent
   apply_settings();
   choose_token();
   try {
@@ -13876,12 +13992,21 @@ KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
   return ++last_number_;
 }
 
-KETTLINGAR_COLD void Server::count_wrong_tokens(int socket, int wrong) {
+KETTLINGAR_COLD bool Server::count_wrong_tokens(int socket, int wrong, bool slowly) {
   const GuessOrigin origin(socket);
-  if (!guesses.count(origin.name, wrong, Clock::now())) return;
+  const Clock::time_point now = Clock::now();
+  if (guesses.hearing(origin.name, now) != Hearing::at_once) {
+    guesses.count(origin.name, wrong, now);
+    return true;
+  }
+  guesses.count(origin.name, wrong, now);
+  const Hearing hearing = guesses.hearing(origin.name, now);
+  if (hearing == Hearing::at_once) return false;
+  slowly = slowly || origin.trusted || hearing == Hearing::slowly;
   log.write_bounded(LogLevel::warning, "guess",
                     "too many wrong tokens from " + origin.name +
-                        (origin.trusted ? ": they are answered slowly" : ": they are not looked at for a while"));
+                        (slowly ? ": they are answered slowly" : ": they are not looked at for a while"));
+  return false;
 }
 
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {
@@ -14456,7 +14581,9 @@ struct TopicEvent {
   EncodedItem encoded;
   const std::size_t bytes;
   std::atomic<std::size_t>& total;  ///< of all events of the topic
-  std::uint64_t number = 0;         ///< counts the events of the topic
+  // With the mutex of the topic held:
+  std::uint64_t number = 0;  ///< counts the events of the topic
+  std::size_t queues = 0;    ///< so many it waits in
 };
 
 /// The queue of one stream. Its mutex is that of the topic.
@@ -14483,6 +14610,7 @@ struct TopicState {
   std::atomic<std::size_t> bytes = 0;  ///< of all events that some stream still has
   mutable std::mutex mutex;            ///< for what follows
   std::vector<std::shared_ptr<Subscriber<T>>> subscribers;
+  std::size_t waiting_bytes = 0;  ///< of the events in all queues
   std::uint64_t published = 0;
   std::uint64_t dropped = 0;
   bool closed = false;
@@ -14490,23 +14618,41 @@ struct TopicState {
   // All of it with the mutex held.
 
   void wake(Subscriber<T>& subscriber) {
-    if (std::exchange(subscriber.waiting, false)) subscriber.wakeup.wake();
+    if (!subscriber.waiting) return;
+    subscriber.wakeup.wake();
+    subscriber.waiting = false;
+  }
+  void wake_all() {
+    for (const auto& subscriber : subscribers) wake(*subscriber);
   }
 
+  void push(Subscriber<T>& subscriber, const std::shared_ptr<TopicEvent<T>>& event) {
+    subscriber.items.push_back(event);
+    if (event->queues++ == 0) waiting_bytes += event->bytes;
+  }
+  std::shared_ptr<TopicEvent<T>> pop(Subscriber<T>& subscriber) {
+    std::shared_ptr<TopicEvent<T>> event = std::move(subscriber.items.front());
+    subscriber.items.pop_front();
+    if (--event->queues == 0) waiting_bytes -= event->bytes;
+    return event;
+  }
+  void clear(Subscriber<T>& subscriber) {
+    while (!subscriber.items.empty()) pop(subscriber);
+  }
+
+  /// Gives it to all before any is woken: what can fail then costs nobody else an event.
   void deliver(const std::shared_ptr<TopicEvent<T>>& event) {
     event->number = ++published;
-    while (bytes > most_bytes && drop_oldest()) {
+    while (waiting_bytes + event->bytes > most_bytes && drop_oldest()) {
     }
-    // What is left then are events that are just being sent.
-    const bool fits = bytes <= most_bytes || bytes == event->bytes;
     for (const auto& subscriber : subscribers) {
-      const bool full = !fits || subscriber->overflowed || subscriber->items.size() >= capacity;
+      const bool full = subscriber->overflowed || subscriber->items.size() >= capacity;
       if (full) ++dropped;
       if (full && policy == Overflow::disconnect) subscriber->overflowed = true;
-      if (full && policy != Overflow::disconnect && fits) subscriber->items.pop_front();
-      if (fits && !subscriber->overflowed) subscriber->items.push_back(event);
-      wake(*subscriber);
+      if (full && policy != Overflow::disconnect) pop(*subscriber);
+      if (!subscriber->overflowed) push(*subscriber, event);
     }
+    wake_all();
   }
 
   /// Takes the oldest event that waits from all streams that have it; false if none waits.
@@ -14520,12 +14666,12 @@ struct TopicState {
     if (oldest == 0) return false;
     for (const auto& subscriber : subscribers) {
       if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
-      subscriber->items.pop_front();
+      pop(*subscriber);
       ++dropped;
       if (policy != Overflow::disconnect) continue;
-      // The bound for all goes before what this one has a right to.
+      // It may have room in its own queue, but not in that of all.
       subscriber->overflowed = true;
-      subscriber->items.clear();
+      clear(*subscriber);
     }
     return true;
   }
@@ -14543,7 +14689,7 @@ class Subscription {
   ~Subscription() {
     const std::lock_guard lock(state_->mutex);
     std::erase(state_->subscribers, subscriber_);
-    subscriber_->items.clear();  // events do not outlive the topic's state, as a wait() may
+    state_->clear(*subscriber_);  // events do not outlive the topic's state, as a wait() may
   }
   Subscription(const Subscription&) = delete;
   Subscription& operator=(const Subscription&) = delete;
@@ -14557,8 +14703,7 @@ class Subscription {
       if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
       return !state_->closed;
     }
-    event = std::move(subscriber_->items.front());
-    subscriber_->items.pop_front();
+    event = state_->pop(*subscriber_);
     return true;
   }
 
@@ -14608,7 +14753,9 @@ class Topic {
 
   /// `capacity` events wait for each stream at the most, and `bytes` (16 MiB) for all streams together: beyond that the
   /// oldest events are dropped, or with Overflow::disconnect the streams that have not taken them. An event counts with
-  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered while it is the only one.
+  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered if no other waits. Those
+  /// that are being sent, one for each stream at the most, are not in that bound: a slow reader costs no other one its
+  /// events.
   explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest,
                  std::size_t bytes = std::size_t{16} * 1024 * 1024)
       : state_(std::make_shared<detail::TopicState<T>>(capacity, policy, bytes)) {}
@@ -14626,7 +14773,7 @@ class Topic {
   void close() const {
     const std::lock_guard lock(state_->mutex);
     state_->closed = true;
-    for (const auto& subscriber : state_->subscribers) state_->wake(*subscriber);
+    state_->wake_all();
   }
 
   /// How many streams follow now. From any thread.
@@ -15052,8 +15199,9 @@ class Config final : public Method {
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. Must not throw; may be
-/// called from the service's thread and from its own.
+/// How a host takes work: it runs each function once, in order, on a thread of its choice, soon. May be called from any
+/// thread, of the library's and of the program's: where an item is published, a file has been read, a call is made. It
+/// must not throw, nor wait for another thread, nor publish to a Topic, which may be what calls it.
 using PostToHost = std::function<void(std::function<void()>)>;
 
 class Client;

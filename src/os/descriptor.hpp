@@ -29,7 +29,8 @@ class Closer {
  public:
   Closer(const Closer&) = delete;
   Closer& operator=(const Closer&) = delete;
-  /// Never waits. From any thread, in a forked child, too.
+  /// Does not wait, as long as there are memory and threads. From any thread; in a forked child, too, where it may
+  /// wait.
   virtual void close(int fd) noexcept = 0;
   void retain() noexcept { ++references_; }
   void release() noexcept {

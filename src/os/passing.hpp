@@ -148,7 +148,7 @@ bool make_closable(int fd) noexcept;
 const CloserPointer& closing_here();
 
 /// Closes a stream socket of ours, which nobody shares. Descriptors that wait in it unread would be closed by the
-/// kernel within close(); `closer` gets them instead.
+/// kernel within close(); `closer` gets them instead, or the socket itself if there are too many.
 void close_connection(Fd socket, const CloserPointer& closer) noexcept;
 
 #if KETTLINGAR_DEFINITIONS
@@ -318,10 +318,12 @@ KETTLINGAR_INLINE void close_connection(Fd socket, const CloserPointer& closer) 
     char block[4096];
     ReceivedDescriptors received;
     while (receive_with_descriptors(socket.get(), block, sizeof block, most_descriptors, received, closer) > 0) {
+      // No more can be open here, so the kernel closes the others while it receives: no work for this thread.
+      if (received.truncated) return;
     }
     ::close(socket.release());  // nothing is left in it that could make this wait
   } catch (const std::bad_alloc&) {
-    // The rest goes with the socket.
+    // The rest goes with the socket, as where it returns early.
   }
 }
 #endif

@@ -11,12 +11,7 @@
 
 #include <array>
 #include <asio/any_io_executor.hpp>
-#include <asio/associated_cancellation_slot.hpp>
-#include <asio/async_result.hpp>
 #include <asio/execution_context.hpp>
-#include <asio/executor_work_guard.hpp>
-#include <asio/post.hpp>
-#include <asio/use_awaitable.hpp>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -24,7 +19,6 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -49,23 +43,28 @@ struct IoOutcome {
 /// that runs it.
 struct BlockingCall {
   std::function<IoOutcome()> call;
-  std::function<void(const IoOutcome&)> done = {};  ///< empty if nobody waits
-  bool given_up = false;                            ///< need not be run any more
+  std::unique_ptr<Wakeup> caller = {};  ///< of whoever waits for the outcome
+  IoOutcome outcome = {-1, ECANCELED};
+  bool given_up = false;  ///< need not be run any more
+  std::chrono::steady_clock::time_point since = {};
 };
 
 /// Threads that make such calls, and close what came from elsewhere. They are started when they are needed, up to
-/// `most`, so that a file system that hangs holds up nothing but what is on it.
+/// `most`: a file system that hangs holds up nothing but what is on it, until it has so many of them.
 class BlockingThreads final : public Closer {
  public:
   static constexpr std::size_t most = 16;
 
   /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
   void start();
-  /// Runs `call`, then its `done` on the same thread. From any thread, after start(); does nothing after stop().
+  /// Runs `call`, then wakes its caller. From any thread, after start(); does nothing after stop(). Throws
+  /// std::bad_alloc.
   void run(std::shared_ptr<BlockingCall> call);
-  /// Ends the wait for a call; it may go on. `done` is called if that has not happened.
-  void give_up(BlockingCall& call);
+  /// What a call has come to. If it has not, nobody waits for it any more: ECANCELED, while it may go on.
+  IoOutcome take_outcome(BlockingCall& call);
   void close(int fd) noexcept override;
+  /// True if all threads have been busy for a while, and much waits for them: each file that comes now may stay open.
+  bool held_up();
   /// Nothing is waited for any more. Calls that hang are left behind: the threads keep what they need.
   void stop();
   /// False in a forked child, where this must not be touched, nor destroyed.
@@ -82,10 +81,9 @@ class BlockingThreads final : public Closer {
   void start_thread();
   void loop(Worker& self);
   void run_next(Worker& self, std::unique_lock<std::mutex>& lock);
-  std::function<void(const IoOutcome&)> take_waiting();
-  static std::function<void(const IoOutcome&)> forget(BlockingCall& call) {
+  static void give_up(BlockingCall& call) {
     call.given_up = true;
-    return std::exchange(call.done, nullptr);
+    call.caller.reset();
   }
 
   const pid_t pid_ = ::getpid();
@@ -96,7 +94,7 @@ class BlockingThreads final : public Closer {
   std::array<Worker, most> workers_;
   std::size_t started_ = 0;
   std::size_t idle_ = 0;
-  std::size_t completing_ = 0;  ///< threads that are calling a `done`
+  std::size_t completing_ = 0;  ///< threads that are waking a caller
   bool stopped_ = false;
 };
 
@@ -108,9 +106,7 @@ class BlockingWork : public asio::execution_context::service {
 
   explicit BlockingWork(asio::execution_context& context) : service(context), threads_(new BlockingThreads) {}
   ~BlockingWork() override {
-    if (!threads_->here()) return;
-    threads_->stop();
-    threads_->release();
+    if (threads_->here()) threads_->release();
   }
 
   BlockingThreads& threads() const noexcept { return *threads_; }
@@ -130,36 +126,6 @@ class BlockingWork : public asio::execution_context::service {
 /// The threads of the executor's io_context. No thread is started by this.
 BlockingThreads& blocking_threads(const asio::any_io_executor& executor);
 
-/// For asio::async_initiate().
-struct StartBlockingCall {
-  asio::any_io_executor executor;
-  std::function<IoOutcome()> call;
-
-  template <class Handler>
-  void operator()(Handler handler) {
-    const auto slot = asio::get_associated_cancellation_slot(handler);
-    auto shared = std::make_shared<Handler>(std::move(handler));
-    auto guard = std::make_shared<asio::executor_work_guard<asio::any_io_executor>>(executor);
-    auto pending = std::make_shared<BlockingCall>();
-    pending->call = std::move(call);
-    pending->done = [shared, guard](const IoOutcome& outcome) {
-      for (;;) {
-        try {
-          return asio::post(guard->get_executor(), [shared, guard, outcome] { std::move (*shared)(outcome); });
-        } catch (const std::bad_alloc&) {
-          ::poll(nullptr, 0, 10);  // whoever awaits it would wait forever
-        }
-      }
-    };
-    BlockingThreads& threads = blocking_threads(executor);
-    if (slot.is_connected()) {
-      auto give_up = [&threads, pending](asio::cancellation_type) { threads.give_up(*pending); };
-      asio::cancellation_slot(slot).assign(std::move(give_up));
-    }
-    threads.run(std::move(pending));
-  }
-};
-
 /// Runs `call` on a thread of the awaiting coroutine's io_context. What `call` uses must belong to it: when the wait is
 /// cancelled, the outcome is ECANCELED, and the call goes on.
 Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call);
@@ -171,16 +137,41 @@ KETTLINGAR_INLINE BlockingThreads& blocking_threads(const asio::any_io_executor&
 
 KETTLINGAR_INLINE Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  blocking_threads(executor).start();  // what is initiated must not throw
-  StartBlockingCall initiate{executor, std::move(call)};
-  const auto& token = asio::use_awaitable;
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(IoOutcome)>(initiate, token);
+  BlockingThreads& threads = blocking_threads(executor);
+  threads.start();
+  const Wakeup wakeup(executor);
+  const auto pending = std::make_shared<BlockingCall>();
+  pending->call = std::move(call);
+  pending->caller = std::make_unique<Wakeup>(wakeup);
+  threads.run(pending);
+  // It cannot be woken before it waits: that happens on this thread, too.
+  co_await wakeup.wait();
+  co_return threads.take_outcome(*pending);
 }
+
+/// While it lives, threads start with all signals blocked but those that a fault of their own raises: the host's are
+/// not for them.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t others;
+    ::sigfillset(&others);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
+    ::pthread_sigmask(SIG_BLOCK, &others, &before_);
+  }
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 KETTLINGAR_COLD void BlockingThreads::start_thread() {
   Worker& worker = workers_[started_];
   retain();
   try {
+    const SignalsBlocked blocked;
     worker.thread = std::thread([this, &worker] {
       loop(worker);
       release();
@@ -201,10 +192,11 @@ KETTLINGAR_INLINE void BlockingThreads::start() {
 /// With the mutex held. False if there is nobody to run it.
 KETTLINGAR_INLINE bool BlockingThreads::enqueue(const std::shared_ptr<BlockingCall>& call) {
   if (stopped_) return false;
+  call->since = std::chrono::steady_clock::now();
   if (queue_.size() >= idle_ && started_ < most) {
     try {
       start_thread();
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {
       if (started_ == 0) return false;  // otherwise it is the others' turn
     }
   }
@@ -223,30 +215,34 @@ KETTLINGAR_INLINE void BlockingThreads::close(int fd) noexcept {
     try {
       auto call = std::make_shared<BlockingCall>();
       call->call = [fd] { return IoOutcome::of(::close(fd)); };
-      const std::lock_guard lock(mutex_);
-      if (enqueue(std::move(call))) return;
-    } catch (const std::bad_alloc&) {
-      // Then it is closed here.
+      {
+        const std::lock_guard lock(mutex_);
+        if (enqueue(std::move(call))) return;
+      }
+      // After the end, when nobody waits for anything any more.
+      const SignalsBlocked blocked;
+      return std::thread([fd] { ::close(fd); }).detach();
+    } catch (const std::exception&) {
+      // For want of memory, or of threads: then it is closed here.
     }
   }
   ::close(fd);
 }
 
-KETTLINGAR_COLD void BlockingThreads::give_up(BlockingCall& call) {
-  std::function<void(const IoOutcome&)> done;
-  {
-    const std::lock_guard lock(mutex_);
-    done = forget(call);
-  }
-  if (done) done({-1, ECANCELED});
+KETTLINGAR_COLD bool BlockingThreads::held_up() {
+  constexpr std::size_t many = 64;
+  constexpr std::chrono::seconds a_while(1);
+  const std::lock_guard lock(mutex_);
+  return queue_.size() > many && std::chrono::steady_clock::now() - queue_.front()->since > a_while;
+}
+
+KETTLINGAR_INLINE IoOutcome BlockingThreads::take_outcome(BlockingCall& call) {
+  const std::lock_guard lock(mutex_);
+  give_up(call);
+  return call.outcome;
 }
 
 KETTLINGAR_INLINE void BlockingThreads::loop(Worker& self) {
-  // The host's signals are not for this thread; those that a fault of its own raises are.
-  sigset_t others;
-  ::sigfillset(&others);
-  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
-  ::pthread_sigmask(SIG_SETMASK, &others, nullptr);
   std::unique_lock lock(mutex_);
   for (;;) {
     wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
@@ -257,6 +253,17 @@ KETTLINGAR_INLINE void BlockingThreads::loop(Worker& self) {
   }
   self.ended = true;
   changed_.notify_all();
+}
+
+/// For want of memory a wake-up waits: without it the caller would, for ever.
+KETTLINGAR_COLD void wake_surely(const Wakeup& caller) {
+  for (;;) {
+    try {
+      return caller.wake();
+    } catch (const std::bad_alloc&) {
+      ::poll(nullptr, 0, 10);
+    }
+  }
 }
 
 /// What calls own is let go without the mutex: it may be descriptors, which come back here to be closed.
@@ -270,26 +277,16 @@ KETTLINGAR_INLINE void BlockingThreads::run_next(Worker& self, std::unique_lock<
   next->call = nullptr;
   lock.lock();
   self.current.reset();
-  std::function<void(const IoOutcome&)> done = std::exchange(next->done, nullptr);
-  if (!done) return;
+  if (!next->caller) return;
+  next->outcome = outcome;
+  std::unique_ptr<Wakeup> caller = std::move(next->caller);
   ++completing_;
   lock.unlock();
-  done(outcome);
-  done = nullptr;
+  wake_surely(*caller);
+  caller.reset();
   lock.lock();
   --completing_;
   changed_.notify_all();
-}
-
-/// With the mutex held: what waits for a call, if anything does.
-KETTLINGAR_COLD std::function<void(const IoOutcome&)> BlockingThreads::take_waiting() {
-  for (const auto& call : queue_) {
-    if (call->done) return forget(*call);
-  }
-  for (const Worker& worker : workers_) {
-    if (worker.current && worker.current->done) return forget(*worker.current);
-  }
-  return nullptr;
 }
 
 KETTLINGAR_COLD void BlockingThreads::stop() {
@@ -297,11 +294,12 @@ KETTLINGAR_COLD void BlockingThreads::stop() {
   std::unique_lock lock(mutex_);
   stopped_ = true;
   wake_.notify_all();
-  // What waits is destroyed with the io_context, here and not later. It may close descriptors.
-  while (std::function<void(const IoOutcome&)> waiting = take_waiting()) {
-    lock.unlock();
-    waiting = nullptr;
-    lock.lock();
+  // The loop of those who wait goes now.
+  for (const auto& call : queue_) {
+    if (call->caller) give_up(*call);
+  }
+  for (const Worker& worker : workers_) {
+    if (worker.current && worker.current->caller) give_up(*worker.current);
   }
   changed_.wait(lock, [this] { return completing_ == 0; });
   const auto all_ended = [this] {

@@ -55,6 +55,8 @@ KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
   } else if (received_.truncated) {
     refuse_and_close(503, "limit", "descriptors were lost: too many are open");
+  } else if (blocking_threads(server_->executor).held_up()) {
+    refuse_and_close(503, "limit", "files that came before cannot be closed: what they are on hangs");
   } else if (head_size_ == 0) {
     hold_descriptors(received_.owned.size());
     if (server_->held_descriptors > limits.unclaimed_descriptors)

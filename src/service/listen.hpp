@@ -115,6 +115,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
 KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   start_warnings.clear();
+  closer = CloserPointer(&blocking_threads(executor));  // a forked child has others than its parent
   apply_settings();
   choose_token();
   try {

@@ -50,7 +50,7 @@ class AlreadyRunning : public StartError {
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop)
-      : executor(std::move(loop)), closer(&blocking_threads(executor)), stream_room(executor), sweep_timer_(executor) {}
+      : executor(std::move(loop)), stream_room(executor), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -124,7 +124,7 @@ class Server : public std::enable_shared_from_this<Server> {
   void look_at(Clock::time_point when);
 
   asio::any_io_executor executor;
-  const CloserPointer closer;  ///< of what comes from peers
+  CloserPointer closer;  ///< of what comes from peers, since open()
   Settings settings;
   Options options;
   Limits limits;

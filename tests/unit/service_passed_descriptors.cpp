@@ -845,12 +845,68 @@ TEST_SUITE("service/passed descriptors") {
     const kt::File other = file_with(home.state / "other", "text");
     Wire healthy = home.begin("read", other.get());
     CHECK(home.text_of(healthy) == "read: text");
-    // Callers that go end their calls, and the service ends, too.
+    // Callers that go end their calls.
     waiting.pop_back();
     home.is_alive();
+    // When nothing can be closed any more, they are told.
+    CHECK(eventually([&] {
+      Wire one_more = home.begin("take", files[7].get());
+      return home.text_of(one_more) == "503";
+    }));
+    home.is_alive();
+    // What is closed after the end of a loop keeps nobody waiting, either, nor in a service that a forked child starts.
+    {
+      std::optional<asio::io_context> loop{std::in_place};
+      kt::Fd left = files[7].duplicate();
+      left = kt::Fd(left.release(), kt::detail::CloserPointer(&kt::detail::blocking_threads(loop->get_executor())));
+      loop.reset();
+    }
+    // The service ends, too.
     home.kitten.stop();
     CHECK_FALSE(home.kitten.running());
     disk.end();
+  }
+
+  TEST_CASE("a service that a forked child starts closes what hangs beside its loop, too (168, 171)") {
+    if (KETTLINGAR_TEST_WITH_TSAN) {
+      MESSAGE("skipped: with ThreadSanitizer a forked child cannot have threads");
+      return;
+    }
+    HungDisk disk;
+    if (!disk.there()) {
+      MESSAGE("skipped: this process may not mount a file system of its own");
+      return;
+    }
+    Passing home;
+    const kt::Fd file(::open(disk.file().c_str(), O_RDWR | O_CLOEXEC));
+    REQUIRE(file);
+    home.kitten.stop();
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const kt::Fd result(ends[0]);
+    kt::Fd report(ends[1]);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      char fine = 'n';
+      try {
+        home.start();
+        disk.hang();
+        Wire take = home.begin("take", file.get());
+        if (home.text_of(take) == "taken") {
+          home.is_alive();
+          fine = 'y';
+        }
+      } catch (...) {
+      }
+      ::_exit(::write(report.get(), &fine, 1) == 1 ? 0 : 1);
+    }
+    REQUIRE(child > 0);
+    report.reset();
+    char fine = 0;
+    CHECK(::read(result.get(), &fine, 1) == 1);
+    CHECK(fine == 'y');
+    disk.end();  // the child cannot exit before that
+    ::waitpid(child, nullptr, 0);
   }
 }
 #endif
