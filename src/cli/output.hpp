@@ -28,16 +28,16 @@ namespace detail {
 enum class OutputStyle { plain, json, raw };
 
 /// JSON for eyes and scripts: blanks after commas and colons, ASCII only, bytes as text where they are text.
-inline std::string printable_json(const json& value) {
+inline std::string printable_json(const json& value, JsonStyle style = JsonStyle::terminal) {
   std::string out;
-  if (const CodecError error = encode_json(value, out, JsonStyle::terminal))
+  if (const CodecError error = encode_json(value, out, style))
     throw ConnectionError("cannot print the result: " + std::string(error.why));
   return out;
 }
 
-/// A value without a `_format`: text as it is, the rest as JSON.
+/// A value without a `_format`: text as it is, the rest as JSON, with the numbers that JSON does not have.
 inline std::string plain_text(const json& value) {
-  return value.is_string() ? value.get<std::string>() : printable_json(value);
+  return value.is_string() ? value.get<std::string>() : printable_json(value, JsonStyle::reading);
 }
 
 /// The lines of one command: results to standard output, progress to standard error where that is a terminal.

@@ -85,6 +85,7 @@ enum class JsonStyle {
   compact,   ///< no blanks, UTF-8
   spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
   terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
+  reading,   ///< as terminal, but NaN and infinity as `nan`, `inf` and `-inf`: for eyes
 };
 
 /// Append `value` (kt::json or nlohmann::json) as JSON. Errors, after which `out` is as before: more than `depth` maps
@@ -93,7 +94,8 @@ enum class JsonStyle {
 /// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
 ///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
 ///   which readers do not change back.
-/// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
+/// - NaN and infinity become null, see JsonStyle. Other floats have the fewest digits that read back the same, and stay
+/// floats: `1.0`.
 /// - Malformed UTF-8 becomes U+FFFD.
 template <class Json>
 [[nodiscard]] CodecError encode_json(const Json& value, std::string& out, JsonStyle style = JsonStyle::compact,

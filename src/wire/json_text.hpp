@@ -263,10 +263,10 @@ void json_number(Appender& out, Number number, Format... format) {
 }
 
 /// As Python's repr() does: plain digits from 1e-4 to below 1e16, and always with a dot or an exponent.
-inline void json_float(Appender& out, double number) {
+inline void json_float(Appender& out, double number, JsonStyle style) {
   const double size = std::fabs(number);
   if (!std::isfinite(number)) {
-    out.put("null");
+    out.put(style != JsonStyle::reading ? "null" : std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf");
   } else if (size != 0 && (size < 1e-4 || size >= 1e16)) {
     json_number(out, number, std::chars_format::scientific);
   } else {
@@ -320,7 +320,7 @@ inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle s
   if (const ExtType* type = is_ext ? find_ext_type(binary.subtype()) : nullptr)
     return json_ext(out, *type, bytes, style, depth);
   if (depth <= (is_ext ? 1 : 0)) return out.fail(too_deep());
-  const bool as_text = !is_ext && style == JsonStyle::terminal && is_utf8(bytes);
+  const bool as_text = !is_ext && style >= JsonStyle::terminal && is_utf8(bytes);
   out.put(is_ext ? "{\"__ext__\"" : as_text ? "{\"__bytes__\"" : "{\"__base64__\"");
   json_separator(out, ':', style);
   if (is_ext) {
@@ -370,7 +370,7 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
   } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
     out.put(*flag ? "true" : "false");
   } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
-    json_float(out, *real);
+    json_float(out, *real, style);
   } else if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) {
     return json_binary(out, *bytes, style, depth);
   } else if (value.is_null()) {

@@ -27,6 +27,11 @@ const OwnService teller("teller", [](int argc, char** argv) {
     co_yield two;
   });
   kitten.api("document", [] { return kt::Result{"image/gif", "GIF\x00"s}; });
+  kitten.api("numbers", [] {
+    const double infinite = std::numeric_limits<double>::infinity();
+    return json{{"mean", std::nan("")}, {"most", infinite}, {"all", {1.0, -infinite}}};
+  });
+  kitten.api("mean", [] { return std::nan(""); });
   kitten.api("text", [] { return kt::text("no line end"); });
   kitten.api("huge", [] {
     return kt::json::binary({'4', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0'},
@@ -120,6 +125,16 @@ TEST_SUITE("cli/output") {
     CHECK(kt::detail::fitting("日本語", 5) == "日本");
     CHECK(kt::detail::fitting("e\u0301te\u0301", 3) == "e\u0301te\u0301");
     CHECK(kt::detail::fitting("ab\tc", 9) == "ab c");
+  }
+
+  TEST_CASE("numbers that JSON does not have are shown as such, and null where JSON is asked for") {
+    const Teller teller;
+    CHECK(teller("mean").out == "nan\n");
+    CHECK(teller("numbers").out == "{\"mean\": nan, \"most\": inf, \"all\": [1.0, -inf]}\n");
+    CHECK(teller("-r mean").out == "nan\n");
+    CHECK(teller("--json mean").out == "null\n");
+    CHECK(teller("--json numbers").out == "{\"mean\": null, \"most\": null, \"all\": [1.0, null]}\n");
+    CHECK(teller("-J mean").out == "null\n");  // was lost on its way
   }
 
   TEST_CASE("-r prints bytes as they came") {

@@ -95,6 +95,10 @@ TEST_SUITE("service/builtins") {
     CHECK(contains(home.error("config", R"({"_args": ["sleep_time", "0.2"]})"), "say --key=NAME --val=VALUE"));
     std::filesystem::create_symlink("/nonexistent", home.state / "link.cfg");
     CHECK(contains(home.error("config", R"({"save": "link.cfg"})"), "not a regular file"));
+    std::filesystem::create_directory(home.state / "folder.cfg");
+    CHECK(contains(home.error("config", R"({"save": "folder.cfg"})"), "not a regular file"));
+    const std::string long_name = std::string(300, 'x') + ".cfg";
+    CHECK(contains(home.error("config", json{{"save", long_name}}.dump()), "config: save takes 'yes', or NAME.cfg"));
     // What a line of a file cannot hold is not saved as something else.
     for (const char* text : {"a\nworker_umask=511", "a #b", " a", "a "}) {
       home.result("config", json{{"key", "motto"}, {"val", text}}.dump());
