@@ -924,6 +924,7 @@ enum class JsonStyle {
   compact,   ///< no blanks, UTF-8
   spaced,    ///< `", "` and `": "`, ASCII only with `\uXXXX`: what Python writes
   terminal,  ///< as spaced, but bytes that are UTF-8 as `{"__bytes__": "text"}`: for command line output
+  reading,   ///< as terminal, but NaN and infinity as `nan`, `inf` and `-inf`: for eyes
 };
 
 /// Append `value` (kt::json or nlohmann::json) as JSON. Errors, after which `out` is as before: more than `depth` maps
@@ -932,7 +933,8 @@ enum class JsonStyle {
 /// - Binary becomes `{"__base64__": "..."}`. With subtype 1 and hex digits it is a big integer: a plain number. Other
 ///   subtypes are MessagePack ext codes, -128 to 127: what their ExtType says, or `{"__ext__": [code, "base64"]}`,
 ///   which readers do not change back.
-/// - NaN and infinity become null. Other floats have the fewest digits that read back the same, and stay floats: `1.0`.
+/// - NaN and infinity become null, see JsonStyle. Other floats have the fewest digits that read back the same, and stay
+/// floats: `1.0`.
 /// - Malformed UTF-8 becomes U+FFFD.
 template <class Json>
 [[nodiscard]] CodecError encode_json(const Json& value, std::string& out, JsonStyle style = JsonStyle::compact,
@@ -3937,10 +3939,10 @@ void json_number(Appender& out, Number number, Format... format) {
 }
 
 /// As Python's repr() does: plain digits from 1e-4 to below 1e16, and always with a dot or an exponent.
-inline void json_float(Appender& out, double number) {
+inline void json_float(Appender& out, double number, JsonStyle style) {
   const double size = std::fabs(number);
   if (!std::isfinite(number)) {
-    out.put("null");
+    out.put(style != JsonStyle::reading ? "null" : std::isnan(number) ? "nan" : number > 0 ? "inf" : "-inf");
   } else if (size != 0 && (size < 1e-4 || size >= 1e16)) {
     json_number(out, number, std::chars_format::scientific);
   } else {
@@ -3994,7 +3996,7 @@ inline bool json_binary(Appender& out, const json::binary_t& binary, JsonStyle s
   if (const ExtType* type = is_ext ? find_ext_type(binary.subtype()) : nullptr)
     return json_ext(out, *type, bytes, style, depth);
   if (depth <= (is_ext ? 1 : 0)) return out.fail(too_deep());
-  const bool as_text = !is_ext && style == JsonStyle::terminal && is_utf8(bytes);
+  const bool as_text = !is_ext && style >= JsonStyle::terminal && is_utf8(bytes);
   out.put(is_ext ? "{\"__ext__\"" : as_text ? "{\"__bytes__\"" : "{\"__base64__\"");
   json_separator(out, ':', style);
   if (is_ext) {
@@ -4044,7 +4046,7 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
   } else if (const auto* flag = value.template get_ptr<const typename Json::boolean_t*>()) {
     out.put(*flag ? "true" : "false");
   } else if (const auto* real = value.template get_ptr<const typename Json::number_float_t*>()) {
-    json_float(out, *real);
+    json_float(out, *real, style);
   } else if (const auto* bytes = value.template get_ptr<const typename Json::binary_t*>()) {
     return json_binary(out, *bytes, style, depth);
   } else if (value.is_null()) {
@@ -7018,16 +7020,9 @@ struct Signature<F> : Signature<decltype(&F::operator())> {};
 template <class P>
 inline constexpr bool safe_in_coroutine = !std::is_reference_v<P> && !is_view<P>;
 
-template <class Tuple>
-inline constexpr bool all_safe_in_coroutine = false;
-template <class... P>
-inline constexpr bool all_safe_in_coroutine<std::tuple<P...>> = (safe_in_coroutine<P> && ...);
-
-template <class Tuple>
-inline constexpr bool any_mutable_reference = false;
-template <class... P>
-inline constexpr bool any_mutable_reference<std::tuple<P...>> =
-    ((std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>) || ...);
+template <class P>
+inline constexpr bool is_mutable_reference =
+    std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>;
 
 /// What is kept for a parameter while the call runs: views get storage of their own.
 template <class P>
@@ -8861,15 +8856,33 @@ struct MisfitParameter;
 template <class T>
 struct MisfitResult;
 
-/// The first parameter, counted from 1, that cannot be had; void if all can.
+template <class Misfit>
+inline constexpr bool no_misfit = std::is_void_v<Misfit>;
+
+/// Which of some is the first that does not fit, counted from 1; 0 if all do.
+template <bool... fits>
+constexpr int first_misfit() {
+  int at = 0, found = 0;
+  ((++at, found = found == 0 && !fits ? at : found), ...);
+  return found;
+}
 template <int number, class Types>
-struct FirstMisfit {
+struct Misfit {
+  using type = MisfitParameter<number, std::tuple_element_t<number - 1, Types>>;
+};
+template <class Types>
+struct Misfit<0, Types> {
   using type = void;
 };
-template <int number, class P, class... R>
-struct FirstMisfit<number, std::tuple<P, R...>> {
-  using type = std::conditional_t<readable<Stored<P>>, typename FirstMisfit<number + 1, std::tuple<R...>>::type,
-                                  MisfitParameter<number, P>>;
+
+/// The first parameter that cannot be had, one that would be changed, and one that would be gone in a coroutine.
+template <class Types>
+struct Misfits;
+template <class... P>
+struct Misfits<std::tuple<P...>> {
+  using Unreadable = typename Misfit<first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
+  using Mutable = typename Misfit<first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
+  using Borrowed = typename Misfit<first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
 };
 
 template <class T>
@@ -8881,9 +8894,6 @@ requires is_generator<T>
 struct Yielded<T> {
   using type = typename T::value_type;
 };
-
-template <class Misfit>
-inline constexpr bool converts = std::is_void_v<Misfit>;
 
 template <class Sig, bool known = Sig::known>
 struct HandlerTypes {
@@ -8904,15 +8914,15 @@ struct HandlerFit {
   using Types = typename HandlerTypes<Sig>::Types;
   using Return = typename HandlerTypes<Sig>::Return;
   using Item = typename Yielded<Return>::type;
-  using Parameter = typename FirstMisfit<1, Types>::type;
+  using Unreadable = typename Misfits<Types>::Unreadable;
+  using Mutable = typename Misfits<Types>::Mutable;
+  using Borrowed = std::conditional_t<is_task<Return> || is_generator<Return>, typename Misfits<Types>::Borrowed, void>;
   using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
   static constexpr bool known = Sig::known;
   static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
-  static constexpr bool by_value = !any_mutable_reference<Types>;
-  static constexpr bool safe = !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>;
   static constexpr bool sendable = !is_generator<Return> || !holds_descriptors<Item>;
-  static constexpr bool fits =
-      known && counted && by_value && safe && sendable && converts<Parameter> && converts<Result>;
+  static constexpr bool fits = known && counted && sendable && no_misfit<Unreadable> && no_misfit<Mutable> &&
+                               no_misfit<Borrowed> && no_misfit<Result>;
 };
 
 /// Instantiated first of all where a handler is added.
@@ -8925,16 +8935,16 @@ struct HandlerCheck {
   static_assert(Fit::counted,
                 "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
                 "kt::Request&");
-  static_assert(Fit::by_value,
+  static_assert(no_misfit<typename Fit::Mutable>,
                 "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
   static_assert(
-      Fit::safe,
+      no_misfit<typename Fit::Borrowed>,
       "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
       "pointers): they would be gone after its first co_await or co_yield");
-  static_assert(converts<typename Fit::Parameter>,
+  static_assert(no_misfit<typename Fit::Unreadable>,
                 "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
                 "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
-  static_assert(converts<typename Fit::Result>,
+  static_assert(no_misfit<typename Fit::Result>,
                 "kettlingar: the type of a result must be one that nlohmann_json converts: see "
                 "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
   static_assert(Fit::sendable, "kettlingar: open descriptors can be results, but not items of a stream");
@@ -17626,6 +17636,7 @@ KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -17750,6 +17761,53 @@ constexpr void refuse_temporaries() {
                 "kettlingar: g++ before 13 miscompiles a temporary aggregate within a co_await; name it first: "
                 "Note note{...}; co_await client.async_call(\"keep\", note);");
 }
+
+// Compilers print these names.
+template <int number, class T>
+struct MisfitGiven;
+template <class T>
+struct MisfitAsked;
+
+template <int number, class Types>
+struct Given {
+  using type = MisfitGiven<number, std::tuple_element_t<number - 1, Types>>;
+};
+template <class Types>
+struct Given<0, Types> {
+  using type = void;
+};
+
+/// The first argument with descriptors that stays with the caller.
+template <class... A>
+using KeptDescriptor =
+    typename Given<first_misfit<!(std::is_lvalue_reference_v<A> && holds_descriptors<std::remove_cvref_t<A>>)...>(),
+                   std::tuple<A...>>::type;
+
+/// Whether an argument of a call can be sent.
+template <class A>
+inline constexpr bool can_be_sent =
+    writable<A> || PlainArgument<A> || std::is_same_v<A, Arg> || std::is_same_v<A, ReplyTo>;
+/// Whether a call can ask for a T.
+template <class T>
+inline constexpr bool askable =
+    std::is_void_v<T> || std::is_same_v<T, Result> || std::is_same_v<T, Event> || readable<T>;
+
+/// Instantiated first of all where a call by name is made, so that compilers name that place.
+template <class T, class... A>
+struct CallCheck {
+  using Kept = KeptDescriptor<A...>;
+  using Unwritable = typename Given<first_misfit<can_be_sent<std::remove_cvref_t<A>>...>(), std::tuple<A...>>::type;
+  using Asked = std::conditional_t<askable<T>, void, MisfitAsked<T>>;
+  static_assert(no_misfit<Kept>,
+                "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
+  static_assert(no_misfit<Unwritable>,
+                "kettlingar: the type of an argument must be one that nlohmann_json converts: see "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE");
+  static_assert(no_misfit<Asked>,
+                "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
+                "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+  static constexpr bool done = true;
+};
 
 template <class... A>
 OutgoingCall make_call(std::string_view method, A&&... arguments) {
@@ -18115,17 +18173,64 @@ void add_argument(CallBuilder& builder, A&& value) {
   }
 }
 
+// Compilers print this name.
+template <int number, class Parameter, class Given>
+struct MisfitArgument;
+
+/// The first argument, counted from 1, that does not fit its parameter; void if all do.
+template <int number, class Types, class... A>
+struct FirstMisfitArgument {
+  using type = void;
+};
+template <int number, class P, class A>
+struct FitOfArgument {
+  using type = std::conditional_t<fits_parameter<Stored<P>, A>(), void, MisfitArgument<number, P, A>>;
+};
+template <int number, class P, class... R, class First, class... Rest>
+requires(!is_positional<First>) struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
+    : FirstMisfitArgument<number, std::tuple<P, R...>, Rest...> {
+};
+template <int number, class P, class... R, class First, class... Rest>
+requires is_positional<First>
+struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
+    : std::conditional_t<fits_parameter<Stored<P>, First>(), FirstMisfitArgument<number + 1, std::tuple<R...>, Rest...>,
+                         FitOfArgument<number, P, First>> {
+};
+
+/// Whether arguments fit the parameters of a handler.
+template <class F, class... A>
+struct TypedCallFit {
+  using Parameters = typename Signature<F>::Parameters::Types;
+  using Argument = typename FirstMisfitArgument<1, Parameters, A...>::type;
+  static constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
+  static constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
+  static constexpr bool not_too_many = given <= wanted;
+  static constexpr bool enough = given >= wanted || (is_named<A> || ...);
+  static constexpr bool fits = not_too_many && enough && std::is_void_v<Argument>;
+};
+
+/// Instantiated first of all where such a call is made, so that compilers name that place.
+template <class F, class... A>
+struct TypedCallCheck {
+  using Fit = TypedCallFit<F, A...>;
+  static_assert(Fit::not_too_many, "kettlingar: too many arguments for this method");
+  static_assert(
+      Fit::enough,
+      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
+  static_assert(no_misfit<KeptDescriptor<A...>>,
+                "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
+  static_assert(no_misfit<typename Fit::Argument>,
+                "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
+                "is neither; convert it where you call");
+  static constexpr bool done = true;
+};
+
 template <class Parameters, std::size_t at>
 void add_arguments(CallBuilder&) {}
 template <class Parameters, std::size_t at, class First, class... Rest>
 void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
   if constexpr (is_positional<First>) {
-    using P = Stored<std::tuple_element_t<at, Parameters>>;
-    constexpr bool fits = fits_parameter<P, First>();
-    static_assert(fits,
-                  "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
-                  "is neither; convert it where you call");
-    if constexpr (fits) add_argument<P>(builder, std::forward<First>(first));
+    add_argument<Stored<std::tuple_element_t<at, Parameters>>>(builder, std::forward<First>(first));
     add_arguments<Parameters, at + 1>(builder, std::forward<Rest>(rest)...);
   } else {
     builder.add(std::forward<First>(first));
@@ -18136,16 +18241,9 @@ void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
 /// A call of the method whose handler has type F.
 template <class F, class... A>
 OutgoingCall make_typed_call(const Method& method, A&&... arguments) {
-  using Parameters = typename Signature<F>::Parameters::Types;
-  constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
-  constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
-  constexpr bool any_named = (is_named<A> || ...);
-  static_assert(given <= wanted, "kettlingar: too many arguments for this method");
-  static_assert(
-      given >= wanted || any_named,
-      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
+  using Fit = TypedCallFit<F, A...>;
   CallBuilder builder(method);
-  if constexpr (given <= wanted) add_arguments<Parameters, 0>(builder, std::forward<A>(arguments)...);
+  if constexpr (Fit::fits) add_arguments<typename Fit::Parameters, 0>(builder, std::forward<A>(arguments)...);
   return builder.finish();
 }
 
@@ -18225,12 +18323,14 @@ class Client {
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>
   T call(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     detail::RunningCall call(state_->transport, detail::make_call(method, std::forward<A>(arguments)...));
     return detail::only_result<T>(call);
   }
   /// The items of a method that streams, see Stream.
   template <class T = json, class... A>
   Stream<T> stream(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     return Stream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
 
@@ -18240,11 +18340,13 @@ class Client {
 
   template <class T = json, class... A>
   Task<T> async_call(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     detail::refuse_temporaries<A...>();
     return detail::async_only_result<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
   template <class T = json, class... A>
   AsyncStream<T> async_stream(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     detail::refuse_temporaries<A...>();
     return AsyncStream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
@@ -18256,6 +18358,7 @@ class Client {
 
   template <detail::NamedFunction F, class... A>
   auto call(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     if constexpr (detail::ReturnedBy<F>::streams) {
       return stream(function, std::forward<A>(arguments)...);
     } else {
@@ -18265,11 +18368,13 @@ class Client {
   }
   template <detail::NamedFunction F, class... A>
   auto stream(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use call()");
     return Stream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
   }
   template <detail::NamedFunction F, class... A>
   auto async_call(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     static_assert(!detail::ReturnedBy<F>::streams, "kettlingar: this method streams: use async_stream()");
     detail::refuse_temporaries<A...>();
     return detail::async_only_result<typename detail::ReturnedBy<F>::type>(
@@ -18277,6 +18382,7 @@ class Client {
   }
   template <detail::NamedFunction F, class... A>
   auto async_stream(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use async_call()");
     detail::refuse_temporaries<A...>();
     return AsyncStream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
@@ -19946,16 +20052,16 @@ namespace detail {
 enum class OutputStyle { plain, json, raw };
 
 /// JSON for eyes and scripts: blanks after commas and colons, ASCII only, bytes as text where they are text.
-inline std::string printable_json(const json& value) {
+inline std::string printable_json(const json& value, JsonStyle style = JsonStyle::terminal) {
   std::string out;
-  if (const CodecError error = encode_json(value, out, JsonStyle::terminal))
+  if (const CodecError error = encode_json(value, out, style))
     throw ConnectionError("cannot print the result: " + std::string(error.why));
   return out;
 }
 
-/// A value without a `_format`: text as it is, the rest as JSON.
+/// A value without a `_format`: text as it is, the rest as JSON, with the numbers that JSON does not have.
 inline std::string plain_text(const json& value) {
-  return value.is_string() ? value.get<std::string>() : printable_json(value);
+  return value.is_string() ? value.get<std::string>() : printable_json(value, JsonStyle::reading);
 }
 
 /// The lines of one command: results to standard output, progress to standard error where that is a terminal.

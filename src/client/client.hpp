@@ -78,12 +78,14 @@ class Client {
   /// The result of a method: `kitty.call<int>("add", 1, 2)`. Of a stream the first item only.
   template <class T = json, class... A>
   T call(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     detail::RunningCall call(state_->transport, detail::make_call(method, std::forward<A>(arguments)...));
     return detail::only_result<T>(call);
   }
   /// The items of a method that streams, see Stream.
   template <class T = json, class... A>
   Stream<T> stream(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     return Stream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
 
@@ -93,11 +95,13 @@ class Client {
 
   template <class T = json, class... A>
   Task<T> async_call(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     detail::refuse_temporaries<A...>();
     return detail::async_only_result<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
   template <class T = json, class... A>
   AsyncStream<T> async_stream(std::string_view method, A&&... arguments) const {
+    static_assert(detail::CallCheck<T, A...>::done);
     detail::refuse_temporaries<A...>();
     return AsyncStream<T>({state_->transport, detail::make_call(method, std::forward<A>(arguments)...)});
   }
@@ -109,6 +113,7 @@ class Client {
 
   template <detail::NamedFunction F, class... A>
   auto call(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     if constexpr (detail::ReturnedBy<F>::streams) {
       return stream(function, std::forward<A>(arguments)...);
     } else {
@@ -118,11 +123,13 @@ class Client {
   }
   template <detail::NamedFunction F, class... A>
   auto stream(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use call()");
     return Stream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));
   }
   template <detail::NamedFunction F, class... A>
   auto async_call(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     static_assert(!detail::ReturnedBy<F>::streams, "kettlingar: this method streams: use async_stream()");
     detail::refuse_temporaries<A...>();
     return detail::async_only_result<typename detail::ReturnedBy<F>::type>(
@@ -130,6 +137,7 @@ class Client {
   }
   template <detail::NamedFunction F, class... A>
   auto async_stream(F function, A&&... arguments) const {
+    static_assert(detail::TypedCallCheck<F, A...>::done);
     static_assert(detail::ReturnedBy<F>::streams, "kettlingar: this method does not stream: use async_call()");
     detail::refuse_temporaries<A...>();
     return AsyncStream<typename detail::ReturnedBy<F>::type>(typed(function, std::forward<A>(arguments)...));

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "../service/handler_check.hpp"
 #include "../service/signature.hpp"
 #include "running_call.hpp"
 
@@ -84,17 +85,64 @@ void add_argument(CallBuilder& builder, A&& value) {
   }
 }
 
+// Compilers print this name.
+template <int number, class Parameter, class Given>
+struct MisfitArgument;
+
+/// The first argument, counted from 1, that does not fit its parameter; void if all do.
+template <int number, class Types, class... A>
+struct FirstMisfitArgument {
+  using type = void;
+};
+template <int number, class P, class A>
+struct FitOfArgument {
+  using type = std::conditional_t<fits_parameter<Stored<P>, A>(), void, MisfitArgument<number, P, A>>;
+};
+template <int number, class P, class... R, class First, class... Rest>
+requires(!is_positional<First>) struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
+    : FirstMisfitArgument<number, std::tuple<P, R...>, Rest...> {
+};
+template <int number, class P, class... R, class First, class... Rest>
+requires is_positional<First>
+struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
+    : std::conditional_t<fits_parameter<Stored<P>, First>(), FirstMisfitArgument<number + 1, std::tuple<R...>, Rest...>,
+                         FitOfArgument<number, P, First>> {
+};
+
+/// Whether arguments fit the parameters of a handler.
+template <class F, class... A>
+struct TypedCallFit {
+  using Parameters = typename Signature<F>::Parameters::Types;
+  using Argument = typename FirstMisfitArgument<1, Parameters, A...>::type;
+  static constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
+  static constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
+  static constexpr bool not_too_many = given <= wanted;
+  static constexpr bool enough = given >= wanted || (is_named<A> || ...);
+  static constexpr bool fits = not_too_many && enough && std::is_void_v<Argument>;
+};
+
+/// Instantiated first of all where such a call is made, so that compilers name that place.
+template <class F, class... A>
+struct TypedCallCheck {
+  using Fit = TypedCallFit<F, A...>;
+  static_assert(Fit::not_too_many, "kettlingar: too many arguments for this method");
+  static_assert(
+      Fit::enough,
+      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
+  static_assert(no_misfit<KeptDescriptor<A...>>,
+                "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
+  static_assert(no_misfit<typename Fit::Argument>,
+                "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
+                "is neither; convert it where you call");
+  static constexpr bool done = true;
+};
+
 template <class Parameters, std::size_t at>
 void add_arguments(CallBuilder&) {}
 template <class Parameters, std::size_t at, class First, class... Rest>
 void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
   if constexpr (is_positional<First>) {
-    using P = Stored<std::tuple_element_t<at, Parameters>>;
-    constexpr bool fits = fits_parameter<P, First>();
-    static_assert(fits,
-                  "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
-                  "is neither; convert it where you call");
-    if constexpr (fits) add_argument<P>(builder, std::forward<First>(first));
+    add_argument<Stored<std::tuple_element_t<at, Parameters>>>(builder, std::forward<First>(first));
     add_arguments<Parameters, at + 1>(builder, std::forward<Rest>(rest)...);
   } else {
     builder.add(std::forward<First>(first));
@@ -105,16 +153,9 @@ void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
 /// A call of the method whose handler has type F.
 template <class F, class... A>
 OutgoingCall make_typed_call(const Method& method, A&&... arguments) {
-  using Parameters = typename Signature<F>::Parameters::Types;
-  constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
-  constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
-  constexpr bool any_named = (is_named<A> || ...);
-  static_assert(given <= wanted, "kettlingar: too many arguments for this method");
-  static_assert(
-      given >= wanted || any_named,
-      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
+  using Fit = TypedCallFit<F, A...>;
   CallBuilder builder(method);
-  if constexpr (given <= wanted) add_arguments<Parameters, 0>(builder, std::forward<A>(arguments)...);
+  if constexpr (Fit::fits) add_arguments<typename Fit::Parameters, 0>(builder, std::forward<A>(arguments)...);
   return builder.finish();
 }
 

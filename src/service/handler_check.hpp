@@ -58,15 +58,33 @@ struct MisfitParameter;
 template <class T>
 struct MisfitResult;
 
-/// The first parameter, counted from 1, that cannot be had; void if all can.
+template <class Misfit>
+inline constexpr bool no_misfit = std::is_void_v<Misfit>;
+
+/// Which of some is the first that does not fit, counted from 1; 0 if all do.
+template <bool... fits>
+constexpr int first_misfit() {
+  int at = 0, found = 0;
+  ((++at, found = found == 0 && !fits ? at : found), ...);
+  return found;
+}
 template <int number, class Types>
-struct FirstMisfit {
+struct Misfit {
+  using type = MisfitParameter<number, std::tuple_element_t<number - 1, Types>>;
+};
+template <class Types>
+struct Misfit<0, Types> {
   using type = void;
 };
-template <int number, class P, class... R>
-struct FirstMisfit<number, std::tuple<P, R...>> {
-  using type = std::conditional_t<readable<Stored<P>>, typename FirstMisfit<number + 1, std::tuple<R...>>::type,
-                                  MisfitParameter<number, P>>;
+
+/// The first parameter that cannot be had, one that would be changed, and one that would be gone in a coroutine.
+template <class Types>
+struct Misfits;
+template <class... P>
+struct Misfits<std::tuple<P...>> {
+  using Unreadable = typename Misfit<first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
+  using Mutable = typename Misfit<first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
+  using Borrowed = typename Misfit<first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
 };
 
 template <class T>
@@ -78,9 +96,6 @@ requires is_generator<T>
 struct Yielded<T> {
   using type = typename T::value_type;
 };
-
-template <class Misfit>
-inline constexpr bool converts = std::is_void_v<Misfit>;
 
 template <class Sig, bool known = Sig::known>
 struct HandlerTypes {
@@ -101,15 +116,15 @@ struct HandlerFit {
   using Types = typename HandlerTypes<Sig>::Types;
   using Return = typename HandlerTypes<Sig>::Return;
   using Item = typename Yielded<Return>::type;
-  using Parameter = typename FirstMisfit<1, Types>::type;
+  using Unreadable = typename Misfits<Types>::Unreadable;
+  using Mutable = typename Misfits<Types>::Mutable;
+  using Borrowed = std::conditional_t<is_task<Return> || is_generator<Return>, typename Misfits<Types>::Borrowed, void>;
   using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
   static constexpr bool known = Sig::known;
   static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
-  static constexpr bool by_value = !any_mutable_reference<Types>;
-  static constexpr bool safe = !(is_task<Return> || is_generator<Return>) || all_safe_in_coroutine<Types>;
   static constexpr bool sendable = !is_generator<Return> || !holds_descriptors<Item>;
-  static constexpr bool fits =
-      known && counted && by_value && safe && sendable && converts<Parameter> && converts<Result>;
+  static constexpr bool fits = known && counted && sendable && no_misfit<Unreadable> && no_misfit<Mutable> &&
+                               no_misfit<Borrowed> && no_misfit<Result>;
 };
 
 /// Instantiated first of all where a handler is added.
@@ -122,16 +137,16 @@ struct HandlerCheck {
   static_assert(Fit::counted,
                 "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
                 "kt::Request&");
-  static_assert(Fit::by_value,
+  static_assert(no_misfit<typename Fit::Mutable>,
                 "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
   static_assert(
-      Fit::safe,
+      no_misfit<typename Fit::Borrowed>,
       "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
       "pointers): they would be gone after its first co_await or co_yield");
-  static_assert(converts<typename Fit::Parameter>,
+  static_assert(no_misfit<typename Fit::Unreadable>,
                 "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
                 "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
-  static_assert(converts<typename Fit::Result>,
+  static_assert(no_misfit<typename Fit::Result>,
                 "kettlingar: the type of a result must be one that nlohmann_json converts: see "
                 "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
   static_assert(Fit::sendable, "kettlingar: open descriptors can be results, but not items of a stream");

@@ -117,16 +117,9 @@ struct Signature<F> : Signature<decltype(&F::operator())> {};
 template <class P>
 inline constexpr bool safe_in_coroutine = !std::is_reference_v<P> && !is_view<P>;
 
-template <class Tuple>
-inline constexpr bool all_safe_in_coroutine = false;
-template <class... P>
-inline constexpr bool all_safe_in_coroutine<std::tuple<P...>> = (safe_in_coroutine<P> && ...);
-
-template <class Tuple>
-inline constexpr bool any_mutable_reference = false;
-template <class... P>
-inline constexpr bool any_mutable_reference<std::tuple<P...>> =
-    ((std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>) || ...);
+template <class P>
+inline constexpr bool is_mutable_reference =
+    std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>;
 
 /// What is kept for a parameter while the call runs: views get storage of their own.
 template <class P>

@@ -1,4 +1,5 @@
 // expect: an argument does not fit its parameter
+// names: MisfitArgument<2, int, double>
 #include "kettlingar.hpp"
 
 struct Adder : kettlingar::Kitten {

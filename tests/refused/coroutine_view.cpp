@@ -1,4 +1,5 @@
 // expect: a coroutine handler must take its parameters by value
+// names: MisfitParameter<1, std::
 #include "kettlingar.hpp"
 
 #include <string>

@@ -1,4 +1,5 @@
 // expect: a handler cannot take a parameter by non-const reference
+// names: MisfitParameter<1, std::
 #include "kettlingar.hpp"
 
 #include <string>

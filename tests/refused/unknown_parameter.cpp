@@ -1,4 +1,5 @@
 // expect: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json converts
+// names: MisfitParameter<1, Opaque>
 #include "kettlingar.hpp"
 
 #include <string>

@@ -1,4 +1,5 @@
 // expect: the type of a result must be one that nlohmann_json converts
+// names: MisfitResult<Opaque>
 #include "kettlingar.hpp"
 
 #include <string>
