@@ -1009,7 +1009,8 @@ const ExtType* find_ext_type(std::string_view json_key);
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE std::vector<ExtType>& ext_types() {
-  static std::vector<ExtType> types;
+  // Not destroyed at exit: a service may still be running then.
+  static std::vector<ExtType>& types = *new std::vector<ExtType>;
   return types;
 }
 
@@ -10609,7 +10610,14 @@ class BlockingThreads final : public Closer {
 class BlockingWork : public asio::execution_context::service {
  public:
   using key_type = BlockingWork;
-  static inline asio::execution_context::id id;
+  /// The one that Asio knows this service by where there is no RTTI. Made when it is needed, not before main().
+  struct Id {
+    operator const asio::execution_context::id&() const {
+      static const auto* const id = new asio::execution_context::id;
+      return *id;
+    }
+  };
+  static constexpr Id id{};
 
   explicit BlockingWork(asio::execution_context& context) : service(context), threads_(new BlockingThreads) {}
   ~BlockingWork() override {
@@ -20759,7 +20767,7 @@ class EndSignals {
   static constexpr std::array<int, 3> numbers{SIGTERM, SIGINT, SIGHUP};
 
   static void handle(int number) noexcept;
-  static inline Shared shared_;
+  static inline constinit Shared shared_{};
 
   std::array<struct sigaction, 3> before_{};
   Fd reader_, writer_;

@@ -62,7 +62,7 @@ class EndSignals {
   static constexpr std::array<int, 3> numbers{SIGTERM, SIGINT, SIGHUP};
 
   static void handle(int number) noexcept;
-  static inline Shared shared_;
+  static inline constinit Shared shared_{};
 
   std::array<struct sigaction, 3> before_{};
   Fd reader_, writer_;

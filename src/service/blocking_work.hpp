@@ -102,7 +102,14 @@ class BlockingThreads final : public Closer {
 class BlockingWork : public asio::execution_context::service {
  public:
   using key_type = BlockingWork;
-  static inline asio::execution_context::id id;
+  /// The one that Asio knows this service by where there is no RTTI. Made when it is needed, not before main().
+  struct Id {
+    operator const asio::execution_context::id&() const {
+      static const auto* const id = new asio::execution_context::id;
+      return *id;
+    }
+  };
+  static constexpr Id id{};
 
   explicit BlockingWork(asio::execution_context& context) : service(context), threads_(new BlockingThreads) {}
   ~BlockingWork() override {

@@ -43,7 +43,8 @@ const ExtType* find_ext_type(std::string_view json_key);
 
 #if KETTLINGAR_DEFINITIONS
 KETTLINGAR_INLINE std::vector<ExtType>& ext_types() {
-  static std::vector<ExtType> types;
+  // Not destroyed at exit: a service may still be running then.
+  static std::vector<ExtType>& types = *new std::vector<ExtType>;
   return types;
 }
 
