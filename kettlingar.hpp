@@ -14072,6 +14072,7 @@ KETTLINGAR_INLINE void Server::finish_if_empty() {
   if (!connections_.empty() || !local_calls_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
   sweep_timer_.cancel();
+  next_sweep_.reset();  // or a service that is started again would rely on it
   if (stopped) stopped();
 }
 #endif

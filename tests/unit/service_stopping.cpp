@@ -58,6 +58,31 @@ TEST_SUITE("service/stopping") {
     }
   }
 
+  TEST_CASE("deadlines hold in a service that is started again, too (62)") {
+    Home home;
+    home.kitten.settings().worker_http_request_timeout1 = 0.05;
+    home.kitten.limits().drain_timeout = 300ms;
+    Happening called;
+    home.kitten.public_api("nap", [&]() -> kt::Task<> {
+      called.happen();
+      co_await kt::sleep_for(24h);
+    });
+    home.start();
+    {
+      // It leaves before the service would have ended its call.
+      std::optional<Wire> wire = Wire::local(home.kitten);
+      wire->send(home.get("/nap"));
+      CHECK(called.happened());
+      std::thread stop([&] { home.kitten.stop(); });
+      CHECK(eventually([&] { return no_files(home.state); }));
+      wire.reset();
+      stop.join();
+    }
+    std::this_thread::sleep_for(350ms);
+    home.start();
+    CHECK(Wire::tcp(home.kitten).send("GET /pi").answer().status == 408);
+  }
+
   TEST_CASE("SIGTERM ends a program that is still starting, in order") {
     TempDir dir;
     const pid_t child = ::fork();
