@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -284,7 +285,11 @@ inline Settings client_settings(const std::string& app, const std::string& worke
   settings.app_name = app;
   settings.worker_name = worker;
   settings.app_state_dir = options.state_directory;
-  normalise(settings);
+  try {
+    normalise(settings);
+  } catch (const std::system_error& error) {
+    throw ConnectionError(error.what());
+  }
   return settings;
 }
 

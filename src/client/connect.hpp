@@ -72,8 +72,12 @@ struct ServiceAddress {
 
 /// The files of one service.
 struct ServiceFiles {
-  explicit ServiceFiles(const Settings& settings)
-      : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {}
+  /// Throws ConnectionError where nobody knows their directory.
+  explicit ServiceFiles(const Settings& settings) try
+      : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {
+  } catch (const StartError& error) {
+    throw ConnectionError(error.what());
+  }
 
   /// To throw when nobody listens: says whether a process has the name all the same.
   NotRunning not_running() const;
@@ -111,11 +115,12 @@ struct FileStamp {
 
 /// Reads the url file; `stamp` gets its version. Where there is a lock file, it is believed only if who holds the lock
 /// has written it; a Python service, which has none, may have come after one of ours that was killed. Throws NotRunning
-/// if there is none to be believed, ConnectionError if it is something else, UntrustedFile.
+/// if there is none to be believed, ConnectionError if it is something else, UntrustedFile, StartError if its directory
+/// cannot be looked at.
 [[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
   const Fd fd = open_trusted(files.url, O_RDONLY);
-  if (!fd && errno == ENOENT) throw files.not_running();
+  if (!fd && (errno == ENOENT || errno == ENOTDIR)) throw files.not_running();
   if (!fd && errno == EACCES) throw UntrustedService("cannot use " + files.url + ": " + std::strerror(EACCES));
   FileInfo info{};
   std::string url;

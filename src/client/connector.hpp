@@ -169,6 +169,9 @@ KETTLINGAR_COLD Connector::Step Connector::prove() {
     }
   } catch (const Error&) {
     // An answer, but none that only the service can give.
+  } catch (const ConnectionError&) {
+    if (lock_is_stale(files_.lock)) throw files_.not_running();  // it has just been killed
+    throw;
   }
   return Step::unproven;
 }

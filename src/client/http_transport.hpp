@@ -338,7 +338,13 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
 }
 
 KETTLINGAR_COLD HttpAnswer::Step HttpAnswer::connecting() {
-  const Connector::Step reached = connector_->step();
+  Connector::Step reached = Connector::Step::unproven;
+  try {
+    reached = connector_->step();
+  } catch (const std::runtime_error&) {
+    // Nothing has been sent so far: a service that was restarted just now is looked for again.
+    if (endpoint_->is_at(place_)) throw;
+  }
   if (reached == Connector::Step::want_read) return Step::want_read;
   if (reached == Connector::Step::want_write) return Step::want_write;
   if (reached == Connector::Step::pause) return Step::pause;
@@ -369,6 +375,9 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());
+  } catch (const StartError& error) {
+    abandon();
+    throw ConnectionError(error.what());
   } catch (const NotRunning& error) {
     try {
       if (start_service(error)) return Step::pause;

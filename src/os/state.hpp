@@ -73,7 +73,7 @@ inline std::string home_directory() {
 [[gnu::cold]] inline FileId write_private_file(const std::string& path, std::string_view content) {
   const std::string whole = absolute_path(path);
   if (trusted_directory(whole.substr(0, whole.rfind('/') + 1), 0, path).empty())
-    throw StartError("cannot write " + path + ": " + std::strerror(ENOENT));
+    throw StartError("cannot write " + path + ": " + std::strerror(errno));
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -191,7 +191,7 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   Fd fd;
   try {
     fd = open_trusted(path, O_RDONLY);
-  } catch (const UntrustedFile& error) {
+  } catch (const StartError& error) {
     holder.foreign = error.what();
     return holder;
   }

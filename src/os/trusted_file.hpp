@@ -88,8 +88,8 @@ std::string user_text(uid_t user);
 /// user or to root, and nobody else can write to it, as ssh wants it; others may write to directories with the sticky
 /// bit, where only its owner can replace an entry. In a user namespace that does not know the owner of the root
 /// directory, this begins at the first directory of our own. With `create` as mode what is missing is made; without,
-/// the result is empty if something is missing. Throws UntrustedFile, which names `file` if there is one to be used in
-/// it, and StartError if it cannot be told or made.
+/// the result is empty with errno set if something is missing, or is no directory. Throws UntrustedFile, which names
+/// `file` if there is one to be used in it, and StartError if it cannot be told or made.
 std::string trusted_directory(const std::string& path, mode_t create = 0, const std::string& file = {});
 
 /// Opens a regular file in a trusted directory; it belongs to us or to root, and nobody else can write to it. What is
@@ -199,6 +199,7 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
       if (errno == EACCES) throw UntrustedFile(cannot + next + ": " + std::strerror(errno));
       if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
       require_trust();
+      errno = ENOENT;
       if (create == 0) return {};
       if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
         throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
@@ -219,7 +220,12 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
       rest = std::string(target.data(), static_cast<std::size_t>(n)) + "/" + rest;
       continue;
     }
-    if (!S_ISDIR(info.st_mode)) throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
+    if (!S_ISDIR(info.st_mode)) {
+      require_trust();
+      errno = ENOTDIR;
+      if (create == 0) return {};
+      throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
+    }
     done = next;
     unknown = unknown && info.st_uid != ::geteuid();
     shared = unknown && others_may(next, info, S_IWOTH);
@@ -246,7 +252,6 @@ KETTLINGAR_COLD Fd open_trusted(const std::string& path, int flags) {
   const std::size_t slash = whole.rfind('/');
   const std::string directory = trusted_directory(whole.substr(0, slash == 0 ? 1 : slash), 0, path);
   Fd fd;
-  errno = ENOENT;
   if (directory.empty()) return fd;
   const std::string real = (directory == "/" ? "" : directory) + whole.substr(slash);
   FileInfo info{};

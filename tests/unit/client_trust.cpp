@@ -10,11 +10,11 @@ struct Usurped {
     lock.publish(kt::detail::Publication::of(url));
     write_file(dir / "worker.url", url);
   }
-  kt::Client client() const {
+  kt::Client client(std::chrono::milliseconds connect = 500ms) const {
     kt::Settings settings;
     settings.app_state_dir = dir.path();
     kt::ClientOptions options;
-    options.timeouts.connect = 500ms;
+    options.timeouts.connect = connect;
     return kt::ClientAccess::make(settings, options);
   }
   TempDir dir;
@@ -134,6 +134,79 @@ TEST_SUITE("client/trust") {
     CHECK(failure([&] { place.client().call("purr"); }) == "worker: what listens on " + stranger.address() +
                                                                " has not proved to be the service that " +
                                                                (place.dir / "worker.url") + " is of");
+  }
+
+  TEST_CASE(
+      "a service that is restarted while it is asked for its proof is found again, and one that is killed is not") {
+    Home home;
+    home.kitten.api("seven", [] { return 7; });
+    home.start();
+    const std::string url = contents(home.state / "Kitty.url");
+    const kt::detail::Publication publication = kt::detail::lock_holder(home.state / "Kitty.lock").publication;
+    const kt::Fd listener = kt::detail::listen_tcp("127.0.0.1", 0, 5);
+    Usurped place(kt::detail::socket_name(listener.get(), false));
+    const auto meanwhile = [&](const std::function<void()>& happens) {
+      return std::thread([&listener, happens] {
+        CHECK(kt::detail::wait_for(listener.get(), POLLIN, std::chrono::steady_clock::now() + patience));
+        const kt::Fd connection = kt::detail::accept_connection(listener.get());
+        CHECK(kt::detail::wait_for(connection.get(), POLLIN, std::chrono::steady_clock::now() + patience));
+        happens();
+      });
+    };
+    std::thread restart = meanwhile([&] {
+      place.lock.publish(publication);
+      kt::detail::write_private_file(place.dir / "worker.url", url);
+    });
+    CHECK(place.client(patience).call<int>("seven") == 7);
+    restart.join();
+
+    place.lock.publish(kt::detail::Publication::of(place.url));
+    kt::detail::write_private_file(place.dir / "worker.url", place.url);
+    std::thread kill = meanwhile([&] {
+      // The file stays, but nobody holds it.
+      std::filesystem::copy_file(place.dir / "worker.lock", place.dir / "copy");
+      place.lock.release();
+      std::filesystem::rename(place.dir / "copy", place.dir / "worker.lock");
+    });
+    const std::string said = failure([&] { place.client(patience).call("seven"); });
+    CHECK_MESSAGE(said == "worker: Not running: Start it first?", said);
+    kill.join();
+  }
+
+  TEST_CASE(
+      "a state directory that is none, or cannot be looked at, is no other exception than a service that is not "
+      "there") {
+    const TempDir dir;
+    write_file(dir / "file", "");
+    std::filesystem::create_symlink("loop", dir / "loop");
+    for (const char* where : {"file", "file/below", "loop", "loop/below"}) {
+      CAPTURE(where);
+      CHECK_THROWS_AS(kt::Client::connect("testkitten", "Kitty", {.state_directory = dir / where}), kt::NotRunning);
+      const kt::Client client = client_in(dir / where, false);
+      if (std::string(where).starts_with("file")) {
+        CHECK_THROWS_WITH_AS(client.call("ping"), "Kitty: Not running: Start it first?", kt::NotRunning);
+      } else {
+        CHECK_THROWS_WITH_AS(client.call("ping"), doctest::Contains("Too many levels of symbolic links"),
+                             kt::ConnectionError);
+      }
+    }
+    if (!second_user_here()) return;
+    const pid_t child = ::fork();
+    if (child == 0) {
+      for (const char* name : {"HOME", "XDG_STATE_HOME"}) ::unsetenv(name);
+      if (::setresuid(12345, 12345, 12345) != 0) ::_exit(1);
+      try {
+        kt::Client::connect("testkitten", "Kitty");
+      } catch (const kt::ConnectionError& error) {
+        ::_exit(contains(error.what(), "no home directory") ? 7 : 2);
+      } catch (const std::exception&) {
+        ::_exit(3);
+      }
+      ::_exit(4);
+    }
+    int status = 0;
+    CHECK(::waitpid(child, &status, 0) == child);
+    CHECK(WEXITSTATUS(status) == 7);
   }
 
   TEST_CASE("a proof that somebody has got from the service elsewhere is of no use (158)") {
