@@ -5280,8 +5280,8 @@ std::string user_text(uid_t user);
 /// user or to root, and nobody else can write to it, as ssh wants it; others may write to directories with the sticky
 /// bit, where only its owner can replace an entry. In a user namespace that does not know the owner of the root
 /// directory, this begins at the first directory of our own. With `create` as mode what is missing is made; without,
-/// the result is empty if something is missing. Throws UntrustedFile, which names `file` if there is one to be used in
-/// it, and StartError if it cannot be told or made.
+/// the result is empty with errno set if something is missing, or is no directory. Throws UntrustedFile, which names
+/// `file` if there is one to be used in it, and StartError if it cannot be told or made.
 std::string trusted_directory(const std::string& path, mode_t create = 0, const std::string& file = {});
 
 /// Opens a regular file in a trusted directory; it belongs to us or to root, and nobody else can write to it. What is
@@ -5391,6 +5391,7 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
       if (errno == EACCES) throw UntrustedFile(cannot + next + ": " + std::strerror(errno));
       if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
       require_trust();
+      errno = ENOENT;
       if (create == 0) return {};
       if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
         throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
@@ -5411,7 +5412,12 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
       rest = std::string(target.data(), static_cast<std::size_t>(n)) + "/" + rest;
       continue;
     }
-    if (!S_ISDIR(info.st_mode)) throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
+    if (!S_ISDIR(info.st_mode)) {
+      require_trust();
+      errno = ENOTDIR;
+      if (create == 0) return {};
+      throw StartError(cannot + next + ": " + std::strerror(ENOTDIR));
+    }
     done = next;
     unknown = unknown && info.st_uid != ::geteuid();
     shared = unknown && others_may(next, info, S_IWOTH);
@@ -5438,7 +5444,6 @@ KETTLINGAR_COLD Fd open_trusted(const std::string& path, int flags) {
   const std::size_t slash = whole.rfind('/');
   const std::string directory = trusted_directory(whole.substr(0, slash == 0 ? 1 : slash), 0, path);
   Fd fd;
-  errno = ENOENT;
   if (directory.empty()) return fd;
   const std::string real = (directory == "/" ? "" : directory) + whole.substr(slash);
   FileInfo info{};
@@ -5847,7 +5852,7 @@ inline std::string home_directory() {
 [[gnu::cold]] inline FileId write_private_file(const std::string& path, std::string_view content) {
   const std::string whole = absolute_path(path);
   if (trusted_directory(whole.substr(0, whole.rfind('/') + 1), 0, path).empty())
-    throw StartError("cannot write " + path + ": " + std::strerror(ENOENT));
+    throw StartError("cannot write " + path + ": " + std::strerror(errno));
   const std::string temporary = path + ".tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -5965,7 +5970,7 @@ KETTLINGAR_COLD LockHolder lock_holder(const std::string& path) {
   Fd fd;
   try {
     fd = open_trusted(path, O_RDONLY);
-  } catch (const UntrustedFile& error) {
+  } catch (const StartError& error) {
     holder.foreign = error.what();
     return holder;
   }
@@ -6131,7 +6136,7 @@ class ChildProcess {
     pid_t pid;
     Left* next;
   };
-  static inline std::atomic<Left*> left_ = nullptr;  // without a mutex, which a forked child might find taken
+  static inline constinit std::atomic<Left*> left_{nullptr};  // without a mutex, which a forked child might find taken
 
   static void leave(Left* child) noexcept;
   static void reap_left() noexcept;
@@ -16475,8 +16480,12 @@ struct ServiceAddress {
 
 /// The files of one service.
 struct ServiceFiles {
-  explicit ServiceFiles(const Settings& settings)
-      : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {}
+  /// Throws ConnectionError where nobody knows their directory.
+  explicit ServiceFiles(const Settings& settings) try
+      : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {
+  } catch (const StartError& error) {
+    throw ConnectionError(error.what());
+  }
 
   /// To throw when nobody listens: says whether a process has the name all the same.
   NotRunning not_running() const;
@@ -16514,11 +16523,12 @@ struct FileStamp {
 
 /// Reads the url file; `stamp` gets its version. Where there is a lock file, it is believed only if who holds the lock
 /// has written it; a Python service, which has none, may have come after one of ours that was killed. Throws NotRunning
-/// if there is none to be believed, ConnectionError if it is something else, UntrustedFile.
+/// if there is none to be believed, ConnectionError if it is something else, UntrustedFile, StartError if its directory
+/// cannot be looked at.
 [[gnu::cold]] inline ServiceAddress read_service_address(const ServiceFiles& files, FileStamp* stamp = nullptr) {
   constexpr std::size_t longest = 4096;
   const Fd fd = open_trusted(files.url, O_RDONLY);
-  if (!fd && errno == ENOENT) throw files.not_running();
+  if (!fd && (errno == ENOENT || errno == ENOTDIR)) throw files.not_running();
   if (!fd && errno == EACCES) throw UntrustedService("cannot use " + files.url + ": " + std::strerror(EACCES));
   FileInfo info{};
   std::string url;
@@ -16999,6 +17009,9 @@ KETTLINGAR_COLD Connector::Step Connector::prove() {
     }
   } catch (const Error&) {
     // An answer, but none that only the service can give.
+  } catch (const ConnectionError&) {
+    if (lock_is_stale(files_.lock)) throw files_.not_running();  // it has just been killed
+    throw;
   }
   return Step::unproven;
 }
@@ -17519,7 +17532,13 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
 }
 
 KETTLINGAR_COLD HttpAnswer::Step HttpAnswer::connecting() {
-  const Connector::Step reached = connector_->step();
+  Connector::Step reached = Connector::Step::unproven;
+  try {
+    reached = connector_->step();
+  } catch (const std::runtime_error&) {
+    // Nothing has been sent so far: a service that was restarted just now is looked for again.
+    if (endpoint_->is_at(place_)) throw;
+  }
   if (reached == Connector::Step::want_read) return Step::want_read;
   if (reached == Connector::Step::want_write) return Step::want_write;
   if (reached == Connector::Step::pause) return Step::pause;
@@ -17550,6 +17569,9 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());
+  } catch (const StartError& error) {
+    abandon();
+    throw ConnectionError(error.what());
   } catch (const NotRunning& error) {
     try {
       if (start_service(error)) return Step::pause;
@@ -18272,6 +18294,7 @@ OutgoingCall make_typed_call(const Method& method, A&&... arguments) {
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -18538,7 +18561,11 @@ inline Settings client_settings(const std::string& app, const std::string& worke
   settings.app_name = app;
   settings.worker_name = worker;
   settings.app_state_dir = options.state_directory;
-  normalise(settings);
+  try {
+    normalise(settings);
+  } catch (const std::system_error& error) {
+    throw ConnectionError(error.what());
+  }
   return settings;
 }
 

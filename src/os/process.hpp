@@ -100,7 +100,7 @@ class ChildProcess {
     pid_t pid;
     Left* next;
   };
-  static inline std::atomic<Left*> left_ = nullptr;  // without a mutex, which a forked child might find taken
+  static inline constinit std::atomic<Left*> left_{nullptr};  // without a mutex, which a forked child might find taken
 
   static void leave(Left* child) noexcept;
   static void reap_left() noexcept;
