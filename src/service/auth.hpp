@@ -134,9 +134,9 @@ inline Route find_route(const RequestHead& head, const Token& token, std::string
     route.authenticated = token.in_headers(head, route.wrong_words);
   }
   // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
-  const bool once_more = route.authenticated && path.find(token.text()) != std::string_view::npos;
+  const bool token_again = route.authenticated && path.find(token.text()) != std::string_view::npos;
   route.path = "/";
-  if (once_more) return route;
+  if (token_again) return route;
   route.method = "web_root";
   if (path.size() <= 1) return route;
   route.at = at;

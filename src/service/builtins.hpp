@@ -160,15 +160,10 @@ struct ConfigRequest {
     reply["config"][option.name] = option.get();
     if (named) lines += (lines.empty() ? "" : "\n") + Options::line(option);
   }
-  reply["_format"] = std::move(lines);
-  return reply;
-}
-
-/// What a result is printed by where the text is to be shown as it is.
-[[gnu::cold]] inline void escape_format(json& reply) {
-  std::string format;
-  for (const char c : reply["_format"].get_ref<const std::string&>()) format.append(c == '%' ? 2 : 1, c);
+  std::string format;  // by which the reply is printed: the text as it is
+  for (const char c : lines) format.append(c == '%' ? 2 : 1, c);
   reply["_format"] = std::move(format);
+  return reply;
 }
 
 /// The list in option `key` with `change` applied.
@@ -233,8 +228,9 @@ void change_list(const Options& options, const std::string& key, Change change) 
   server.remember_saved(path);
 }
 
-[[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
-  const Options& options = server.options;
+/// Checks what a request asks for, as far as that can be done before anything changes. The option that is meant, null
+/// for all of them. Throws InvalidArgument.
+[[gnu::cold]] inline const Option* option_meant(const Options& options, const ConfigRequest& request) {
   const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) +
                          (request.append.is_null() ? 0 : 1) + (request.remove.is_null() ? 0 : 1) +
                          (request.pop.is_null() ? 0 : 1);
@@ -253,56 +249,72 @@ void change_list(const Options& options, const std::string& key, Change change) 
     throw InvalidArgument("config: '" + key +
                           "' says where files are: give it on the command line, or in the configuration file");
   }
+  return option;
+}
 
-  const json before = option == nullptr ? json(nullptr) : option->get();
-  const char* action = nullptr;
+/// Changes the variable of `option`. Returns what the reply calls that; null if nothing was to be changed. Throws
+/// InvalidArgument.
+[[gnu::cold]] inline const char* change_option(const Options& options, const Option& option,
+                                               const ConfigRequest& request) {
+  const std::string& key = option.name;
   if (request.reset) {
-    action = "reset";
     options.set(key, json(nullptr));
-  } else if (!request.val.is_null()) {
-    action = "val";
+    return "reset";
+  }
+  if (!request.val.is_null()) {
     options.set(key, request.val);
-  } else if (!request.append.is_null()) {
-    action = "append";
-    change_list(options, key, [&](json& list) { list.push_back(list_item(*option, request.append)); });
-  } else if (!request.remove.is_null()) {
-    action = "remove";
+    return "val";
+  }
+  if (!request.append.is_null()) {
+    change_list(options, key, [&](json& list) { list.push_back(list_item(option, request.append)); });
+    return "append";
+  }
+  if (!request.remove.is_null()) {
     change_list(options, key, [&](json& list) {
-      const auto found = std::find(list.begin(), list.end(), list_item(*option, request.remove));
+      const auto found = std::find(list.begin(), list.end(), list_item(option, request.remove));
       if (found == list.end())
-        throw InvalidArgument("config: " + (option->secret ? "this" : shown(request.remove)) + " is not in option '" +
+        throw InvalidArgument("config: " + (option.secret ? "this" : shown(request.remove)) + " is not in option '" +
                               key + "'");
       list.erase(found);
     });
-  } else if (!request.pop.is_null()) {
-    action = "pop";
-    const std::uint64_t index = item_number(request.pop);
-    change_list(options, key, [&](json& list) {
-      if (index >= list.size())
-        throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
-      list.erase(static_cast<std::size_t>(index));
-    });
+    return "remove";
+  }
+  if (request.pop.is_null()) return nullptr;
+  const std::uint64_t index = item_number(request.pop);
+  change_list(options, key, [&](json& list) {
+    if (index >= list.size())
+      throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
+    list.erase(static_cast<std::size_t>(index));
+  });
+  return "pop";
+}
+
+/// What `config` answers, after doing what it says. Throws InvalidArgument, and what a hook throws.
+[[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
+  const Options& options = server.options;
+  const Option* const option = option_meant(options, request);
+  if (option == nullptr) return config_shown(options, {}, true);
+  const std::string& key = option->name;
+  const json before = option->get();
+  const char* const action = change_option(options, *option, request);
+  if (action == nullptr) return config_shown(options, key, true);
+  try {
+    server.apply_settings();
+  } catch (...) {
+    options.set(key, before);
+    throw;
   }
   json hooked = key;
-  if (action != nullptr) {
-    try {
-      server.apply_settings();
-    } catch (...) {
-      options.set(key, before);
-      throw;
-    }
-    if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
-  }
-  json reply = config_shown(options, key, action == nullptr);
-  if (action != nullptr && option->at_start) {
+  if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
+  json reply = config_shown(options, key, false);
+  if (option->at_start) {
     const std::string note = key + " counts from the next start" +
                              (request.save ? "" : ": keep it for that (config --save=yes), and restart");
     reply["note"] = note;
     auto& lines = reply["_format"].get_ref<std::string&>();
     lines += (lines.empty() ? "# " : "\n# ") + note;
   }
-  escape_format(reply);
-  if (action != nullptr) reply[action] = hooked;
+  reply[action] = hooked;
   return reply;
 }
 

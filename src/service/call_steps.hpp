@@ -194,6 +194,7 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       co_await flush();
       hold_unsent(0);
     }
+    if (phase_ == Phase::closed) break;
     // A half-closed peer that reads on makes itself known by taking data.
     if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) {
       enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
@@ -201,23 +202,23 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       comment_due_ = Clock::now() + server_->limits.event_keepalive;
       break_silence_later();
     }
-    if (phase_ == Phase::closed) break;
     if (state == StreamState::going || pause) co_await let_others_run();
     if (state == StreamState::waiting && phase_ != Phase::closed) {
       watch_peer();
       co_await call_->stream->take_pending();
     }
   }
+  end_stream(writer, bytes);
+}
+
+KETTLINGAR_INLINE void Connection::end_stream(const StreamWriter& writer, std::size_t sent) {
   writer_ = nullptr;
   // The host's thread may still be at it; then it goes with the connection.
   if (phase_ != Phase::closed || !server_->host) drop_stream();
-  if (phase_ == Phase::closed) {
-    log_request(writer.status(), "gone", bytes);
-    co_return;
-  }
-  if (released_) co_return end_released({});
+  if (phase_ == Phase::closed) return log_request(writer.status(), "gone", sent);
+  if (released_) return end_released({});
   style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
-  log_request(writer.status(), "stream", bytes + out_.size());
+  log_request(writer.status(), "stream", sent + out_.size());
   end_request();
 }
 

@@ -123,6 +123,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // Generators and awaited handlers; see call_steps.hpp.
   Task<void> finish_call();
   Task<void> run_stream();
+  void end_stream(const StreamWriter& writer, std::size_t sent);
   Task<void> invoke_on_host();
   Task<void> resume_on_host();
   Task<void> give_to_host(Task<void> work) {

@@ -273,6 +273,16 @@ inline bool names_service(std::string_view word) {
   }
 }
 
+/// The option that a `--name=value` word sets, bar those that are `arguments`; empty if it is something else.
+[[gnu::cold]] inline std::string option_in(const Options& options, std::string_view word,
+                                           const std::vector<std::string>& arguments) {
+  const std::size_t equals = word.find('=');
+  if (!word.starts_with("--") || equals == std::string_view::npos) return {};
+  std::string name = option_name(word.substr(2, equals - 2));
+  if (std::find(arguments.begin(), arguments.end(), name) != arguments.end()) return {};
+  return options.find(name) == nullptr ? std::string() : name;
+}
+
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
@@ -294,18 +304,14 @@ inline bool names_service(std::string_view word) {
   for (std::string& word : words) {
     only_arguments |= command_seen && word == "--";
     command_seen |= !word.starts_with("-");
-    const std::size_t equals = word.find('=');
-    if (only_arguments || !word.starts_with("--") || equals == std::string::npos) {
+    const std::string name = only_arguments
+                                 ? std::string()
+                                 : option_in(options, word, command_seen ? arguments : std::vector<std::string>());
+    if (name.empty()) {
       others.push_back(std::move(word));
       continue;
     }
-    const std::string name = option_name(std::string_view(word).substr(2, equals - 2));
-    const bool argument = command_seen && std::find(arguments.begin(), arguments.end(), name) != arguments.end();
-    if (argument || options.find(name) == nullptr) {
-      others.push_back(std::move(word));
-      continue;
-    }
-    std::string value = word.substr(equals + 1);
+    std::string value = word.substr(word.find('=') + 1);
     for (const char* path : {"app_data_dir", "app_state_dir", "worker_secret_file", "worker_log_file"}) {
       if (name == path) value = absolute_path(value);
     }
