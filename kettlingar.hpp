@@ -9967,6 +9967,16 @@ inline bool names_service(std::string_view word) {
   }
 }
 
+/// The option that a `--name=value` word sets, bar those that are `arguments`; empty if it is something else.
+[[gnu::cold]] inline std::string option_in(const Options& options, std::string_view word,
+                                           const std::vector<std::string>& arguments) {
+  const std::size_t equals = word.find('=');
+  if (!word.starts_with("--") || equals == std::string_view::npos) return {};
+  std::string name = option_name(word.substr(2, equals - 2));
+  if (std::find(arguments.begin(), arguments.end(), name) != arguments.end()) return {};
+  return options.find(name) == nullptr ? std::string() : name;
+}
+
 /// Takes the `--name=value` words of options out of `words`, in order, up to a `--` behind the command; a
 /// `--worker-config` is read at its position. Without any, bar those that name service and directories, the default
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
@@ -9988,18 +9998,14 @@ inline bool names_service(std::string_view word) {
   for (std::string& word : words) {
     only_arguments |= command_seen && word == "--";
     command_seen |= !word.starts_with("-");
-    const std::size_t equals = word.find('=');
-    if (only_arguments || !word.starts_with("--") || equals == std::string::npos) {
+    const std::string name = only_arguments
+                                 ? std::string()
+                                 : option_in(options, word, command_seen ? arguments : std::vector<std::string>());
+    if (name.empty()) {
       others.push_back(std::move(word));
       continue;
     }
-    const std::string name = option_name(std::string_view(word).substr(2, equals - 2));
-    const bool argument = command_seen && std::find(arguments.begin(), arguments.end(), name) != arguments.end();
-    if (argument || options.find(name) == nullptr) {
-      others.push_back(std::move(word));
-      continue;
-    }
-    std::string value = word.substr(equals + 1);
+    std::string value = word.substr(word.find('=') + 1);
     for (const char* path : {"app_data_dir", "app_state_dir", "worker_secret_file", "worker_log_file"}) {
       if (name == path) value = absolute_path(value);
     }
@@ -10230,9 +10236,9 @@ inline Route find_route(const RequestHead& head, const Token& token, std::string
     route.authenticated = token.in_headers(head, route.wrong_words);
   }
   // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
-  const bool once_more = route.authenticated && path.find(token.text()) != std::string_view::npos;
+  const bool token_again = route.authenticated && path.find(token.text()) != std::string_view::npos;
   route.path = "/";
-  if (once_more) return route;
+  if (token_again) return route;
   route.method = "web_root";
   if (path.size() <= 1) return route;
   route.at = at;
@@ -12281,6 +12287,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   // Generators and awaited handlers; see call_steps.hpp.
   Task<void> finish_call();
   Task<void> run_stream();
+  void end_stream(const StreamWriter& writer, std::size_t sent);
   Task<void> invoke_on_host();
   Task<void> resume_on_host();
   Task<void> give_to_host(Task<void> work) {
@@ -13588,6 +13595,7 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       co_await flush();
       hold_unsent(0);
     }
+    if (phase_ == Phase::closed) break;
     // A half-closed peer that reads on makes itself known by taking data.
     if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) {
       enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
@@ -13595,23 +13603,23 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       comment_due_ = Clock::now() + server_->limits.event_keepalive;
       break_silence_later();
     }
-    if (phase_ == Phase::closed) break;
     if (state == StreamState::going || pause) co_await let_others_run();
     if (state == StreamState::waiting && phase_ != Phase::closed) {
       watch_peer();
       co_await call_->stream->take_pending();
     }
   }
+  end_stream(writer, bytes);
+}
+
+KETTLINGAR_INLINE void Connection::end_stream(const StreamWriter& writer, std::size_t sent) {
   writer_ = nullptr;
   // The host's thread may still be at it; then it goes with the connection.
   if (phase_ != Phase::closed || !server_->host) drop_stream();
-  if (phase_ == Phase::closed) {
-    log_request(writer.status(), "gone", bytes);
-    co_return;
-  }
-  if (released_) co_return end_released({});
+  if (phase_ == Phase::closed) return log_request(writer.status(), "gone", sent);
+  if (released_) return end_released({});
   style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
-  log_request(writer.status(), "stream", bytes + out_.size());
+  log_request(writer.status(), "stream", sent + out_.size());
   end_request();
 }
 
@@ -14985,15 +14993,10 @@ struct ConfigRequest {
     reply["config"][option.name] = option.get();
     if (named) lines += (lines.empty() ? "" : "\n") + Options::line(option);
   }
-  reply["_format"] = std::move(lines);
-  return reply;
-}
-
-/// What a result is printed by where the text is to be shown as it is.
-[[gnu::cold]] inline void escape_format(json& reply) {
-  std::string format;
-  for (const char c : reply["_format"].get_ref<const std::string&>()) format.append(c == '%' ? 2 : 1, c);
+  std::string format;  // by which the reply is printed: the text as it is
+  for (const char c : lines) format.append(c == '%' ? 2 : 1, c);
   reply["_format"] = std::move(format);
+  return reply;
 }
 
 /// The list in option `key` with `change` applied.
@@ -15058,8 +15061,9 @@ void change_list(const Options& options, const std::string& key, Change change) 
   server.remember_saved(path);
 }
 
-[[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
-  const Options& options = server.options;
+/// Checks what a request asks for, as far as that can be done before anything changes. The option that is meant, null
+/// for all of them. Throws InvalidArgument.
+[[gnu::cold]] inline const Option* option_meant(const Options& options, const ConfigRequest& request) {
   const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) +
                          (request.append.is_null() ? 0 : 1) + (request.remove.is_null() ? 0 : 1) +
                          (request.pop.is_null() ? 0 : 1);
@@ -15078,56 +15082,72 @@ void change_list(const Options& options, const std::string& key, Change change) 
     throw InvalidArgument("config: '" + key +
                           "' says where files are: give it on the command line, or in the configuration file");
   }
+  return option;
+}
 
-  const json before = option == nullptr ? json(nullptr) : option->get();
-  const char* action = nullptr;
+/// Changes the variable of `option`. Returns what the reply calls that; null if nothing was to be changed. Throws
+/// InvalidArgument.
+[[gnu::cold]] inline const char* change_option(const Options& options, const Option& option,
+                                               const ConfigRequest& request) {
+  const std::string& key = option.name;
   if (request.reset) {
-    action = "reset";
     options.set(key, json(nullptr));
-  } else if (!request.val.is_null()) {
-    action = "val";
+    return "reset";
+  }
+  if (!request.val.is_null()) {
     options.set(key, request.val);
-  } else if (!request.append.is_null()) {
-    action = "append";
-    change_list(options, key, [&](json& list) { list.push_back(list_item(*option, request.append)); });
-  } else if (!request.remove.is_null()) {
-    action = "remove";
+    return "val";
+  }
+  if (!request.append.is_null()) {
+    change_list(options, key, [&](json& list) { list.push_back(list_item(option, request.append)); });
+    return "append";
+  }
+  if (!request.remove.is_null()) {
     change_list(options, key, [&](json& list) {
-      const auto found = std::find(list.begin(), list.end(), list_item(*option, request.remove));
+      const auto found = std::find(list.begin(), list.end(), list_item(option, request.remove));
       if (found == list.end())
-        throw InvalidArgument("config: " + (option->secret ? "this" : shown(request.remove)) + " is not in option '" +
+        throw InvalidArgument("config: " + (option.secret ? "this" : shown(request.remove)) + " is not in option '" +
                               key + "'");
       list.erase(found);
     });
-  } else if (!request.pop.is_null()) {
-    action = "pop";
-    const std::uint64_t index = item_number(request.pop);
-    change_list(options, key, [&](json& list) {
-      if (index >= list.size())
-        throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
-      list.erase(static_cast<std::size_t>(index));
-    });
+    return "remove";
+  }
+  if (request.pop.is_null()) return nullptr;
+  const std::uint64_t index = item_number(request.pop);
+  change_list(options, key, [&](json& list) {
+    if (index >= list.size())
+      throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
+    list.erase(static_cast<std::size_t>(index));
+  });
+  return "pop";
+}
+
+/// What `config` answers, after doing what it says. Throws InvalidArgument, and what a hook throws.
+[[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
+  const Options& options = server.options;
+  const Option* const option = option_meant(options, request);
+  if (option == nullptr) return config_shown(options, {}, true);
+  const std::string& key = option->name;
+  const json before = option->get();
+  const char* const action = change_option(options, *option, request);
+  if (action == nullptr) return config_shown(options, key, true);
+  try {
+    server.apply_settings();
+  } catch (...) {
+    options.set(key, before);
+    throw;
   }
   json hooked = key;
-  if (action != nullptr) {
-    try {
-      server.apply_settings();
-    } catch (...) {
-      options.set(key, before);
-      throw;
-    }
-    if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
-  }
-  json reply = config_shown(options, key, action == nullptr);
-  if (action != nullptr && option->at_start) {
+  if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
+  json reply = config_shown(options, key, false);
+  if (option->at_start) {
     const std::string note = key + " counts from the next start" +
                              (request.save ? "" : ": keep it for that (config --save=yes), and restart");
     reply["note"] = note;
     auto& lines = reply["_format"].get_ref<std::string&>();
     lines += (lines.empty() ? "# " : "\n# ") + note;
   }
-  escape_format(reply);
-  if (action != nullptr) reply[action] = hooked;
+  reply[action] = hooked;
   return reply;
 }
 
