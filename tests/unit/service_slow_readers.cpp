@@ -2,43 +2,39 @@
 #include "services.hpp"
 #include "support.hpp"
 
-namespace {
+TEST_SUITE("service/slow_readers") {
+  constexpr std::size_t mebibyte = 1024 * 1024;
 
-constexpr std::size_t mebibyte = 1024 * 1024;
-
-// Streams of large items, and how many items are there at a time.
-struct LargeItems {
-  kt::Generator<std::string> stream(int count) {
-    for (int i = 0; i < count; ++i) {
-      const Counting counting(*this);
-      co_yield std::string(2 * mebibyte, 'x');
+  // Streams of large items, and how many items are there at a time.
+  struct LargeItems {
+    kt::Generator<std::string> stream(int count) {
+      for (int i = 0; i < count; ++i) {
+        const Counting counting(*this);
+        co_yield std::string(2 * mebibyte, 'x');
+      }
     }
+
+    std::atomic<int> present = 0, most = 0, begun = 0;
+
+   private:
+    struct Counting {
+      explicit Counting(LargeItems& the_items) : items(the_items) {
+        ++items.begun;
+        items.most = (std::max)(items.most.load(), ++items.present);
+      }
+      Counting(const Counting&) = delete;
+      ~Counting() { --items.present; }
+      LargeItems& items;
+    };
+  };
+
+  std::size_t resident() {
+    std::ifstream file("/proc/self/statm");
+    std::size_t all = 0, pages = 0;
+    file >> all >> pages;
+    return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   }
 
-  std::atomic<int> present = 0, most = 0, begun = 0;
-
- private:
-  struct Counting {
-    explicit Counting(LargeItems& the_items) : items(the_items) {
-      ++items.begun;
-      items.most = (std::max)(items.most.load(), ++items.present);
-    }
-    Counting(const Counting&) = delete;
-    ~Counting() { --items.present; }
-    LargeItems& items;
-  };
-};
-
-std::size_t resident() {
-  std::ifstream file("/proc/self/statm");
-  std::size_t all = 0, pages = 0;
-  file >> all >> pages;
-  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
-
-}  // namespace
-
-TEST_SUITE("service/slow_readers") {
   TEST_CASE("60 readers who take nothing hold no more than the bound, and one who reads gets its stream (167)") {
     for (const bool on_another_thread : {false, true}) {
       CAPTURE(on_another_thread);
