@@ -17715,8 +17715,8 @@ class ReplyTo {
 };
 
 /// As an argument of a call: the service writes its whole answer, an HTTP head included, to that file or socket, of
-/// which a duplicate is taken. The caller gets `{"replied_to_first_fd": true}` at once. Throws std::system_error. Over
-/// unix sockets only, like all descriptors.
+/// which a duplicate is taken. The caller gets `{"replied_to_first_fd": true}` at once. Throws std::system_error, and
+/// the call InvalidArgument if `target` is not open. Over unix sockets only, like all descriptors.
 inline ReplyTo reply_to(const Fd& target) { return ReplyTo(target ? target.duplicate() : Fd()); }
 
 /// The called service answers the request that is being served, in place of this handler, which must write nothing
