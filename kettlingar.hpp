@@ -5361,6 +5361,28 @@ KETTLINGAR_COLD std::string user_text(uid_t user) {
   return "others can write to " + path + " (try: chmod go-w " + path + ")";
 }
 
+/// False if nothing is there. Throws UntrustedFile where we may not look, which is another user's then, and StartError.
+[[gnu::cold]] inline bool look_at(const std::string& path, FileInfo& info, const std::string& cannot) {
+  if (::lstat(path.c_str(), &info) == 0) return true;
+  if (errno == EACCES) throw UntrustedFile(cannot + path + ": " + std::strerror(errno));
+  if (errno != ENOENT) throw StartError(cannot + path + ": " + std::strerror(errno));
+  return false;
+}
+
+[[gnu::cold]] inline void make_directory(const std::string& path, mode_t mode, FileInfo& info) {
+  if ((::mkdir(path.c_str(), mode) == 0 || errno == EEXIST) && ::lstat(path.c_str(), &info) == 0) return;
+  throw StartError("cannot create directory " + path + ": " + std::strerror(errno) +
+                   " (--app-state-dir and --app-data-dir name others)");
+}
+
+/// Empty if it cannot be told.
+[[gnu::cold]] inline std::string link_target(const std::string& link) {
+  std::array<char, 4096> target;
+  const ssize_t n = ::readlink(link.c_str(), target.data(), target.size());
+  if (n <= 0 || static_cast<std::size_t>(n) == target.size()) return {};
+  return std::string(target.data(), static_cast<std::size_t>(n));
+}
+
 KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t create, const std::string& file) {
   // What has been looked at cannot be changed by others any more, so that it can be named in the next step.
   std::string rest = absolute_path(path);
@@ -5368,7 +5390,7 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
   const std::string cannot = "cannot use " + (file.empty() ? path : file) + ": ";
   FileInfo root{};
   FileInfo info{};
-  if (::lstat("/", &root) != 0) throw StartError(cannot + "/: " + std::strerror(errno));
+  look_at("/", root, cannot);
   const bool root_unknown = !trusted_user(root.st_uid);
   bool unknown = root_unknown;  // who owns what is above the first directory of ours
   bool shared = false;          // others can make entries in `done`, which then have to be ours
@@ -5386,30 +5408,22 @@ KETTLINGAR_COLD std::string trusted_directory(const std::string& path, mode_t cr
       continue;
     }
     const std::string next = done + "/" + name;
-    if (::lstat(next.c_str(), &info) != 0) {
-      // What we may not look at is another user's.
-      if (errno == EACCES) throw UntrustedFile(cannot + next + ": " + std::strerror(errno));
-      if (errno != ENOENT) throw StartError(cannot + next + ": " + std::strerror(errno));
+    if (!look_at(next, info, cannot)) {
       require_trust();
       errno = ENOENT;
       if (create == 0) return {};
-      if ((::mkdir(next.c_str(), create) != 0 && errno != EEXIST) || ::lstat(next.c_str(), &info) != 0) {
-        throw StartError("cannot create directory " + next + ": " + std::strerror(errno) +
-                         " (--app-state-dir and --app-data-dir name others)");
-      }
+      make_directory(next, create, info);
     }
     if (doubt.empty()) doubt = distrust(next, info, unknown && !shared);
     if (S_ISLNK(info.st_mode)) {
-      std::array<char, 4096> target;
-      const ssize_t n = ::readlink(next.c_str(), target.data(), target.size());
-      if (n <= 0 || static_cast<std::size_t>(n) == target.size() || ++links > 40)
-        throw StartError(cannot + next + ": " + std::strerror(ELOOP));
-      if (target[0] == '/') {
+      const std::string target = link_target(next);
+      if (target.empty() || ++links > 40) throw StartError(cannot + next + ": " + std::strerror(ELOOP));
+      if (target.front() == '/') {
         done.clear();
         unknown = root_unknown;
         shared = false;
       }
-      rest = std::string(target.data(), static_cast<std::size_t>(n)) + "/" + rest;
+      rest = target + "/" + rest;
       continue;
     }
     if (!S_ISDIR(info.st_mode)) {
