@@ -8,6 +8,7 @@
 #   make demo       the examples at work
 #   make header     src/ joined into kettlingar.hpp; edit src/, never the result
 #   make check      all that CI asks for beyond `test`                CHECKS='header layers' runs some
+#                   LAYOUT=1 writes anew what the public types look like (CHECKS=layout)
 #   make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make tsan       the tests under ThreadSanitizer
 #   make fuzz       random inputs for what reads bytes of strangers   TARGETS='msgpack conn' SECONDS_EACH=600 JOBS=2
