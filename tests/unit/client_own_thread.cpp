@@ -92,7 +92,7 @@ TEST_SUITE("client/own_thread") {
     CHECK(contains(why, refused));
   }
 
-  TEST_CASE("a handler that runs on a strand of several threads cannot wait for its own service either") {
+  TEST_CASE("a handler that runs on a strand of several threads cannot wait for its own service either (174)") {
     asio::io_context loop;
     TempDir dir;
     kt::Kitten hosted(asio::any_io_executor(asio::make_strand(loop)), "testkitten", "Kitty");
@@ -117,7 +117,8 @@ TEST_SUITE("client/own_thread") {
     for (std::thread& thread : threads) thread.join();
   }
 
-  TEST_CASE("a handler that runs on the host's thread cannot wait for its own service either, loopback() included") {
+  TEST_CASE(
+      "a handler that runs on the host's thread cannot wait for its own service either, loopback() included (174)") {
     Home home;
     std::mutex mutex;
     std::deque<std::function<void()>> queue;
