@@ -48,6 +48,14 @@ class Peer {
       seen.append(block, static_cast<std::size_t>(n));
     }
   }
+  /// Takes what comes up to the end, which a thread of the service may have to bring about. False if it does not come.
+  bool read_to_end() {
+    while (read()) {
+      pollfd entry{fd_.get(), POLLIN, 0};
+      if (::poll(&entry, 1, 10'000) <= 0) return false;
+    }
+    return true;
+  }
   /// False if the other end takes nothing (more).
   bool send(std::string_view bytes, std::span<const kt::Fd> with = {}) {
     bool first = true;
