@@ -328,7 +328,7 @@ TEST_SUITE("client/trust") {
     };
     REQUIRE(hello("start").code == 0);
     const std::vector<kt::Client> clients{client_over(false), client_over(true)};
-    for (int round = 0; round < 10; ++round) {
+    for (int round = 0; round < 50; ++round) {
       for (const kt::Client& client : clients) client.call("ping");
       ::kill(std::stoi(contents(hello.state / "Kitty.lock")), SIGKILL);
       std::atomic<bool> over = false;
