@@ -141,7 +141,7 @@ namespace detail {
 /// The name of the class that stands for a status where nothing more is said.
 std::string_view usual_class(int status);
 /// Of any Error, the one of this file that it is.
-std::string_view class_of(const Error& error);
+std::string_view class_of(const std::exception_ptr& thrown);
 /// `HTTP 404: text`
 std::string with_status(const Error& error);
 
@@ -156,10 +156,19 @@ KETTLINGAR_COLD std::string_view usual_class(int status) {
   return status >= 400 && status <= 499 ? "InvalidArgument" : "Error";
 }
 
-KETTLINGAR_COLD std::string_view class_of(const Error& error) {
-  if (dynamic_cast<const InvalidArgument*>(&error) != nullptr) return "InvalidArgument";
-  if (dynamic_cast<const PermissionDenied*>(&error) != nullptr) return "PermissionDenied";
-  return dynamic_cast<const NotFound*>(&error) != nullptr ? "NotFound" : "Error";
+// No dynamic_cast: programs may be compiled without RTTI.
+KETTLINGAR_COLD std::string_view class_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const InvalidArgument&) {
+    return "InvalidArgument";
+  } catch (const PermissionDenied&) {
+    return "PermissionDenied";
+  } catch (const NotFound&) {
+    return "NotFound";
+  } catch (...) {
+    return "Error";
+  }
 }
 
 KETTLINGAR_COLD std::string with_status(const Error& error) {

@@ -79,7 +79,7 @@ inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticat
   } catch (const Error& error) {
     reply.status = error.status();
     reply.body["error"] = error.what();
-    if (const std::string_view type = class_of(error); type != usual_class(reply.status)) reply.body["type"] = type;
+    if (const std::string_view type = class_of(thrown); type != usual_class(reply.status)) reply.body["type"] = type;
   } catch (...) {
     internal(words_of(thrown));
   }

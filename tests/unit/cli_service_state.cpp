@@ -318,7 +318,7 @@ TEST_SUITE("cli/state") {
       CHECK((contains(said, "Permission denied") || contains(said, "belongs to user 0 (root)")));
       CHECK_FALSE(contains(ran.out, "Stopped"));
     };
-    for (const mode_t mode : {0700, 0755}) {
+    for (const mode_t mode : {0700u, 0755u}) {
       CAPTURE(mode);
       REQUIRE(::chmod(ours.state.path().c_str(), mode) == 0);
       for (const char* words : {"stop", "stop --force", "restart", "start", "status", "ping", "block 0"}) denied(words);

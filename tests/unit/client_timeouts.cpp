@@ -40,7 +40,7 @@ std::string method_of(const std::string& request) {
   return request.substr(begin, request.find(' ', begin) - begin);
 }
 
-kt::Task<> read_all(kt::Client client, std::string method) {
+kt::Task<> read_to_end(kt::Client client, std::string method) {
   auto items = client.async_stream(method);
   while (co_await items.next()) {
   }
@@ -62,7 +62,7 @@ std::vector<std::string> ends_of(const kt::Client& client, const std::string& me
   ends.push_back(failure([&] {
     for (const json& item : client.stream(method)) static_cast<void>(item);
   }));
-  in_loop(read_all(client, method));
+  in_loop(read_to_end(client, method));
   return ends;
 }
 

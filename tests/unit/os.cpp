@@ -239,7 +239,7 @@ TEST_SUITE("os") {
   TEST_CASE("a directory that others can write to, or a link to one, is refused") {
     TempDir dir;
     kt::detail::require_private_directory(dir.path());
-    for (const mode_t mode : {0702, 01777}) {
+    for (const mode_t mode : {0702u, 01777u}) {
       ::chmod(dir.path().c_str(), mode);
       CHECK_THROWS_WITH_AS(kt::detail::require_private_directory(dir.path()), doctest::Contains("others can write"),
                            kt::StartError);

@@ -145,7 +145,7 @@ std::string outcome(const char* text) {
   }
 }
 
-const char* const names = R"(expected one of "low", "normal", "high", "lowest", "top", got )";
+const char* const expected_names = R"(expected one of "low", "normal", "high", "lowest", "top", got )";
 
 }  // namespace
 
@@ -155,7 +155,7 @@ TEST_SUITE("service/class_value") {
     CHECK(outcome<Prio>(R"("lowest")") == R"("low")");
     for (const char* other : {R"("urgent")", R"("")", R"("LOW")", "0", "2", "true", "null", "[]", "{}", "0.5"}) {
       CAPTURE(other);
-      const std::string wrong = names + std::string(other);
+      const std::string wrong = expected_names + std::string(other);
       CHECK(outcome<Prio>(other) == ": " + wrong);
       const std::string list = std::string("[\"low\", ") + other + "]", map = std::string("{\"a\": ") + other + "}";
       CHECK(outcome<std::vector<Prio>>(list.c_str()) == "[1]: " + wrong);
@@ -177,7 +177,7 @@ TEST_SUITE("service/class_value") {
     for (const char* other : {R"("urgent")", "7", "null", "true", "[]"}) {
       CAPTURE(other);
       const std::string prio = std::string("\"prio\": ") + other;
-      const std::string wrong = names + std::string(other);
+      const std::string wrong = expected_names + std::string(other);
       CHECK(outcome<Note>(("{\"title\": \"a\", \"due\": null, " + prio + "}").c_str()) == ".prio: " + wrong);
       CHECK(outcome<Page>((R"({"notes": [{"title": "a", "due": null, )" + prio + "}]}").c_str()) ==
             ".notes[0].prio: " + wrong);
@@ -328,7 +328,7 @@ TEST_SUITE("service/class_value") {
     const json urgent{{"title", "a"}, {"prio", "urgent"}, {"due", nullptr}};
     for (kt::Client& client : clients) {
       CHECK(contains(failure([&] { client.call("add", urgent); }),
-                     "add: argument 'note.prio': invalid literal, " + std::string(names) + R"("urgent")"));
+                     "add: argument 'note.prio': invalid literal, " + std::string(expected_names) + R"("urgent")"));
       CHECK(contains(failure([&] {
                        client.call("add", json{{"title", "a"}});
                      }),

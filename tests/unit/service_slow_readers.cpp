@@ -50,7 +50,7 @@ TEST_SUITE("service/slow_readers") {
       if (on_another_thread)
         home.kitten.run_handlers_on([&](std::function<void()> call) { asio::post(host, std::move(call)); });
       home.start();
-      const std::size_t before = resident();
+      [[maybe_unused]] const std::size_t before = resident();
       std::vector<Wire> silent;
       for (int i = 0; i < readers; ++i) {
         silent.push_back(Wire::local(home.kitten));
