@@ -19633,7 +19633,7 @@ inline bool is_printable(std::uint32_t code) {
 inline std::string escaped(std::uint32_t code) {
   const std::size_t digits = code < 0x100 ? 2 : code < 0x10000 ? 4 : 8;
   std::string out(digits, '0');
-  for (std::size_t i = digits; i-- > 0; code >>= 4) out[i] = "0123456789abcdef"[code & 15];
+  for (std::size_t i = digits; i > 0; code >>= 4) out[--i] = "0123456789abcdef"[code & 15];
   return (digits == 2 ? "\\x" : digits == 4 ? "\\u" : "\\U") + out;
 }
 
