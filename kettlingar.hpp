@@ -13369,7 +13369,7 @@ KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view
   // lines may come first.
   const std::string_view begun = input().substr((std::min)(input().find_first_not_of("\r\n"), input().size()));
   constexpr std::string_view head_method = "HEAD ";
-  style_.without_body = begun.starts_with(head_method) || (!begun.empty() && head_method.starts_with(begun));
+  style_.without_body = begun.starts_with(head_method) || (!input().empty() && head_method.starts_with(begun));
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);
@@ -19725,7 +19725,7 @@ KETTLINGAR_COLD std::optional<PythonInteger> python_integer(const json& value, i
                                : value.is_number_unsigned() ? value.get<std::uint64_t>()
                                                             : static_cast<std::uint64_t>(value.get<std::int64_t>());
     std::array<char, 32> text{};
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), integer.negative ? 0 - bits : bits, 16).ptr;
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), integer.negative ? ~bits + 1 : bits, 16).ptr;
     integer.digits.assign(text.data(), end);
   }
   if (base == 10) integer.digits = convert_digits(integer.digits, 16, 10);

@@ -195,7 +195,7 @@ KETTLINGAR_COLD std::optional<PythonInteger> python_integer(const json& value, i
                                : value.is_number_unsigned() ? value.get<std::uint64_t>()
                                                             : static_cast<std::uint64_t>(value.get<std::int64_t>());
     std::array<char, 32> text{};
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), integer.negative ? 0 - bits : bits, 16).ptr;
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), integer.negative ? ~bits + 1 : bits, 16).ptr;
     integer.digits.assign(text.data(), end);
   }
   if (base == 10) integer.digits = convert_digits(integer.digits, 16, 10);

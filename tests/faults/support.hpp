@@ -425,7 +425,10 @@ inline Answer Wire::answer() {
     require(chunked, "an answer has no length");
     for (;;) {
       if (!line(text)) return result;
-      require(!text.empty() && text.find_first_not_of("0123456789abcdef") == std::string::npos, "no chunk: " + text);
+      const std::string digits = text.substr(0, text.find(';'));
+      require(!digits.empty() && digits.find_first_not_of("0123456789abcdef") == std::string::npos &&
+                  (digits == text || text.substr(digits.size()) == ";error"),
+              "no chunk: " + text);
       const std::size_t size = std::stoul(text, nullptr, 16);
       std::string end;
       if (size != 0 && !block(size, result.body)) return result;

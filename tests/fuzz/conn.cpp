@@ -33,14 +33,18 @@ struct Requests {
         if (read.status == kt::Parse::need_more) early = true;  // may be refused before it is complete
       }
       token_in_query |= head.status == kt::Parse::complete && may_say_token(parser.head().query);
-      without_body.push_back(rest.substr(std::min(rest.find_first_not_of("\r\n"), rest.size())).starts_with("HEAD "));
+      const std::string_view begun = rest.substr(std::min(rest.find_first_not_of("\r\n"), rest.size()));
+      // What may have been refused when it could still become HEAD.
+      const bool maybe = !begun.starts_with("HEAD ") && (begun.empty() || begun.starts_with('H'));
+      bodies.push_back(maybe ? fuzz::Body::maybe : begun.starts_with("HEAD ") ? fuzz::Body::no : fuzz::Body::yes);
       bare_lf.push_back(parser.head().bare_lf);
       more = read.status == kt::Parse::complete && parser.head().keep_alive;
       if (more) begin += head.consumed + read.consumed;
     }
   }
 
-  std::vector<bool> without_body, bare_lf;
+  std::vector<fuzz::Body> bodies;
+  std::vector<bool> bare_lf;
   bool any_body = false, token_in_query = false;
   bool early = false;  ///< the last one is not complete
 };
@@ -63,8 +67,8 @@ FUZZ_TARGET(conn) {
   FUZZ_CHECK(!service.settle(peer));
 
   const Requests requests(message);
-  const std::vector<fuzz::Answer> answers = fuzz::answers(peer.seen, requests.without_body);
-  const std::size_t meant = requests.without_body.size() - (requests.early ? 1 : 0);
+  const std::vector<fuzz::Answer> answers = fuzz::answers(peer.seen, requests.bodies);
+  const std::size_t meant = requests.bodies.size() - (requests.early ? 1 : 0);
   const bool cut = !answers.empty() && (!answers.back().keeps_alive || !answers.back().complete);
   FUZZ_CHECK(answers.size() >= meant || cut);
   for (std::size_t i = 0; i < answers.size(); ++i) {

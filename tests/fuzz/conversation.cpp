@@ -234,13 +234,13 @@ void check_answer(const Exchange& call, const fuzz::Answer& answer) {
 
 /// The answers so far are those to `calls`, which are answered then.
 void check_answers(fuzz::Peer& peer, std::vector<Exchange>& calls) {
-  std::vector<bool> without_body;
+  std::vector<fuzz::Body> bodies;
   std::size_t returned = 0;
   for (const Exchange& call : calls) {
-    without_body.push_back(call.head_only);
+    bodies.push_back(call.head_only ? fuzz::Body::no : fuzz::Body::yes);
     if (!call.target) returned += call.returned;
   }
-  const std::vector<fuzz::Answer> answers = fuzz::answers(peer.seen, without_body);
+  const std::vector<fuzz::Answer> answers = fuzz::answers(peer.seen, bodies);
   FUZZ_CHECK(answers.size() == calls.size() && peer.descriptors == returned);
   for (std::size_t i = 0; i < calls.size(); ++i) {
     FUZZ_CHECK(answers[i].bare_lf == calls[i].bare_lf);

@@ -137,8 +137,11 @@ struct Answer {
   bool bare_lf = false;
 };
 
-/// All of `seen` as answers to requests, of which `without_body[i]` says whether the i-th one was HEAD.
-inline std::vector<Answer> answers(std::string_view seen, const std::vector<bool>& without_body) {
+/// Whether the answer to a request has a body: not to HEAD.
+enum class Body { yes, no, maybe };
+
+/// All of `seen` as answers to requests, with what `bodies[i]` says of the i-th one.
+inline std::vector<Answer> answers(std::string_view seen, const std::vector<Body>& bodies) {
   const kt::Limits limits;
   std::vector<Answer> found;
   while (!seen.empty()) {
@@ -154,8 +157,9 @@ inline std::vector<Answer> answers(std::string_view seen, const std::vector<bool
     answer.keeps_alive = parser.head().keep_alive;
     answer.bare_lf = parser.head().bare_lf;
     answer.streamed = parser.head().chunked;
-    FUZZ_CHECK(found.size() < without_body.size());  // no answer without a request
-    if (without_body[found.size()] || answer.status == 204 || answer.status == 304) {
+    FUZZ_CHECK(found.size() < bodies.size());  // no answer without a request
+    const Body body = bodies[found.size()];
+    if (body == Body::no || (body == Body::maybe && seen.empty()) || answer.status == 204 || answer.status == 304) {
       answer.complete = true;
     } else if (answer.streamed) {
       kt::ChunkParser chunks(limits);

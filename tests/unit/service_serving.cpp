@@ -96,7 +96,7 @@ TEST_SUITE("service/serving") {
       CHECK(all.ends_with("\r\n\r\n"));
     }
     Wire other = Wire::local(home.kitten);
-    send_with(other, "HEX", many);
+    send_with(other, "GET", many);
     CHECK(other.rest().ends_with("}\n"));
     for (const int fd : many) ::close(fd);
   }

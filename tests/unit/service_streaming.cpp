@@ -298,7 +298,7 @@ TEST_SUITE("service/streaming") {
     home.start();
     CHECK(home.result("serve") == 1);
     const std::string request = home.get(home.path("events"), "Accept: text/event-stream\r\n");
-    REQUIRE(::send(reader.get(), request.data(), request.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(request.size()));
+    REQUIRE(kt::detail::write_all(reader.get(), request));
     CHECK(gone.happened(1));
     CHECK(contains(home.log(), "unix-domain takes nothing, closed"));
   }
