@@ -28,7 +28,8 @@ inline namespace v0_1 {
 enum class Overflow {
   drop_oldest,  ///< it misses the oldest ones
   latest_only,  ///< it gets the last one only, whatever the capacity
-  disconnect    ///< its stream ends with an error, behind the events that found room
+  disconnect    ///< its stream ends with an error: behind the events that found room, beyond the bound in bytes without
+                ///< them
 };
 
 namespace detail {
@@ -156,11 +157,14 @@ struct TopicState {
     if (oldest == 0) return false;
     for (const auto& subscriber : subscribers) {
       if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
-      pop(*subscriber);
-      ++dropped;
-      if (policy != Overflow::disconnect) continue;
+      if (policy != Overflow::disconnect) {
+        pop(*subscriber);
+        ++dropped;
+        continue;
+      }
       // It may have room in its own queue, but not in that of all.
       subscriber->overflowed = true;
+      dropped += subscriber->items.size();
       clear(*subscriber);
     }
     return true;
@@ -271,7 +275,7 @@ class Topic {
     const std::lock_guard lock(state_->mutex);
     return state_->subscribers.size();
   }
-  /// How many events did not find room in a queue, in all. From any thread.
+  /// How many events have found no room in a queue, or were taken out of it unsent, in all. From any thread.
   std::uint64_t dropped() const {
     const std::lock_guard lock(state_->mutex);
     return state_->dropped;

@@ -251,4 +251,31 @@ TEST_SUITE("service/topic") {
     topic.publish(Noticed{"throws"});
     CHECK_THROWS_AS(first.get(), kt::Error);
   }
+
+  TEST_CASE("a stream that is disconnected for its bytes loses, and counts, all that waited for it") {
+    kt::Topic<std::string> topic(64, kt::Overflow::disconnect, 1024 * 1024);
+    asio::io_context loop;
+    kt::Generator<std::string> stream = topic.subscribe();
+    int got = 0;
+    std::string error;
+    asio::co_spawn(
+        loop,
+        [&]() -> kt::Task<> {
+          try {
+            while (co_await stream.next()) ++got;
+          } catch (const kt::Error& thrown) {
+            error = thrown.what();
+          }
+        },
+        asio::detached);
+    loop.poll();
+    for (int i = 0; i < 2; ++i) topic.publish(std::string(200'000, 'x'));
+    CHECK(topic.dropped() == 0);
+    topic.publish(std::string(200'000, 'x'));
+    CHECK(topic.dropped() == 3);
+    loop.restart();
+    loop.run();
+    CHECK(got == 0);
+    CHECK(error == "events came faster than they were taken");
+  }
 }
