@@ -75,6 +75,7 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   StepWait wait_;
   CallMessage message_;
   RequestHead head_;
+  std::string path_;
   Peer peer_{"loopback", false, std::nullopt};
   asio::cancellation_signal cancel_;
   std::shared_ptr<const Method> method_;
@@ -124,8 +125,10 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   started_ = true;
   style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
   method_ = server->methods.find(message_.method, true);
+  head_.method = "POST";  // what HTTP would say
+  path_ = "/" + message_.method;
   request_.emplace(head_, peer_, *this, executor);
-  ConnectionAccess::route(*request_, message_.method, message_.method, true);
+  ConnectionAccess::route(*request_, message_.method, path_, true);
   request_->descriptors() = std::move(message_.descriptors);
   call_.emplace(*request_, style_.format);
   if (!method_) {

@@ -2,6 +2,7 @@
 // service/handover.hpp: descriptors that come and go with calls, and answers that go elsewhere than to the caller.
 #pragma once
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -150,10 +151,15 @@ KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
   require_own_thread();
   if (target_ && !target_is_socket_) return false;
-  char byte = 0;
   const int fd = target_ ? target_.get() : socket_.native_handle();
+#if defined(POLLRDHUP)
+  pollfd entry{fd, POLLRDHUP, 0};  // tells of the end behind bytes that wait, too
+  return fd < 0 || retry_interrupted([&] { return ::poll(&entry, 1, 0); }) != 0;
+#else
+  char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+#endif
 }
 
 KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {

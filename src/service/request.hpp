@@ -24,7 +24,7 @@ struct RequestHead;
 
 /// Who is at the other end of a connection.
 struct Peer {
-  std::string address;  ///< `127.0.0.1:39010`, or `unix-domain`
+  std::string address;  ///< `127.0.0.1:39010`, `unix-domain`, or `loopback`
   bool over_unix_socket = false;
   std::optional<PeerCredentials> credentials;  ///< of a unix socket's peer, as of connect()
 };
@@ -81,7 +81,8 @@ class Request {
   /// All arguments as they came, in the body and in the query: names as keys, positional ones as the list `_args`.
   const json& arguments() const;
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
-  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
+  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed; outside Linux also one
+  /// who had sent more.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
   /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
   /// are closed with the request.

@@ -147,4 +147,20 @@ TEST_SUITE("client/loopback") {
     CHECK(eventually([&] { return ended.load(); }));
     CHECK(where != std::this_thread::get_id());
   }
+
+  TEST_CASE("a request tells the same in the process as over a socket") {
+    Home home;
+    home.kitten.api(
+        "facts",
+        [](kt::Request& request, int) {
+          return std::string(request.http_method()) + " " + std::string(request.path()) + "?" +
+                 std::string(request.query()) + " " + std::string(request.method());
+        },
+        kt::arg("n") = 1);
+    const kt::Client loopback = home.kitten.loopback();
+    CHECK(loopback.call("facts", 2) == "POST /facts? facts");
+    home.start();
+    CHECK(home.kitten.connect().call("facts", 2) == "POST /facts? facts");
+    CHECK(loopback.call("facts", 2) == "POST /facts? facts");
+  }
 }

@@ -749,4 +749,37 @@ TEST_SUITE("service/serving") {
     }
     CHECK(eventually([&] { return open_descriptors() <= before; }));
   }
+
+  TEST_CASE("a caller who has sent more and hung up has hung up all the same") {
+    Home home;
+    Happening begun, sent, ended, left;
+    bool before = true, after = false;
+    home.kitten.api("look", [&](kt::Request& request) {
+      begun.happen();
+      CHECK(sent.happened());
+      before = request.cancelled();
+      ended.happen();
+      CHECK(left.happened());
+      after = eventually([&] { return request.cancelled(); });
+    });
+    home.start();
+    int round = 0;
+    for (const bool local : {true, false}) {
+      CAPTURE(local);
+      ++round;
+      {
+        Wire wire = local ? Wire::local(home.kitten) : Wire::tcp(home.kitten);
+        wire.send(home.post(home.path("look"), "{}"));
+        CHECK(begun.happened(round));
+        wire.send("GET ");
+        sent.happen();
+        CHECK(ended.happened(round));
+        CHECK_FALSE(before);
+      }
+      left.happen();
+      CHECK(home.call("ping").status == 200);  // behind the handler
+      CHECK(after);
+      after = false;
+    }
+  }
 }
