@@ -177,7 +177,7 @@ class Kitten {
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
   /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too. From
-  /// any thread; there is one, the last.
+  /// any thread; there is one, whichever of the two has set it, and a later call replaces it.
   template <class F>
   Kitten& fallback(F handler) {
     static_assert(detail::HandlerCheck<F>::done);
@@ -210,9 +210,10 @@ class Kitten {
     return add(std::move(option), std::move(changed));
   }
 
-  /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
-  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError. There is
-  /// one, the last that was set; it is kept, with its captures, as long as the Kitten.
+  /// Called when the service starts, on the thread that starts it, or that runs the host's loop: it listens already,
+  /// but has not announced itself. A function without arguments that returns nothing or a kt::Task<>; what it throws
+  /// ends the start with a StartError. There is one, the last that was set; it is kept, with its captures, as long as
+  /// the Kitten.
   template <class F>
   Kitten& on_start(F hook) {
     return set_start_hook(detail::as_task(std::move(hook)));
@@ -242,11 +243,12 @@ class Kitten {
   Kitten& run_handlers_on(PostToHost post);
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
   /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
-  /// connected stream socket, Error (503) when there are too many.
+  /// connected stream socket, Error (503) when there are too many, or the service does not run.
   void serve_connection(Socket connection);
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
-  /// does the library print, handle signals, or start processes. On the first thread, before there are others.
+  /// does the library print or handle signals; processes are started here and by kt::auto_start. On the first thread,
+  /// before there are others.
   int main(int argc, char** argv);
   /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
   /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
@@ -269,9 +271,9 @@ class Kitten {
   /// As start_thread(), but returns why it failed, empty if it did not.
   std::string try_start_thread() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
-  /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
-  /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
-  /// poll() goes on; in run(), start_thread() and stop() it is logged.
+  /// wait. Handlers run only here and in stop(), on the calling thread; from one thread at a time. What handlers throw
+  /// stays in their calls. Work that the program has itself posted to the service's executor may throw out of here, and
+  /// the next poll() goes on; in run(), start_thread() and stop() it is logged.
   std::size_t poll();
   /// The same, but no further thing is begun when `budget` is used up. One that has begun is not interrupted.
   std::size_t poll_for(std::chrono::steady_clock::duration budget);
@@ -422,11 +424,12 @@ KETTLINGAR_COLD Kitten& Kitten::run_handlers_on(PostToHost post) {
 }
 
 KETTLINGAR_COLD void Kitten::serve_connection(Socket connection) {
-  require(runner_->may_be_used_here(), "serve_connection() belongs before the start, or on the service's thread");
+  require(runner_->may_be_used_here(), "serve_connection() belongs on the service's thread");
   server_->adopt(std::move(connection));
 }
 
 KETTLINGAR_COLD Kitten& Kitten::command_prefix(std::vector<std::string> words) {
+  require(runner_->may_be_used_here(), "command_prefix() belongs before the start, or on the service's thread");
   server_->command_prefix = std::move(words);
   return *this;
 }
@@ -476,11 +479,13 @@ KETTLINGAR_COLD Kitten& Kitten::add(detail::Option option, std::function<void()>
 }
 
 KETTLINGAR_COLD Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
+  require(runner_->may_be_used_here(), "on_start() belongs before the start, or on the service's thread");
   runner_->start_hook = std::move(hook);
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
+  require(runner_->may_be_used_here(), "on_shutdown() belongs before the start, or on the service's thread");
   runner_->shutdown_hook = std::move(hook);
   return *this;
 }

@@ -131,4 +131,39 @@ TEST_SUITE("service/hooks") {
     std::thread([&] { home.kitten.api("other", [] { return 2; }); }).join();
     CHECK(home.result("other") == 2);
   }
+
+  TEST_CASE("on_start runs on the thread that starts the service, or that runs the host's loop") {
+    std::thread::id seen;
+    Happening started;
+    const auto note = [&] {
+      seen = std::this_thread::get_id();
+      started.happen();
+    };
+    Home home;
+    home.kitten.on_start(note);
+    home.start();
+    CHECK(seen == std::this_thread::get_id());
+    home.kitten.stop();
+    std::thread runner([&] { home.kitten.run(); });
+    CHECK(started.happened(2));
+    CHECK(seen == runner.get_id());
+    home.kitten.stop();
+    runner.join();
+
+    TempDir state;
+    asio::io_context loop;
+    kt::Kitten hosted(loop, "testkitten", "Hosted");
+    hosted.settings().app_state_dir = hosted.settings().app_data_dir = state.path();
+    hosted.on_start(note);
+    hosted.start();
+    std::thread host([&] {
+      CHECK(eventually([&] {
+        loop.poll();
+        return started.count() == 3;
+      }));
+    });
+    const std::thread::id id = host.get_id();
+    host.join();
+    CHECK(seen == id);
+  }
 }

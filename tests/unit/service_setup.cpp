@@ -57,12 +57,26 @@ TEST_SUITE("service/setup") {
     refused([&] { home.kitten.authenticator({}); });
     refused([&] { home.kitten.router({}); });
     refused([&] { home.kitten.run_handlers_on({}); });
+    refused([&] { home.kitten.on_start([] {}); });
+    refused([&] { home.kitten.on_shutdown([] {}); });
+    refused([&] { home.kitten.command_prefix({"daemon"}); });
     CHECK(home.result("set_up") == 1);
     // Methods come at any time, from any thread.
     home.kitten.api("late", [] { return 2; });
     CHECK(home.result("late") == 2);
     home.kitten.stop();
     home.kitten.option("late", value);
+  }
+
+  TEST_CASE("a connection is given to a service that runs, on its thread") {
+    Home home;
+    const auto give = [&] {
+      SocketPair pair;
+      home.kitten.serve_connection(kt::Socket(std::move(pair.here)));
+    };
+    CHECK_THROWS_WITH_AS(give(), "the service is not running", kt::Error);
+    home.start();
+    CHECK_THROWS_WITH_AS(give(), "kettlingar: serve_connection() belongs on the service's thread", std::logic_error);
   }
 
   TEST_CASE("a request that is used on another thread than that of its handler says so") {
