@@ -38,7 +38,8 @@ class File : public Fd {
  public:
   File() = default;
   /// Takes ownership. An empty mode means what the descriptor allows: `rb`, `wb`, `rb+`, or `ab` if it can only be
-  /// appended to. Throws std::invalid_argument for a mode that is none, std::system_error for what is not open.
+  /// appended to; no descriptor at all is `rb`. Throws std::invalid_argument for a mode that is none, and with an empty
+  /// mode std::system_error for a descriptor that is not open.
   explicit File(Fd fd, std::string mode = {});
   /// Opens a file, close-on-exec; new ones get mode 0666 minus umask. Throws std::system_error, std::invalid_argument.
   static File open(const std::string& path, std::string mode = "rb");

@@ -23,6 +23,12 @@ TEST_SUITE("os/passing") {
     CHECK(kt::File(kt::Fd(::open((dir / "f").c_str(), O_WRONLY))).mode() == "wb");
     CHECK(kt::File(kt::Fd(::open((dir / "f").c_str(), O_WRONLY | O_APPEND))).mode() == "ab");
     CHECK(kt::File(kt::Fd(::open((dir / "f").c_str(), O_RDWR))).mode() == "rb+");
+    constexpr int not_open = 900;
+    CHECK(::fcntl(not_open, F_GETFD) == -1);
+    CHECK(kt::File(kt::Fd()).mode() == "rb");
+    CHECK(kt::File(kt::Fd(), "w").mode() == "w");
+    CHECK_THROWS_AS(kt::File(kt::Fd(not_open)), std::system_error);
+    CHECK(kt::File(kt::Fd(not_open), "ab").mode() == "ab");
     SocketPair pair;
     const kt::Socket socket(std::move(pair.here));
     CHECK(socket.family() == AF_UNIX);
