@@ -139,8 +139,9 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// Bounds on what a peer can make us hold. Every one is on by default; zero allows nothing, it never means "unlimited".
-/// What happens beyond each is in the README, chapter *Limits*. Those with an option are taken from it.
+/// Bounds on what a peer can make us hold. Every one is on by default; zero allows nothing (of a time: none), and never
+/// means "unlimited". What happens beyond each is in the README, chapter *Limits*. Those with an option are taken from
+/// it.
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;
   std::size_t head_bytes = 32 * 1024;            ///< request or status line and all header lines
@@ -4512,7 +4513,8 @@ class File : public Fd {
  public:
   File() = default;
   /// Takes ownership. An empty mode means what the descriptor allows: `rb`, `wb`, `rb+`, or `ab` if it can only be
-  /// appended to. Throws std::invalid_argument for a mode that is none, std::system_error for what is not open.
+  /// appended to; no descriptor at all is `rb`. Throws std::invalid_argument for a mode that is none, and with an empty
+  /// mode std::system_error for a descriptor that is not open.
   explicit File(Fd fd, std::string mode = {});
   /// Opens a file, close-on-exec; new ones get mode 0666 minus umask. Throws std::system_error, std::invalid_argument.
   static File open(const std::string& path, std::string mode = "rb");
@@ -8150,7 +8152,7 @@ struct RequestHead;
 
 /// Who is at the other end of a connection.
 struct Peer {
-  std::string address;  ///< `127.0.0.1:39010`, or `unix-domain`
+  std::string address;  ///< `127.0.0.1:39010`, `unix-domain`, or `loopback`
   bool over_unix_socket = false;
   std::optional<PeerCredentials> credentials;  ///< of a unix socket's peer, as of connect()
 };
@@ -8207,7 +8209,8 @@ class Request {
   /// All arguments as they came, in the body and in the query: names as keys, positional ones as the list `_args`.
   const json& arguments() const;
   /// True once the caller has hung up (its half of the connection is closed) or the service stops: nobody waits for a
-  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed.
+  /// result. Where handlers run on the host's thread, a caller who has hung up may go unnoticed; outside Linux also one
+  /// who had sent more.
   bool cancelled() const { return cancelled_ || caller_.gone(); }
   /// Open files and sockets that came with the call and that no parameter has claimed. Take what you need; the others
   /// are closed with the request.
@@ -12738,6 +12741,7 @@ KETTLINGAR_INLINE void Connection::close() {
 // SPDX-License-Identifier: MIT
 // service/handover.hpp: descriptors that come and go with calls, and answers that go elsewhere than to the caller.
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -12882,10 +12886,15 @@ KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
   require_own_thread();
   if (target_ && !target_is_socket_) return false;
-  char byte = 0;
   const int fd = target_ ? target_.get() : socket_.native_handle();
+#if defined(POLLRDHUP)
+  pollfd entry{fd, POLLRDHUP, 0};  // tells of the end behind bytes that wait, too
+  return fd < 0 || retry_interrupted([&] { return ::poll(&entry, 1, 0); }) != 0;
+#else
+  char byte = 0;
   const ssize_t n = retry_interrupted([&] { return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
   return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+#endif
 }
 
 KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
@@ -14596,7 +14605,8 @@ inline namespace v0_1 {
 enum class Overflow {
   drop_oldest,  ///< it misses the oldest ones
   latest_only,  ///< it gets the last one only, whatever the capacity
-  disconnect    ///< its stream ends with an error, behind the events that found room
+  disconnect    ///< its stream ends with an error: behind the events that found room, beyond the bound in bytes without
+                ///< them
 };
 
 namespace detail {
@@ -14724,11 +14734,14 @@ struct TopicState {
     if (oldest == 0) return false;
     for (const auto& subscriber : subscribers) {
       if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
-      pop(*subscriber);
-      ++dropped;
-      if (policy != Overflow::disconnect) continue;
+      if (policy != Overflow::disconnect) {
+        pop(*subscriber);
+        ++dropped;
+        continue;
+      }
       // It may have room in its own queue, but not in that of all.
       subscriber->overflowed = true;
+      dropped += subscriber->items.size();
       clear(*subscriber);
     }
     return true;
@@ -14839,7 +14852,7 @@ class Topic {
     const std::lock_guard lock(state_->mutex);
     return state_->subscribers.size();
   }
-  /// How many events did not find room in a queue, in all. From any thread.
+  /// How many events have found no room in a queue, or were taken out of it unsent, in all. From any thread.
   std::uint64_t dropped() const {
     const std::lock_guard lock(state_->mutex);
     return state_->dropped;
@@ -15412,7 +15425,7 @@ class Kitten {
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
   /// name and arguments in Request::method() and Request::arguments(). `public_fallback` answers strangers, too. From
-  /// any thread; there is one, the last.
+  /// any thread; there is one, whichever of the two has set it, and a later call replaces it.
   template <class F>
   Kitten& fallback(F handler) {
     static_assert(detail::HandlerCheck<F>::done);
@@ -15445,9 +15458,10 @@ class Kitten {
     return add(std::move(option), std::move(changed));
   }
 
-  /// Called when the service starts, on its thread: it listens already, but has not announced itself. A function
-  /// without arguments that returns nothing or a kt::Task<>; what it throws ends the start with a StartError. There is
-  /// one, the last that was set; it is kept, with its captures, as long as the Kitten.
+  /// Called when the service starts, on the thread that starts it, or that runs the host's loop: it listens already,
+  /// but has not announced itself. A function without arguments that returns nothing or a kt::Task<>; what it throws
+  /// ends the start with a StartError. There is one, the last that was set; it is kept, with its captures, as long as
+  /// the Kitten.
   template <class F>
   Kitten& on_start(F hook) {
     return set_start_hook(detail::as_task(std::move(hook)));
@@ -15477,11 +15491,12 @@ class Kitten {
   Kitten& run_handlers_on(PostToHost post);
   /// Serves a connection that was accepted elsewhere, by a front process for example, as one of the service's own.
   /// Takes the socket over, and sets it to non-blocking. On the service's thread. Throws InvalidArgument for what is no
-  /// connected stream socket, Error (503) when there are too many.
+  /// connected stream socket, Error (503) when there are too many, or the service does not run.
   void serve_connection(Socket connection);
 
   /// The program's whole life: command line, background process, signals. Returns the exit code for `main`. Only here
-  /// does the library print, handle signals, or start processes. On the first thread, before there are others.
+  /// does the library print or handle signals; processes are started here and by kt::auto_start. On the first thread,
+  /// before there are others.
   int main(int argc, char** argv);
   /// For programs with a command line of their own: the words in it that lead to main(), `{"daemon"}` where it is `tool
   /// daemon start`. main() still gets the whole command line, which has to begin with them; the program is started
@@ -15504,9 +15519,9 @@ class Kitten {
   /// As start_thread(), but returns why it failed, empty if it did not.
   std::string try_start_thread() noexcept;
   /// After start(), in the host's own loop: does what there is to do and returns how many things that were. Does not
-  /// wait. Handlers run only here, on the calling thread; from one thread at a time. What handlers throw stays in their
-  /// calls. Work that the program has itself posted to the service's executor may throw out of here, and the next
-  /// poll() goes on; in run(), start_thread() and stop() it is logged.
+  /// wait. Handlers run only here and in stop(), on the calling thread; from one thread at a time. What handlers throw
+  /// stays in their calls. Work that the program has itself posted to the service's executor may throw out of here, and
+  /// the next poll() goes on; in run(), start_thread() and stop() it is logged.
   std::size_t poll();
   /// The same, but no further thing is begun when `budget` is used up. One that has begun is not interrupted.
   std::size_t poll_for(std::chrono::steady_clock::duration budget);
@@ -15657,11 +15672,12 @@ KETTLINGAR_COLD Kitten& Kitten::run_handlers_on(PostToHost post) {
 }
 
 KETTLINGAR_COLD void Kitten::serve_connection(Socket connection) {
-  require(runner_->may_be_used_here(), "serve_connection() belongs before the start, or on the service's thread");
+  require(runner_->may_be_used_here(), "serve_connection() belongs on the service's thread");
   server_->adopt(std::move(connection));
 }
 
 KETTLINGAR_COLD Kitten& Kitten::command_prefix(std::vector<std::string> words) {
+  require(runner_->may_be_used_here(), "command_prefix() belongs before the start, or on the service's thread");
   server_->command_prefix = std::move(words);
   return *this;
 }
@@ -15711,11 +15727,13 @@ KETTLINGAR_COLD Kitten& Kitten::add(detail::Option option, std::function<void()>
 }
 
 KETTLINGAR_COLD Kitten& Kitten::set_start_hook(std::function<Task<void>()> hook) {
+  require(runner_->may_be_used_here(), "on_start() belongs before the start, or on the service's thread");
   runner_->start_hook = std::move(hook);
   return *this;
 }
 
 KETTLINGAR_COLD Kitten& Kitten::set_shutdown_hook(std::function<Task<void>()> hook) {
+  require(runner_->may_be_used_here(), "on_shutdown() belongs before the start, or on the service's thread");
   runner_->shutdown_hook = std::move(hook);
   return *this;
 }
@@ -18931,6 +18949,7 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   StepWait wait_;
   CallMessage message_;
   RequestHead head_;
+  std::string path_;
   Peer peer_{"loopback", false, std::nullopt};
   asio::cancellation_signal cancel_;
   std::shared_ptr<const Method> method_;
@@ -18980,8 +18999,10 @@ KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor
   started_ = true;
   style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
   method_ = server->methods.find(message_.method, true);
+  head_.method = "POST";  // what HTTP would say
+  path_ = "/" + message_.method;
   request_.emplace(head_, peer_, *this, executor);
-  ConnectionAccess::route(*request_, message_.method, message_.method, true);
+  ConnectionAccess::route(*request_, message_.method, path_, true);
   request_->descriptors() = std::move(message_.descriptors);
   call_.emplace(*request_, style_.format);
   if (!method_) {

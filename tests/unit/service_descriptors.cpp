@@ -339,4 +339,27 @@ TEST_SUITE("service/descriptors") {
     CHECK(table["family"]["args"]["socket"] == "socket");
     CHECK(table["open"]["returns"] == "file");
   }
+
+  TEST_CASE("limits of zero allow nothing") {
+    Home home;
+    home.kitten.limits().descriptors = 0;
+    home.kitten.limits().log_lines = 0;
+    home.kitten.api(
+        "take", [](kt::Fd) { return 1; }, kt::arg("fd"));
+    home.kitten.api("give", [] { return kt::File::open("/dev/null"); });
+    home.kitten.public_api("fails", []() -> int { throw std::runtime_error("broken"); });
+    home.start();
+    const kt::File file = kt::File::open("/dev/null");
+    Wire taking = Wire::local(home.kitten);
+    send_with(taking, home.post(home.path("take"), R"({"_args": ["_FD_BRE_MAGIC_-rb"]})"), {file.get()});
+    const Answer refused = taking.answer();
+    CHECK(refused.status == 400);
+    CHECK(contains(refused.body, "at most 0 descriptors"));
+    Wire giving = Wire::local(home.kitten);
+    CHECK(giving.send(home.post(home.path("give"), "{}")).answer().status == 500);
+    const std::size_t before = home.log().size();
+    Wire stranger = Wire::tcp(home.kitten);
+    for (const char* name : {"/ping", "/nothing", "/fails"}) stranger.send(home.get(name)).answer();
+    CHECK(home.log().size() == before);
+  }
 }

@@ -254,4 +254,31 @@ TEST_SUITE("service/method") {
       CHECK(Wire::tcp(open.kitten).send(open.get(name)).answer().body == "meow");
     CHECK(open.result("private") == 1);
   }
+
+  TEST_CASE("a method that is added again replaces the first, and is as private as the last") {
+    Home home;
+    const auto stranger = [&] { return Wire::tcp(home.kitten).send(home.get("/m")).answer(); };
+    home.kitten.public_api("m", [] { return 1; });
+    home.start();
+    CHECK(stranger().body == "1\n");
+    home.kitten.api("m", [] { return 2; });
+    CHECK(stranger().status == 403);
+    CHECK(home.result("m") == 2);
+    home.kitten.public_api("m", [] { return 3; });
+    CHECK(stranger().body == "3\n");
+    CHECK(home.result("m") == 3);
+  }
+
+  TEST_CASE("of two fallbacks the last one answers, and is as private as it says") {
+    Home home;
+    const auto stranger = [&] { return Wire::tcp(home.kitten).send(home.get("/x")).answer(); };
+    home.kitten.public_fallback([] { return 1; });
+    home.start();
+    CHECK(stranger().body == "1\n");
+    home.kitten.fallback([] { return 2; });
+    CHECK(stranger().status == 403);
+    CHECK(home.result("x") == 2);
+    home.kitten.public_fallback([] { return 3; });
+    CHECK(stranger().body == "3\n");
+  }
 }
