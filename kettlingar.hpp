@@ -627,7 +627,8 @@ inline namespace v0_1 {
 /// Levels with the numbers of `worker_log_level`; lines below that level are not made.
 enum class LogLevel { debug = 10, info = 20, warning = 30, error = 40 };
 
-/// Gets one finished line without its line end, on the thread of the service. Must not throw.
+/// Gets one finished line without its line end, on the thread of the service, or on one that starts or ends it. Must
+/// not throw.
 using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 
 /// `text` with control characters, quotes, backslashes and non-ASCII as \xNN, cut after 200 bytes: what a peer sent can
@@ -15567,7 +15568,7 @@ class Kitten {
   /// from it.
   Limits& limits() noexcept;
   /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
-  /// and on the one that starts it.
+  /// and on those that start and end it.
   Kitten& log_to(LogSink sink);
 
  private:

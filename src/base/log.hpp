@@ -23,7 +23,8 @@ inline namespace v0_1 {
 /// Levels with the numbers of `worker_log_level`; lines below that level are not made.
 enum class LogLevel { debug = 10, info = 20, warning = 30, error = 40 };
 
-/// Gets one finished line without its line end, on the thread of the service. Must not throw.
+/// Gets one finished line without its line end, on the thread of the service, or on one that starts or ends it. Must
+/// not throw.
 using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 
 /// `text` with control characters, quotes, backslashes and non-ASCII as \xNN, cut after 200 bytes: what a peer sent can

@@ -319,7 +319,7 @@ class Kitten {
   /// from it.
   Limits& limits() noexcept;
   /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
-  /// and on the one that starts it.
+  /// and on those that start and end it.
   Kitten& log_to(LogSink sink);
 
  private:

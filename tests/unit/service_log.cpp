@@ -85,4 +85,38 @@ TEST_SUITE("service/log") {
       return contains(written, " more of these not logged)");
     }));
   }
+
+  TEST_CASE("log lines come on the service's thread, and on those that start and end it") {
+    std::mutex mutex;
+    std::map<std::string, std::thread::id> threads;
+    Home home;
+    const auto thread_of = [&](const std::string& part) {
+      const std::lock_guard lock(mutex);
+      for (const auto& [line, thread] : threads)
+        if (contains(line, part)) return thread;
+      return std::thread::id();
+    };
+    home.kitten.log_to([&](kt::LogLevel, std::string_view line) {
+      const std::lock_guard lock(mutex);
+      threads.emplace(line, std::this_thread::get_id());
+    });
+    std::thread::id service;
+    home.kitten.api("fails", [&]() -> int {
+      service = std::this_thread::get_id();
+      throw std::runtime_error("broken");
+    });
+    home.kitten.on_shutdown([] { throw std::runtime_error("not done"); });
+    home.start();
+    const std::thread::id here = std::this_thread::get_id();
+    CHECK(thread_of("]") == here);  // what the start said
+    CHECK(home.call("fails").status == 500);
+    CHECK(thread_of("fails: broken") == service);
+    CHECK(service != here);
+    std::thread ends([&] { home.kitten.stop(); });
+    const std::thread::id end = ends.get_id();
+    ends.join();
+    CHECK(thread_of("on_shutdown: not done") == service);
+    for (const auto& [line, thread] : threads)
+      CHECK_MESSAGE((thread == here || thread == service || thread == end), line);
+  }
 }
