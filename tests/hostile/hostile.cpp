@@ -724,7 +724,7 @@ class Exchange {
         return;
       case Step::Kind::idle:
         for (std::size_t i = 0; i < step.count; ++i) idle_.push_back(service_.connect(local_));
-        return;
+        return await_accepted();
       case Step::Kind::again:
         socket_ = service_.connect(local_);
         return;
@@ -750,6 +750,16 @@ class Exchange {
         return;
       }
     }
+  }
+
+  /// Until the service has accepted all connections that have been opened: it has answered, or refused, a later one.
+  void await_accepted() {
+    const Fd last = service_.connect(local_);
+    const std::string_view request = "GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    static_cast<void>(::send(last.get(), request.data(), request.size(), MSG_NOSIGNAL));
+    pollfd entry{last.get(), POLLIN, 0};
+    const Deadline deadline;
+    while (entry.revents == 0) deadline.wait(&entry, 20, "an answer to the last one of many connections");
   }
 
   void send(std::string_view bytes) {
