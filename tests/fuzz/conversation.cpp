@@ -250,7 +250,7 @@ void check_answers(fuzz::Peer& peer, std::vector<Exchange>& calls) {
     }
     FUZZ_CHECK(answers[i].status == 202 && answers[i].body == "{\"replied_to_first_fd\": true}\n");
     FUZZ_CHECK(calls[i].target->read_to_end());
-    const std::vector<fuzz::Answer> there = fuzz::answers(calls[i].target->seen, {false});
+    const std::vector<fuzz::Answer> there = fuzz::answers(calls[i].target->seen, {fuzz::Body::yes});
     FUZZ_CHECK(there.size() == 1 && there[0].bare_lf);
     check_answer(calls[i], there[0]);
   }
