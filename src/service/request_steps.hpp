@@ -440,7 +440,7 @@ KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view
   // lines may come first.
   const std::string_view begun = input().substr((std::min)(input().find_first_not_of("\r\n"), input().size()));
   constexpr std::string_view head_method = "HEAD ";
-  style_.without_body = begun.starts_with(head_method) || (!input().empty() && head_method.starts_with(begun));
+  style_.without_body = begun.starts_with(head_method) || (!begun.empty() && head_method.starts_with(begun));
   const std::size_t before = out_.size();
   append_error(out_, style_, plain_error(status, why));
   log_request(status, slug, out_.size() - before);

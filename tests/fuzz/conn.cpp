@@ -35,7 +35,7 @@ struct Requests {
       token_in_query |= head.status == kt::Parse::complete && may_say_token(parser.head().query);
       const std::string_view begun = rest.substr(std::min(rest.find_first_not_of("\r\n"), rest.size()));
       // What may have been refused when it could still become HEAD.
-      const bool maybe = !begun.starts_with("HEAD ") && (begun.empty() || begun.starts_with('H'));
+      const bool maybe = !begun.starts_with("HEAD ") && begun.starts_with('H');
       bodies.push_back(maybe ? fuzz::Body::maybe : begun.starts_with("HEAD ") ? fuzz::Body::no : fuzz::Body::yes);
       bare_lf.push_back(parser.head().bare_lf);
       more = read.status == kt::Parse::complete && parser.head().keep_alive;
