@@ -88,8 +88,9 @@ class Request {
   /// are closed with the request.
   std::vector<Fd>& descriptors() noexcept { return descriptors_; }
   /// Takes the connection over, to speak whatever you like: nothing is answered, and what the handler returns is
-  /// ignored. The socket is non-blocking; `received`, if given, gets the bytes that came behind the request. Throws
-  /// Error if the answer has begun, or there is no connection (loopback).
+  /// ignored. The socket is non-blocking, unless it came with the call: then its sender, who shares it, decides.
+  /// `received`, if given, gets the bytes that came behind the request. Throws Error if the answer has begun, or there
+  /// is no connection (loopback).
   Socket take_connection(std::string* received = nullptr);
   /// The executor that runs this service and its handlers. Copies of it, and what is posted to it, are for any thread,
   /// as long as the service exists. In a loopback() call of a service that does not run, it is an executor of that
