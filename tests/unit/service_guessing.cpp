@@ -33,10 +33,11 @@ std::optional<std::string> tried_by_another_user(const kt::Kitten& kitten, const
 TEST_SUITE("service/guessing") {
   TEST_CASE("a token is found in the path, in Authorization, and as a word of a few other lines (75, 165)") {
     const kt::detail::Token token("abcdefghijklmnop");
+    std::string head;  // what is found are views into it
     const auto found = [&](const std::string& path, const std::string& lines) {
       const kt::Limits limits;
       kt::RequestHeadParser parser(limits);
-      const std::string head = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + lines + "\r\n";
+      head = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + lines + "\r\n";
       REQUIRE(parser.parse(head).status == kt::Parse::complete);
       return kt::detail::find_route(parser.head(), token, "");
     };
@@ -188,7 +189,7 @@ TEST_SUITE("service/guessing") {
     Home home;
     home.kitten.settings().worker_allow_hosts = "kitty";
     home.kitten.limits().guess_pause = 300ms;
-    int calls = 0;
+    std::atomic<int> calls = 0;
     home.kitten.api("secret", [&] { return ++calls; });
     home.kitten.public_api("open", [] { return 2; });
     home.start();

@@ -27,6 +27,7 @@ bool is_socket(int fd) {
 
 // Methods that read, write and keep what they are given.
 struct Passing : Home {
+  ~Passing() { kitten.stop(); }  // handlers use what is here
   Passing() {
     kitten.api(
         "read",
