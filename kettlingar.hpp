@@ -12255,8 +12255,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool busy() const noexcept {
     return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
   }
-  /// What its stream keeps for a reader who is not ready, and since when.
-  std::size_t unsent() const noexcept { return unsent_; }
+  /// What its stream keeps for a reader who is not ready, and since when; nothing if it is ending anyway.
+  std::size_t unsent() const noexcept { return phase_ == Phase::closed ? 0 : unsent_; }
   Clock::time_point unsent_since() const noexcept { return unsent_since_; }
   /// Its reader has had time enough.
   void end_slow_stream();
@@ -12720,7 +12720,6 @@ KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
   server_->closed(*this);
-  hold_unsent(0);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();
@@ -13517,7 +13516,8 @@ KETTLINGAR_INLINE void Connection::hold_unsent(std::size_t bytes) {
   server_->unsent += bytes;
   server_->unsent -= unsent_;
   unsent_ = bytes;
-  if (was_full && !server_->streams_full()) server_->stream_room.cancel();
+  // Who waits asks again at once.
+  if (was_full && (phase_ == Phase::closed || !server_->streams_full())) server_->stream_room.expires_at(Clock::now());
 }
 
 /// All streams together keep a bounded number of bytes for readers who are not ready. They are woken in order; if the
@@ -13630,7 +13630,8 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       unsent_since_ = Clock::now();
       hold_unsent(out_.capacity());
       co_await flush();
-      hold_unsent(0);
+      // What was closed has its item until the generator is destroyed, with this connection.
+      if (phase_ != Phase::closed) hold_unsent(0);
     }
     if (phase_ == Phase::closed) break;
     // A half-closed peer that reads on makes itself known by taking data.
@@ -13943,24 +13944,20 @@ KETTLINGAR_COLD bool Server::make_room() {
 }
 
 KETTLINGAR_COLD bool Server::make_stream_room() {
+  if (!streams_full()) return true;
   const Clock::time_point now = Clock::now();
-  while (streams_full()) {
-    // As new ones are behind those that were there, nothing can be done before the time that was found last.
-    if (stream_room.expiry() > now) return false;
-    Connection* slowest = nullptr;
-    for (Connection* connection : connections_) {
-      if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
-        slowest = connection;
-    }
-    if (slowest == nullptr) return true;
-    const Clock::time_point due = slowest->unsent_since() + limits.stream_grace;
-    if (due > now) {
-      stream_room.expires_at(due);
-      return false;
-    }
-    slowest->end_slow_stream();
+  // As new ones are behind those that were there, nothing can be done before the time that was found last.
+  if (stream_room.expiry() > now) return false;
+  Connection* slowest = nullptr;
+  for (Connection* connection : connections_) {
+    if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
+      slowest = connection;
   }
-  return true;
+  const Clock::time_point due = slowest != nullptr ? slowest->unsent_since() + limits.stream_grace : now;
+  // One at a time: hold_unsent() says when its item has gone.
+  stream_room.expires_at(due > now ? due : Clock::time_point::max());
+  if (slowest != nullptr && due <= now) slowest->end_slow_stream();
+  return false;
 }
 
 /// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.

@@ -79,7 +79,8 @@ KETTLINGAR_INLINE void Connection::hold_unsent(std::size_t bytes) {
   server_->unsent += bytes;
   server_->unsent -= unsent_;
   unsent_ = bytes;
-  if (was_full && !server_->streams_full()) server_->stream_room.cancel();
+  // Who waits asks again at once.
+  if (was_full && (phase_ == Phase::closed || !server_->streams_full())) server_->stream_room.expires_at(Clock::now());
 }
 
 /// All streams together keep a bounded number of bytes for readers who are not ready. They are woken in order; if the
@@ -192,7 +193,8 @@ KETTLINGAR_INLINE Task<void> Connection::run_stream() {
       unsent_since_ = Clock::now();
       hold_unsent(out_.capacity());
       co_await flush();
-      hold_unsent(0);
+      // What was closed has its item until the generator is destroyed, with this connection.
+      if (phase_ != Phase::closed) hold_unsent(0);
     }
     if (phase_ == Phase::closed) break;
     // A half-closed peer that reads on makes itself known by taking data.

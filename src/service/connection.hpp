@@ -60,8 +60,8 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   bool busy() const noexcept {
     return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
   }
-  /// What its stream keeps for a reader who is not ready, and since when.
-  std::size_t unsent() const noexcept { return unsent_; }
+  /// What its stream keeps for a reader who is not ready, and since when; nothing if it is ending anyway.
+  std::size_t unsent() const noexcept { return phase_ == Phase::closed ? 0 : unsent_; }
   Clock::time_point unsent_since() const noexcept { return unsent_since_; }
   /// Its reader has had time enough.
   void end_slow_stream();
@@ -525,7 +525,6 @@ KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
   phase_ = Phase::closed;
   server_->closed(*this);
-  hold_unsent(0);
   deadline_ = drain_deadline_ = Clock::time_point::max();
   if (request_) ConnectionAccess::cancel(*request_);
   drop_descriptors();

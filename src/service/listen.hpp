@@ -241,24 +241,20 @@ KETTLINGAR_COLD bool Server::make_room() {
 }
 
 KETTLINGAR_COLD bool Server::make_stream_room() {
+  if (!streams_full()) return true;
   const Clock::time_point now = Clock::now();
-  while (streams_full()) {
-    // As new ones are behind those that were there, nothing can be done before the time that was found last.
-    if (stream_room.expiry() > now) return false;
-    Connection* slowest = nullptr;
-    for (Connection* connection : connections_) {
-      if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
-        slowest = connection;
-    }
-    if (slowest == nullptr) return true;
-    const Clock::time_point due = slowest->unsent_since() + limits.stream_grace;
-    if (due > now) {
-      stream_room.expires_at(due);
-      return false;
-    }
-    slowest->end_slow_stream();
+  // As new ones are behind those that were there, nothing can be done before the time that was found last.
+  if (stream_room.expiry() > now) return false;
+  Connection* slowest = nullptr;
+  for (Connection* connection : connections_) {
+    if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
+      slowest = connection;
   }
-  return true;
+  const Clock::time_point due = slowest != nullptr ? slowest->unsent_since() + limits.stream_grace : now;
+  // One at a time: hold_unsent() says when its item has gone.
+  stream_room.expires_at(due > now ? due : Clock::time_point::max());
+  if (slowest != nullptr && due <= now) slowest->end_slow_stream();
+  return false;
 }
 
 /// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
