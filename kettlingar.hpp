@@ -7127,6 +7127,7 @@ std::string type_name() {
 // service/class_value.hpp: what a class that nlohmann_json converts has made of its value: all of it, or what is wrong
 // with it, and where.
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <exception>
@@ -7375,14 +7376,25 @@ KETTLINGAR_COLD BadValue UnderstandingCheck::misunderstood(const Suspect& suspec
   return {names.empty() ? "a known value" + one : one_of(names), json(*suspect.value), suspect.path};
 }
 
+/// How many values there are, those within others included.
+KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
+  std::size_t count = 1;
+  if (value.is_structured()) {
+    for (const nlohmann::json& item : value) count += count_values(item);
+  }
+  return count;
+}
+
 /// The names of the enumeration that stands in place of `value`, as far as that can be told: which one it is shows in
 /// what its names make of the result.
 KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::json& value) const {
-  constexpr int most_trials = 100;  // each converts the whole value
+  // Each trial converts the whole value: of a large one there are few.
+  const std::size_t most_trials = std::clamp<std::size_t>(1'000'000 / count_values(value_), 2, 100);
   EnumNames names;
   (names.*add_names_)();
   const std::vector<std::string>* best = nullptr;
-  int most = 0, trials = 0;
+  int most = 0;
+  std::size_t trials = 0;
   for (const std::vector<std::string>& list : names.lists()) {
     int different = 0;
     for (const std::string& name : list) {
@@ -7397,15 +7409,6 @@ KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::j
 
 KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {
   return BlameSearch(value, read_back, name).run();
-}
-
-/// How many values there are, those within others included.
-KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
-  std::size_t count = 1;
-  if (value.is_structured()) {
-    for (const nlohmann::json& item : value) count += count_values(item);
-  }
-  return count;
 }
 
 KETTLINGAR_COLD BlameSearch::BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)
@@ -9442,7 +9445,7 @@ struct Option {
   bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
   std::function<json()> get;
   std::function<void(const json&)> set;    ///< throws BadValue
-  std::function<void()> validate;             ///< may be empty; throws InvalidArgument where the value cannot be used
+  std::function<void()> validate;          ///< may be empty; throws InvalidArgument where the value cannot be used
   json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
 
   // Where people write other words than those of the type: what they mean, before set(), and the way back.
@@ -10118,8 +10121,8 @@ struct HiddenWords {
       const char* const end = word.data() + word.size();
       const auto number = std::from_chars(word.data() + hidden_word.size(), end, descriptor);
       FileInfo info{};
-      const bool is_pipe = number.ptr == end && descriptor > STDERR_FILENO && ::fstat(descriptor, &info) == 0 &&
-                           S_ISFIFO(info.st_mode);
+      const bool is_pipe =
+          number.ptr == end && descriptor > STDERR_FILENO && ::fstat(descriptor, &info) == 0 && S_ISFIFO(info.st_mode);
       const Fd inherited(is_pipe ? descriptor : -1);  // anything else is not ours to read, and may be in use here
       if (!inherited || !read_all(inherited.get(), secrets, longest))
         throw InvalidArgument(word + ": nothing can be read there");
@@ -12130,7 +12133,8 @@ class Server : public std::enable_shared_from_this<Server> {
   asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
   std::size_t unsent = 0;            ///< bytes that streams keep for readers who are not ready for them
-  asio::steady_timer stream_room;    ///< waited for by streams while there are too many; cancelled when some are sent
+  asio::steady_timer
+      stream_room;  ///< streams wait for it while they are too many; it expires when some is sent or gone
   GuessThrottle guesses;
   std::function<void()> stopped;  ///< called once, when the last connection has gone
 

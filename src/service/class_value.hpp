@@ -3,6 +3,7 @@
 // with it, and where.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <exception>
@@ -256,14 +257,25 @@ KETTLINGAR_COLD BadValue UnderstandingCheck::misunderstood(const Suspect& suspec
   return {names.empty() ? "a known value" + one : one_of(names), json(*suspect.value), suspect.path};
 }
 
+/// How many values there are, those within others included.
+KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
+  std::size_t count = 1;
+  if (value.is_structured()) {
+    for (const nlohmann::json& item : value) count += count_values(item);
+  }
+  return count;
+}
+
 /// The names of the enumeration that stands in place of `value`, as far as that can be told: which one it is shows in
 /// what its names make of the result.
 KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::json& value) const {
-  constexpr int most_trials = 100;  // each converts the whole value
+  // Each trial converts the whole value: of a large one there are few.
+  const std::size_t most_trials = std::clamp<std::size_t>(1'000'000 / count_values(value_), 2, 100);
   EnumNames names;
   (names.*add_names_)();
   const std::vector<std::string>* best = nullptr;
-  int most = 0, trials = 0;
+  int most = 0;
+  std::size_t trials = 0;
   for (const std::vector<std::string>& list : names.lists()) {
     int different = 0;
     for (const std::string& name : list) {
@@ -278,15 +290,6 @@ KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::j
 
 KETTLINGAR_COLD BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name) {
   return BlameSearch(value, read_back, name).run();
-}
-
-/// How many values there are, those within others included.
-KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
-  std::size_t count = 1;
-  if (value.is_structured()) {
-    for (const nlohmann::json& item : value) count += count_values(item);
-  }
-  return count;
 }
 
 KETTLINGAR_COLD BlameSearch::BlameSearch(nlohmann::json& value, ReadBack read_back, std::string_view name)

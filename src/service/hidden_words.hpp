@@ -56,8 +56,8 @@ struct HiddenWords {
       const char* const end = word.data() + word.size();
       const auto number = std::from_chars(word.data() + hidden_word.size(), end, descriptor);
       FileInfo info{};
-      const bool is_pipe = number.ptr == end && descriptor > STDERR_FILENO && ::fstat(descriptor, &info) == 0 &&
-                           S_ISFIFO(info.st_mode);
+      const bool is_pipe =
+          number.ptr == end && descriptor > STDERR_FILENO && ::fstat(descriptor, &info) == 0 && S_ISFIFO(info.st_mode);
       const Fd inherited(is_pipe ? descriptor : -1);  // anything else is not ours to read, and may be in use here
       if (!inherited || !read_all(inherited.get(), secrets, longest))
         throw InvalidArgument(word + ": nothing can be read there");

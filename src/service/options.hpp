@@ -35,7 +35,7 @@ struct Option {
   bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
   std::function<json()> get;
   std::function<void(const json&)> set;    ///< throws BadValue
-  std::function<void()> validate;             ///< may be empty; throws InvalidArgument where the value cannot be used
+  std::function<void()> validate;          ///< may be empty; throws InvalidArgument where the value cannot be used
   json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
 
   // Where people write other words than those of the type: what they mean, before set(), and the way back.

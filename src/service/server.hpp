@@ -144,7 +144,8 @@ class Server : public std::enable_shared_from_this<Server> {
   asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
   std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
   std::size_t unsent = 0;            ///< bytes that streams keep for readers who are not ready for them
-  asio::steady_timer stream_room;    ///< waited for by streams while there are too many; cancelled when some are sent
+  asio::steady_timer
+      stream_room;  ///< streams wait for it while they are too many; it expires when some is sent or gone
   GuessThrottle guesses;
   std::function<void()> stopped;  ///< called once, when the last connection has gone
 

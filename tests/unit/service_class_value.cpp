@@ -128,6 +128,23 @@ struct Shelf {
   int z = 0;
 };
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Shelf, items, z)
+enum class Hue {};
+NLOHMANN_JSON_SERIALIZE_ENUM(Hue, {{Hue(0), "hue00"},  {Hue(1), "hue01"},  {Hue(2), "hue02"},  {Hue(3), "hue03"},
+                                   {Hue(4), "hue04"},  {Hue(5), "hue05"},  {Hue(6), "hue06"},  {Hue(7), "hue07"},
+                                   {Hue(8), "hue08"},  {Hue(9), "hue09"},  {Hue(10), "hue10"}, {Hue(11), "hue11"},
+                                   {Hue(12), "hue12"}, {Hue(13), "hue13"}, {Hue(14), "hue14"}, {Hue(15), "hue15"},
+                                   {Hue(16), "hue16"}, {Hue(17), "hue17"}, {Hue(18), "hue18"}, {Hue(19), "hue19"},
+                                   {Hue(20), "hue20"}, {Hue(21), "hue21"}, {Hue(22), "hue22"}, {Hue(23), "hue23"},
+                                   {Hue(24), "hue24"}, {Hue(25), "hue25"}, {Hue(26), "hue26"}, {Hue(27), "hue27"},
+                                   {Hue(28), "hue28"}, {Hue(29), "hue29"}, {Hue(30), "hue30"}, {Hue(31), "hue31"},
+                                   {Hue(32), "hue32"}, {Hue(33), "hue33"}, {Hue(34), "hue34"}, {Hue(35), "hue35"},
+                                   {Hue(36), "hue36"}, {Hue(37), "hue37"}, {Hue(38), "hue38"}, {Hue(39), "hue39"}})
+struct Palette {
+  CountedItem counted;
+  std::vector<int> samples;
+  Hue hue{};
+};
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Palette, counted, samples, hue)
 
 struct Corner {
   std::array<int, 4> at{};
@@ -274,6 +291,16 @@ TEST_SUITE("service/class_value") {
     // What is small is searched to its end.
     wide["items"] = json::array({json{{"x", 1}}});
     CHECK(wrong(wide) == R"(.z: expected number, got "b")");
+    // Names of an enumeration are tried as well, all of them where the value is small.
+    const auto names = [](std::size_t samples) {
+      CountedItem::read = 0;
+      return outcome<Palette>(
+          json{{"counted", {{"x", 1}}}, {"samples", std::vector<int>(samples, 1)}, {"hue", "?"}}.dump().c_str());
+    };
+    CHECK(contains(names(1), R"(.hue: expected one of "hue00", "hue01", )"));
+    CHECK(CountedItem::read > 40);
+    CHECK(contains(names(300'000), ".hue: expected "));
+    CHECK(CountedItem::read < 20);
   }
 
   TEST_CASE("where in a tuple or an array something is wrong is found as well") {
