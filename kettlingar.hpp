@@ -8903,12 +8903,13 @@ constexpr int first_misfit() {
   ((++at, found = found == 0 && !fits ? at : found), ...);
   return found;
 }
-template <int number, class Types>
+/// `Name` of that number and its type; void if there is none.
+template <template <int, class> class Name, int number, class Types>
 struct Misfit {
-  using type = MisfitParameter<number, std::tuple_element_t<number - 1, Types>>;
+  using type = Name<number, std::tuple_element_t<number - 1, Types>>;
 };
-template <class Types>
-struct Misfit<0, Types> {
+template <template <int, class> class Name, class Types>
+struct Misfit<Name, 0, Types> {
   using type = void;
 };
 
@@ -8917,9 +8918,9 @@ template <class Types>
 struct Misfits;
 template <class... P>
 struct Misfits<std::tuple<P...>> {
-  using Unreadable = typename Misfit<first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
-  using Mutable = typename Misfit<first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
-  using Borrowed = typename Misfit<first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
+  using Unreadable = typename Misfit<MisfitParameter, first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
+  using Mutable = typename Misfit<MisfitParameter, first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
+  using Borrowed = typename Misfit<MisfitParameter, first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
 };
 
 template <class T>
@@ -17866,20 +17867,12 @@ struct MisfitGiven;
 template <class T>
 struct MisfitAsked;
 
-template <int number, class Types>
-struct Given {
-  using type = MisfitGiven<number, std::tuple_element_t<number - 1, Types>>;
-};
-template <class Types>
-struct Given<0, Types> {
-  using type = void;
-};
-
 /// The first argument with descriptors that stays with the caller.
 template <class... A>
 using KeptDescriptor =
-    typename Given<first_misfit<!(std::is_lvalue_reference_v<A> && holds_descriptors<std::remove_cvref_t<A>>)...>(),
-                   std::tuple<A...>>::type;
+    typename Misfit<MisfitGiven,
+                    first_misfit<!(std::is_lvalue_reference_v<A> && holds_descriptors<std::remove_cvref_t<A>>)...>(),
+                    std::tuple<A...>>::type;
 
 /// Whether an argument of a call can be sent.
 template <class A>
@@ -17894,7 +17887,8 @@ inline constexpr bool askable =
 template <class T, class... A>
 struct CallCheck {
   using Kept = KeptDescriptor<A...>;
-  using Unwritable = typename Given<first_misfit<can_be_sent<std::remove_cvref_t<A>>...>(), std::tuple<A...>>::type;
+  using Unwritable =
+      typename Misfit<MisfitGiven, first_misfit<can_be_sent<std::remove_cvref_t<A>>...>(), std::tuple<A...>>::type;
   using Asked = std::conditional_t<askable<T>, void, MisfitAsked<T>>;
   static_assert(no_misfit<Kept>,
                 "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");

@@ -149,20 +149,12 @@ struct MisfitGiven;
 template <class T>
 struct MisfitAsked;
 
-template <int number, class Types>
-struct Given {
-  using type = MisfitGiven<number, std::tuple_element_t<number - 1, Types>>;
-};
-template <class Types>
-struct Given<0, Types> {
-  using type = void;
-};
-
 /// The first argument with descriptors that stays with the caller.
 template <class... A>
 using KeptDescriptor =
-    typename Given<first_misfit<!(std::is_lvalue_reference_v<A> && holds_descriptors<std::remove_cvref_t<A>>)...>(),
-                   std::tuple<A...>>::type;
+    typename Misfit<MisfitGiven,
+                    first_misfit<!(std::is_lvalue_reference_v<A> && holds_descriptors<std::remove_cvref_t<A>>)...>(),
+                    std::tuple<A...>>::type;
 
 /// Whether an argument of a call can be sent.
 template <class A>
@@ -177,7 +169,8 @@ inline constexpr bool askable =
 template <class T, class... A>
 struct CallCheck {
   using Kept = KeptDescriptor<A...>;
-  using Unwritable = typename Given<first_misfit<can_be_sent<std::remove_cvref_t<A>>...>(), std::tuple<A...>>::type;
+  using Unwritable =
+      typename Misfit<MisfitGiven, first_misfit<can_be_sent<std::remove_cvref_t<A>>...>(), std::tuple<A...>>::type;
   using Asked = std::conditional_t<askable<T>, void, MisfitAsked<T>>;
   static_assert(no_misfit<Kept>,
                 "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");

@@ -68,12 +68,13 @@ constexpr int first_misfit() {
   ((++at, found = found == 0 && !fits ? at : found), ...);
   return found;
 }
-template <int number, class Types>
+/// `Name` of that number and its type; void if there is none.
+template <template <int, class> class Name, int number, class Types>
 struct Misfit {
-  using type = MisfitParameter<number, std::tuple_element_t<number - 1, Types>>;
+  using type = Name<number, std::tuple_element_t<number - 1, Types>>;
 };
-template <class Types>
-struct Misfit<0, Types> {
+template <template <int, class> class Name, class Types>
+struct Misfit<Name, 0, Types> {
   using type = void;
 };
 
@@ -82,9 +83,9 @@ template <class Types>
 struct Misfits;
 template <class... P>
 struct Misfits<std::tuple<P...>> {
-  using Unreadable = typename Misfit<first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
-  using Mutable = typename Misfit<first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
-  using Borrowed = typename Misfit<first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
+  using Unreadable = typename Misfit<MisfitParameter, first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
+  using Mutable = typename Misfit<MisfitParameter, first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
+  using Borrowed = typename Misfit<MisfitParameter, first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
 };
 
 template <class T>
