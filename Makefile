@@ -99,7 +99,7 @@ endif
 # Split mode: the library's own code is compiled once, everything else reads declarations only, where the compiler is
 # g++ from a precompiled header.
 SPLIT      := -DKETTLINGAR_SPLIT
-UNIT_SPLIT := $(SPLIT) -DKETTLINGAR_WITH_INTERNALS
+UNIT_SPLIT := $(SPLIT) -iquote src
 UNIT_TESTS := $(wildcard tests/unit/*.cpp)
 UNIT       := $(UNIT_TESTS:tests/unit/%.cpp=build/unit/%.o)
 LIBRARY    := build/unit/implementation.o
@@ -150,7 +150,7 @@ unit: build/unit/main.o $(LIBRARY) $(U:%=build/unit/%.o)
 
 # Header-only, and all in one: what sanitizers see is what programs get.
 build/asan_test build/tsan_test: kettlingar_test.cpp $(UNIT_TESTS) build/deps.mk
-	$(call step,$@,$(COMPILE) $(SANITIZE) $(DEPENDS) $(UNIT_TESTS:%=-include %) $< -o $@ $(LDFLAGS) $(LDLIBS))
+	$(call step,$@,$(COMPILE) -iquote src $(SANITIZE) $(DEPENDS) $(UNIT_TESTS:%=-include %) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
 build/asan_test: SANITIZE := $(ASAN)
 build/tsan_test: SANITIZE := $(TSAN)
@@ -283,7 +283,7 @@ header:
 
 # Not src/kettlingar.hpp: its includes stand in reading order.
 format:
-	find $(wildcard src examples tests bench kettlingar_test.cpp) \( -name '*.hpp' -o -name '*.cpp' \) \
+	find $(wildcard src examples tests bench kettlingar_test.cpp) \( -name '*.hpp' -o -name '*.ipp' -o -name '*.cpp' \) \
 	  ! -path src/kettlingar.hpp -exec clang-format -i {} +
 
 clean:

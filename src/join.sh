@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Prints kettlingar.hpp: src/kettlingar.hpp with each local #include replaced by the part it names, once and in order.
-# Paths count from the including file or from src/. `make header` writes the result, `make check` compares it.
+# Paths count from the including file or from src/. A system #include stands once, too, unless the first one is within an
+# #if of its part. `make header` writes the result, `make check` compares it.
 CDPATH='' cd -- "$(dirname -- "$0")" || exit 1
 LC_ALL=C exec awk '
 function fail(text) { print "join.sh: " text >"/dev/stderr"; exit 1 }
@@ -24,6 +25,14 @@ function join(part, from,    line, end, piece, probe) {
   if (from != "") printf "\n// ======== %s ========\n", part
   do {
     if (line ~ /^[ \t]*#[ \t]*pragma[ \t]+once/) continue
+    if (line ~ /^[ \t]*#[ \t]*if/) ++conditions[part]
+    if (line ~ /^[ \t]*#[ \t]*endif/) --conditions[part]
+    if (line ~ /^#include </) {
+      if (line in included) continue
+      if (from != "" && !conditions[part]) included[line] = 1
+    }
+    if (line ~ /^$/ && blank) continue  # where includes stood
+    blank = line ~ /^$/
     if (line !~ /^[ \t]*#[ \t]*include[ \t]*"/) { print line; continue }
     split(line, piece, "\"")
     if (piece[3] ~ /[^ \t]/) { sub(/^[ \t]+/, "", piece[3]); print piece[3] }  # a comment beside the include

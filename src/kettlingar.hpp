@@ -1,21 +1,59 @@
-// kettlingar: functions become a service, in one header.
+// kettlingar: functions become a service, in one header. C++20, standalone Asio, nlohmann_json.
 //
-//   #include "kettlingar.hpp"
-//   int main(int argc, char** argv) {
-//     kettlingar::Kitten kitten("mykitten", "Kitty");
-//     kitten.public_api("meow", [] { return kettlingar::text("Meow world, meow!\n"); }, "Meow.");
-//     return kitten.main(argc, argv);  // start, stop, ping, help, meow ...
+//   #include "kettlingar.hpp"                                    // g++ -std=c++20 main.cpp -pthread
+//   namespace kt = kettlingar;
+//
+//   kt::Generator<int> count(int to) {                           // a stream: one item for each co_yield
+//     for (int i = 1; i <= to; ++i) {
+//       co_yield i;
+//       co_await kt::sleep_for(std::chrono::milliseconds(100));  // other calls are served meanwhile
+//     }
 //   }
 //
-//   g++ -std=c++20 main.cpp -pthread && ./a.out start && ./a.out meow && ./a.out stop
+//   int main(int argc, char** argv) {
+//     kt::Kitten kitten("myapp", "Kitty", "What it is for.");    // the service myapp/Kitty
+//     kitten.public_api("meow", [] { return kt::text("Meow!\n"); }, "Needs no token.");
+//     kitten.api("add", [](int a, int b) { return a + b; }, "Adds.", kt::arg("a"), kt::arg("b") = 1);
+//     kitten.api("count", count, "Counts.", kt::arg("to") = 3);
+//     return kitten.main(argc, argv);                            // ./a.out start; ./a.out add 1 --b=2; ./a.out stop
+//   }
 //
-// Contents, in reading order:
-//   base/     version, limits, the json value, errors, logging
-//   wire/     bytes and their meaning: HTTP heads, bodies, text, msgpack, JSON, events
-//   os/       what the kernel offers: descriptors, sockets, state files, starting processes
-//   service/  define and serve: coroutines, methods, options, connections, the class Kitten
-//   client/   find a service and call it
-//   cli/      the command line: argv to calls, output, exit codes
+// Methods: functions, lambdas, (object, &Class::function); a kt::Request& may come first. Their results:
+//   T, void, std::optional<T>            a value: what nlohmann_json converts; kt::Bytes for bytes
+//   kt::text(s), kt::html(s), kt::Result a document with a content type
+//   kt::Task<T>                          the same, later: co_await Asio's operations in it
+//   kt::Generator<T>, kt::Topic<T>       a stream; a topic is published to from any thread
+//   kt::File, kt::Socket, kt::Fd         an open descriptor, over the unix socket; as arguments, too
+// Options:  double pause = 1;  kitten.option("pause", pause, "Seconds");     --pause=2, a file, `config` at run time
+//
+// Clients, blocking and for coroutines:
+//   auto kitty = kt::Client::connect("myapp", "Kitty");          // or (..., kt::auto_start("./myapp"))
+//   int sum = kitty.call<int>("add", 1, kt::arg("b") = 2);       // co_await kitty.async_call<int>("add", 1)
+//   for (int i : kitty.stream<int>("count", 3)) use(i);          // async_stream<int>(...), co_await next()
+//   kitten.loopback(), kitten.connect()                          // a service's own; .call(&MyKitten::add, 1, 2)
+//
+// Four ways to run a service:
+//   return kitten.main(argc, argv);      // a program that is one, with a command line
+//   kitten.start_thread();               // beside your program, on a thread of its own
+//   kitten.start(); kitten.poll_for(t);  // in your loop; handlers run in there
+//   kt::Kitten kitten(io_context, ...);  // on your Asio loop; kitten.start()
+//
+// What is thrown:
+//   by handlers, and again by clients    kt::NotFound, InvalidArgument, PermissionDenied, NeedInfo, Redirect, Error
+//   by clients                           kt::NotRunning, ConnectionError, ResultError, UnknownMethod
+//   when it cannot start                 kt::StartError
+//
+// Everything that programs may use stands in the first half, up to "Implementation"; kt::detail is not for use.
+// Several files: define KETTLINGAR_SPLIT in all of them and KETTLINGAR_IMPLEMENTATION in one, and only that one
+// compiles the second half.
+//
+// In the order in which things stand:
+//   base/     version, limits, the json value, exceptions, logging
+//   wire/     bytes and their meaning: MessagePack, JSON, HTTP
+//   os/       descriptors, sockets, files, processes
+//   service/  define and serve: coroutines, methods, options, the class Kitten
+//   client/   find a service and call it: the class Client
+//   cli/      the command line
 //
 // Copyright 2026 the kettlingar contributors. MIT licence, see LICENSE.
 #pragma once
@@ -48,43 +86,15 @@
 #include "base/json_types.hpp"
 #include "base/errors.hpp"
 #include "base/log.hpp"
-#if KETTLINGAR_INTERNALS
-#include "base/suggest.hpp"
-#endif
 
 #include "wire/codec.hpp"
 #include "wire/ext.hpp"
-#if KETTLINGAR_INTERNALS
-#include "wire/http_fields.hpp"
-#include "wire/http_head.hpp"
-#include "wire/http_body.hpp"
-#include "wire/http_writer.hpp"
-#include "wire/text.hpp"
-#include "wire/number_text.hpp"
-#include "wire/sha256.hpp"
-#include "wire/msgpack.hpp"
-#include "wire/json_text.hpp"
-#include "wire/events.hpp"
-#endif
 
 #include "os/descriptor.hpp"
 #include "os/passing.hpp"
-#if KETTLINGAR_INTERNALS
-#include "os/socket.hpp"
-#include "os/peer_owner.hpp"
-#include "os/trusted_file.hpp"
-#include "os/running_process.hpp"
-#include "os/owned_file.hpp"
-#include "os/publication.hpp"
-#include "os/state.hpp"
-#include "os/process.hpp"
-#endif
 
 #include "service/coroutine.hpp"
 #include "service/operations.hpp"
-#if KETTLINGAR_INTERNALS
-#include "service/loop.hpp"
-#endif
 #include "service/result.hpp"
 #include "service/signature.hpp"
 #include "service/class_value.hpp"
@@ -93,69 +103,109 @@
 #include "service/request.hpp"
 #include "service/method.hpp"
 #include "service/handler_check.hpp"
-#if KETTLINGAR_INTERNALS
-#include "service/bind.hpp"
-#include "service/registry.hpp"
-#endif
 #include "service/options.hpp"
 #include "service/settings.hpp"
-#if KETTLINGAR_INTERNALS
-#include "service/hidden_words.hpp"
-#include "service/auth.hpp"
-#include "service/guess_throttle.hpp"
-#include "service/form.hpp"
-#include "service/blocking_work.hpp"
-#include "service/file_io.hpp"
-#include "service/host_executor.hpp"
-#include "service/reply.hpp"
-#include "service/streaming.hpp"
-#include "service/local_calls.hpp"
-#include "service/server.hpp"
-#include "service/connection.hpp"
-#include "service/handover.hpp"
-#include "service/request_steps.hpp"
-#include "service/call_steps.hpp"
-#include "service/listen.hpp"
-#include "service/runner.hpp"
-#endif
 #include "service/topic.hpp"
-#if KETTLINGAR_INTERNALS
-#include "service/builtins.hpp"
-#endif
 #include "service/kitten.hpp"
 
 #include "client/client_options.hpp"
 #include "client/auto_start.hpp"
 #include "client/transport.hpp"
-#if KETTLINGAR_INTERNALS
-#include "client/starter.hpp"
-#include "client/response.hpp"
-#include "client/connect.hpp"
-#include "client/exchange.hpp"
-#include "client/connector.hpp"
-#include "client/endpoint.hpp"
-#include "client/http_transport.hpp"
-#endif
 #include "client/running_call.hpp"
 #include "client/results.hpp"
 #include "client/typed_call.hpp"
 #include "client/client.hpp"
-#if KETTLINGAR_INTERNALS
-#include "client/step_wait.hpp"
-#include "client/loopback.hpp"
 
-#include "cli/terminal.hpp"
-#include "cli/python_text.hpp"
-#include "cli/python_format.hpp"
-#include "cli/output.hpp"
-#include "cli/prompt.hpp"
-#include "cli/command_line.hpp"
-#include "cli/end_signals.hpp"
-#include "cli/end_service.hpp"
-#include "cli/log_file.hpp"
-#include "cli/service_commands.hpp"
-#include "cli/file_arguments.hpp"
-#include "cli/method_commands.hpp"
+// ====================================================================================================================
+// Implementation: nothing below is for use.
+// ====================================================================================================================
+#if !defined(KETTLINGAR_SPLIT) || defined(KETTLINGAR_IMPLEMENTATION)
+#include "base/json.ipp"
+#include "base/errors.ipp"
+#include "base/log.ipp"
+#include "base/suggest.ipp"
+
+#include "wire/ext.ipp"
+#include "wire/http_fields.ipp"
+#include "wire/http_head.ipp"
+#include "wire/http_body.ipp"
+#include "wire/http_writer.ipp"
+#include "wire/text.ipp"
+#include "wire/number_text.ipp"
+#include "wire/sha256.ipp"
+#include "wire/msgpack.ipp"
+#include "wire/json_text.ipp"
+#include "wire/events.ipp"
+
+#include "os/descriptor.ipp"
+#include "os/passing.ipp"
+#include "os/socket.ipp"
+#include "os/peer_owner.ipp"
+#include "os/trusted_file.ipp"
+#include "os/running_process.ipp"
+#include "os/owned_file.ipp"
+#include "os/publication.ipp"
+#include "os/state.ipp"
+#include "os/process.ipp"
+
+#include "service/coroutine.ipp"
+#include "service/loop.ipp"
+#include "service/class_value.ipp"
+#include "service/convert.ipp"
+#include "service/transfer.ipp"
+#include "service/request.ipp"
+#include "service/method.ipp"
+#include "service/bind.ipp"
+#include "service/registry.ipp"
+#include "service/options.ipp"
+#include "service/settings.ipp"
+#include "service/hidden_words.ipp"
+#include "service/auth.ipp"
+#include "service/guess_throttle.ipp"
+#include "service/form.ipp"
+#include "service/blocking_work.ipp"
+#include "service/file_io.ipp"
+#include "service/host_executor.ipp"
+#include "service/reply.ipp"
+#include "service/streaming.ipp"
+#include "service/local_calls.ipp"
+#include "service/server.ipp"
+#include "service/connection.ipp"
+#include "service/handover.ipp"
+#include "service/request_steps.ipp"
+#include "service/call_steps.ipp"
+#include "service/listen.ipp"
+#include "service/runner.ipp"
+#include "service/builtins.ipp"
+#include "service/kitten.ipp"
+
+#include "client/client_options.ipp"
+#include "client/transport.ipp"
+#include "client/starter.ipp"
+#include "client/response.ipp"
+#include "client/connect.ipp"
+#include "client/exchange.ipp"
+#include "client/connector.ipp"
+#include "client/endpoint.ipp"
+#include "client/http_transport.ipp"
+#include "client/running_call.ipp"
+#include "client/results.ipp"
+#include "client/client.ipp"
+#include "client/step_wait.ipp"
+#include "client/loopback.ipp"
+
+#include "cli/terminal.ipp"
+#include "cli/python_text.ipp"
+#include "cli/python_format.ipp"
+#include "cli/output.ipp"
+#include "cli/prompt.ipp"
+#include "cli/command_line.ipp"
+#include "cli/end_signals.ipp"
+#include "cli/end_service.ipp"
+#include "cli/log_file.ipp"
+#include "cli/service_commands.ipp"
+#include "cli/file_arguments.ipp"
+#include "cli/method_commands.ipp"
 #endif
 
 #pragma pop_macro("min")

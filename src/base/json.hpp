@@ -27,9 +27,5 @@ json bytes(std::string_view text);
 /// The msgpack ext code of integers beyond 64 bit: hex digits, lower case, perhaps with a sign.
 inline constexpr std::uint8_t big_integer_ext = 1;
 
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE json bytes(std::string_view text) { return json::binary(Bytes(text.begin(), text.end())); }
-#endif
-
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -52,28 +52,19 @@
 #define ASIO_NO_TYPEID 1
 #endif
 
-// Header-only unless KETTLINGAR_SPLIT is defined. Then the files that include this get declarations only, and one file
-// of the program, which defines KETTLINGAR_IMPLEMENTATION as well, has the definitions.
+// Header-only unless KETTLINGAR_SPLIT is defined. Then files that include this see the public half only, and one file
+// of the program, which defines KETTLINGAR_IMPLEMENTATION as well, has the other half. A test may include parts of
+// that; it leaves their functions to the one file.
 #if !defined(KETTLINGAR_SPLIT)
 #define KETTLINGAR_INLINE inline
-#define KETTLINGAR_DEFINITIONS 1
 #elif defined(KETTLINGAR_IMPLEMENTATION)
 #define KETTLINGAR_INLINE
-#define KETTLINGAR_DEFINITIONS 1
 #else
-#define KETTLINGAR_INLINE
-#define KETTLINGAR_DEFINITIONS 0
+#define KETTLINGAR_INLINE [[gnu::gnu_inline]] inline
 #endif
 
 // KETTLINGAR_INLINE for functions that run seldom, at a start or for help texts: compilers make them small, not fast.
 #define KETTLINGAR_COLD [[gnu::cold]] KETTLINGAR_INLINE
-
-// 1 where the internal parts are declared, too: with the definitions, and in the library's own tests.
-#if KETTLINGAR_DEFINITIONS || defined(KETTLINGAR_WITH_INTERNALS)
-#define KETTLINGAR_INTERNALS 1
-#else
-#define KETTLINGAR_INTERNALS 0
-#endif
 
 #define KETTLINGAR_VERSION_MAJOR 0
 #define KETTLINGAR_VERSION_MINOR 1

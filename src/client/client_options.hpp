@@ -67,14 +67,5 @@ struct ClientOptions {
 static_assert(std::is_aggregate_v<ClientOptions> && std::is_trivially_copyable_v<ClientOptions>,
               "what stands in braces within a co_await must survive being copied byte by byte, see PathText");
 
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD void PathText::assign(std::string_view path) {
-  if (path.size() >= text_.size() || path.find('\0') != std::string_view::npos)
-    throw InvalidArgument("a path must be shorter than " + std::to_string(text_.size()) + " bytes, without NUL");
-  text_ = {};
-  path.copy(text_.data(), path.size());
-}
-#endif
-
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -15,7 +15,6 @@
 #include "../service/coroutine.hpp"
 #include "../service/result.hpp"
 #include "../service/transfer.hpp"
-#include "../wire/json_text.hpp"
 #include "running_call.hpp"
 #include "transport.hpp"
 
@@ -75,19 +74,6 @@ Task<T> async_only_result(RunningCall call) {
   if constexpr (!std::is_void_v<T>)
     co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
 }
-
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Result to_document(const json& value, const Answer& answer) {
-  const int status = answer.status() == 0 ? 200 : answer.status();
-  if (is_document(value)) {
-    return {to_string(value["mimetype"]), text_of(value["data"]).value_or(std::string()), status};
-  }
-  if (answer.streaming() && value.is_binary()) return {answer.content_type(), *text_of(value), status};
-  Result result{"application/json", {}, status};
-  if (const CodecError error = encode_json(value, result.data)) throw BadValue{"document", value};
-  return result;
-}
-#endif
 
 }  // namespace detail
 

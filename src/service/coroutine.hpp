@@ -75,15 +75,6 @@ Task<void> settle(Task<U> task, Settled<U>* settled) {
   }
 }
 Task<void> settle(Task<void> task, Settled<void>* settled);
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE Task<void> settle(Task<void> task, Settled<void>* settled) {
-  try {
-    co_await std::move(task);
-  } catch (...) {
-    settled->error = std::current_exception();
-  }
-}
-#endif
 
 /// Tells a coroutine that finds something to do at every step when others on its loop have waited for long enough.
 class Turn {
@@ -102,19 +93,6 @@ class Turn {
   Clock::time_point looked_ = {};
   unsigned steps_ = 1;  ///< until the next look
 };
-
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE bool Turn::look() {
-  constexpr unsigned short_steps = 8;
-  const Clock::time_point now = Clock::now();
-  steps_ = now - looked_ < longest / 4 ? short_steps : 1;
-  looked_ = now;
-  if (began_ == Clock::time_point{}) began_ = now;
-  if (now - began_ < longest) return false;
-  began_ = {};
-  return true;
-}
-#endif
 
 /// Goes on after everything else that is ready on the loop.
 Task<void> let_others_run();

@@ -19,8 +19,6 @@
 #include "../base/json.hpp"
 #include "../base/version.hpp"
 #include "../wire/codec.hpp"
-#include "../wire/json_text.hpp"
-#include "../wire/msgpack.hpp"
 #include "convert.hpp"
 #include "request.hpp"
 #include "result.hpp"
@@ -524,39 +522,6 @@ class Handler<F, std::tuple<P...>> final : public Method {
   // Calling must not change the handler for other calls, yet lambdas may be mutable.
   mutable F function_;
 };
-
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_COLD std::shared_ptr<const json> shared_value(const Scalar& scalar) { return shared_value(scalar.value()); }
-
-KETTLINGAR_COLD std::shared_ptr<const json> shared_value(json value) {
-  return std::make_shared<const json>(std::move(value));
-}
-
-KETTLINGAR_INLINE CodecError encode(const Scalar& value, Format format, std::string& out) {
-  return format == Format::msgpack ? append_scalar(out, value) : encode(value.value(), format, out);
-}
-
-KETTLINGAR_COLD Method::Method(std::string name, std::string doc) : name_(std::move(name)), doc_(std::move(doc)) {}
-
-KETTLINGAR_COLD Method::~Method() = default;
-
-KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string type, bool takes_descriptors) {
-  parameters_.push_back({parameter.name(), std::move(type), parameter.fallback(), takes_descriptors});
-}
-
-KETTLINGAR_COLD void Method::describe_as(std::string returns, bool streams, bool takes_request) {
-  returns_ = std::move(returns);
-  streams_ = streams;
-  takes_request_ = takes_request;
-}
-
-KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const {
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].name == parameter) return i;
-  }
-  return parameters_.size();
-}
-#endif
 
 }  // namespace detail
 }  // namespace v0_1

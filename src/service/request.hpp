@@ -15,7 +15,6 @@
 
 #include "../base/json.hpp"
 #include "../os/passing.hpp"
-#include "../wire/http_head.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -130,23 +129,6 @@ class ConnectionAccess {
   static void cancel(Request& request) { request.cancelled_ = true; }
   static detail::Caller& caller(Request& request) { return request.caller_; }
 };
-
-#if KETTLINGAR_DEFINITIONS
-KETTLINGAR_INLINE const json& Request::arguments() const {
-  if (arguments_.is_null()) arguments_ = json::object();
-  return arguments_;
-}
-
-KETTLINGAR_INLINE std::string_view Request::query() const noexcept { return head_.query; }
-
-KETTLINGAR_INLINE std::string_view Request::http_method() const noexcept { return head_.method; }
-
-KETTLINGAR_INLINE std::optional<std::string_view> Request::header(std::string_view name) const {
-  return head_.fields.find(name);
-}
-
-KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { return caller_.take_connection(received); }
-#endif
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -2,8 +2,8 @@
 // Chunked bodies: one outcome however they arrive, the same from both readers, and again after our writers.
 // Input: options (1: small limits), a seed for the cuts, the body.
 #include "heads.hpp"
-#include "wire/http_body.hpp"
-#include "wire/http_writer.hpp"
+#include "wire/http_body.ipp"
+#include "wire/http_writer.ipp"
 
 namespace kt = kettlingar;
 

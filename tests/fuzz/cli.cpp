@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The command line's own languages: options among words, and the `_format` that a service sends along with a result.
 // Input: words ended by 0xFF, an empty one, JSON.
-#include "cli/output.hpp"
+#include "cli/output.ipp"
 #include "fuzz.hpp"
-#include "service/settings.hpp"
+#include "service/settings.ipp"
 
 namespace kt = kettlingar;
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "fuzz.hpp"
-#include "service/settings.hpp"
+#include "service/settings.ipp"
 
 namespace kt = kettlingar;
 

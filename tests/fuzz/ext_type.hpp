@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "wire/ext.hpp"
-#include "wire/text.hpp"
+#include "wire/text.ipp"
 
 namespace fuzz {
 

@@ -9,7 +9,7 @@
 
 #include "base/limits.hpp"
 #include "fuzz.hpp"
-#include "wire/http_head.hpp"
+#include "wire/http_head.ipp"
 
 namespace fuzz {
 

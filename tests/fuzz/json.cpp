@@ -4,8 +4,8 @@
 #include "ext_type.hpp"
 #include "fuzz.hpp"
 #include "memory.hpp"
-#include "wire/json_text.hpp"
-#include "wire/msgpack.hpp"
+#include "wire/json_text.ipp"
+#include "wire/msgpack.ipp"
 
 namespace kt = kettlingar;
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // MessagePack: what is read can be written, and is the same when it is read again; no part of it is a value; memory is
 // bounded by the input. Input: MessagePack.
-#include "wire/msgpack.hpp"
+#include "wire/msgpack.ipp"
 #include "ext_type.hpp"
 #include "fuzz.hpp"
 #include "memory.hpp"
-#include "wire/json_text.hpp"
+#include "wire/json_text.ipp"
 
 namespace kt = kettlingar;
 

@@ -5,7 +5,7 @@
 // - nesting: ours has a limit, theirs has the stack. Inputs are too short here to reach either.
 // Input: MessagePack.
 #include "fuzz.hpp"
-#include "wire/msgpack.hpp"
+#include "wire/msgpack.ipp"
 
 namespace kt = kettlingar;
 

@@ -2,7 +2,7 @@
 // Request heads: one outcome however they arrive; what is accepted can be written again, and says the same then.
 // Input: options (1: small limits, 2: no bare LF), a seed for the cuts, the bytes of a connection.
 #include "heads.hpp"
-#include "wire/http_writer.hpp"
+#include "wire/http_writer.ipp"
 
 namespace kt = kettlingar;
 

@@ -4,7 +4,7 @@
 // Input: options (1: small limits), a seed for the cuts, the bytes of a connection.
 #include <cstring>
 
-#include "client/response.hpp"
+#include "client/response.ipp"
 #include "heads.hpp"
 
 namespace kt = kettlingar;

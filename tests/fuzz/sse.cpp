@@ -2,7 +2,7 @@
 // Server-sent events: what is written is one event, in which a browser finds what was put in; reading takes any bytes.
 // Input: id, event, data, each but the last ended by 0xFF; and, all of it, an event to read; and an item as JSON.
 #include "fuzz.hpp"
-#include "wire/events.hpp"
+#include "wire/events.ipp"
 
 namespace kt = kettlingar;
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "fuzz.hpp"
-#include "wire/text.hpp"
+#include "wire/text.ipp"
 
 namespace kt = kettlingar;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Addresses: escapes there and back; a path leads behind the token only if the token stands in it, whole and in front;
 // url files. Input: a request target, or the text of a url file; `t` is the token, `p` the prefix.
-#include "client/connect.hpp"
+#include "client/connect.ipp"
 #include "fuzz.hpp"
-#include "service/auth.hpp"
+#include "service/auth.ipp"
 
 namespace kt = kettlingar;
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/suggest.ipp"
 #include "support.hpp"
 
 TEST_SUITE("base") {

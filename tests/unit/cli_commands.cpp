@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "os/socket.ipp"
 #include "support.hpp"
 
 TEST_SUITE("cli") {

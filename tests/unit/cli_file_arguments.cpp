@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sys/ioctl.h>
 
+#include "os/process.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

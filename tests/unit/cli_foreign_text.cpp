@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "cli/terminal.ipp"
 #include "support.hpp"
 
 #include <sys/mman.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "cli/log_file.ipp"
 #include "support.hpp"
 
 namespace {

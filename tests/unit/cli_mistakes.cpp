@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/suggest.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

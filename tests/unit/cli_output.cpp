@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include "cli/python_format.ipp"
+#include "cli/terminal.ipp"
 #include "support.hpp"
 
 #include <sys/ioctl.h>

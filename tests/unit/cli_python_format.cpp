@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "cli/python_format.ipp"
 #include "support.hpp"
 
 namespace {

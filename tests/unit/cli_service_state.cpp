@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <sys/wait.h>
 
+#include "os/running_process.ipp"
+#include "os/socket.ipp"
+#include "os/state.ipp"
 #include "services.hpp"
 
 namespace {

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include "os/process.ipp"
+#include "os/state.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

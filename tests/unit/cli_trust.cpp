@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "os/socket.ipp"
 #include "second_user.hpp"
 
 TEST_SUITE("cli/trust") {

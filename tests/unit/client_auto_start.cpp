@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include "client/starter.ipp"
+#include "os/running_process.ipp"
+#include "os/state.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include "client/connect.ipp"
+#include "os/socket.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

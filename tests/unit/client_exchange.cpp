@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include "client/exchange.ipp"
+#include "os/socket.ipp"
 #include "support.hpp"
 
 namespace {

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include "os/publication.ipp"
+#include "os/socket.ipp"
+#include "os/state.ipp"
 #include "second_user.hpp"
 
 namespace {

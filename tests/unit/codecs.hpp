@@ -3,6 +3,7 @@
 #pragma once
 
 #include "support.hpp"
+#include "wire/events.ipp"
 
 namespace test {
 

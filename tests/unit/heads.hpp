@@ -3,6 +3,8 @@
 #pragma once
 
 #include "support.hpp"
+#include "wire/http_fields.ipp"
+#include "wire/http_head.ipp"
 
 namespace test {
 

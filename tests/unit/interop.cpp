@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "services.hpp"
 #include "support.hpp"
+#include "wire/http_writer.ipp"
 
 // ---- tests/interop/recorded: what Python clients and services send, byte by byte
 

@@ -2,6 +2,12 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 
+#include "os/owned_file.ipp"
+#include "os/peer_owner.ipp"
+#include "os/process.ipp"
+#include "os/running_process.ipp"
+#include "os/socket.ipp"
+#include "os/state.ipp"
 #include "support.hpp"
 
 TEST_SUITE("os") {

@@ -5,6 +5,9 @@
 #include <sys/wait.h>
 #endif
 
+#include "os/socket.ipp"
+#include "os/state.ipp"
+#include "os/trusted_file.ipp"
 #include "second_user.hpp"
 
 namespace {

@@ -2,6 +2,7 @@
 // tests/unit/second_user.hpp: another user of the same machine. Needs root, as CI has it.
 #pragma once
 
+#include "os/socket.ipp"
 #include "services.hpp"
 
 namespace test {

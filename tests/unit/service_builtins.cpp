@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "service/options.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

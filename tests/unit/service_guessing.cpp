@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
+#include "service/auth.ipp"
+#include "service/guess_throttle.ipp"
 #include "services.hpp"
 #include "support.hpp"
+#include "wire/http_fields.ipp"
+#include "wire/http_head.ipp"
 
 namespace {
 

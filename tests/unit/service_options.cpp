@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include "service/options.ipp"
+#include "service/settings.ipp"
 #include "support.hpp"
 
 TEST_SUITE("service/options") {

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include "service/auth.ipp"
+#include "service/form.ipp"
+#include "service/registry.ipp"
+#include "service/request_steps.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

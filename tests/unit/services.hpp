@@ -2,6 +2,7 @@
 // tests/unit/services.hpp: services, clients and peers that several suites use.
 #pragma once
 
+#include "os/socket.ipp"
 #include "support.hpp"
 
 namespace test {

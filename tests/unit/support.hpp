@@ -1,20 +1,31 @@
 // SPDX-License-Identifier: MIT
-// tests/unit/support.hpp: what the tests of all parts use. One file of this folder tests one part; only the header that
-// users get is included. Tests use port 0, temporary directories and events, so that any number of runs can go side by
-// side.
+// tests/unit/support.hpp: what the tests of all parts use. One file of this folder tests one part; the public half is
+// included here, a test includes what it needs of the other one. Tests use port 0, temporary directories and events, so
+// that any number of runs can go side by side.
 #pragma once
 
 #include "kettlingar.hpp"
 
 #include <doctest/doctest.h>
 
+#include <arpa/inet.h>
 #include <dirent.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <unistd.h>
 #if defined(__linux__)
 #include <linux/capability.h>
 #include <sys/prctl.h>
@@ -23,18 +34,18 @@
 #endif
 
 #include <algorithm>
-#include <asio/bind_cancellation_slot.hpp>
-#include <asio/co_spawn.hpp>
-#include <asio/detached.hpp>
-#include <asio/use_future.hpp>
+#include <asio.hpp>
 #include <atomic>
 #include <bit>
+#include <charconv>
 #include <clocale>
 #include <cmath>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <filesystem>
 #include <fstream>

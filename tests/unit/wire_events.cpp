@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "codecs.hpp"
 #include "support.hpp"
+#include "wire/events.ipp"
 
 TEST_SUITE("wire/events") {
   TEST_CASE("events are written so that browsers and Python clients find in them what was put in") {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "heads.hpp"
 #include "support.hpp"
+#include "wire/http_body.ipp"
+#include "wire/http_fields.ipp"
 
 namespace {
 

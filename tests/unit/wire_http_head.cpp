@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "heads.hpp"
 #include "support.hpp"
+#include "wire/http_body.ipp"
+#include "wire/http_fields.ipp"
+#include "wire/http_head.ipp"
 
 TEST_SUITE("wire/http_head") {
   template <std::uint8_t kind>

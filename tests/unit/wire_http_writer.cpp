@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "heads.hpp"
 #include "support.hpp"
+#include "wire/http_fields.ipp"
+#include "wire/http_writer.ipp"
 
 TEST_SUITE("wire/http_writer") {
   TEST_CASE("response heads are spelled as the Python client compares them (2, 3, 4)") {

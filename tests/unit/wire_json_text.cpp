@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "codecs.hpp"
 #include "support.hpp"
+#include "wire/text.ipp"
 
 TEST_SUITE("wire/json_text") {
   TEST_CASE("JSON values are read with their exact kind") {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "codecs.hpp"
 #include "support.hpp"
+#include "wire/msgpack.ipp"
 
 TEST_SUITE("wire/msgpack") {
   TEST_CASE("every format is read, in its shortest and its longer forms") {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "support.hpp"
+#include "wire/sha256.ipp"
 
 namespace {
 

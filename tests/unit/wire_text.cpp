@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "codecs.hpp"
 #include "support.hpp"
+#include "wire/text.ipp"
 
 TEST_SUITE("wire/text") {
   TEST_CASE("well-formed UTF-8 is recognised wherever it stands in a word") {

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: MIT
+// service/builtins.ipp: the methods every service has: ping, help, config, quitquitquit.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "handler_check.hpp"
+#include "registry.ipp"
+#include "server.ipp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// `ping`: strangers get a static text, others what the service can do.
+class Ping final : public Method {
+ public:
+  explicit Ping(Registry& methods)
+      : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
+    add_parameter(arg("docs") = false, "bool");
+    describe_as("dict");
+    set_public(true);
+    set_builtin(false);
+    set_takes_anything();
+  }
+
+ protected:
+  void run(Call& call) const override {
+    if (!call.request.authenticated()) return call.finish(text("Pong\n"));
+    json reply = json::object();
+    auto& fields = reply.get_ref<json::object_t&>();
+    bool docs = false;
+    for (const auto& [key, value] : ConnectionAccess::arguments(call.request).items()) {
+      if (key == positional_key) {
+        if (!value.empty()) throw InvalidArgument("ping: takes named arguments only");
+      } else if (key == "docs") {
+        docs = from_json<bool>(value);
+      } else if (key != "pong" && key != "conn" && key != "methods" && key != "_format") {
+        fields.emplace_back(key, value);  // keys of a request differ; looking each one up would take quadratic time
+      }
+    }
+    reply["pong"] = true;
+    reply["conn"] = call.request.peer().address;
+    reply["methods"] = methods_.table(docs);
+    reply["_format"] = "Pong via %(conn)s! (see JSON for full method list)";
+    call.finish(reply);
+  }
+  void check_defaults(const std::vector<const json*>&, std::size_t&) const override {}
+
+ private:
+  Registry& methods_;
+};
+
+/// Words separated by commas, broken before a line exceeds 75 characters.
+[[gnu::cold]] inline std::string wrapped_list(std::string line, const std::vector<std::string>& words) {
+  constexpr std::size_t longest = 75;
+  std::string out;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string word = words[i] + (i + 1 < words.size() ? "," : "");
+    if (line.size() + 1 + word.size() > longest) {
+      out += line + "\n";
+      line = "   ";
+    }
+    line += " " + word;
+  }
+  return out + line + "\n";
+}
+
+/// Commands that are no methods, or have more to say than those.
+struct Command {
+  std::string_view name;
+  std::string_view usage;
+  std::string_view text;
+};
+inline constexpr Command commands[] = {
+    {"start", "start [--foreground]", "Start the service in the background, or stay in the foreground"},
+    {"stop", "stop [--force]", "Stop the service, return when it is gone; by force if it hangs"},
+    {"restart", "restart [--force]", "Stop, and start with the same options and those given now"},
+    {"status", "status", "Tell whether it runs, and where"},
+    {"ping", "ping", "Check whether it answers"},
+    {"help", "help [<method>]", "This text, or the help of a method"},
+    {"config", "config [...]", "Show or change the configuration of the running service"},
+};
+
+/// Null if there is no such command.
+inline const Command* find_command(std::string_view name) {
+  for (const Command& command : commands) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
+inline std::string command_line(const Command& command) {
+  constexpr std::size_t width = 22;
+  std::string line = "  " + std::string(command.usage);
+  line += std::string(width - command.usage.size(), ' ');
+  return line + std::string(command.text) + "\n";
+}
+
+/// What `help` says without an argument: the program, its commands, its methods, its options.
+[[gnu::cold]] inline std::string general_help(const Server& server) {
+  const std::string& app = server.settings.app_name;
+  std::string out = server.description.empty() ? app + "\n" : server.description + "\n";
+  out += "\nUsage: " + app;
+  for (const std::string& word : server.command_prefix) out += " " + word;
+  out += " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
+  out += "\nCommands:\n";
+  for (const Command& command : commands) out += command_line(command);
+  std::vector<std::string> names = server.methods.names(true);
+  for (std::string& name : names) {
+    if (find_command(name) != nullptr) name.insert(0, "-- ");
+  }
+  if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
+  out +=
+      "\nEvery method is a command. Arguments come in order or as --name=value. For text and bytes,\n"
+      "@FILE is the content of a file, - what comes on standard input; @@ is an @ that begins a text.\n"
+      "Flags, before the command: -j/--json prints JSON, -r/--raw the value as it came,\n"
+      "-t/--tcp avoids the unix socket, -J/--json-rpc speaks JSON instead of msgpack,\n"
+      "-- is followed by a method even if a command has its name.\n";
+  out += "\nOptions, on the command line or as lines of a configuration file:\n";
+  for (const Option& option : server.options.all()) {
+    std::string name = option.name;
+    std::replace(name.begin(), name.end(), '_', '-');
+    const std::string fallback = option.secret ? "" : option.text(option.fallback);
+    out +=
+        "  --" + name + "=" + (fallback.empty() ? "<" + option.type + ">" : fallback) + "\n      " + option.help + "\n";
+  }
+  return out;
+}
+
+[[gnu::cold]] inline std::string help(const Server& server, const std::optional<std::string>& command) {
+  if (!command || command->empty()) return general_help(server);
+  const auto method = server.methods.named(*command);
+  if (method) return method_help(*method);
+  return "No Help Available\n";
+}
+
+/// Arguments of `config`, as the Python peers name them.
+struct ConfigRequest {
+  std::optional<std::string> key, reset;
+  json val, append, remove, pop;
+  std::optional<std::string> save;
+};
+
+/// All options as a map, `only` the one that is named if so wanted, and as lines that can be fed back, those of one
+/// that is named alone. Without secrets.
+[[gnu::cold]] inline json config_shown(const Options& options, const std::string& key, bool only) {
+  json reply = json::object();
+  reply["config"] = json::object();
+  std::string lines;
+  for (const Option& option : options.all()) {
+    const bool named = key.empty() || option.name == key;
+    if (option.secret || (only && !named)) continue;
+    reply["config"][option.name] = option.get();
+    if (named) lines += (lines.empty() ? "" : "\n") + Options::line(option);
+  }
+  std::string format;  // by which the reply is printed: the text as it is
+  for (const char c : lines) format.append(c == '%' ? 2 : 1, c);
+  reply["_format"] = std::move(format);
+  return reply;
+}
+
+/// The list in option `key` with `change` applied.
+template <class Change>
+void change_list(const Options& options, const std::string& key, Change change) {
+  json list = options.find(key)->get();
+  if (!list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
+  change(list);
+  options.set(key, list);
+}
+
+/// `item` as it would be in the list of that option: text becomes what it means there.
+[[gnu::cold]] inline json list_item(const Option& option, const json& item) {
+  try {
+    return option.convert(json::array({item})).at(0);
+  } catch (BadValue& bad) {
+    bad.path.erase(0, std::string_view("[0]").size());
+    throw Options::mistake(option, bad);
+  }
+}
+
+[[gnu::cold]] inline std::uint64_t item_number(const json& value) {
+  try {
+    return to_integer(value, integer_range<std::uint32_t>());
+  } catch (const BadValue& bad) {
+    throw InvalidArgument("config: pop: " + problem_of(bad));
+  }
+}
+
+/// The file that `config` saves to for `where`, `yes` or NAME.cfg: always one in the data directory that the service
+/// was started with, for no caller is to choose where something is written. Empty for `no`. Throws InvalidArgument.
+[[gnu::cold]] inline std::string saved_file(const Server& server, const std::string& where) {
+  const std::string file = server.config_file().empty() ? default_config_file(server.settings) : server.config_file();
+  try {
+    return to_bool(json(where)) ? file : "";
+  } catch (const BadValue&) {
+  }
+  const std::string directory = file.substr(0, file.rfind('/'));
+  std::string name = where;
+  if (name.starts_with(directory + "/")) name.erase(0, directory.size() + 1);
+  if (!safe_file_name(name) || !name.ends_with(".cfg")) {
+    throw InvalidArgument("config: save takes 'yes', or NAME.cfg for a file in " + directory +
+                          "; another one can be named on a command line: config --save=FILE");
+  }
+  return directory + "/" + name;
+}
+
+/// Writes the configuration, secrets included, to a file as saved_file() says.
+[[gnu::cold]] inline void save_config(Server& server, const std::string& where) {
+  const std::string path = saved_file(server, where);
+  if (path.empty()) return;
+  FileInfo info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    throw InvalidArgument("config: " + path + " is not a regular file");
+  const std::string lines = server.options.file_lines();
+  try {
+    trusted_directory(path.substr(0, path.rfind('/')), 0700);
+    write_private_file(path, lines);
+  } catch (const StartError& error) {
+    throw InvalidArgument(std::string("config: ") + error.what());
+  }
+  server.remember_saved(path);
+}
+
+/// Checks what a request asks for, as far as that can be done before anything changes. The option that is meant, null
+/// for all of them. Throws InvalidArgument.
+[[gnu::cold]] inline const Option* option_meant(const Options& options, const ConfigRequest& request) {
+  const int operations = (request.reset ? 1 : 0) + (request.val.is_null() ? 0 : 1) +
+                         (request.append.is_null() ? 0 : 1) + (request.remove.is_null() ? 0 : 1) +
+                         (request.pop.is_null() ? 0 : 1);
+  if (operations > 1) throw InvalidArgument("config: Please only perform one operation at a time!");
+  if (request.reset && request.key)
+    throw InvalidArgument("config: say --key=NAME --val=VALUE to set, or --reset=NAME alone");
+  if (operations == 1 && !request.reset && !request.key) throw InvalidArgument("config: which option? Say key=NAME");
+  const std::string named = request.reset ? *request.reset : request.key.value_or("");
+  const std::string key = option_name(named);
+  const Option* const option = options.find(key);
+  if (option == nullptr && (operations > 0 || !key.empty()))
+    throw InvalidArgument("unknown option '" + log_escaped(named) + "'" + suggestion(key, options.names()));
+  if (operations == 0 && option != nullptr && option->secret)
+    throw InvalidArgument("config: option '" + key + "' is secret, and not shown");
+  if (operations == 1 && option->on_disk) {
+    throw InvalidArgument("config: '" + key +
+                          "' says where files are: give it on the command line, or in the configuration file");
+  }
+  return option;
+}
+
+/// Changes the variable of `option`. Returns what the reply calls that; null if nothing was to be changed. Throws
+/// InvalidArgument.
+[[gnu::cold]] inline const char* change_option(const Options& options, const Option& option,
+                                               const ConfigRequest& request) {
+  const std::string& key = option.name;
+  if (request.reset) {
+    options.set(key, json(nullptr));
+    return "reset";
+  }
+  if (!request.val.is_null()) {
+    options.set(key, request.val);
+    return "val";
+  }
+  if (!request.append.is_null()) {
+    change_list(options, key, [&](json& list) { list.push_back(list_item(option, request.append)); });
+    return "append";
+  }
+  if (!request.remove.is_null()) {
+    change_list(options, key, [&](json& list) {
+      const auto found = std::find(list.begin(), list.end(), list_item(option, request.remove));
+      if (found == list.end())
+        throw InvalidArgument("config: " + (option.secret ? "this" : shown(request.remove)) + " is not in option '" +
+                              key + "'");
+      list.erase(found);
+    });
+    return "remove";
+  }
+  if (request.pop.is_null()) return nullptr;
+  const std::uint64_t index = item_number(request.pop);
+  change_list(options, key, [&](json& list) {
+    if (index >= list.size())
+      throw InvalidArgument("config: option '" + key + "' has " + std::to_string(list.size()) + " items");
+    list.erase(static_cast<std::size_t>(index));
+  });
+  return "pop";
+}
+
+/// What `config` answers, after doing what it says. Throws InvalidArgument, and what a hook throws.
+[[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
+  const Options& options = server.options;
+  const Option* const option = option_meant(options, request);
+  if (option == nullptr) return config_shown(options, {}, true);
+  const std::string& key = option->name;
+  const json before = option->get();
+  const char* const action = change_option(options, *option, request);
+  if (action == nullptr) return config_shown(options, key, true);
+  try {
+    server.apply_settings();
+  } catch (...) {
+    options.set(key, before);
+    throw;
+  }
+  json hooked = key;
+  if (const auto hook = hooks.find(key); hook != hooks.end()) hooked = hook->second();
+  json reply = config_shown(options, key, false);
+  if (option->at_start) {
+    const std::string note = key + " counts from the next start" +
+                             (request.save ? "" : ": keep it for that (config --save=yes), and restart");
+    reply["note"] = note;
+    auto& lines = reply["_format"].get_ref<std::string&>();
+    lines += (lines.empty() ? "# " : "\n# ") + note;
+  }
+  reply[action] = hooked;
+  return reply;
+}
+
+/// `config`: its arguments are optional, all of them.
+class Config final : public Method {
+ public:
+  Config(Server& server, const ConfigHooks& hooks)
+      : Method("config",
+               "Shows the configuration, or one option: --key=NAME. Changes one: --reset=NAME, or --key=NAME with one\n"
+               "of --val=VALUE, --append=ITEM, --remove=ITEM, --pop=INDEX. --save=yes writes it to the default file,\n"
+               "--save=NAME.cfg to another one beside that."),
+        server_(server),
+        hooks_(hooks) {
+    for (const char* name : {"key", "reset", "val", "append", "remove", "pop", "save"})
+      add_parameter(arg(name) = nullptr);
+    describe_as("dict");
+    set_builtin(false);
+  }
+
+ protected:
+  void run(Call& call) const override {
+    ConfigRequest request;
+    request.key = call.take<std::optional<std::string>>(0);
+    request.reset = call.take<std::optional<std::string>>(1);
+    request.val = call.take<json>(2);
+    request.append = call.take<json>(3);
+    request.remove = call.take<json>(4);
+    request.pop = call.take<json>(5);
+    request.save = call.take<std::optional<std::string>>(6);
+    const bool changes = request.reset || request.save || !request.val.is_null() || !request.append.is_null() ||
+                         !request.remove.is_null() || !request.pop.is_null();
+    const std::string_view method = call.request.http_method();
+    if (changes && (method == "GET" || method == "HEAD")) throw Error(405, "config: only POST changes anything");
+    call.current = 5;  // whose number is converted only where it is needed
+    const json reply = configure_running(server_, hooks_, request);
+    if (request.save) save_config(server_, *request.save);
+    call.finish(reply);
+  }
+  void check_defaults(const std::vector<const json*>&, std::size_t&) const override {}
+
+ private:
+  Server& server_;
+  const ConfigHooks& hooks_;
+};
+
+/// Registers the built-in methods. `stop` ends the service, and is awaited until its files have gone.
+[[gnu::cold]] inline void add_builtin_methods(Server& server, const ConfigHooks& hooks,
+                                              const std::function<Task<void>()>& stop) {
+  const auto add = [&](const std::shared_ptr<Method>& method, bool post_only) {
+    server.methods.add(method);
+    method->set_builtin(post_only);
+  };
+  add(std::make_shared<Ping>(server.methods), false);
+  add(make_method(
+          "help", [&server](std::optional<std::string> command) { return help(server, command); },
+          "Describes the service, or one of its methods.", arg("command") = nullptr),
+      false);
+  add(std::make_shared<Config>(server, hooks), false);
+  add(make_method(
+          "quitquitquit",
+          [stop]() -> Task<std::string> {
+            // Before the answer leaves: who has it may remove the directory.
+            co_await stop();
+            co_return "Goodbye forever";
+          },
+          "Stops the service."),
+      true);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+// service/server.ipp: one running service: what its connections share, its listeners, its files and its end.
+#pragma once
+
+#include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#include <array>
+#include <asio/any_io_executor.hpp>
+#include <asio/io_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "../base/limits.hpp"
+#include "../base/log.hpp"
+#include "../os/socket.ipp"
+#include "../os/state.ipp"
+#include "auth.ipp"
+#include "blocking_work.ipp"
+#include "guess_throttle.ipp"
+#include "local_calls.ipp"
+#include "loop.ipp"
+#include "registry.ipp"
+#include "request.hpp"
+#include "settings.ipp"
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+using Clock = std::chrono::steady_clock;
+
+class Connection;
+
+/// The name is taken by a service that runs. `start` treats it as success, `start --foreground` does not.
+class AlreadyRunning : public StartError {
+ public:
+  using StartError::StartError;
+};
+
+/// Everything of one service that is not user interface. Lives on one executor and is used from its thread only.
+/// Handlers of pending operations share ownership, so it outlives them.
+class Server : public std::enable_shared_from_this<Server> {
+ public:
+  explicit Server(asio::any_io_executor loop)
+      : executor(std::move(loop)), stream_room(executor), sweep_timer_(executor) {}
+
+  /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
+  /// behind then.
+  void open();
+  /// After open(): serves and says where, the url file last of all. Throws StartError and leaves nothing behind then.
+  void announce();
+  /// After open(), instead of announce(): gives everything back.
+  void abandon();
+  /// Ends in order: no new connections, files removed, running calls get `drain_timeout`. Idempotent. `stopped`
+  /// follows.
+  void stop();
+  /// Ends at once: files removed, everything closed. For a loop that may never run again.
+  void kill();
+
+  /// Checks the settings and lets them take effect, as far as that is possible while running: limits, logging, msgpack.
+  /// Throws InvalidArgument.
+  void apply_settings();
+
+  /// The configuration has been saved to `file`: if that is the default one, a restart goes by it.
+  void remember_saved(const std::string& file);
+
+  bool running() const noexcept { return state_ == State::running; }
+  bool stopping() const noexcept { return state_ == State::stopping; }
+  /// `http://127.0.0.1:1234`, without prefix and token; empty without TCP.
+  const std::string& tcp_url() const noexcept { return tcp_url_; }
+  /// Path of the unix socket; empty without.
+  const std::string& socket_path() const noexcept { return socket_path_; }
+  /// What the url file says.
+  const std::string& published_url() const noexcept { return full_url_; }
+
+  /// The default configuration file, as of the start: what `config` may write to.
+  const std::string& config_file() const noexcept { return config_file_; }
+  /// What all paths start with, without slashes at its ends, as of the start.
+  const std::string& prefix() const noexcept { return prefix_; }
+
+  /// Tells a stranger who came over `connection` that this is the service of the url file.
+  std::string proof(std::string_view challenge, int connection) const {
+    return publication_.proof(challenge, socket_name(connection, false));
+  }
+
+  /// Serves a connection that was accepted elsewhere.
+  void adopt(Fd descriptor);
+
+  /// False on a thread that is certainly not the one of this service.
+  bool may_run_here() const { return runs_on_this_thread(executor) != OnThisThread::no; }
+
+  // For connections.
+  /// Returns its number.
+  std::uint64_t enter(Connection& connection);
+  /// Its peer is not one any more, or has gone.
+  void forget_stranger(Connection& connection) { strangers_.erase(&connection); }
+  /// Its socket is closed; it leaves when its coroutine has noticed.
+  void closed(Connection& connection) {
+    forget_stranger(connection);
+    --open_;
+  }
+  void leave(Connection& connection);
+  /// Whether streams have to wait before they make more.
+  bool streams_full() const noexcept { return unsent >= limits.stream_bytes && unsent != 0; }
+  /// Ends streams whose readers have been slow for too long, if they have to make room. False if there is none yet:
+  /// `stream_room` tells when to ask again.
+  bool make_stream_room();
+  /// Counts `wrong` tokens that came over `socket`; true if there had been too many before. `slowly`: what comes from
+  /// there is still compared.
+  bool count_wrong_tokens(int socket, int wrong, bool slowly);
+  // For calls from within the process.
+  void enter(std::shared_ptr<LocalCall> call) { local_calls_.push_back(std::move(call)); }
+  void leave(const LocalCall& call);
+
+  /// Makes sure that the sweep looks at deadlines no later than `when`.
+  void look_at(Clock::time_point when);
+
+  asio::any_io_executor executor;
+  CloserPointer closer;  ///< of what comes from peers, since open()
+  Settings settings;
+  Options options;
+  Limits limits;
+  Limits stranger_limits;  ///< the same for callers without the token
+  Log log;
+  Registry methods;
+  Token token;
+  std::string start_warnings;  ///< of the last open(), in lines
+  std::string description;
+  bool whole_process = false;               ///< under main(): the process is there for nothing else
+  std::vector<std::string> started_with;    ///< under main(): the options that make another process the same service
+  std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
+  /// Says whether a caller counts as one with the token; `Request::authenticated()` tells about the token itself.
+  std::function<bool(const Request&)> authenticator;
+  /// Finds the method for a path; nothing leaves that to the usual rules.
+  std::function<std::optional<RouteTo>(const Request&)> router;
+  asio::any_io_executor host;        ///< where handlers run, if that is elsewhere
+  std::size_t held_descriptors = 0;  ///< of requests whose token is not known yet
+  std::size_t unsent = 0;            ///< bytes that streams keep for readers who are not ready for them
+  asio::steady_timer
+      stream_room;  ///< streams wait for it while they are too many; it expires when some is sent or gone
+  GuessThrottle guesses;
+  std::function<void()> stopped;  ///< called once, when the last connection has gone
+
+ private:
+  enum class State { fresh, open, running, stopping, stopped };
+  struct Listener {
+    Listener(const asio::any_io_executor& loop, bool for_unix_socket)
+        : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
+    asio::posix::stream_descriptor socket;
+    asio::steady_timer pause;  ///< runs while there are no descriptors to accept with
+    bool over_unix_socket;
+  };
+
+  void warn_at_start(const std::string& text);
+  void choose_token();
+  void open_files_and_listeners();
+  void listen_on(Fd descriptor, bool over_unix_socket);
+  void accept_later(const std::shared_ptr<Listener>& listener);
+  void accept_after_pause(const std::shared_ptr<Listener>& listener);
+  void accept_batch(const std::shared_ptr<Listener>& listener);
+  void close_listeners();
+  bool push_out_stranger();
+  bool make_room();
+  bool room_for(bool over_unix_socket);
+  bool admit(Fd descriptor, bool over_unix_socket);
+  void out_of_descriptors(int listener, int error);
+  void sweep();
+  void close_local_calls(bool busy_ones);
+  void finish_if_empty();
+
+  /// For what keeps the service alive: when there is no memory for it, it gets the reserve.
+  template <class F>
+  void with_reserve(F action) {
+    try {
+      action();
+    } catch (const std::bad_alloc&) {
+      reserve_.reset();
+      action();
+    }
+    if (!reserve_) reserve_.reset(new (std::nothrow) Reserve);
+  }
+
+  using Reserve = std::array<char, 4096>;
+
+  State state_ = State::fresh;
+  std::unique_ptr<Reserve> reserve_;
+  InstanceLock lock_;
+  OwnedFile socket_;
+  OwnedFile url_;
+  std::string config_file_;
+  std::string prefix_;
+  std::string full_url_;     ///< what the url file says
+  Publication publication_;  ///< and the lock file of it
+  std::string tcp_url_;
+  std::string socket_path_;
+  Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
+  std::vector<std::shared_ptr<Listener>> listeners_;
+  std::set<Connection*> connections_;
+  std::size_t open_ = 0;  ///< of them, how many have not been closed
+  LocalCallList local_calls_;
+  Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
+  std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
+  std::uint64_t last_number_ = 0;
+  asio::steady_timer sweep_timer_;
+  std::optional<Clock::time_point> next_sweep_;
+};
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
