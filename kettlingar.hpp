@@ -1146,9 +1146,9 @@ void close_connection(Fd socket, const CloserPointer& closer) noexcept;
 }  // namespace kettlingar
 
 
-// ======== service/coroutine.hpp ========
+// ======== call/coroutine.hpp ========
 // SPDX-License-Identifier: MIT
-// service/coroutine.hpp: the two coroutine types of handlers: Task (one result) and Generator (many items).
+// call/coroutine.hpp: the two coroutine types of handlers: Task (one result) and Generator (many items).
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
@@ -1431,9 +1431,9 @@ class [[nodiscard]] Generator {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/operations.hpp ========
+// ======== call/operations.hpp ========
 // SPDX-License-Identifier: MIT
-// service/operations.hpp: what coroutines can await here, beside the operations of Asio.
+// call/operations.hpp: what coroutines can await here, beside the operations of Asio.
 
 
 namespace kettlingar {
@@ -1458,9 +1458,9 @@ Task<void> async_write_all(const Fd& fd, std::string bytes);
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/result.hpp ========
+// ======== call/result.hpp ========
 // SPDX-License-Identifier: MIT
-// service/result.hpp: results that are more than a value: documents with a MIME type, events, whole answers.
+// call/result.hpp: results that are more than a value: documents with a MIME type, events, whole answers.
 
 
 namespace kettlingar {
@@ -1501,9 +1501,9 @@ struct Event {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/signature.hpp ========
+// ======== call/signature.hpp ========
 // SPDX-License-Identifier: MIT
-// service/signature.hpp: what a handler takes and returns, found at compile time.
+// call/signature.hpp: what a handler takes and returns, found at compile time.
 
 #include <tuple>
 #include <unordered_map>
@@ -1673,13 +1673,35 @@ std::string type_name() {
   }
 }
 
+/// `&MyKitten::add`, or a pointer to a plain function.
+template <class F>
+concept NamedFunction = (std::is_member_function_pointer_v<F> ||
+                         (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>)) &&
+                        Signature<F>::known;
+
+/// The type that a caller gets for a handler's return type R.
+template <class R>
+struct Returned {
+  static constexpr bool streams = false;
+  using type = std::conditional_t<std::is_convertible_v<R, std::string_view>, std::string, std::remove_cvref_t<R>>;
+};
+template <class T>
+struct Returned<Task<T>> : Returned<T> {};
+template <class T>
+struct Returned<Generator<T>> {
+  static constexpr bool streams = true;
+  using type = T;
+};
+template <class F>
+using ReturnedBy = Returned<std::remove_cvref_t<typename Signature<F>::Return>>;
+
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/class_value.hpp ========
+// ======== call/class_value.hpp ========
 // SPDX-License-Identifier: MIT
-// service/class_value.hpp: what a class that nlohmann_json converts has made of its value: all of it, or what is wrong
+// call/class_value.hpp: what a class that nlohmann_json converts has made of its value: all of it, or what is wrong
 // with it, and where.
 
 #include <cmath>
@@ -1735,9 +1757,9 @@ BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name)
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/convert.hpp ========
+// ======== call/convert.hpp ========
 // SPDX-License-Identifier: MIT
-// service/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
+// call/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
 
 #include <bit>
 #include <limits>
@@ -1998,9 +2020,9 @@ json to_json_value(const T& value) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/transfer.hpp ========
+// ======== call/transfer.hpp ========
 // SPDX-License-Identifier: MIT
-// service/transfer.hpp: arguments and results that contain open descriptors: which of them goes where.
+// call/transfer.hpp: arguments and results that contain open descriptors: which of them goes where.
 
 
 namespace kettlingar {
@@ -2150,9 +2172,9 @@ T take_result(const json& value, DescriptorQueue& queue) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/request.hpp ========
+// ======== call/request.hpp ========
 // SPDX-License-Identifier: MIT
-// service/request.hpp: what a handler may know about the call it serves.
+// call/request.hpp: what a handler may know about the call it serves.
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
@@ -2274,9 +2296,9 @@ class ConnectionAccess {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/method.hpp ========
+// ======== call/method.hpp ========
 // SPDX-License-Identifier: MIT
-// service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
+// call/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
 // handler form.
 
 
@@ -2782,162 +2804,6 @@ class Handler<F, std::tuple<P...>> final : public Method {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/handler_check.hpp ========
-// SPDX-License-Identifier: MIT
-// service/handler_check.hpp: what is wrong with a handler, in sentences, near the line of the program that adds it.
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Whether arguments become a T.
-template <class T>
-inline constexpr bool readable = holds_descriptors<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> ||
-                                 std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
-                                 requires(const nlohmann::json& value, T& result) {
-  nlohmann::adl_serializer<T>::from_json(value, result);
-};
-template <class T>
-inline constexpr bool readable<std::optional<T>> = readable<T>;
-template <class T, class A>
-inline constexpr bool readable<std::vector<T, A>> = readable<T> || is_bytes<std::vector<T, A>>;
-template <class T, class... A>
-inline constexpr bool readable<std::map<std::string, T, A...>> = readable<T>;
-template <class T, class... A>
-inline constexpr bool readable<std::unordered_map<std::string, T, A...>> = readable<T>;
-template <class... T>
-inline constexpr bool readable<std::tuple<T...>> = (readable<T> && ...);
-template <class T, class U>
-inline constexpr bool readable<std::pair<T, U>> = readable<T>&& readable<U>;
-
-/// Whether a T can be a result or an item.
-template <class T>
-inline constexpr bool writable = PlainValue<T> || holds_descriptors<T> || is_bytes<T> || std::is_same_v<T, Result> ||
-                                 std::is_same_v<T, RawReply> || std::is_same_v<T, Event> || std::is_same_v<T, json> ||
-                                 std::is_same_v<T, nlohmann::json> || to_ordered_json<T> || to_plain_json<T>;
-template <>
-inline constexpr bool writable<void> = true;
-template <class T>
-inline constexpr bool writable<std::optional<T>> = writable<T>;
-
-// Compilers print these names.
-template <int number, class T>
-struct MisfitParameter;
-template <class T>
-struct MisfitResult;
-
-template <class Misfit>
-inline constexpr bool no_misfit = std::is_void_v<Misfit>;
-
-/// Which of some is the first that does not fit, counted from 1; 0 if all do.
-template <bool... fits>
-constexpr int first_misfit() {
-  int at = 0, found = 0;
-  ((++at, found = found == 0 && !fits ? at : found), ...);
-  return found;
-}
-/// `Name` of that number and its type; void if there is none.
-template <template <int, class> class Name, int number, class Types>
-struct Misfit {
-  using type = Name<number, std::tuple_element_t<number - 1, Types>>;
-};
-template <template <int, class> class Name, class Types>
-struct Misfit<Name, 0, Types> {
-  using type = void;
-};
-
-/// The first parameter that cannot be had, one that would be changed, and one that would be gone in a coroutine.
-template <class Types>
-struct Misfits;
-template <class... P>
-struct Misfits<std::tuple<P...>> {
-  using Unreadable = typename Misfit<MisfitParameter, first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
-  using Mutable = typename Misfit<MisfitParameter, first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
-  using Borrowed = typename Misfit<MisfitParameter, first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
-};
-
-template <class T>
-struct Yielded {
-  using type = typename TaskResult<T>::type;
-};
-template <class T>
-requires is_generator<T>
-struct Yielded<T> {
-  using type = typename T::value_type;
-};
-
-template <class Sig, bool known = Sig::known>
-struct HandlerTypes {
-  using Types = std::tuple<>;
-  using Return = void;
-};
-template <class Sig>
-struct HandlerTypes<Sig, true> {
-  using Types = typename Sig::Parameters::Types;
-  using Return = std::remove_cvref_t<typename Sig::Return>;
-};
-
-/// What there is to say about a handler and its args. Nothing is made of one that does not fit, so that compilers say
-/// no more than this.
-template <class F, class... A>
-struct HandlerFit {
-  using Sig = Signature<F>;
-  using Types = typename HandlerTypes<Sig>::Types;
-  using Return = typename HandlerTypes<Sig>::Return;
-  using Item = typename Yielded<Return>::type;
-  using Unreadable = typename Misfits<Types>::Unreadable;
-  using Mutable = typename Misfits<Types>::Mutable;
-  using Borrowed = std::conditional_t<is_task<Return> || is_generator<Return>, typename Misfits<Types>::Borrowed, void>;
-  using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
-  static constexpr bool known = Sig::known;
-  static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
-  static constexpr bool sendable = !is_generator<Return> || !holds_descriptors<Item>;
-  static constexpr bool fits = known && counted && sendable && no_misfit<Unreadable> && no_misfit<Mutable> &&
-                               no_misfit<Borrowed> && no_misfit<Result>;
-};
-
-/// Instantiated first of all where a handler is added.
-template <class F, class... A>
-struct HandlerCheck {
-  using Fit = HandlerFit<F, A...>;
-  static_assert(Fit::known,
-                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
-                "that is not a template");
-  static_assert(Fit::counted,
-                "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
-                "kt::Request&");
-  static_assert(no_misfit<typename Fit::Mutable>,
-                "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
-  static_assert(
-      no_misfit<typename Fit::Borrowed>,
-      "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
-      "pointers): they would be gone after its first co_await or co_yield");
-  static_assert(no_misfit<typename Fit::Unreadable>,
-                "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
-                "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
-  static_assert(no_misfit<typename Fit::Result>,
-                "kettlingar: the type of a result must be one that nlohmann_json converts: see "
-                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
-  static_assert(Fit::sendable, "kettlingar: open descriptors can be results, but not items of a stream");
-  static constexpr bool done = true;
-};
-
-/// Erases a callable that fits.
-template <class F, class... A>
-std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
-  if constexpr (HandlerFit<F, A...>::fits) {
-    const std::array<Arg, sizeof...(A)> list{args...};
-    return std::make_unique<Handler<F, typename HandlerFit<F, A...>::Types>>(
-        std::move(name), std::move(function), std::move(doc), std::span<const Arg>(list));
-  } else {
-    return nullptr;
-  }
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
 
 // ======== service/options.hpp ========
 // SPDX-License-Identifier: MIT
@@ -3045,289 +2911,6 @@ struct Settings {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/topic.hpp ========
-// SPDX-License-Identifier: MIT
-// service/topic.hpp: events from other threads, for any number of streams.
-
-// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
-
-#include <deque>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-/// What becomes of events that a subscriber does not take in time.
-enum class Overflow {
-  drop_oldest,  ///< it misses the oldest ones
-  latest_only,  ///< it gets the last one only, whatever the capacity
-  disconnect    ///< its stream ends with an error: behind the events that found room, beyond the bound in bytes without
-                ///< them
-};
-
-namespace detail {
-
-/// About how many bytes an event takes. What travels as MessagePack is encoded for that; its streams need it anyway.
-template <class T>
-std::size_t event_bytes(const T& value, EncodedItem& encoded) {
-  if constexpr (std::is_same_v<T, Result>) {
-    return value.data.size();
-  } else if constexpr (std::is_same_v<T, RawReply>) {
-    return value.bytes.size();
-  } else if constexpr (std::is_same_v<T, Event>) {
-    std::string bytes;
-    static_cast<void>(encode(value.fields, Format::msgpack, bytes));
-    return bytes.size();
-  } else if constexpr (!std::is_arithmetic_v<T> && can_be_item<T>) {
-    try {
-      static_cast<void>(encode_shared(value, encoded, Format::msgpack));
-    } catch (const std::exception&) {
-      return 0;  // a stream that sends it tells what is wrong
-    }
-    return 2 * encoded.bytes[1].size();
-  } else {
-    return 0;
-  }
-}
-
-/// An event, which all streams share.
-template <class T>
-struct TopicEvent {
-  TopicEvent(const T& the_value, std::atomic<std::size_t>& the_total)
-      : value(the_value), bytes(sizeof(TopicEvent) + event_bytes(value, encoded)), total(the_total) {
-    total += bytes;
-  }
-  TopicEvent(const TopicEvent&) = delete;
-  TopicEvent& operator=(const TopicEvent&) = delete;
-  ~TopicEvent() { total -= bytes; }
-
-  const T value;
-  EncodedItem encoded;
-  const std::size_t bytes;
-  std::atomic<std::size_t>& total;  ///< of all events of the topic
-  // With the mutex of the topic held:
-  std::uint64_t number = 0;  ///< counts the events of the topic
-  std::size_t queues = 0;    ///< so many it waits in
-};
-
-/// The queue of one stream. Its mutex is that of the topic.
-template <class T>
-struct Subscriber {
-  explicit Subscriber(const asio::any_io_executor& executor) : wakeup(executor) {}
-
-  std::deque<std::shared_ptr<TopicEvent<T>>> items;
-  bool waiting = false;     ///< for the wakeup
-  bool overflowed = false;  ///< gets no more, and is disconnected when it has taken what is there
-  Wakeup wakeup;
-};
-
-template <class T>
-struct TopicState {
-  TopicState(std::size_t the_capacity, Overflow the_policy, std::size_t the_most_bytes)
-      : capacity((std::max<std::size_t>)(1, the_policy == Overflow::latest_only ? 1 : the_capacity)),
-        most_bytes(the_most_bytes),
-        policy(the_policy) {}
-
-  const std::size_t capacity;
-  const std::size_t most_bytes;
-  const Overflow policy;
-  std::atomic<std::size_t> bytes = 0;  ///< of all events that some stream still has
-  mutable std::mutex mutex;            ///< for what follows
-  std::vector<std::shared_ptr<Subscriber<T>>> subscribers;
-  std::size_t waiting_bytes = 0;  ///< of the events in all queues
-  std::uint64_t published = 0;
-  std::uint64_t dropped = 0;
-  bool closed = false;
-
-  // All of it with the mutex held.
-
-  void wake(Subscriber<T>& subscriber) {
-    if (!subscriber.waiting) return;
-    subscriber.wakeup.wake();
-    subscriber.waiting = false;
-  }
-  void wake_all() {
-    for (const auto& subscriber : subscribers) wake(*subscriber);
-  }
-
-  void push(Subscriber<T>& subscriber, const std::shared_ptr<TopicEvent<T>>& event) {
-    subscriber.items.push_back(event);
-    if (event->queues++ == 0) waiting_bytes += event->bytes;
-  }
-  std::shared_ptr<TopicEvent<T>> pop(Subscriber<T>& subscriber) {
-    std::shared_ptr<TopicEvent<T>> event = std::move(subscriber.items.front());
-    subscriber.items.pop_front();
-    if (--event->queues == 0) waiting_bytes -= event->bytes;
-    return event;
-  }
-  void clear(Subscriber<T>& subscriber) {
-    while (!subscriber.items.empty()) pop(subscriber);
-  }
-
-  /// Gives it to all before any is woken: what can fail then costs nobody else an event.
-  void deliver(const std::shared_ptr<TopicEvent<T>>& event) {
-    event->number = ++published;
-    while (waiting_bytes + event->bytes > most_bytes && drop_oldest()) {
-    }
-    for (const auto& subscriber : subscribers) {
-      const bool full = subscriber->overflowed || subscriber->items.size() >= capacity;
-      if (full) ++dropped;
-      if (full && policy == Overflow::disconnect) subscriber->overflowed = true;
-      if (full && policy != Overflow::disconnect) pop(*subscriber);
-      if (!subscriber->overflowed) push(*subscriber, event);
-    }
-    wake_all();
-  }
-
-  /// Takes the oldest event that waits from all streams that have it; false if none waits.
-  bool drop_oldest() {
-    std::uint64_t oldest = 0;
-    for (const auto& subscriber : subscribers) {
-      if (subscriber->items.empty()) continue;
-      const std::uint64_t number = subscriber->items.front()->number;
-      if (oldest == 0 || number < oldest) oldest = number;
-    }
-    if (oldest == 0) return false;
-    for (const auto& subscriber : subscribers) {
-      if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
-      if (policy != Overflow::disconnect) {
-        pop(*subscriber);
-        ++dropped;
-        continue;
-      }
-      // It may have room in its own queue, but not in that of all.
-      subscriber->overflowed = true;
-      dropped += subscriber->items.size();
-      clear(*subscriber);
-    }
-    return true;
-  }
-};
-
-/// Belongs to the stream's frame, which may be destroyed wherever it waits.
-template <class T>
-class Subscription {
- public:
-  Subscription(std::shared_ptr<TopicState<T>> state, const asio::any_io_executor& executor)
-      : state_(std::move(state)), subscriber_(std::make_shared<Subscriber<T>>(executor)) {
-    const std::lock_guard lock(state_->mutex);
-    state_->subscribers.push_back(subscriber_);
-  }
-  ~Subscription() {
-    const std::lock_guard lock(state_->mutex);
-    std::erase(state_->subscribers, subscriber_);
-    state_->clear(*subscriber_);  // events do not outlive the topic's state, as a wait() may
-  }
-  Subscription(const Subscription&) = delete;
-  Subscription& operator=(const Subscription&) = delete;
-
-  /// False at the end; otherwise `event` is the next one, or nothing if there is none yet. Throws Error when all has
-  /// been taken that was there before an overflow.
-  bool next(std::shared_ptr<TopicEvent<T>>& event) {
-    event.reset();
-    const std::lock_guard lock(state_->mutex);
-    if (subscriber_->items.empty()) {
-      if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
-      return !state_->closed;
-    }
-    event = state_->pop(*subscriber_);
-    return true;
-  }
-
-  // By value: the frame of the stream may go first.
-  static Task<void> wait(std::shared_ptr<TopicState<T>> state, std::shared_ptr<Subscriber<T>> subscriber) {
-    {
-      const std::lock_guard lock(state->mutex);
-      if (!subscriber->items.empty() || subscriber->overflowed || state->closed) co_return;
-      // Nothing can be woken before it waits: that happens on this thread, too.
-      subscriber->waiting = true;
-    }
-    co_await subscriber->wakeup.wait();
-  }
-  Task<void> wait() { return wait(state_, subscriber_); }
-
- private:
-  std::shared_ptr<TopicState<T>> state_;
-  std::shared_ptr<Subscriber<T>> subscriber_;
-};
-
-template <class T>
-Generator<T> subscribe(std::shared_ptr<TopicState<T>> state) {
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  Subscription<T> subscription(std::move(state), executor);
-  for (std::shared_ptr<TopicEvent<T>> event; subscription.next(event);) {
-    if (event) {
-      const SharedItem<T> item{&event->value, &event->encoded};
-      co_yield item;
-    } else {
-      co_await subscription.wait();
-    }
-  }
-}
-
-}  // namespace detail
-
-/// Events that any thread publishes and any number of streams follow: `kt::Topic<double> fps; kitten.api("fps", fps);`
-/// makes a method that streams them, from the moment it is called. Each stream has a queue of its own, so that none
-/// waits for another, and publish() for nobody. The events themselves are shared: each is kept once, and encoded once
-/// for each format, however many streams have it to send.
-///
-/// Copies of a Topic are the same topic. It may be destroyed before the service, and outlive it.
-template <class T>
-class Topic {
- public:
-  using value_type = T;
-
-  /// `capacity` events wait for each stream at the most, and `bytes` (16 MiB) for all streams together: beyond that the
-  /// oldest events are dropped, or with Overflow::disconnect the streams that have not taken them. An event counts with
-  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered if no other waits. Those
-  /// that are being sent, one for each stream at the most, are not in that bound: a slow reader costs no other one its
-  /// events.
-  explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest,
-                 std::size_t bytes = std::size_t{16} * 1024 * 1024)
-      : state_(std::make_shared<detail::TopicState<T>>(capacity, policy, bytes)) {}
-
-  /// From any thread; does not wait. If there are streams, it costs one copy of the event, and encodes it once.
-  void publish(const T& item) const {
-    if (subscribers() == 0) return;
-    const auto event = std::make_shared<detail::TopicEvent<T>>(item, state_->bytes);
-    const std::lock_guard lock(state_->mutex);
-    if (!state_->closed) state_->deliver(event);
-  }
-  /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
-  /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
-  /// otherwise cuts the streams off after Limits::drain_timeout, without their end mark.
-  void close() const {
-    const std::lock_guard lock(state_->mutex);
-    state_->closed = true;
-    state_->wake_all();
-  }
-
-  /// How many streams follow now. From any thread.
-  std::size_t subscribers() const {
-    const std::lock_guard lock(state_->mutex);
-    return state_->subscribers.size();
-  }
-  /// How many events have found no room in a queue, or were taken out of it unsent, in all. From any thread.
-  std::uint64_t dropped() const {
-    const std::lock_guard lock(state_->mutex);
-    return state_->dropped;
-  }
-
-  /// How many bytes the events take that wait or are being sent, about. From any thread.
-  std::size_t bytes() const noexcept { return state_->bytes; }
-
-  /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
-  /// the stream is for the coroutine that awaits it.
-  Generator<T> subscribe() const { return detail::subscribe(state_); }
-
- private:
-  std::shared_ptr<detail::TopicState<T>> state_;
-};
-
-}  // namespace v0_1
-}  // namespace kettlingar
-
 // ======== service/kitten.hpp ========
 // SPDX-License-Identifier: MIT
 // service/kitten.hpp: the class that users see: name a service, add methods and options, run it.
@@ -3345,12 +2928,19 @@ using PostToHost = std::function<void(std::function<void()>)>;
 
 class Client;
 struct AutoStart;
-namespace detail {
-class Runner;
-class Server;
-}  // namespace detail
+template <class T>
+class Topic;
 
 namespace detail {
+
+class Runner;
+class Server;
+
+// See call/handler_check.hpp.
+template <class F, class... A>
+struct HandlerCheck;
+template <class F, class... A>
+std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args);
 
 template <class A>
 concept IsArg = std::is_same_v<A, Arg>;
@@ -3935,46 +3525,6 @@ constexpr void refuse_temporaries() {
                 "Note note{...}; co_await client.async_call(\"keep\", note);");
 }
 
-// Compilers print these names.
-template <int number, class T>
-struct MisfitGiven;
-template <class T>
-struct MisfitAsked;
-
-/// The first argument with descriptors that stays with the caller.
-template <class... A>
-using KeptDescriptor =
-    typename Misfit<MisfitGiven,
-                    first_misfit<!(std::is_lvalue_reference_v<A> && holds_descriptors<std::remove_cvref_t<A>>)...>(),
-                    std::tuple<A...>>::type;
-
-/// Whether an argument of a call can be sent.
-template <class A>
-inline constexpr bool can_be_sent =
-    writable<A> || PlainArgument<A> || std::is_same_v<A, Arg> || std::is_same_v<A, ReplyTo>;
-/// Whether a call can ask for a T.
-template <class T>
-inline constexpr bool askable =
-    std::is_void_v<T> || std::is_same_v<T, Result> || std::is_same_v<T, Event> || readable<T>;
-
-/// Instantiated first of all where a call by name is made, so that compilers name that place.
-template <class T, class... A>
-struct CallCheck {
-  using Kept = KeptDescriptor<A...>;
-  using Unwritable =
-      typename Misfit<MisfitGiven, first_misfit<can_be_sent<std::remove_cvref_t<A>>...>(), std::tuple<A...>>::type;
-  using Asked = std::conditional_t<askable<T>, void, MisfitAsked<T>>;
-  static_assert(no_misfit<Kept>,
-                "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
-  static_assert(no_misfit<Unwritable>,
-                "kettlingar: the type of an argument must be one that nlohmann_json converts: see "
-                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE");
-  static_assert(no_misfit<Asked>,
-                "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
-                "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
-  static constexpr bool done = true;
-};
-
 template <class... A>
 OutgoingCall make_call(std::string_view method, A&&... arguments) {
   CallBuilder builder(method);
@@ -4166,160 +3716,6 @@ class [[nodiscard]] AsyncStream {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== client/typed_call.hpp ========
-// SPDX-License-Identifier: MIT
-// client/typed_call.hpp: calls by a pointer to the handler, checked against its parameters at compile time.
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// `&MyKitten::add`, or a pointer to a plain function.
-template <class F>
-concept NamedFunction = (std::is_member_function_pointer_v<F> ||
-                         (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>)) &&
-                        Signature<F>::known;
-
-/// The type that a caller gets for a handler's return type R.
-template <class R>
-struct Returned {
-  static constexpr bool streams = false;
-  using type = std::conditional_t<std::is_convertible_v<R, std::string_view>, std::string, std::remove_cvref_t<R>>;
-};
-template <class T>
-struct Returned<Task<T>> : Returned<T> {};
-template <class T>
-struct Returned<Generator<T>> {
-  static constexpr bool streams = true;
-  using type = T;
-};
-template <class F>
-using ReturnedBy = Returned<std::remove_cvref_t<typename Signature<F>::Return>>;
-
-template <class A>
-inline constexpr bool is_positional =
-    !std::is_same_v<std::remove_cvref_t<A>, Arg> && !std::is_same_v<std::remove_cvref_t<A>, ReplyTo>;
-template <class A>
-inline constexpr bool is_named = std::is_same_v<std::remove_cvref_t<A>, Arg>;
-template <class A>
-inline constexpr bool is_nothing =
-    std::is_same_v<std::remove_cvref_t<A>, std::nullptr_t> || std::is_same_v<std::remove_cvref_t<A>, std::nullopt_t>;
-
-/// True if an argument of type A can be given to a parameter of type P without losing or changing anything.
-template <class P, class A>
-constexpr bool fits_parameter() {
-  using Value = std::remove_cvref_t<A>;
-  if constexpr (std::is_same_v<P, Value> || std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json>) {
-    return true;
-  } else if constexpr (is_instance<P, std::optional>) {
-    return is_nothing<A> || fits_parameter<typename P::value_type, A>();
-  } else if constexpr (std::is_same_v<P, bool> || std::is_same_v<Value, bool>) {
-    return false;
-  } else if constexpr (std::is_integral_v<P>) {
-    return std::is_integral_v<Value>;
-  } else if constexpr (std::is_floating_point_v<P>) {
-    return std::is_arithmetic_v<Value>;
-  } else if constexpr (std::is_same_v<P, std::string>) {
-    return !is_nothing<A> && std::is_convertible_v<const Value&, std::string_view>;
-  } else {
-    return std::is_class_v<P> && !is_nothing<A> && std::is_convertible_v<A, P>;
-  }
-}
-
-template <class P, class A>
-void add_argument(CallBuilder& builder, A&& value) {
-  using Value = std::remove_cvref_t<A>;
-  if constexpr (is_nothing<A>) {
-    builder.add(json(nullptr));
-  } else if constexpr (std::is_same_v<P, Value> || !std::is_class_v<P> || std::is_same_v<P, std::string> ||
-                       std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json> || holds_descriptors<Value>) {
-    builder.add(std::forward<A>(value));
-  } else if constexpr (is_instance<P, std::optional>) {
-    add_argument<typename P::value_type>(builder, std::forward<A>(value));
-  } else {
-    builder.add(static_cast<P>(std::forward<A>(value)));
-  }
-}
-
-// Compilers print this name.
-template <int number, class Parameter, class Given>
-struct MisfitArgument;
-
-/// The first argument, counted from 1, that does not fit its parameter; void if all do.
-template <int number, class Types, class... A>
-struct FirstMisfitArgument {
-  using type = void;
-};
-template <int number, class P, class A>
-struct FitOfArgument {
-  using type = std::conditional_t<fits_parameter<Stored<P>, A>(), void, MisfitArgument<number, P, A>>;
-};
-template <int number, class P, class... R, class First, class... Rest>
-requires(!is_positional<First>) struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
-    : FirstMisfitArgument<number, std::tuple<P, R...>, Rest...> {
-};
-template <int number, class P, class... R, class First, class... Rest>
-requires is_positional<First>
-struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
-    : std::conditional_t<fits_parameter<Stored<P>, First>(), FirstMisfitArgument<number + 1, std::tuple<R...>, Rest...>,
-                         FitOfArgument<number, P, First>> {
-};
-
-/// Whether arguments fit the parameters of a handler.
-template <class F, class... A>
-struct TypedCallFit {
-  using Parameters = typename Signature<F>::Parameters::Types;
-  using Argument = typename FirstMisfitArgument<1, Parameters, A...>::type;
-  static constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
-  static constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
-  static constexpr bool not_too_many = given <= wanted;
-  static constexpr bool enough = given >= wanted || (is_named<A> || ...);
-  static constexpr bool fits = not_too_many && enough && std::is_void_v<Argument>;
-};
-
-/// Instantiated first of all where such a call is made, so that compilers name that place.
-template <class F, class... A>
-struct TypedCallCheck {
-  using Fit = TypedCallFit<F, A...>;
-  static_assert(Fit::not_too_many, "kettlingar: too many arguments for this method");
-  static_assert(
-      Fit::enough,
-      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
-  static_assert(no_misfit<KeptDescriptor<A...>>,
-                "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
-  static_assert(no_misfit<typename Fit::Argument>,
-                "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
-                "is neither; convert it where you call");
-  static constexpr bool done = true;
-};
-
-template <class Parameters, std::size_t at>
-void add_arguments(CallBuilder&) {}
-template <class Parameters, std::size_t at, class First, class... Rest>
-void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
-  if constexpr (is_positional<First>) {
-    add_argument<Stored<std::tuple_element_t<at, Parameters>>>(builder, std::forward<First>(first));
-    add_arguments<Parameters, at + 1>(builder, std::forward<Rest>(rest)...);
-  } else {
-    builder.add(std::forward<First>(first));
-    add_arguments<Parameters, at>(builder, std::forward<Rest>(rest)...);
-  }
-}
-
-/// A call of the method whose handler has type F.
-template <class F, class... A>
-OutgoingCall make_typed_call(const Method& method, A&&... arguments) {
-  using Fit = TypedCallFit<F, A...>;
-  CallBuilder builder(method);
-  if constexpr (Fit::fits) add_arguments<typename Fit::Parameters, 0>(builder, std::forward<A>(arguments)...);
-  return builder.finish();
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
 // ======== client/client.hpp ========
 // SPDX-License-Identifier: MIT
 // client/client.hpp: finds a service and calls it.
@@ -4331,8 +3727,18 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
+
 struct ServiceFiles;
 struct StartPlan;
+
+// See call_check.hpp and typed_call.hpp.
+template <class T, class... A>
+struct CallCheck;
+template <class F, class... A>
+struct TypedCallCheck;
+template <class F, class... A>
+OutgoingCall make_typed_call(const Method& method, A&&... arguments);
+
 }  // namespace detail
 
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads
@@ -4488,6 +3894,633 @@ class ClientAccess {
   static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
 };
 
+}  // namespace v0_1
+}  // namespace kettlingar
+
+
+// ======== service/topic.hpp ========
+// SPDX-License-Identifier: MIT
+// service/topic.hpp: events from other threads, for any number of streams.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#include <deque>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+/// What becomes of events that a subscriber does not take in time.
+enum class Overflow {
+  drop_oldest,  ///< it misses the oldest ones
+  latest_only,  ///< it gets the last one only, whatever the capacity
+  disconnect    ///< its stream ends with an error: behind the events that found room, beyond the bound in bytes without
+                ///< them
+};
+
+namespace detail {
+
+/// About how many bytes an event takes. What travels as MessagePack is encoded for that; its streams need it anyway.
+template <class T>
+std::size_t event_bytes(const T& value, EncodedItem& encoded) {
+  if constexpr (std::is_same_v<T, Result>) {
+    return value.data.size();
+  } else if constexpr (std::is_same_v<T, RawReply>) {
+    return value.bytes.size();
+  } else if constexpr (std::is_same_v<T, Event>) {
+    std::string bytes;
+    static_cast<void>(encode(value.fields, Format::msgpack, bytes));
+    return bytes.size();
+  } else if constexpr (!std::is_arithmetic_v<T> && can_be_item<T>) {
+    try {
+      static_cast<void>(encode_shared(value, encoded, Format::msgpack));
+    } catch (const std::exception&) {
+      return 0;  // a stream that sends it tells what is wrong
+    }
+    return 2 * encoded.bytes[1].size();
+  } else {
+    return 0;
+  }
+}
+
+/// An event, which all streams share.
+template <class T>
+struct TopicEvent {
+  TopicEvent(const T& the_value, std::atomic<std::size_t>& the_total)
+      : value(the_value), bytes(sizeof(TopicEvent) + event_bytes(value, encoded)), total(the_total) {
+    total += bytes;
+  }
+  TopicEvent(const TopicEvent&) = delete;
+  TopicEvent& operator=(const TopicEvent&) = delete;
+  ~TopicEvent() { total -= bytes; }
+
+  const T value;
+  EncodedItem encoded;
+  const std::size_t bytes;
+  std::atomic<std::size_t>& total;  ///< of all events of the topic
+  // With the mutex of the topic held:
+  std::uint64_t number = 0;  ///< counts the events of the topic
+  std::size_t queues = 0;    ///< so many it waits in
+};
+
+/// The queue of one stream. Its mutex is that of the topic.
+template <class T>
+struct Subscriber {
+  explicit Subscriber(const asio::any_io_executor& executor) : wakeup(executor) {}
+
+  std::deque<std::shared_ptr<TopicEvent<T>>> items;
+  bool waiting = false;     ///< for the wakeup
+  bool overflowed = false;  ///< gets no more, and is disconnected when it has taken what is there
+  Wakeup wakeup;
+};
+
+template <class T>
+struct TopicState {
+  TopicState(std::size_t the_capacity, Overflow the_policy, std::size_t the_most_bytes)
+      : capacity((std::max<std::size_t>)(1, the_policy == Overflow::latest_only ? 1 : the_capacity)),
+        most_bytes(the_most_bytes),
+        policy(the_policy) {}
+
+  const std::size_t capacity;
+  const std::size_t most_bytes;
+  const Overflow policy;
+  std::atomic<std::size_t> bytes = 0;  ///< of all events that some stream still has
+  mutable std::mutex mutex;            ///< for what follows
+  std::vector<std::shared_ptr<Subscriber<T>>> subscribers;
+  std::size_t waiting_bytes = 0;  ///< of the events in all queues
+  std::uint64_t published = 0;
+  std::uint64_t dropped = 0;
+  bool closed = false;
+
+  // All of it with the mutex held.
+
+  void wake(Subscriber<T>& subscriber) {
+    if (!subscriber.waiting) return;
+    subscriber.wakeup.wake();
+    subscriber.waiting = false;
+  }
+  void wake_all() {
+    for (const auto& subscriber : subscribers) wake(*subscriber);
+  }
+
+  void push(Subscriber<T>& subscriber, const std::shared_ptr<TopicEvent<T>>& event) {
+    subscriber.items.push_back(event);
+    if (event->queues++ == 0) waiting_bytes += event->bytes;
+  }
+  std::shared_ptr<TopicEvent<T>> pop(Subscriber<T>& subscriber) {
+    std::shared_ptr<TopicEvent<T>> event = std::move(subscriber.items.front());
+    subscriber.items.pop_front();
+    if (--event->queues == 0) waiting_bytes -= event->bytes;
+    return event;
+  }
+  void clear(Subscriber<T>& subscriber) {
+    while (!subscriber.items.empty()) pop(subscriber);
+  }
+
+  /// Gives it to all before any is woken: what can fail then costs nobody else an event.
+  void deliver(const std::shared_ptr<TopicEvent<T>>& event) {
+    event->number = ++published;
+    while (waiting_bytes + event->bytes > most_bytes && drop_oldest()) {
+    }
+    for (const auto& subscriber : subscribers) {
+      const bool full = subscriber->overflowed || subscriber->items.size() >= capacity;
+      if (full) ++dropped;
+      if (full && policy == Overflow::disconnect) subscriber->overflowed = true;
+      if (full && policy != Overflow::disconnect) pop(*subscriber);
+      if (!subscriber->overflowed) push(*subscriber, event);
+    }
+    wake_all();
+  }
+
+  /// Takes the oldest event that waits from all streams that have it; false if none waits.
+  bool drop_oldest() {
+    std::uint64_t oldest = 0;
+    for (const auto& subscriber : subscribers) {
+      if (subscriber->items.empty()) continue;
+      const std::uint64_t number = subscriber->items.front()->number;
+      if (oldest == 0 || number < oldest) oldest = number;
+    }
+    if (oldest == 0) return false;
+    for (const auto& subscriber : subscribers) {
+      if (subscriber->items.empty() || subscriber->items.front()->number != oldest) continue;
+      if (policy != Overflow::disconnect) {
+        pop(*subscriber);
+        ++dropped;
+        continue;
+      }
+      // It may have room in its own queue, but not in that of all.
+      subscriber->overflowed = true;
+      dropped += subscriber->items.size();
+      clear(*subscriber);
+    }
+    return true;
+  }
+};
+
+/// Belongs to the stream's frame, which may be destroyed wherever it waits.
+template <class T>
+class Subscription {
+ public:
+  Subscription(std::shared_ptr<TopicState<T>> state, const asio::any_io_executor& executor)
+      : state_(std::move(state)), subscriber_(std::make_shared<Subscriber<T>>(executor)) {
+    const std::lock_guard lock(state_->mutex);
+    state_->subscribers.push_back(subscriber_);
+  }
+  ~Subscription() {
+    const std::lock_guard lock(state_->mutex);
+    std::erase(state_->subscribers, subscriber_);
+    state_->clear(*subscriber_);  // events do not outlive the topic's state, as a wait() may
+  }
+  Subscription(const Subscription&) = delete;
+  Subscription& operator=(const Subscription&) = delete;
+
+  /// False at the end; otherwise `event` is the next one, or nothing if there is none yet. Throws Error when all has
+  /// been taken that was there before an overflow.
+  bool next(std::shared_ptr<TopicEvent<T>>& event) {
+    event.reset();
+    const std::lock_guard lock(state_->mutex);
+    if (subscriber_->items.empty()) {
+      if (subscriber_->overflowed) throw Error(503, "events came faster than they were taken");
+      return !state_->closed;
+    }
+    event = state_->pop(*subscriber_);
+    return true;
+  }
+
+  // By value: the frame of the stream may go first.
+  static Task<void> wait(std::shared_ptr<TopicState<T>> state, std::shared_ptr<Subscriber<T>> subscriber) {
+    {
+      const std::lock_guard lock(state->mutex);
+      if (!subscriber->items.empty() || subscriber->overflowed || state->closed) co_return;
+      // Nothing can be woken before it waits: that happens on this thread, too.
+      subscriber->waiting = true;
+    }
+    co_await subscriber->wakeup.wait();
+  }
+  Task<void> wait() { return wait(state_, subscriber_); }
+
+ private:
+  std::shared_ptr<TopicState<T>> state_;
+  std::shared_ptr<Subscriber<T>> subscriber_;
+};
+
+template <class T>
+Generator<T> subscribe(std::shared_ptr<TopicState<T>> state) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  Subscription<T> subscription(std::move(state), executor);
+  for (std::shared_ptr<TopicEvent<T>> event; subscription.next(event);) {
+    if (event) {
+      const SharedItem<T> item{&event->value, &event->encoded};
+      co_yield item;
+    } else {
+      co_await subscription.wait();
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Events that any thread publishes and any number of streams follow: `kt::Topic<double> fps; kitten.api("fps", fps);`
+/// makes a method that streams them, from the moment it is called. Each stream has a queue of its own, so that none
+/// waits for another, and publish() for nobody. The events themselves are shared: each is kept once, and encoded once
+/// for each format, however many streams have it to send.
+///
+/// Copies of a Topic are the same topic. It may be destroyed before the service, and outlive it.
+template <class T>
+class Topic {
+ public:
+  using value_type = T;
+
+  /// `capacity` events wait for each stream at the most, and `bytes` (16 MiB) for all streams together: beyond that the
+  /// oldest events are dropped, or with Overflow::disconnect the streams that have not taken them. An event counts with
+  /// about twice the bytes it has on the wire; one that is larger than the bound is delivered if no other waits. Those
+  /// that are being sent, one for each stream at the most, are not in that bound: a slow reader costs no other one its
+  /// events.
+  explicit Topic(std::size_t capacity = 64, Overflow policy = Overflow::drop_oldest,
+                 std::size_t bytes = std::size_t{16} * 1024 * 1024)
+      : state_(std::make_shared<detail::TopicState<T>>(capacity, policy, bytes)) {}
+
+  /// From any thread; does not wait. If there are streams, it costs one copy of the event, and encodes it once.
+  void publish(const T& item) const {
+    if (subscribers() == 0) return;
+    const auto event = std::make_shared<detail::TopicEvent<T>>(item, state_->bytes);
+    const std::lock_guard lock(state_->mutex);
+    if (!state_->closed) state_->deliver(event);
+  }
+  /// Ends all streams, those to come included, once they have sent what they have; what is published later reaches
+  /// nobody, and a closed topic cannot be opened again. From any thread, any number of times. For on_shutdown: a stop
+  /// otherwise cuts the streams off after Limits::drain_timeout, without their end mark.
+  void close() const {
+    const std::lock_guard lock(state_->mutex);
+    state_->closed = true;
+    state_->wake_all();
+  }
+
+  /// How many streams follow now. From any thread.
+  std::size_t subscribers() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->subscribers.size();
+  }
+  /// How many events have found no room in a queue, or were taken out of it unsent, in all. From any thread.
+  std::uint64_t dropped() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->dropped;
+  }
+
+  /// How many bytes the events take that wait or are being sent, about. From any thread.
+  std::size_t bytes() const noexcept { return state_->bytes; }
+
+  /// The events from the first `next()` on, for a handler of one's own that filters or changes them. From any thread;
+  /// the stream is for the coroutine that awaits it.
+  Generator<T> subscribe() const { return detail::subscribe(state_); }
+
+ private:
+  std::shared_ptr<detail::TopicState<T>> state_;
+};
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+
+// ======== call/handler_check.hpp ========
+// SPDX-License-Identifier: MIT
+// call/handler_check.hpp: what is wrong with a handler, in sentences, near the line of the program that adds it.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Whether arguments become a T.
+template <class T>
+inline constexpr bool readable = holds_descriptors<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> ||
+                                 std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
+                                 requires(const nlohmann::json& value, T& result) {
+  nlohmann::adl_serializer<T>::from_json(value, result);
+};
+template <class T>
+inline constexpr bool readable<std::optional<T>> = readable<T>;
+template <class T, class A>
+inline constexpr bool readable<std::vector<T, A>> = readable<T> || is_bytes<std::vector<T, A>>;
+template <class T, class... A>
+inline constexpr bool readable<std::map<std::string, T, A...>> = readable<T>;
+template <class T, class... A>
+inline constexpr bool readable<std::unordered_map<std::string, T, A...>> = readable<T>;
+template <class... T>
+inline constexpr bool readable<std::tuple<T...>> = (readable<T> && ...);
+template <class T, class U>
+inline constexpr bool readable<std::pair<T, U>> = readable<T>&& readable<U>;
+
+/// Whether a T can be a result or an item.
+template <class T>
+inline constexpr bool writable = PlainValue<T> || holds_descriptors<T> || is_bytes<T> || std::is_same_v<T, Result> ||
+                                 std::is_same_v<T, RawReply> || std::is_same_v<T, Event> || std::is_same_v<T, json> ||
+                                 std::is_same_v<T, nlohmann::json> || to_ordered_json<T> || to_plain_json<T>;
+template <>
+inline constexpr bool writable<void> = true;
+template <class T>
+inline constexpr bool writable<std::optional<T>> = writable<T>;
+
+// Compilers print these names.
+template <int number, class T>
+struct MisfitParameter;
+template <class T>
+struct MisfitResult;
+
+template <class Misfit>
+inline constexpr bool no_misfit = std::is_void_v<Misfit>;
+
+/// Which of some is the first that does not fit, counted from 1; 0 if all do.
+template <bool... fits>
+constexpr int first_misfit() {
+  int at = 0, found = 0;
+  ((++at, found = found == 0 && !fits ? at : found), ...);
+  return found;
+}
+/// `Name` of that number and its type; void if there is none.
+template <template <int, class> class Name, int number, class Types>
+struct Misfit {
+  using type = Name<number, std::tuple_element_t<number - 1, Types>>;
+};
+template <template <int, class> class Name, class Types>
+struct Misfit<Name, 0, Types> {
+  using type = void;
+};
+
+/// The first parameter that cannot be had, one that would be changed, and one that would be gone in a coroutine.
+template <class Types>
+struct Misfits;
+template <class... P>
+struct Misfits<std::tuple<P...>> {
+  using Unreadable = typename Misfit<MisfitParameter, first_misfit<readable<Stored<P>>...>(), std::tuple<P...>>::type;
+  using Mutable = typename Misfit<MisfitParameter, first_misfit<!is_mutable_reference<P>...>(), std::tuple<P...>>::type;
+  using Borrowed = typename Misfit<MisfitParameter, first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
+};
+
+template <class T>
+struct Yielded {
+  using type = typename TaskResult<T>::type;
+};
+template <class T>
+requires is_generator<T>
+struct Yielded<T> {
+  using type = typename T::value_type;
+};
+
+template <class Sig, bool known = Sig::known>
+struct HandlerTypes {
+  using Types = std::tuple<>;
+  using Return = void;
+};
+template <class Sig>
+struct HandlerTypes<Sig, true> {
+  using Types = typename Sig::Parameters::Types;
+  using Return = std::remove_cvref_t<typename Sig::Return>;
+};
+
+/// What there is to say about a handler and its args. Nothing is made of one that does not fit, so that compilers say
+/// no more than this.
+template <class F, class... A>
+struct HandlerFit {
+  using Sig = Signature<F>;
+  using Types = typename HandlerTypes<Sig>::Types;
+  using Return = typename HandlerTypes<Sig>::Return;
+  using Item = typename Yielded<Return>::type;
+  using Unreadable = typename Misfits<Types>::Unreadable;
+  using Mutable = typename Misfits<Types>::Mutable;
+  using Borrowed = std::conditional_t<is_task<Return> || is_generator<Return>, typename Misfits<Types>::Borrowed, void>;
+  using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
+  static constexpr bool known = Sig::known;
+  static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
+  static constexpr bool sendable = !is_generator<Return> || !holds_descriptors<Item>;
+  static constexpr bool fits = known && counted && sendable && no_misfit<Unreadable> && no_misfit<Mutable> &&
+                               no_misfit<Borrowed> && no_misfit<Result>;
+};
+
+/// Instantiated first of all where a handler is added.
+template <class F, class... A>
+struct HandlerCheck {
+  using Fit = HandlerFit<F, A...>;
+  static_assert(Fit::known,
+                "kettlingar: a handler must be a function, a member function, or an object with exactly one operator() "
+                "that is not a template");
+  static_assert(Fit::counted,
+                "kettlingar: api() needs exactly one kt::arg(...) for each parameter of the handler, not counting "
+                "kt::Request&");
+  static_assert(no_misfit<typename Fit::Mutable>,
+                "kettlingar: a handler cannot take a parameter by non-const reference; take it by value");
+  static_assert(
+      no_misfit<typename Fit::Borrowed>,
+      "kettlingar: a coroutine handler must take its parameters by value (no references, string_view, span or "
+      "pointers): they would be gone after its first co_await or co_yield");
+  static_assert(no_misfit<typename Fit::Unreadable>,
+                "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
+                "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+  static_assert(no_misfit<typename Fit::Result>,
+                "kettlingar: the type of a result must be one that nlohmann_json converts: see "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
+  static_assert(Fit::sendable, "kettlingar: open descriptors can be results, but not items of a stream");
+  static constexpr bool done = true;
+};
+
+/// Erases a callable that fits.
+template <class F, class... A>
+std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
+  if constexpr (HandlerFit<F, A...>::fits) {
+    const std::array<Arg, sizeof...(A)> list{args...};
+    return std::make_unique<Handler<F, typename HandlerFit<F, A...>::Types>>(
+        std::move(name), std::move(function), std::move(doc), std::span<const Arg>(list));
+  } else {
+    return nullptr;
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/call_check.hpp ========
+// SPDX-License-Identifier: MIT
+// client/call_check.hpp: what is wrong with a call by name, in sentences, near the line of the program that makes it.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+// Compilers print these names.
+template <int number, class T>
+struct MisfitGiven;
+template <class T>
+struct MisfitAsked;
+
+/// The first argument with descriptors that stays with the caller.
+template <class... A>
+using KeptDescriptor =
+    typename Misfit<MisfitGiven,
+                    first_misfit<!(std::is_lvalue_reference_v<A> && holds_descriptors<std::remove_cvref_t<A>>)...>(),
+                    std::tuple<A...>>::type;
+
+/// Whether an argument of a call can be sent.
+template <class A>
+inline constexpr bool can_be_sent =
+    writable<A> || PlainArgument<A> || std::is_same_v<A, Arg> || std::is_same_v<A, ReplyTo>;
+/// Whether a call can ask for a T.
+template <class T>
+inline constexpr bool askable =
+    std::is_void_v<T> || std::is_same_v<T, Result> || std::is_same_v<T, Event> || readable<T>;
+
+/// Instantiated first of all where a call by name is made, so that compilers name that place.
+template <class T, class... A>
+struct CallCheck {
+  using Kept = KeptDescriptor<A...>;
+  using Unwritable =
+      typename Misfit<MisfitGiven, first_misfit<can_be_sent<std::remove_cvref_t<A>>...>(), std::tuple<A...>>::type;
+  using Asked = std::conditional_t<askable<T>, void, MisfitAsked<T>>;
+  static_assert(no_misfit<Kept>,
+                "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
+  static_assert(no_misfit<Unwritable>,
+                "kettlingar: the type of an argument must be one that nlohmann_json converts: see "
+                "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE");
+  static_assert(no_misfit<Asked>,
+                "kettlingar: the type of a parameter, or of a result that is asked for, must be one that nlohmann_json "
+                "converts: see NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE and NLOHMANN_JSON_SERIALIZE_ENUM");
+  static constexpr bool done = true;
+};
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/typed_call.hpp ========
+// SPDX-License-Identifier: MIT
+// client/typed_call.hpp: calls by a pointer to the handler, checked against its parameters at compile time.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+template <class A>
+inline constexpr bool is_positional =
+    !std::is_same_v<std::remove_cvref_t<A>, Arg> && !std::is_same_v<std::remove_cvref_t<A>, ReplyTo>;
+template <class A>
+inline constexpr bool is_named = std::is_same_v<std::remove_cvref_t<A>, Arg>;
+template <class A>
+inline constexpr bool is_nothing =
+    std::is_same_v<std::remove_cvref_t<A>, std::nullptr_t> || std::is_same_v<std::remove_cvref_t<A>, std::nullopt_t>;
+
+/// True if an argument of type A can be given to a parameter of type P without losing or changing anything.
+template <class P, class A>
+constexpr bool fits_parameter() {
+  using Value = std::remove_cvref_t<A>;
+  if constexpr (std::is_same_v<P, Value> || std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json>) {
+    return true;
+  } else if constexpr (is_instance<P, std::optional>) {
+    return is_nothing<A> || fits_parameter<typename P::value_type, A>();
+  } else if constexpr (std::is_same_v<P, bool> || std::is_same_v<Value, bool>) {
+    return false;
+  } else if constexpr (std::is_integral_v<P>) {
+    return std::is_integral_v<Value>;
+  } else if constexpr (std::is_floating_point_v<P>) {
+    return std::is_arithmetic_v<Value>;
+  } else if constexpr (std::is_same_v<P, std::string>) {
+    return !is_nothing<A> && std::is_convertible_v<const Value&, std::string_view>;
+  } else {
+    return std::is_class_v<P> && !is_nothing<A> && std::is_convertible_v<A, P>;
+  }
+}
+
+template <class P, class A>
+void add_argument(CallBuilder& builder, A&& value) {
+  using Value = std::remove_cvref_t<A>;
+  if constexpr (is_nothing<A>) {
+    builder.add(json(nullptr));
+  } else if constexpr (std::is_same_v<P, Value> || !std::is_class_v<P> || std::is_same_v<P, std::string> ||
+                       std::is_same_v<P, json> || std::is_same_v<P, nlohmann::json> || holds_descriptors<Value>) {
+    builder.add(std::forward<A>(value));
+  } else if constexpr (is_instance<P, std::optional>) {
+    add_argument<typename P::value_type>(builder, std::forward<A>(value));
+  } else {
+    builder.add(static_cast<P>(std::forward<A>(value)));
+  }
+}
+
+// Compilers print this name.
+template <int number, class Parameter, class Given>
+struct MisfitArgument;
+
+/// The first argument, counted from 1, that does not fit its parameter; void if all do.
+template <int number, class Types, class... A>
+struct FirstMisfitArgument {
+  using type = void;
+};
+template <int number, class P, class A>
+struct FitOfArgument {
+  using type = std::conditional_t<fits_parameter<Stored<P>, A>(), void, MisfitArgument<number, P, A>>;
+};
+template <int number, class P, class... R, class First, class... Rest>
+requires(!is_positional<First>) struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
+    : FirstMisfitArgument<number, std::tuple<P, R...>, Rest...> {
+};
+template <int number, class P, class... R, class First, class... Rest>
+requires is_positional<First>
+struct FirstMisfitArgument<number, std::tuple<P, R...>, First, Rest...>
+    : std::conditional_t<fits_parameter<Stored<P>, First>(), FirstMisfitArgument<number + 1, std::tuple<R...>, Rest...>,
+                         FitOfArgument<number, P, First>> {
+};
+
+/// Whether arguments fit the parameters of a handler.
+template <class F, class... A>
+struct TypedCallFit {
+  using Parameters = typename Signature<F>::Parameters::Types;
+  using Argument = typename FirstMisfitArgument<1, Parameters, A...>::type;
+  static constexpr std::size_t wanted = std::tuple_size_v<Parameters>;
+  static constexpr std::size_t given = (std::size_t{is_positional<A>} + ... + 0);
+  static constexpr bool not_too_many = given <= wanted;
+  static constexpr bool enough = given >= wanted || (is_named<A> || ...);
+  static constexpr bool fits = not_too_many && enough && std::is_void_v<Argument>;
+};
+
+/// Instantiated first of all where such a call is made, so that compilers name that place.
+template <class F, class... A>
+struct TypedCallCheck {
+  using Fit = TypedCallFit<F, A...>;
+  static_assert(Fit::not_too_many, "kettlingar: too many arguments for this method");
+  static_assert(
+      Fit::enough,
+      "kettlingar: too few arguments for this method: give all of them, or some by kt::arg(\"name\") = value");
+  static_assert(no_misfit<KeptDescriptor<A...>>,
+                "kettlingar: a descriptor is given away: use std::move(fd), or fd.duplicate() to keep it");
+  static_assert(no_misfit<typename Fit::Argument>,
+                "kettlingar: an argument does not fit its parameter: bool is no number, a float no integer, and text "
+                "is neither; convert it where you call");
+  static constexpr bool done = true;
+};
+
+template <class Parameters, std::size_t at>
+void add_arguments(CallBuilder&) {}
+template <class Parameters, std::size_t at, class First, class... Rest>
+void add_arguments(CallBuilder& builder, First&& first, Rest&&... rest) {
+  if constexpr (is_positional<First>) {
+    add_argument<Stored<std::tuple_element_t<at, Parameters>>>(builder, std::forward<First>(first));
+    add_arguments<Parameters, at + 1>(builder, std::forward<Rest>(rest)...);
+  } else {
+    builder.add(std::forward<First>(first));
+    add_arguments<Parameters, at>(builder, std::forward<Rest>(rest)...);
+  }
+}
+
+/// A call of the method whose handler has type F.
+template <class F, class... A>
+OutgoingCall make_typed_call(const Method& method, A&&... arguments) {
+  using Fit = TypedCallFit<F, A...>;
+  CallBuilder builder(method);
+  if constexpr (Fit::fits) add_arguments<typename Fit::Parameters, 0>(builder, std::forward<A>(arguments)...);
+  return builder.finish();
+}
+
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -9573,9 +9606,9 @@ KETTLINGAR_COLD StartOutcome start_in_background(ChildProgram program, std::chro
 }  // namespace kettlingar
 
 
-// ======== service/coroutine.ipp ========
+// ======== call/coroutine.ipp ========
 // SPDX-License-Identifier: MIT
-// service/coroutine.ipp: the bodies of coroutine.hpp.
+// call/coroutine.ipp: the bodies of coroutine.hpp.
 
 
 namespace kettlingar {
@@ -9605,9 +9638,9 @@ KETTLINGAR_INLINE bool Turn::look() {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/loop.ipp ========
+// ======== call/loop.ipp ========
 // SPDX-License-Identifier: MIT
-// service/loop.ipp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
+// call/loop.ipp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
 // anew for each function they are given; these have been given one.
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
@@ -9718,9 +9751,9 @@ KETTLINGAR_INLINE Task<void> sleep_for(std::chrono::steady_clock::duration time)
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/class_value.ipp ========
+// ======== call/class_value.ipp ========
 // SPDX-License-Identifier: MIT
-// service/class_value.ipp: the bodies of class_value.hpp.
+// call/class_value.ipp: the bodies of class_value.hpp.
 
 
 namespace kettlingar {
@@ -10067,9 +10100,9 @@ KETTLINGAR_COLD BadValue BlameSearch::unfit(const nlohmann::json& node, const st
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/convert.ipp ========
+// ======== call/convert.ipp ========
 // SPDX-License-Identifier: MIT
-// service/convert.ipp: the bodies of convert.hpp.
+// call/convert.ipp: the bodies of convert.hpp.
 
 
 namespace kettlingar {
@@ -10230,9 +10263,9 @@ KETTLINGAR_INLINE json parsed_if_text(const json& value, std::string_view expect
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/transfer.ipp ========
+// ======== call/transfer.ipp ========
 // SPDX-License-Identifier: MIT
-// service/transfer.ipp: the bodies of transfer.hpp.
+// call/transfer.ipp: the bodies of transfer.hpp.
 
 
 namespace kettlingar {
@@ -10266,9 +10299,9 @@ KETTLINGAR_INLINE json put_descriptor(Fd&& fd, Placeholder placeholder, std::vec
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/request.ipp ========
+// ======== call/request.ipp ========
 // SPDX-License-Identifier: MIT
-// service/request.ipp: the bodies of request.hpp.
+// call/request.ipp: the bodies of request.hpp.
 
 
 namespace kettlingar {
@@ -10292,9 +10325,9 @@ KETTLINGAR_INLINE Socket Request::take_connection(std::string* received) { retur
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/method.ipp ========
+// ======== call/method.ipp ========
 // SPDX-License-Identifier: MIT
-// service/method.ipp: the bodies of method.hpp.
+// call/method.ipp: the bodies of method.hpp.
 
 
 namespace kettlingar {
@@ -10336,9 +10369,9 @@ KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/bind.ipp ========
+// ======== call/bind.ipp ========
 // SPDX-License-Identifier: MIT
-// service/bind.ipp: positional, named and mixed arguments onto a method's parameters.
+// call/bind.ipp: positional, named and mixed arguments onto a method's parameters.
 
 
 namespace kettlingar {
@@ -10507,6 +10540,1341 @@ KETTLINGAR_COLD void Method::validate() const {
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+
+// ======== call/form.ipp ========
+// SPDX-License-Identifier: MIT
+// call/form.ipp: arguments as forms, addresses and uploads have them.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// One field of a form, or argument in a query, as it came.
+struct FormField {
+  std::string_view name;
+  std::string_view value;
+  bool has_value;  ///< there is a `=`
+};
+
+/// The next one, taken off the front.
+inline FormField next_field(std::string_view& rest) {
+  const std::string_view field = rest.substr(0, rest.find('&'));
+  rest.remove_prefix((std::min)(rest.size(), field.size() + 1));
+  const std::size_t equals = (std::min)(field.find('='), field.size());
+  const bool has_value = equals != field.size();
+  return {field.substr(0, equals), field.substr(equals + has_value), has_value};
+}
+
+/// Decodes one name or value: `+` is a blank, %XX any byte. False if an escape is broken.
+[[gnu::cold]] inline bool unescape_form(std::string_view text, std::string& out) {
+  out.clear();
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i] == '+' ? ' ' : text[i];
+      continue;
+    }
+    const int high = text.size() - i > 2 ? http::hex_value(text[i + 1]) : -1;
+    const int low = text.size() - i > 2 ? http::hex_value(text[i + 2]) : -1;
+    if (high < 0 || low < 0) return false;
+    out += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return true;
+}
+
+inline constexpr std::size_t most_form_fields = 1000;
+
+/// `a=1&b=x+y` as a map of strings; a field given several times becomes a list, empty values are left out, `_args` is
+/// always a list. At most 1,000 fields.
+[[gnu::cold]] inline CodecError decode_form(std::string_view body, json& out) {
+  while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
+  out = json::object();
+  // What `curl -d '{...}'` calls a form. No form begins like that: browsers escape braces.
+  if (body.starts_with('{')) return bad_body("JSON is no form: send it with Content-Type: application/json");
+  std::size_t fields = 0;
+  std::string name;
+  std::string value;
+  while (!body.empty()) {
+    const FormField field = next_field(body);
+    if (field.value.empty()) continue;
+    if (++fields > most_form_fields) return bad_body("too many form fields");
+    if (!unescape_form(field.name, name) || !unescape_form(field.value, value) || !is_utf8(name) || !is_utf8(value))
+      return bad_body(
+          "form fields must be percent-encoded UTF-8; bytes go with Content-Type: application/octet-stream");
+    json& entry = out[name];
+    if (entry.is_array()) {
+      entry.push_back(value);
+    } else if (entry.is_null() && name != positional_key) {
+      entry = value;
+    } else {
+      json list = json::array();
+      if (!entry.is_null()) list.push_back(std::move(entry));
+      list.push_back(value);
+      entry = std::move(list);
+    }
+  }
+  return {};
+}
+
+/// One argument of a query into `found`, where those before it are. `name` and `text` are decoded.
+KETTLINGAR_COLD void Method::add_query_argument(const std::string& name, std::string_view text, bool has_value,
+                                                const Request& request, json& found) const {
+  const std::size_t i = index_of(name);
+  if (name == positional_key || (i == parameters_.size() && !takes_anything_)) refuse_name(name, request);
+  const std::string_view type = takes_anything_ ? "list" : base_type(parameters_[i]);
+  json value = !has_value ? json(true) : is_utf8(text) ? json(std::string(text)) : bytes(text);
+  if (!has_value && !takes_anything_ && type != "bool") {
+    throw InvalidArgument(name_ + ": argument '" + name + "' has no value: ?" + name + "=...");
+  }
+  const auto before = found.find(name);
+  if (before == found.end()) {
+    // JSON text is a whole list.
+    const bool one_of_several = type == "list" && !takes_anything_ && !text.starts_with('[');
+    found[name] = one_of_several ? json::array({std::move(value)}) : std::move(value);
+  } else if (type != "list") {
+    throw InvalidArgument(name_ + ": argument '" + name + "' given twice");
+  } else {
+    if (!before->is_array()) *before = json::array({std::move(*before)});
+    before->push_back(std::move(value));
+  }
+}
+
+KETTLINGAR_COLD void Method::add_query(std::string_view query, Request& request) const {
+  if (takes_request_ && parameters_.empty() && !takes_anything_) return;
+  json found = json::object();
+  std::size_t fields = 0;
+  std::string name;
+  std::string text;
+  while (!query.empty()) {
+    const FormField field = next_field(query);
+    if (field.name.empty() && !field.has_value) continue;
+    if (++fields > most_form_fields) throw InvalidArgument(name_ + ": too many arguments in the query");
+    if (!unescape_form(field.name, name) || !unescape_form(field.value, text) || !is_utf8(name))
+      throw InvalidArgument(name_ + ": the query must be percent-encoded, its names UTF-8");
+    add_query_argument(name, text, field.has_value, request, found);
+  }
+  json& arguments = ConnectionAccess::arguments(request);
+  if (arguments.is_null()) arguments = json::object();
+  // The body may have any number, and a json map finds its keys one by one.
+  std::vector<std::string_view> in_query;
+  for (const auto& [key, value] : found.get_ref<const json::object_t&>()) in_query.push_back(key);
+  std::sort(in_query.begin(), in_query.end());
+  auto& all = arguments.get_ref<json::object_t&>();
+  for (const auto& [key, value] : all) {
+    if (!std::binary_search(in_query.begin(), in_query.end(), std::string_view(key))) continue;
+    const std::string which = request.authenticated() ? " '" + key + "'" : "";
+    throw InvalidArgument(name_ + ": argument" + which + " is both in the query and in the body");
+  }
+  for (auto& [key, value] : found.get_ref<json::object_t&>()) all.emplace_back(key, std::move(value));
+}
+
+KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) const {
+  json& arguments = ConnectionAccess::arguments(request);
+  if (arguments.is_null()) arguments = json::object();
+  for (const std::string_view type : {"bytes", "str"}) {
+    std::string names;
+    const Parameter* only = nullptr;
+    for (const Parameter& parameter : parameters_) {
+      if (base_type(parameter) != type || arguments.contains(parameter.name)) continue;
+      only = names.empty() ? &parameter : nullptr;
+      names += (names.empty() ? "'" : ", '") + parameter.name + "'";
+    }
+    if (names.empty()) continue;
+    if (only == nullptr)
+      throw InvalidArgument(name_ + ": the body can be one of " + names + ": name the others in the query");
+    arguments[only->name] = bytes(body);
+    return;
+  }
+  throw InvalidArgument(name_ +
+                        ": no parameter is left that takes bytes or text, as which a body of "
+                        "application/octet-stream is taken");
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/blocking_work.ipp ========
+// SPDX-License-Identifier: MIT
+// call/blocking_work.ipp: system calls that may take long and cannot be waited for, done beside the loop.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#include <asio/execution_context.hpp>
+#include <condition_variable>
+#include <thread>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What a system call came to.
+struct IoOutcome {
+  ssize_t count = 0;
+  int error = 0;
+
+  static IoOutcome of(ssize_t result) { return {result, result < 0 ? errno : 0}; }
+  bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+};
+
+/// A call on its way through the threads. Touched with their mutex held, but for `call`, which belongs to the thread
+/// that runs it.
+struct BlockingCall {
+  std::function<IoOutcome()> call;
+  std::unique_ptr<Wakeup> caller = {};  ///< of whoever waits for the outcome
+  IoOutcome outcome = {-1, ECANCELED};
+  bool given_up = false;  ///< need not be run any more
+  std::chrono::steady_clock::time_point since = {};
+};
+
+/// Threads that make such calls, and close what came from elsewhere. They are started when they are needed, up to
+/// `most`: a file system that hangs holds up nothing but what is on it, until it has so many of them.
+class BlockingThreads final : public Closer {
+ public:
+  static constexpr std::size_t most = 16;
+
+  /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
+  void start();
+  /// Runs `call`, then wakes its caller. From any thread, after start(); does nothing after stop(). Throws
+  /// std::bad_alloc.
+  void run(std::shared_ptr<BlockingCall> call);
+  /// What a call has come to. If it has not, nobody waits for it any more: ECANCELED, while it may go on.
+  IoOutcome take_outcome(BlockingCall& call);
+  void close(int fd) noexcept override;
+  /// True if all threads have been busy for a while, and much waits for them: each file that comes now may stay open.
+  bool held_up();
+  /// Nothing is waited for any more. Calls that hang are left behind: the threads keep what they need.
+  void stop();
+  /// False in a forked child, where this must not be touched, nor destroyed.
+  bool here() const noexcept { return ::getpid() == pid_; }
+
+ private:
+  struct Worker {
+    std::thread thread;
+    std::shared_ptr<BlockingCall> current;
+    bool ended = false;
+  };
+
+  bool enqueue(const std::shared_ptr<BlockingCall>& call);
+  void start_thread();
+  void loop(Worker& self);
+  void run_next(Worker& self, std::unique_lock<std::mutex>& lock);
+  static void give_up(BlockingCall& call) {
+    call.given_up = true;
+    call.caller.reset();
+  }
+
+  const pid_t pid_ = ::getpid();
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<BlockingCall>> queue_;
+  std::array<Worker, most> workers_;
+  std::size_t started_ = 0;
+  std::size_t idle_ = 0;
+  std::size_t completing_ = 0;  ///< threads that are waking a caller
+  bool stopped_ = false;
+};
+
+/// The threads of an io_context.
+class BlockingWork : public asio::execution_context::service {
+ public:
+  using key_type = BlockingWork;
+  /// The one that Asio knows this service by where there is no RTTI. Made when it is needed, not before main().
+  struct Id {
+    operator const asio::execution_context::id&() const {
+      static const auto* const id = new asio::execution_context::id;
+      return *id;
+    }
+  };
+  static constexpr Id id{};
+
+  explicit BlockingWork(asio::execution_context& context) : service(context), threads_(new BlockingThreads) {}
+  ~BlockingWork() override {
+    if (threads_->here()) threads_->release();
+  }
+
+  BlockingThreads& threads() const noexcept { return *threads_; }
+
+ private:
+  void shutdown() override {
+    if (threads_->here()) threads_->stop();
+  }
+  /// A forked child has none of the threads, and what they held stays as it was: it gets others.
+  void notify_fork(asio::execution_context::fork_event event) override {
+    if (event == asio::execution_context::fork_child) threads_ = new BlockingThreads;
+  }
+
+  BlockingThreads* threads_;
+};
+
+/// The threads of the executor's io_context. No thread is started by this.
+BlockingThreads& blocking_threads(const asio::any_io_executor& executor);
+
+/// Runs `call` on a thread of the awaiting coroutine's io_context. What `call` uses must belong to it: when the wait is
+/// cancelled, the outcome is ECANCELED, and the call goes on.
+Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call);
+
+KETTLINGAR_INLINE BlockingThreads& blocking_threads(const asio::any_io_executor& executor) {
+  return asio::use_service<BlockingWork>(asio::query(executor, asio::execution::context)).threads();
+}
+
+KETTLINGAR_INLINE Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  BlockingThreads& threads = blocking_threads(executor);
+  threads.start();
+  const Wakeup wakeup(executor);
+  const auto pending = std::make_shared<BlockingCall>();
+  pending->call = std::move(call);
+  pending->caller = std::make_unique<Wakeup>(wakeup);
+  threads.run(pending);
+  // It cannot be woken before it waits: that happens on this thread, too.
+  co_await wakeup.wait();
+  co_return threads.take_outcome(*pending);
+}
+
+/// While it lives, threads start with all signals blocked but those that a fault of their own raises: the host's are
+/// not for them.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t others;
+    ::sigfillset(&others);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
+    ::pthread_sigmask(SIG_BLOCK, &others, &before_);
+  }
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+KETTLINGAR_COLD void BlockingThreads::start_thread() {
+  Worker& worker = workers_[started_];
+  retain();
+  try {
+    const SignalsBlocked blocked;
+    worker.thread = std::thread([this, &worker] {
+      loop(worker);
+      release();
+    });
+  } catch (...) {
+    release();
+    throw;
+  }
+  ++started_;
+  ++idle_;
+}
+
+KETTLINGAR_INLINE void BlockingThreads::start() {
+  const std::lock_guard lock(mutex_);
+  if (!stopped_ && started_ == 0) start_thread();
+}
+
+/// With the mutex held. False if there is nobody to run it.
+KETTLINGAR_INLINE bool BlockingThreads::enqueue(const std::shared_ptr<BlockingCall>& call) {
+  if (stopped_) return false;
+  call->since = std::chrono::steady_clock::now();
+  if (queue_.size() >= idle_ && started_ < most) {
+    try {
+      start_thread();
+    } catch (const std::exception&) {
+      if (started_ == 0) return false;  // otherwise it is the others' turn
+    }
+  }
+  queue_.push_back(call);
+  wake_.notify_one();
+  return true;
+}
+
+KETTLINGAR_INLINE void BlockingThreads::run(std::shared_ptr<BlockingCall> call) {
+  const std::lock_guard lock(mutex_);
+  enqueue(call);
+}
+
+KETTLINGAR_INLINE void BlockingThreads::close(int fd) noexcept {
+  if (!make_closable(fd) && here()) {
+    try {
+      auto call = std::make_shared<BlockingCall>();
+      call->call = [fd] { return IoOutcome::of(::close(fd)); };
+      {
+        const std::lock_guard lock(mutex_);
+        if (enqueue(std::move(call))) return;
+      }
+      // After the end, when nobody waits for anything any more.
+      const SignalsBlocked blocked;
+      return std::thread([fd] { ::close(fd); }).detach();
+    } catch (const std::exception&) {
+      // For want of memory, or of threads: then it is closed here.
+    }
+  }
+  ::close(fd);
+}
+
+KETTLINGAR_COLD bool BlockingThreads::held_up() {
+  constexpr std::size_t many = 64;
+  constexpr std::chrono::seconds a_while(1);
+  const std::lock_guard lock(mutex_);
+  return queue_.size() > many && std::chrono::steady_clock::now() - queue_.front()->since > a_while;
+}
+
+KETTLINGAR_INLINE IoOutcome BlockingThreads::take_outcome(BlockingCall& call) {
+  const std::lock_guard lock(mutex_);
+  give_up(call);
+  return call.outcome;
+}
+
+KETTLINGAR_INLINE void BlockingThreads::loop(Worker& self) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
+    if (queue_.empty()) break;
+    --idle_;
+    run_next(self, lock);
+    ++idle_;
+  }
+  self.ended = true;
+  changed_.notify_all();
+}
+
+/// For want of memory a wake-up waits: without it the caller would, for ever.
+KETTLINGAR_COLD void wake_surely(const Wakeup& caller) {
+  for (;;) {
+    try {
+      return caller.wake();
+    } catch (const std::bad_alloc&) {
+      ::poll(nullptr, 0, 10);
+    }
+  }
+}
+
+/// What calls own is let go without the mutex: it may be descriptors, which come back here to be closed.
+KETTLINGAR_INLINE void BlockingThreads::run_next(Worker& self, std::unique_lock<std::mutex>& lock) {
+  const std::shared_ptr<BlockingCall> next = self.current = std::move(queue_.front());
+  queue_.pop_front();
+  const bool wanted = !next->given_up;
+  lock.unlock();
+  IoOutcome outcome;
+  if (wanted) outcome = next->call();
+  next->call = nullptr;
+  lock.lock();
+  self.current.reset();
+  if (!next->caller) return;
+  next->outcome = outcome;
+  std::unique_ptr<Wakeup> caller = std::move(next->caller);
+  ++completing_;
+  lock.unlock();
+  wake_surely(*caller);
+  caller.reset();
+  lock.lock();
+  --completing_;
+  changed_.notify_all();
+}
+
+KETTLINGAR_COLD void BlockingThreads::stop() {
+  constexpr std::chrono::seconds patience(1);
+  std::unique_lock lock(mutex_);
+  stopped_ = true;
+  wake_.notify_all();
+  // The loop of those who wait goes now.
+  for (const auto& call : queue_) {
+    if (call->caller) give_up(*call);
+  }
+  for (const Worker& worker : workers_) {
+    if (worker.current && worker.current->caller) give_up(*worker.current);
+  }
+  changed_.wait(lock, [this] { return completing_ == 0; });
+  const auto all_ended = [this] {
+    for (std::size_t i = 0; i < started_; ++i) {
+      if (!workers_[i].ended) return false;
+    }
+    return true;
+  };
+  if (!all_ended()) changed_.wait_for(lock, patience, all_ended);
+  for (Worker& worker : workers_) {
+    if (!worker.thread.joinable()) continue;
+    // The mutex is free as soon as a thread that has ended has come this far.
+    std::thread thread = std::move(worker.thread);
+    worker.ended ? thread.join() : thread.detach();
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/file_io.ipp ========
+// SPDX-License-Identifier: MIT
+// call/file_io.ipp: reading and writing descriptors that others share, without blocking the loop and without
+// changing their flags.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#if defined(__linux__)
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#else
+#include <sys/event.h>
+#endif
+#include <limits.h>
+
+#include <asio/posix/stream_descriptor.hpp>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Waits for a descriptor through an epoll (or kqueue) descriptor of its own. Asio would set O_NONBLOCK on the
+/// descriptor it waits for, and with it on everybody's who shares the open file.
+class Readiness {
+ public:
+  enum class For { reading, writing };
+
+  /// `fd` stays the caller's and must outlive this. Regular files are always ready: supported() is false.
+  Readiness(const asio::any_io_executor& executor, int fd, For what) : proxy_(executor) {
+#if defined(__linux__)
+    Fd proxy(::epoll_create1(EPOLL_CLOEXEC));
+    epoll_event event{};
+    event.events = what == For::reading ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
+    supported_ = proxy && ::epoll_ctl(proxy.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+#else
+    Fd proxy(::kqueue());
+    struct kevent event {};
+    EV_SET(&event, fd, what == For::reading ? EVFILT_READ : EVFILT_WRITE, EV_ADD, 0, 0, nullptr);
+    supported_ = proxy && ::kevent(proxy.get(), &event, 1, nullptr, 0, nullptr) == 0;
+#endif
+    if (!supported_) return;
+    proxy_.assign(proxy.get());
+    proxy.release();
+  }
+
+  bool supported() const noexcept { return supported_; }
+  /// Completes as asio::posix::stream_descriptor::async_wait does.
+  template <class Token>
+  auto async_wait(Token&& token) {
+    return proxy_.async_wait(asio::posix::stream_descriptor::wait_read, std::forward<Token>(token));
+  }
+
+ private:
+  asio::posix::stream_descriptor proxy_;
+  bool supported_ = false;
+};
+
+/// One write() that must not wait, whatever the flags of the open file are. EOPNOTSUPP where the kernel cannot do that.
+inline ssize_t write_without_waiting([[maybe_unused]] int fd, [[maybe_unused]] std::string_view bytes) {
+#if defined(RWF_NOWAIT)
+  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
+  return ::pwritev2(fd, &part, 1, -1, RWF_NOWAIT);
+#else
+  errno = EOPNOTSUPP;
+  return -1;
+#endif
+}
+
+/// Writes without a SIGPIPE, whatever the program does about those: it is held back and taken out.
+inline ssize_t write_quietly(int fd, std::string_view bytes, bool may_wait) {
+  sigset_t pipe_signal, pending, before;
+  ::sigemptyset(&pipe_signal);
+  ::sigaddset(&pipe_signal, SIGPIPE);
+  ::sigemptyset(&pending);
+  ::sigpending(&pending);
+  const bool was_pending = ::sigismember(&pending, SIGPIPE) == 1;
+  ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+  const ssize_t n = retry_interrupted(
+      [&] { return may_wait ? ::write(fd, bytes.data(), bytes.size()) : write_without_waiting(fd, bytes); });
+  const int error = errno;
+  if (n < 0 && error == EPIPE && !was_pending) {
+#if defined(__linux__)
+    const timespec at_once{};
+    retry_interrupted([&] { return ::sigtimedwait(&pipe_signal, nullptr, &at_once); });
+#else
+    int taken = 0;
+    ::sigpending(&pending);
+    if (::sigismember(&pending, SIGPIPE) == 1) ::sigwait(&pipe_signal, &taken);
+#endif
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return n;
+}
+
+/// What decides how a descriptor that others share is read and written without waiting on the loop's thread: none of
+/// its flags may be changed, and readiness may be gone again when it is used.
+enum class DescriptorKind {
+  socket,    ///< each call says that it must not wait
+  pipe,      ///< the same where the kernel knows how, otherwise through an open file description of our own
+  waitable,  ///< terminals, counters, devices: by a helper thread, once it is ready
+  file       ///< always ready and yet slow: by a helper thread, and nobody may poll() it, for some file systems ask a
+             ///< server then
+};
+
+/// The type of the open file (S_IFMT, 0 for what has none), as known without asking a file system that may hang. Throws
+/// std::system_error.
+inline mode_t file_type(int fd) {
+#if defined(AT_STATX_DONT_SYNC)
+  struct statx known {};
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &known) == 0) return known.stx_mode & S_IFMT;
+  if (errno != ENOSYS && errno != EPERM) throw_errno("cannot use a descriptor");
+#endif
+  FileInfo info{};
+  if (::fstat(fd, &info) != 0) throw_errno("cannot use a descriptor");
+  return info.st_mode & S_IFMT;
+}
+
+/// Throws std::system_error for what cannot be read, or written, at all: nobody could wait for that.
+inline DescriptorKind kind_of(int fd, Readiness::For what) {
+  const bool reads = what == Readiness::For::reading;
+  const char* const attempted = reads ? "cannot read" : "cannot write";
+  const mode_t type = file_type(fd);
+  if (type == S_IFDIR) throw_errno(attempted, EISDIR);
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) throw_errno(attempted);
+  bool open_for_that = (flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == (reads ? O_RDONLY : O_WRONLY);
+#if defined(O_PATH)
+  open_for_that = open_for_that && (flags & O_PATH) == 0;
+#endif
+  if (!open_for_that) throw_errno(attempted, EBADF);
+  if (type == S_IFSOCK) return DescriptorKind::socket;
+  if (type == S_IFIFO) return DescriptorKind::pipe;
+  if (type == S_IFREG || type == S_IFBLK) return DescriptorKind::file;
+#if defined(__linux__)
+  // Some have no reading or writing at all. Without bytes nothing is asked but that.
+  const iovec none{};
+  if ((reads ? ::readv(fd, &none, 0) : ::writev(fd, &none, 0)) != 0) throw_errno(attempted);
+#endif
+  return DescriptorKind::waitable;
+}
+
+/// The same pipe or terminal with flags that nobody shares. Nothing if that cannot be had: opening the master of a
+/// terminal would make another terminal. -1 with errno set.
+inline Fd reopen(int fd, int access) {
+#if defined(__linux__)
+  int number = 0;
+  if (::ioctl(fd, TIOCGPTN, &number) == 0) return {};
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return Fd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+#else
+  static_cast<void>(fd);
+  static_cast<void>(access);
+  return {};
+#endif
+}
+
+/// A descriptor that is read or written here, and by others elsewhere.
+struct SharedFile {
+  /// Throws std::system_error.
+  SharedFile(const Fd& fd, Readiness::For what, CloserPointer the_closer = {})
+      : shared(fd),
+        access(what == Readiness::For::reading ? O_RDONLY : O_WRONLY),
+        closer(std::move(the_closer)),
+        kind(kind_of(fd.get(), what)) {
+    if (kind != DescriptorKind::waitable || ::isatty(fd.get()) != 1) return;
+    own = reopen(fd.get(), access);
+    if (!own) step = 1;
+  }
+
+  const Fd& fd() const noexcept { return own ? own : shared; }
+  bool needs_thread() const noexcept { return kind == DescriptorKind::waitable || kind == DescriptorKind::file; }
+  /// For a pipe with which the kernel may wait. What follows is EAGAIN, or what opening it has come to.
+  IoOutcome open_own() {
+    own = reopen(shared.get(), access);
+    if (own) return {-1, EAGAIN};
+    if (errno == ENXIO) return {-1, EPIPE};  // nobody reads
+    kind = DescriptorKind::waitable;
+    step = PIPE_BUF;
+    return {-1, EAGAIN};
+  }
+
+  const Fd& shared;
+  int access;
+  CloserPointer closer;  ///< of descriptors that come with what is read
+  DescriptorKind kind;
+  std::size_t step = std::string::npos;  ///< what is ready takes so many bytes without waiting
+  Fd own = {};                           ///< the same thing, opened anew and non-blocking
+};
+
+inline bool not_supported(int error) { return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL; }
+
+/// Reads what is there now. Not for what needs a thread.
+inline IoOutcome read_now(SharedFile& from, char* data, std::size_t size) {
+  const int fd = from.fd().get();
+  if (from.kind == DescriptorKind::socket) {
+    ReceivedDescriptors nobodys;
+    return IoOutcome::of(receive_with_descriptors(fd, data, size, most_descriptors, nobodys, from.closer));
+  }
+  if (from.own) return IoOutcome::of(retry_interrupted([&] { return ::read(fd, data, size); }));
+#if defined(RWF_NOWAIT)
+  const iovec part{data, size};
+  const ssize_t n = retry_interrupted([&] { return ::preadv2(fd, &part, 1, -1, RWF_NOWAIT); });
+  if (n >= 0 || !not_supported(errno)) return IoOutcome::of(n);
+#endif
+  const IoOutcome outcome = from.open_own();
+  return from.own ? read_now(from, data, size) : outcome;
+}
+
+/// Writes what fits now. Not for what needs a thread.
+inline IoOutcome write_now(SharedFile& to, std::string_view bytes) {
+  const int fd = to.fd().get();
+  if (to.kind == DescriptorKind::socket) return IoOutcome::of(send_some(fd, bytes));
+  const bool own = static_cast<bool>(to.own);
+  const ssize_t n = write_quietly(fd, bytes, own);
+  if (n >= 0 || own || !not_supported(errno)) return IoOutcome::of(n);
+  const IoOutcome outcome = to.open_own();
+  return to.own ? write_now(to, bytes) : outcome;
+}
+
+/// Writes to what is ready for as long as it is, at most `step` bytes at a time: so many fit without waiting.
+inline IoOutcome write_while_ready(int fd, std::string_view bytes, std::size_t step) {
+  IoOutcome outcome{0, 0};
+  while (!bytes.empty()) {
+    pollfd entry{fd, POLLOUT, 0};
+    const int ready = retry_interrupted([&] { return ::poll(&entry, 1, 0); });
+    // What has been hung up and is full would wait for ever: a terminal without anybody at its other end.
+    IoOutcome next{-1, entry.revents == POLLHUP ? EIO : EAGAIN};
+    if (ready > 0 && entry.revents != POLLHUP) next = IoOutcome::of(write_quietly(fd, bytes.substr(0, step), true));
+    if (next.count < 0) return outcome.count > 0 ? outcome : next;
+    outcome.count += next.count;
+    bytes.remove_prefix(static_cast<std::size_t>(next.count));
+  }
+  return outcome;
+}
+
+// The frame that awaits owns the descriptor for as long; the thread works on duplicates, since a cancelled frame may
+// close its own.
+Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer);
+KETTLINGAR_INLINE Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer) {
+  auto call = [copy = std::make_shared<Fd>(from.fd().duplicate()), buffer] {
+    return IoOutcome::of(retry_interrupted([&] { return ::read(copy->get(), buffer->data(), buffer->size()); }));
+  };
+  return off_the_loop(std::move(call));
+}
+
+Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes, std::size_t begin);
+KETTLINGAR_INLINE Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes,
+                                                     std::size_t begin) {
+  const bool is_file = to.kind == DescriptorKind::file;
+  auto call = [copy = std::make_shared<Fd>(to.fd().duplicate()), bytes, begin, is_file, step = to.step] {
+    const std::string_view rest = std::string_view(*bytes).substr(begin);
+    if (is_file) return IoOutcome::of(write_quietly(copy->get(), rest, true));
+    return write_while_ready(copy->get(), rest, step);
+  };
+  return off_the_loop(std::move(call));
+}
+
+/// Waits until `fd` is ready; false if that cannot be waited for. Throws std::system_error.
+Task<bool> wait_ready(const Fd& fd, Readiness::For what);
+KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
+  Readiness ready(co_await asio::this_coro::executor, fd.get(), what);
+  if (!ready.supported()) co_return false;
+  asio::error_code error;
+  co_await ready.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (error) throw asio::system_error(error);
+  co_return true;
+}
+
+}  // namespace detail
+
+KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
+  constexpr auto reading = detail::Readiness::For::reading;
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  detail::SharedFile from(fd, reading, detail::CloserPointer(&detail::blocking_threads(executor)));
+  const auto buffer = std::make_shared<std::string>(most, '\0');
+  detail::IoOutcome outcome;
+  for (bool wait = from.kind == detail::DescriptorKind::waitable;; wait = true) {
+    if (wait) {
+      const bool waited = co_await detail::wait_ready(from.fd(), reading);
+      if (!waited) from.kind = detail::DescriptorKind::file;
+    }
+    if (from.needs_thread()) {
+      outcome = co_await detail::read_off_the_loop(from, buffer);
+    } else {
+      outcome = detail::read_now(from, buffer->data(), buffer->size());
+    }
+    if (!outcome.would_block() || from.kind == detail::DescriptorKind::file) break;
+  }
+  if (outcome.count < 0) detail::throw_errno("cannot read", outcome.error);
+  buffer->resize(static_cast<std::size_t>(outcome.count));
+  co_return std::move(*buffer);
+}
+
+KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t limit) {
+  std::string all;
+  for (;;) {
+    const std::string part = co_await async_read_some(fd);
+    if (part.empty()) co_return all;
+    if (part.size() > limit - all.size())
+      throw InvalidArgument("the file is longer than " + std::to_string(limit) + " bytes", 413);
+    all += part;
+  }
+}
+
+KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
+  constexpr auto writing = detail::Readiness::For::writing;
+  detail::SharedFile to(fd, writing);
+  const auto shared = std::make_shared<const std::string>(std::move(bytes));
+  bool wait = to.kind == detail::DescriptorKind::waitable;
+  for (std::size_t done = 0; done < shared->size();) {
+    if (wait) {
+      const bool waited = co_await detail::wait_ready(to.fd(), writing);
+      if (!waited) to.kind = detail::DescriptorKind::file;
+    }
+    detail::IoOutcome outcome;
+    if (to.needs_thread()) {
+      outcome = co_await detail::write_off_the_loop(to, shared, done);
+    } else {
+      outcome = detail::write_now(to, std::string_view(*shared).substr(done));
+    }
+    wait = outcome.would_block() && to.kind != detail::DescriptorKind::file;
+    if (wait) continue;
+    if (outcome.count < 0) detail::throw_errno("cannot write", outcome.error);
+    done += static_cast<std::size_t>(outcome.count);
+  }
+}
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/host_executor.ipp ========
+// SPDX-License-Identifier: MIT
+// call/host_executor.ipp: handlers where the host wants them: on its GUI thread, or inside its frame.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#include <asio/error.hpp>
+#include <asio/execution.hpp>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+
+/// See PostToHost.
+using HostPost = std::function<void(std::function<void()>)>;
+
+/// Marks its thread, as long as it is there, as one that runs a handler of a service for the host.
+class HostWork {
+ public:
+  explicit HostWork(const void* service) : service_(service), outer_(std::exchange(innermost_, this)) {}
+  HostWork(const HostWork&) = delete;
+  HostWork& operator=(const HostWork&) = delete;
+  ~HostWork() { innermost_ = outer_; }
+
+  /// Whether this thread is at work for that service.
+  static bool is_for(const void* service) noexcept {
+    const HostWork* work = innermost_;
+    while (work != nullptr && work->service_ != service) work = work->outer_;
+    return work != nullptr;
+  }
+
+ private:
+  const void* service_;
+  const HostWork* outer_;
+  static inline thread_local const HostWork* innermost_ = nullptr;
+};
+
+/// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
+/// complete on the host's thread.
+class HostExecutor {
+  /// A function on its way. When the service has ended, the frames in it belong to a loop that is gone, and are left
+  /// alone: neither resumed nor destroyed.
+  template <class Function>
+  class Held {
+   public:
+    template <class F>
+    Held(F&& function, std::weak_ptr<void> alive)
+        : function_(new Function(std::forward<F>(function))), alive_(std::move(alive)) {}
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    ~Held() {
+      if (alive_.expired()) static_cast<void>(function_.release());
+    }
+    void run() {
+      const auto kept = alive_.lock();
+      if (!kept || !function_) return;
+      const std::unique_ptr<Function> once = std::move(function_);
+      const HostWork marked(kept.get());
+      std::move (*once)();
+    }
+
+   private:
+    std::unique_ptr<Function> function_;
+    std::weak_ptr<void> alive_;
+  };
+
+ public:
+  /// `alive` ends with the service: what the host has not run by then is never run.
+  HostExecutor(std::shared_ptr<const HostPost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
+      : post_(std::move(post)), loop_(std::move(loop)), alive_(std::move(alive)) {}
+
+  template <class F>
+  void execute(F&& function) const {
+    auto held = std::make_shared<Held<std::decay_t<F>>>(std::forward<F>(function), alive_);
+    (*post_)([held] { held->run(); });
+  }
+  asio::execution_context& query(asio::execution::context_t) const noexcept {
+    return asio::query(loop_, asio::execution::context);
+  }
+  static constexpr asio::execution::blocking_t query(asio::execution::blocking_t) noexcept {
+    return asio::execution::blocking.never;
+  }
+  const HostExecutor& require(asio::execution::blocking_t::never_t) const noexcept { return *this; }
+  friend bool operator==(const HostExecutor& a, const HostExecutor& b) noexcept { return a.post_ == b.post_; }
+  friend bool operator!=(const HostExecutor& a, const HostExecutor& b) noexcept { return !(a == b); }
+
+ private:
+  std::shared_ptr<const HostPost> post_;
+  asio::any_io_executor loop_;
+  std::weak_ptr<void> alive_;
+};
+
+/// What a piece of work and its waiting caller know of each other.
+struct HostTicket {
+  explicit HostTicket(const asio::any_io_executor& loop) : timer(loop) {}
+
+  enum State { waiting, begun, given_up };
+  std::atomic<int> state = waiting;
+  // On the loop's thread:
+  asio::steady_timer timer;
+  bool done = false;
+  std::exception_ptr thrown;
+  std::shared_ptr<void> owner;  ///< of everything the work uses
+  /// Of the work, on the host's thread. On its own, for the owner must not be let go there.
+  std::shared_ptr<asio::cancellation_signal> cancel = std::make_shared<asio::cancellation_signal>();
+};
+
+// The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
+Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work);
+KETTLINGAR_INLINE Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
+  int expected = HostTicket::waiting;
+  if (!ticket->state.compare_exchange_strong(expected, HostTicket::begun)) co_return;
+  co_await std::move(work);
+}
+
+/// Runs `work` on the host's thread and waits for its end. Throws what it throws; Error (503) if the host does not
+/// begin it within `patience`. If the awaiting coroutine is cancelled, work that has begun goes on: `owner` is kept.
+Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                   std::chrono::milliseconds patience);
+KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
+                                     std::chrono::milliseconds patience) {
+  const asio::any_io_executor loop = co_await asio::this_coro::executor;
+  auto ticket = std::make_shared<HostTicket>(loop);
+  ticket->owner = std::move(owner);
+  WhenEnded ended = [ticket](const std::exception_ptr& thrown) {
+    ticket->thrown = thrown;
+    ticket->done = true;
+    ticket->timer.cancel();
+  };
+  ticket->timer.expires_after(patience);
+  // The last owner of the ticket goes with `ended`, on the loop's thread.
+  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), ticket->cancel->slot(), loop);
+  for (bool in_time = co_await expiry(ticket->timer); !ticket->done; in_time = co_await expiry(ticket->timer)) {
+    int expected = HostTicket::waiting;
+    const bool given_up = ticket->state.compare_exchange_strong(expected, HostTicket::given_up);
+    if (given_up) ticket->owner.reset();
+    if (given_up && in_time) throw Error(503, "the program did not get to this call in time");
+    if (!in_time) {
+      // Cancelled: nobody waits any more. Work that has begun ends at what it awaits.
+      if (!given_up) post(host, [cancel = ticket->cancel] { cancel->emit(asio::cancellation_type::terminal); });
+      throw asio::system_error(asio::error::operation_aborted);
+    }
+    ticket->timer.expires_at(asio::steady_timer::time_point::max());
+  }
+  if (ticket->thrown) std::rethrow_exception(ticket->thrown);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/reply.ipp ========
+// SPDX-License-Identifier: MIT
+// call/reply.ipp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
+// answers.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What the request decides about how it is answered.
+struct ReplyStyle {
+  Format format = Format::json;
+  bool bare_lf = false;
+  bool http_1_0 = false;
+  bool keep_alive = false;
+  bool without_body = false;  ///< HEAD
+  bool continued = false;     ///< another service has begun this answer, as a stream: no head, chunks only
+
+  ConnectionHeader connection() const noexcept {
+    if (!keep_alive) return ConnectionHeader::close;
+    return http_1_0 ? ConnectionHeader::keep_alive : ConnectionHeader::none;
+  }
+  std::string_view content_type() const noexcept {
+    return format == Format::msgpack ? "application/x-msgpack" : "application/json";
+  }
+};
+
+/// An answer that is no result.
+struct ErrorReply {
+  int status = 500;
+  json body = json::object();
+  std::string location = {};
+  std::string_view accept = {};  ///< of 415: the types of bodies that are understood
+  std::string log = {};          ///< the whole truth, for the log
+};
+
+/// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers
+/// only.
+inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticated) {
+  ErrorReply reply;
+  const auto internal = [&](std::string_view what) {
+    reply.log = what;
+    reply.body["error"] = authenticated ? std::string(what) : "Internal Error";
+  };
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const NeedInfo& error) {
+    reply.status = error.status();
+    reply.body["error"] = error.what();
+    reply.body["resource"] = error.resource();
+    reply.body["needed_vars"] = json::array();
+    for (const NeededVariable& variable : error.needed()) {
+      json entry = json::object();
+      entry["name"] = variable.name;
+      entry["type"] = variable.type;
+      entry["default"] = variable.fallback;
+      entry["comment"] = variable.comment;
+      reply.body["needed_vars"].push_back(std::move(entry));
+    }
+  } catch (const Redirect& redirect) {
+    reply.status = redirect.status();
+    reply.location = redirect.location();
+    reply.body["redirect"] = redirect.location();
+  } catch (const UnknownMethod& error) {
+    reply.status = error.status();
+    reply.body["error"] = error.what();
+    reply.body["unknown_method"] = error.method();
+  } catch (const Error& error) {
+    reply.status = error.status();
+    reply.body["error"] = error.what();
+    if (const std::string_view type = class_of(thrown); type != usual_class(reply.status)) reply.body["type"] = type;
+  } catch (...) {
+    internal(words_of(thrown));
+  }
+  return reply;
+}
+
+/// What nginx is told about streams: to pass on what there is. And what browsers are told about documents and events:
+/// not to keep them, not to guess what they are, and not to name their address, which may have the token, to other
+/// sites. Not `no-referrer`: forms would come with `Origin: null`.
+struct ExtraLines {
+  std::string_view all;
+  std::size_t first_size = all.find('\n') + 1;  ///< of the one for nginx
+};
+inline constexpr ExtraLines extra_lines_lf{
+    "X-Accel-Buffering: no\nCache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"};
+inline constexpr ExtraLines extra_lines_crlf{
+    "X-Accel-Buffering: no\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+    "Referrer-Policy: same-origin\r\n"};
+
+constexpr std::string_view stream_lines(bool bare_lf, bool for_browsers) {
+  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
+  return for_browsers ? lines.all : lines.all.substr(0, lines.first_size);
+}
+constexpr std::string_view document_lines(bool bare_lf) {
+  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
+  return lines.all.substr(lines.first_size);
+}
+
+/// Appends an error in the middle of a stream, `bytes`, after which there is no end mark. Clients of ours tell it by
+/// the mark of its chunk; Python ones, which write bare LF, would not understand that, and go by the missing end alone.
+inline void append_late_error(std::string& out, bool bare_lf, std::string_view bytes) {
+  bare_lf ? append_chunk(out, bytes) : append_error_chunk(out, bytes);
+}
+
+/// What such an error says. No head tells its status any more.
+inline json late_body(const ErrorReply& reply) {
+  json body = reply.body;
+  if (reply.status != 500) body["status"] = reply.status;
+  return body;
+}
+
+/// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
+/// head. `lines` are more of them, as they are sent.
+inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
+                         std::string_view body, std::span<const HeaderField> extra = {}, std::string_view lines = {}) {
+  if (style.continued) {
+    append_chunk(out, body);
+    if (status < 400) append_last_chunk(out);
+    return true;
+  }
+  ResponseHeadOptions head;
+  head.status = status;
+  head.content_type = type;
+  if (status != 204 && status != 304) head.content_length = body.size();
+  head.connection = style.connection();
+  head.bare_lf = style.bare_lf;
+  head.extra = extra;
+  head.lines = lines;
+  if (!append_response_head(out, head)) return false;
+  if (!style.without_body && head.content_length) out += body;
+  return true;
+}
+
+/// Appends an error as a map in the request's encoding. Always succeeds: what cannot be sent becomes a plain 500.
+/// Returns the status.
+inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
+                        std::span<const HeaderField> extra = {}) {
+  std::string body;
+  if (style.continued) {
+    static_cast<void>(encode(late_body(reply), style.format, body));
+    append_late_error(out, style.bare_lf, body);
+    return reply.status;
+  }
+  const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
+  if (!reply.location.empty()) extra = {&location, 1};
+  if (!reply.accept.empty()) extra = {&accept, 1};
+  // RFC 9110 15.5.6. What a handler refuses so is a change that GET asks for.
+  const HeaderField allow{"Allow", "POST, OPTIONS"};
+  if (reply.status == 405 && extra.empty()) extra = {&allow, 1};
+  if (!encode(reply.body, style.format, body) &&
+      append_reply(out, style, reply.status, style.content_type(), body, extra)) {
+    return reply.status;
+  }
+  body.clear();
+  static_cast<void>(encode(json{{"error", "Internal Error"}}, style.format, body));
+  append_reply(out, style, 500, style.content_type(), body);
+  return 500;
+}
+
+/// The words for refusals that are the same for everybody and say nothing about what was asked.
+inline ErrorReply plain_error(int status, std::string_view words = {}) {
+  ErrorReply reply;
+  reply.status = status;
+  reply.body["error"] = std::string(words.empty() ? reason_phrase(status) : words);
+  return reply;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/streaming.ipp ========
+// SPDX-License-Identifier: MIT
+// call/streaming.ipp: a generator's items as the bytes of a chunked answer.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end
+/// mark. An error before the head is an answer of its own; later it is one more chunk, with a mark of its own, and the
+/// missing end mark tells that the stream is incomplete. Appends to a buffer and does no I/O.
+class StreamWriter {
+ public:
+  /// `wants_events`: the caller asked for server-sent events.
+  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated,
+               bool wants_events)
+      : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
+    if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
+    if (stream.is_document_stream()) kind_ = Kind::documents;
+    if (stream.is_raw_stream()) kind_ = Kind::raw;
+    head_written_ = style_.continued;
+    // The end of an HTTP/1.0 stream is the end of its connection.
+    if (style_.http_1_0) style_.keep_alive = false;
+  }
+
+  bool head_written() const noexcept { return head_written_; }
+  int status() const noexcept { return status_; }
+  /// True if the connection may serve another request after this answer.
+  bool keep_alive() const noexcept { return style_.keep_alive; }
+
+  /// The head, before there is an item. Does nothing for documents, whose first one says what they are.
+  void write_head_early() {
+    if (kind_ != Kind::documents && kind_ != Kind::raw) write_head();
+  }
+  /// Whether a long silence has to be broken by write_comment(). Python clients, the only ones that write bare LF,
+  /// would take a comment for an event.
+  bool wants_comments() const noexcept { return kind_ == Kind::events && !style_.bare_lf; }
+  /// A sign of life for a reader of events. After the head.
+  void write_comment() {
+    if (style_.http_1_0) {
+      out_ += event_comment;
+    } else {
+      append_chunk(out_, event_comment);
+    }
+  }
+  /// The stream's present item. Throws if it cannot be written.
+  void write_item(const ItemStream& stream);
+  /// Ends the stream in order.
+  void finish();
+  /// The whole answer to HEAD.
+  void finish_head_only() { write_head(); }
+  /// Ends the stream because the handler threw. Returns what belongs into the log.
+  std::string fail(const std::exception_ptr& thrown);
+
+ private:
+  enum class Kind { values, events, documents, raw };
+
+  void write_head();
+  bool open(std::string_view content_type);
+  void append_item(const ItemStream& stream);
+  void begin_document(const Result& document);
+  CodecError append_payload(const ItemStream& stream);
+  void fail_with(const ErrorReply& reply);
+
+  std::string& out_;
+  ReplyStyle style_;
+  bool authenticated_;
+  Kind kind_;
+  ChunkWriter chunk_;
+  std::string document_type_;  ///< of the first one, as is status_
+  std::uint64_t items_ = 0;
+  int status_ = 200;
+  bool head_written_ = false;
+};
+
+KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
+  ResponseHeadOptions head;
+  head.status = status_;
+  head.content_type = content_type;
+  head.chunked = !style_.http_1_0;
+  head.connection = style_.connection();
+  head.bare_lf = style_.bare_lf;
+  head.lines = stream_lines(style_.bare_lf, kind_ != Kind::values);
+  head_written_ = append_response_head(out_, head);
+  return head_written_;
+}
+
+/// Of documents and whole answers nobody knows the type when this is all there is of them.
+KETTLINGAR_INLINE void StreamWriter::write_head() {
+  if (head_written_) return;
+  open(kind_ == Kind::values ? style_.content_type() : kind_ == Kind::events ? "text/event-stream" : "");
+}
+
+/// What has been said in the head holds for all of the body: HTML, say, must not go on with text that is not escaped.
+KETTLINGAR_INLINE void StreamWriter::begin_document(const Result& document) {
+  const auto described = [](std::string_view type, int status) {
+    return std::string(type) + " with status " + std::to_string(status);
+  };
+  if (items_ != 0) {
+    if (document.mime_type == document_type_ && document.status == status_) return;
+    throw std::runtime_error("an item of a stream of documents is " + described(document.mime_type, document.status) +
+                             ", the first one was " + described(document_type_, status_));
+  }
+  document_type_ = document.mime_type;
+  status_ = document.status;
+  if (!head_written_ && !open(document_type_))
+    throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
+}
+
+KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stream) {
+  switch (kind_) {
+    case Kind::values:
+      return stream.encode_item(style_.format, out_);
+    case Kind::events: {
+      json item = stream.item();
+      // A map says of itself what is what; everything else is data, an empty map included, but for a kt::Event.
+      if (stream.is_event_stream() && (item.is_null() || item == json::object())) return {};
+      if (item.is_object() && !item.empty()) return append_event(item, out_);
+      json event = json::object();
+      event["data"] = std::move(item);
+      return append_event(event, out_);
+    }
+    case Kind::documents:
+    case Kind::raw:
+      break;
+  }
+  out_ += stream.document()->data;
+  return {};
+}
+
+KETTLINGAR_INLINE void StreamWriter::write_item(const ItemStream& stream) {
+  const std::size_t before = out_.size();
+  const bool had_head = head_written_;
+  try {
+    append_item(stream);
+  } catch (...) {
+    // Half an item would garble what follows.
+    out_.resize(before);
+    head_written_ = had_head;
+    throw;
+  }
+}
+
+KETTLINGAR_INLINE void StreamWriter::append_item(const ItemStream& stream) {
+  if (kind_ == Kind::raw) {
+    out_ += stream.raw()->bytes;
+    head_written_ = true;
+    style_.keep_alive = false;
+    ++items_;
+    return;
+  }
+  if (kind_ == Kind::documents) {
+    begin_document(*stream.document());
+  } else if (!head_written_) {
+    write_head();
+  }
+  if (!style_.http_1_0) chunk_.begin(out_);
+  if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
+  if (!style_.http_1_0) chunk_.end(out_);
+  ++items_;
+}
+
+KETTLINGAR_INLINE void StreamWriter::finish() {
+  if (kind_ == Kind::raw && head_written_) return;
+  write_head();
+  if (!style_.http_1_0) append_last_chunk(out_);
+}
+
+KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
+  if (!head_written_) {
+    status_ = append_error(out_, style_, reply);
+    head_written_ = true;
+    return;
+  }
+  style_.keep_alive = false;
+  status_ = reply.status;
+  std::string bytes;
+  switch (kind_) {
+    case Kind::values:
+      static_cast<void>(encode(late_body(reply), style_.format, bytes));
+      break;
+    case Kind::events: {
+      json event = json::object();
+      event["event"] = "error";
+      event["data"] = late_body(reply);
+      static_cast<void>(append_event(event, bytes));
+      break;
+    }
+    case Kind::documents:
+    case Kind::raw:
+      return;  // nothing that readers of raw data could tell from data
+  }
+  if (style_.http_1_0) {
+    out_ += bytes;
+  } else {
+    append_late_error(out_, style_.bare_lf, bytes);
+  }
+}
+
+KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown) {
+  const ErrorReply reply = error_reply(thrown, authenticated_);
+  fail_with(reply);
+  return reply.log;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 
 // ======== service/registry.ipp ========
 // SPDX-License-Identifier: MIT
@@ -11572,1340 +12940,6 @@ KETTLINGAR_COLD void GuessThrottle::count(const std::string& origin, int wrong, 
   // One more than there may be: what a trusted origin tries beyond that is not held against it for ever.
   count.forgotten_at = (std::min)((std::max)(count.forgotten_at, now) + wrong * each, now + (most + 1) * each);
   forgotten_at_ = (std::max)(forgotten_at_, count.forgotten_at);
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/form.ipp ========
-// SPDX-License-Identifier: MIT
-// service/form.ipp: arguments as forms, addresses and uploads have them.
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// One field of a form, or argument in a query, as it came.
-struct FormField {
-  std::string_view name;
-  std::string_view value;
-  bool has_value;  ///< there is a `=`
-};
-
-/// The next one, taken off the front.
-inline FormField next_field(std::string_view& rest) {
-  const std::string_view field = rest.substr(0, rest.find('&'));
-  rest.remove_prefix((std::min)(rest.size(), field.size() + 1));
-  const std::size_t equals = (std::min)(field.find('='), field.size());
-  const bool has_value = equals != field.size();
-  return {field.substr(0, equals), field.substr(equals + has_value), has_value};
-}
-
-/// Decodes one name or value: `+` is a blank, %XX any byte. False if an escape is broken.
-[[gnu::cold]] inline bool unescape_form(std::string_view text, std::string& out) {
-  out.clear();
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      out += text[i] == '+' ? ' ' : text[i];
-      continue;
-    }
-    const int high = text.size() - i > 2 ? http::hex_value(text[i + 1]) : -1;
-    const int low = text.size() - i > 2 ? http::hex_value(text[i + 2]) : -1;
-    if (high < 0 || low < 0) return false;
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return true;
-}
-
-inline constexpr std::size_t most_form_fields = 1000;
-
-/// `a=1&b=x+y` as a map of strings; a field given several times becomes a list, empty values are left out, `_args` is
-/// always a list. At most 1,000 fields.
-[[gnu::cold]] inline CodecError decode_form(std::string_view body, json& out) {
-  while (!body.empty() && (body.back() == '\n' || body.back() == '\r' || body.back() == ' ')) body.remove_suffix(1);
-  out = json::object();
-  // What `curl -d '{...}'` calls a form. No form begins like that: browsers escape braces.
-  if (body.starts_with('{')) return bad_body("JSON is no form: send it with Content-Type: application/json");
-  std::size_t fields = 0;
-  std::string name;
-  std::string value;
-  while (!body.empty()) {
-    const FormField field = next_field(body);
-    if (field.value.empty()) continue;
-    if (++fields > most_form_fields) return bad_body("too many form fields");
-    if (!unescape_form(field.name, name) || !unescape_form(field.value, value) || !is_utf8(name) || !is_utf8(value))
-      return bad_body(
-          "form fields must be percent-encoded UTF-8; bytes go with Content-Type: application/octet-stream");
-    json& entry = out[name];
-    if (entry.is_array()) {
-      entry.push_back(value);
-    } else if (entry.is_null() && name != positional_key) {
-      entry = value;
-    } else {
-      json list = json::array();
-      if (!entry.is_null()) list.push_back(std::move(entry));
-      list.push_back(value);
-      entry = std::move(list);
-    }
-  }
-  return {};
-}
-
-/// One argument of a query into `found`, where those before it are. `name` and `text` are decoded.
-KETTLINGAR_COLD void Method::add_query_argument(const std::string& name, std::string_view text, bool has_value,
-                                                const Request& request, json& found) const {
-  const std::size_t i = index_of(name);
-  if (name == positional_key || (i == parameters_.size() && !takes_anything_)) refuse_name(name, request);
-  const std::string_view type = takes_anything_ ? "list" : base_type(parameters_[i]);
-  json value = !has_value ? json(true) : is_utf8(text) ? json(std::string(text)) : bytes(text);
-  if (!has_value && !takes_anything_ && type != "bool") {
-    throw InvalidArgument(name_ + ": argument '" + name + "' has no value: ?" + name + "=...");
-  }
-  const auto before = found.find(name);
-  if (before == found.end()) {
-    // JSON text is a whole list.
-    const bool one_of_several = type == "list" && !takes_anything_ && !text.starts_with('[');
-    found[name] = one_of_several ? json::array({std::move(value)}) : std::move(value);
-  } else if (type != "list") {
-    throw InvalidArgument(name_ + ": argument '" + name + "' given twice");
-  } else {
-    if (!before->is_array()) *before = json::array({std::move(*before)});
-    before->push_back(std::move(value));
-  }
-}
-
-KETTLINGAR_COLD void Method::add_query(std::string_view query, Request& request) const {
-  if (takes_request_ && parameters_.empty() && !takes_anything_) return;
-  json found = json::object();
-  std::size_t fields = 0;
-  std::string name;
-  std::string text;
-  while (!query.empty()) {
-    const FormField field = next_field(query);
-    if (field.name.empty() && !field.has_value) continue;
-    if (++fields > most_form_fields) throw InvalidArgument(name_ + ": too many arguments in the query");
-    if (!unescape_form(field.name, name) || !unescape_form(field.value, text) || !is_utf8(name))
-      throw InvalidArgument(name_ + ": the query must be percent-encoded, its names UTF-8");
-    add_query_argument(name, text, field.has_value, request, found);
-  }
-  json& arguments = ConnectionAccess::arguments(request);
-  if (arguments.is_null()) arguments = json::object();
-  // The body may have any number, and a json map finds its keys one by one.
-  std::vector<std::string_view> in_query;
-  for (const auto& [key, value] : found.get_ref<const json::object_t&>()) in_query.push_back(key);
-  std::sort(in_query.begin(), in_query.end());
-  auto& all = arguments.get_ref<json::object_t&>();
-  for (const auto& [key, value] : all) {
-    if (!std::binary_search(in_query.begin(), in_query.end(), std::string_view(key))) continue;
-    const std::string which = request.authenticated() ? " '" + key + "'" : "";
-    throw InvalidArgument(name_ + ": argument" + which + " is both in the query and in the body");
-  }
-  for (auto& [key, value] : found.get_ref<json::object_t&>()) all.emplace_back(key, std::move(value));
-}
-
-KETTLINGAR_COLD void Method::add_bytes(std::string_view body, Request& request) const {
-  json& arguments = ConnectionAccess::arguments(request);
-  if (arguments.is_null()) arguments = json::object();
-  for (const std::string_view type : {"bytes", "str"}) {
-    std::string names;
-    const Parameter* only = nullptr;
-    for (const Parameter& parameter : parameters_) {
-      if (base_type(parameter) != type || arguments.contains(parameter.name)) continue;
-      only = names.empty() ? &parameter : nullptr;
-      names += (names.empty() ? "'" : ", '") + parameter.name + "'";
-    }
-    if (names.empty()) continue;
-    if (only == nullptr)
-      throw InvalidArgument(name_ + ": the body can be one of " + names + ": name the others in the query");
-    arguments[only->name] = bytes(body);
-    return;
-  }
-  throw InvalidArgument(name_ +
-                        ": no parameter is left that takes bytes or text, as which a body of "
-                        "application/octet-stream is taken");
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/blocking_work.ipp ========
-// SPDX-License-Identifier: MIT
-// service/blocking_work.ipp: system calls that may take long and cannot be waited for, done beside the loop.
-
-// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
-
-#include <asio/execution_context.hpp>
-#include <condition_variable>
-#include <thread>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// What a system call came to.
-struct IoOutcome {
-  ssize_t count = 0;
-  int error = 0;
-
-  static IoOutcome of(ssize_t result) { return {result, result < 0 ? errno : 0}; }
-  bool would_block() const noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
-};
-
-/// A call on its way through the threads. Touched with their mutex held, but for `call`, which belongs to the thread
-/// that runs it.
-struct BlockingCall {
-  std::function<IoOutcome()> call;
-  std::unique_ptr<Wakeup> caller = {};  ///< of whoever waits for the outcome
-  IoOutcome outcome = {-1, ECANCELED};
-  bool given_up = false;  ///< need not be run any more
-  std::chrono::steady_clock::time_point since = {};
-};
-
-/// Threads that make such calls, and close what came from elsewhere. They are started when they are needed, up to
-/// `most`: a file system that hangs holds up nothing but what is on it, until it has so many of them.
-class BlockingThreads final : public Closer {
- public:
-  static constexpr std::size_t most = 16;
-
-  /// Makes sure that there is a thread. Throws std::system_error if there is none to be had.
-  void start();
-  /// Runs `call`, then wakes its caller. From any thread, after start(); does nothing after stop(). Throws
-  /// std::bad_alloc.
-  void run(std::shared_ptr<BlockingCall> call);
-  /// What a call has come to. If it has not, nobody waits for it any more: ECANCELED, while it may go on.
-  IoOutcome take_outcome(BlockingCall& call);
-  void close(int fd) noexcept override;
-  /// True if all threads have been busy for a while, and much waits for them: each file that comes now may stay open.
-  bool held_up();
-  /// Nothing is waited for any more. Calls that hang are left behind: the threads keep what they need.
-  void stop();
-  /// False in a forked child, where this must not be touched, nor destroyed.
-  bool here() const noexcept { return ::getpid() == pid_; }
-
- private:
-  struct Worker {
-    std::thread thread;
-    std::shared_ptr<BlockingCall> current;
-    bool ended = false;
-  };
-
-  bool enqueue(const std::shared_ptr<BlockingCall>& call);
-  void start_thread();
-  void loop(Worker& self);
-  void run_next(Worker& self, std::unique_lock<std::mutex>& lock);
-  static void give_up(BlockingCall& call) {
-    call.given_up = true;
-    call.caller.reset();
-  }
-
-  const pid_t pid_ = ::getpid();
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable changed_;
-  std::deque<std::shared_ptr<BlockingCall>> queue_;
-  std::array<Worker, most> workers_;
-  std::size_t started_ = 0;
-  std::size_t idle_ = 0;
-  std::size_t completing_ = 0;  ///< threads that are waking a caller
-  bool stopped_ = false;
-};
-
-/// The threads of an io_context.
-class BlockingWork : public asio::execution_context::service {
- public:
-  using key_type = BlockingWork;
-  /// The one that Asio knows this service by where there is no RTTI. Made when it is needed, not before main().
-  struct Id {
-    operator const asio::execution_context::id&() const {
-      static const auto* const id = new asio::execution_context::id;
-      return *id;
-    }
-  };
-  static constexpr Id id{};
-
-  explicit BlockingWork(asio::execution_context& context) : service(context), threads_(new BlockingThreads) {}
-  ~BlockingWork() override {
-    if (threads_->here()) threads_->release();
-  }
-
-  BlockingThreads& threads() const noexcept { return *threads_; }
-
- private:
-  void shutdown() override {
-    if (threads_->here()) threads_->stop();
-  }
-  /// A forked child has none of the threads, and what they held stays as it was: it gets others.
-  void notify_fork(asio::execution_context::fork_event event) override {
-    if (event == asio::execution_context::fork_child) threads_ = new BlockingThreads;
-  }
-
-  BlockingThreads* threads_;
-};
-
-/// The threads of the executor's io_context. No thread is started by this.
-BlockingThreads& blocking_threads(const asio::any_io_executor& executor);
-
-/// Runs `call` on a thread of the awaiting coroutine's io_context. What `call` uses must belong to it: when the wait is
-/// cancelled, the outcome is ECANCELED, and the call goes on.
-Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call);
-
-KETTLINGAR_INLINE BlockingThreads& blocking_threads(const asio::any_io_executor& executor) {
-  return asio::use_service<BlockingWork>(asio::query(executor, asio::execution::context)).threads();
-}
-
-KETTLINGAR_INLINE Task<IoOutcome> off_the_loop(std::function<IoOutcome()> call) {
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  BlockingThreads& threads = blocking_threads(executor);
-  threads.start();
-  const Wakeup wakeup(executor);
-  const auto pending = std::make_shared<BlockingCall>();
-  pending->call = std::move(call);
-  pending->caller = std::make_unique<Wakeup>(wakeup);
-  threads.run(pending);
-  // It cannot be woken before it waits: that happens on this thread, too.
-  co_await wakeup.wait();
-  co_return threads.take_outcome(*pending);
-}
-
-/// While it lives, threads start with all signals blocked but those that a fault of their own raises: the host's are
-/// not for them.
-class SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    sigset_t others;
-    ::sigfillset(&others);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) ::sigdelset(&others, fault);
-    ::pthread_sigmask(SIG_BLOCK, &others, &before_);
-  }
-  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
-KETTLINGAR_COLD void BlockingThreads::start_thread() {
-  Worker& worker = workers_[started_];
-  retain();
-  try {
-    const SignalsBlocked blocked;
-    worker.thread = std::thread([this, &worker] {
-      loop(worker);
-      release();
-    });
-  } catch (...) {
-    release();
-    throw;
-  }
-  ++started_;
-  ++idle_;
-}
-
-KETTLINGAR_INLINE void BlockingThreads::start() {
-  const std::lock_guard lock(mutex_);
-  if (!stopped_ && started_ == 0) start_thread();
-}
-
-/// With the mutex held. False if there is nobody to run it.
-KETTLINGAR_INLINE bool BlockingThreads::enqueue(const std::shared_ptr<BlockingCall>& call) {
-  if (stopped_) return false;
-  call->since = std::chrono::steady_clock::now();
-  if (queue_.size() >= idle_ && started_ < most) {
-    try {
-      start_thread();
-    } catch (const std::exception&) {
-      if (started_ == 0) return false;  // otherwise it is the others' turn
-    }
-  }
-  queue_.push_back(call);
-  wake_.notify_one();
-  return true;
-}
-
-KETTLINGAR_INLINE void BlockingThreads::run(std::shared_ptr<BlockingCall> call) {
-  const std::lock_guard lock(mutex_);
-  enqueue(call);
-}
-
-KETTLINGAR_INLINE void BlockingThreads::close(int fd) noexcept {
-  if (!make_closable(fd) && here()) {
-    try {
-      auto call = std::make_shared<BlockingCall>();
-      call->call = [fd] { return IoOutcome::of(::close(fd)); };
-      {
-        const std::lock_guard lock(mutex_);
-        if (enqueue(std::move(call))) return;
-      }
-      // After the end, when nobody waits for anything any more.
-      const SignalsBlocked blocked;
-      return std::thread([fd] { ::close(fd); }).detach();
-    } catch (const std::exception&) {
-      // For want of memory, or of threads: then it is closed here.
-    }
-  }
-  ::close(fd);
-}
-
-KETTLINGAR_COLD bool BlockingThreads::held_up() {
-  constexpr std::size_t many = 64;
-  constexpr std::chrono::seconds a_while(1);
-  const std::lock_guard lock(mutex_);
-  return queue_.size() > many && std::chrono::steady_clock::now() - queue_.front()->since > a_while;
-}
-
-KETTLINGAR_INLINE IoOutcome BlockingThreads::take_outcome(BlockingCall& call) {
-  const std::lock_guard lock(mutex_);
-  give_up(call);
-  return call.outcome;
-}
-
-KETTLINGAR_INLINE void BlockingThreads::loop(Worker& self) {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    wake_.wait(lock, [this] { return stopped_ || !queue_.empty(); });
-    if (queue_.empty()) break;
-    --idle_;
-    run_next(self, lock);
-    ++idle_;
-  }
-  self.ended = true;
-  changed_.notify_all();
-}
-
-/// For want of memory a wake-up waits: without it the caller would, for ever.
-KETTLINGAR_COLD void wake_surely(const Wakeup& caller) {
-  for (;;) {
-    try {
-      return caller.wake();
-    } catch (const std::bad_alloc&) {
-      ::poll(nullptr, 0, 10);
-    }
-  }
-}
-
-/// What calls own is let go without the mutex: it may be descriptors, which come back here to be closed.
-KETTLINGAR_INLINE void BlockingThreads::run_next(Worker& self, std::unique_lock<std::mutex>& lock) {
-  const std::shared_ptr<BlockingCall> next = self.current = std::move(queue_.front());
-  queue_.pop_front();
-  const bool wanted = !next->given_up;
-  lock.unlock();
-  IoOutcome outcome;
-  if (wanted) outcome = next->call();
-  next->call = nullptr;
-  lock.lock();
-  self.current.reset();
-  if (!next->caller) return;
-  next->outcome = outcome;
-  std::unique_ptr<Wakeup> caller = std::move(next->caller);
-  ++completing_;
-  lock.unlock();
-  wake_surely(*caller);
-  caller.reset();
-  lock.lock();
-  --completing_;
-  changed_.notify_all();
-}
-
-KETTLINGAR_COLD void BlockingThreads::stop() {
-  constexpr std::chrono::seconds patience(1);
-  std::unique_lock lock(mutex_);
-  stopped_ = true;
-  wake_.notify_all();
-  // The loop of those who wait goes now.
-  for (const auto& call : queue_) {
-    if (call->caller) give_up(*call);
-  }
-  for (const Worker& worker : workers_) {
-    if (worker.current && worker.current->caller) give_up(*worker.current);
-  }
-  changed_.wait(lock, [this] { return completing_ == 0; });
-  const auto all_ended = [this] {
-    for (std::size_t i = 0; i < started_; ++i) {
-      if (!workers_[i].ended) return false;
-    }
-    return true;
-  };
-  if (!all_ended()) changed_.wait_for(lock, patience, all_ended);
-  for (Worker& worker : workers_) {
-    if (!worker.thread.joinable()) continue;
-    // The mutex is free as soon as a thread that has ended has come this far.
-    std::thread thread = std::move(worker.thread);
-    worker.ended ? thread.join() : thread.detach();
-  }
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/file_io.ipp ========
-// SPDX-License-Identifier: MIT
-// service/file_io.ipp: reading and writing descriptors that others share, without blocking the loop and without
-// changing their flags.
-
-// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
-
-#if defined(__linux__)
-#include <sys/epoll.h>
-#include <sys/ioctl.h>
-#else
-#include <sys/event.h>
-#endif
-#include <limits.h>
-
-#include <asio/posix/stream_descriptor.hpp>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Waits for a descriptor through an epoll (or kqueue) descriptor of its own. Asio would set O_NONBLOCK on the
-/// descriptor it waits for, and with it on everybody's who shares the open file.
-class Readiness {
- public:
-  enum class For { reading, writing };
-
-  /// `fd` stays the caller's and must outlive this. Regular files are always ready: supported() is false.
-  Readiness(const asio::any_io_executor& executor, int fd, For what) : proxy_(executor) {
-#if defined(__linux__)
-    Fd proxy(::epoll_create1(EPOLL_CLOEXEC));
-    epoll_event event{};
-    event.events = what == For::reading ? EPOLLIN | EPOLLRDHUP : EPOLLOUT;
-    supported_ = proxy && ::epoll_ctl(proxy.get(), EPOLL_CTL_ADD, fd, &event) == 0;
-#else
-    Fd proxy(::kqueue());
-    struct kevent event {};
-    EV_SET(&event, fd, what == For::reading ? EVFILT_READ : EVFILT_WRITE, EV_ADD, 0, 0, nullptr);
-    supported_ = proxy && ::kevent(proxy.get(), &event, 1, nullptr, 0, nullptr) == 0;
-#endif
-    if (!supported_) return;
-    proxy_.assign(proxy.get());
-    proxy.release();
-  }
-
-  bool supported() const noexcept { return supported_; }
-  /// Completes as asio::posix::stream_descriptor::async_wait does.
-  template <class Token>
-  auto async_wait(Token&& token) {
-    return proxy_.async_wait(asio::posix::stream_descriptor::wait_read, std::forward<Token>(token));
-  }
-
- private:
-  asio::posix::stream_descriptor proxy_;
-  bool supported_ = false;
-};
-
-/// One write() that must not wait, whatever the flags of the open file are. EOPNOTSUPP where the kernel cannot do that.
-inline ssize_t write_without_waiting([[maybe_unused]] int fd, [[maybe_unused]] std::string_view bytes) {
-#if defined(RWF_NOWAIT)
-  const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-  return ::pwritev2(fd, &part, 1, -1, RWF_NOWAIT);
-#else
-  errno = EOPNOTSUPP;
-  return -1;
-#endif
-}
-
-/// Writes without a SIGPIPE, whatever the program does about those: it is held back and taken out.
-inline ssize_t write_quietly(int fd, std::string_view bytes, bool may_wait) {
-  sigset_t pipe_signal, pending, before;
-  ::sigemptyset(&pipe_signal);
-  ::sigaddset(&pipe_signal, SIGPIPE);
-  ::sigemptyset(&pending);
-  ::sigpending(&pending);
-  const bool was_pending = ::sigismember(&pending, SIGPIPE) == 1;
-  ::pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
-  const ssize_t n = retry_interrupted(
-      [&] { return may_wait ? ::write(fd, bytes.data(), bytes.size()) : write_without_waiting(fd, bytes); });
-  const int error = errno;
-  if (n < 0 && error == EPIPE && !was_pending) {
-#if defined(__linux__)
-    const timespec at_once{};
-    retry_interrupted([&] { return ::sigtimedwait(&pipe_signal, nullptr, &at_once); });
-#else
-    int taken = 0;
-    ::sigpending(&pending);
-    if (::sigismember(&pending, SIGPIPE) == 1) ::sigwait(&pipe_signal, &taken);
-#endif
-  }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  errno = error;
-  return n;
-}
-
-/// What decides how a descriptor that others share is read and written without waiting on the loop's thread: none of
-/// its flags may be changed, and readiness may be gone again when it is used.
-enum class DescriptorKind {
-  socket,    ///< each call says that it must not wait
-  pipe,      ///< the same where the kernel knows how, otherwise through an open file description of our own
-  waitable,  ///< terminals, counters, devices: by a helper thread, once it is ready
-  file       ///< always ready and yet slow: by a helper thread, and nobody may poll() it, for some file systems ask a
-             ///< server then
-};
-
-/// The type of the open file (S_IFMT, 0 for what has none), as known without asking a file system that may hang. Throws
-/// std::system_error.
-inline mode_t file_type(int fd) {
-#if defined(AT_STATX_DONT_SYNC)
-  struct statx known {};
-  if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &known) == 0) return known.stx_mode & S_IFMT;
-  if (errno != ENOSYS && errno != EPERM) throw_errno("cannot use a descriptor");
-#endif
-  FileInfo info{};
-  if (::fstat(fd, &info) != 0) throw_errno("cannot use a descriptor");
-  return info.st_mode & S_IFMT;
-}
-
-/// Throws std::system_error for what cannot be read, or written, at all: nobody could wait for that.
-inline DescriptorKind kind_of(int fd, Readiness::For what) {
-  const bool reads = what == Readiness::For::reading;
-  const char* const attempted = reads ? "cannot read" : "cannot write";
-  const mode_t type = file_type(fd);
-  if (type == S_IFDIR) throw_errno(attempted, EISDIR);
-  const int flags = ::fcntl(fd, F_GETFL);
-  if (flags < 0) throw_errno(attempted);
-  bool open_for_that = (flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == (reads ? O_RDONLY : O_WRONLY);
-#if defined(O_PATH)
-  open_for_that = open_for_that && (flags & O_PATH) == 0;
-#endif
-  if (!open_for_that) throw_errno(attempted, EBADF);
-  if (type == S_IFSOCK) return DescriptorKind::socket;
-  if (type == S_IFIFO) return DescriptorKind::pipe;
-  if (type == S_IFREG || type == S_IFBLK) return DescriptorKind::file;
-#if defined(__linux__)
-  // Some have no reading or writing at all. Without bytes nothing is asked but that.
-  const iovec none{};
-  if ((reads ? ::readv(fd, &none, 0) : ::writev(fd, &none, 0)) != 0) throw_errno(attempted);
-#endif
-  return DescriptorKind::waitable;
-}
-
-/// The same pipe or terminal with flags that nobody shares. Nothing if that cannot be had: opening the master of a
-/// terminal would make another terminal. -1 with errno set.
-inline Fd reopen(int fd, int access) {
-#if defined(__linux__)
-  int number = 0;
-  if (::ioctl(fd, TIOCGPTN, &number) == 0) return {};
-  const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  return Fd(::open(path.c_str(), access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-#else
-  static_cast<void>(fd);
-  static_cast<void>(access);
-  return {};
-#endif
-}
-
-/// A descriptor that is read or written here, and by others elsewhere.
-struct SharedFile {
-  /// Throws std::system_error.
-  SharedFile(const Fd& fd, Readiness::For what, CloserPointer the_closer = {})
-      : shared(fd),
-        access(what == Readiness::For::reading ? O_RDONLY : O_WRONLY),
-        closer(std::move(the_closer)),
-        kind(kind_of(fd.get(), what)) {
-    if (kind != DescriptorKind::waitable || ::isatty(fd.get()) != 1) return;
-    own = reopen(fd.get(), access);
-    if (!own) step = 1;
-  }
-
-  const Fd& fd() const noexcept { return own ? own : shared; }
-  bool needs_thread() const noexcept { return kind == DescriptorKind::waitable || kind == DescriptorKind::file; }
-  /// For a pipe with which the kernel may wait. What follows is EAGAIN, or what opening it has come to.
-  IoOutcome open_own() {
-    own = reopen(shared.get(), access);
-    if (own) return {-1, EAGAIN};
-    if (errno == ENXIO) return {-1, EPIPE};  // nobody reads
-    kind = DescriptorKind::waitable;
-    step = PIPE_BUF;
-    return {-1, EAGAIN};
-  }
-
-  const Fd& shared;
-  int access;
-  CloserPointer closer;  ///< of descriptors that come with what is read
-  DescriptorKind kind;
-  std::size_t step = std::string::npos;  ///< what is ready takes so many bytes without waiting
-  Fd own = {};                           ///< the same thing, opened anew and non-blocking
-};
-
-inline bool not_supported(int error) { return error == EOPNOTSUPP || error == ENOSYS || error == EINVAL; }
-
-/// Reads what is there now. Not for what needs a thread.
-inline IoOutcome read_now(SharedFile& from, char* data, std::size_t size) {
-  const int fd = from.fd().get();
-  if (from.kind == DescriptorKind::socket) {
-    ReceivedDescriptors nobodys;
-    return IoOutcome::of(receive_with_descriptors(fd, data, size, most_descriptors, nobodys, from.closer));
-  }
-  if (from.own) return IoOutcome::of(retry_interrupted([&] { return ::read(fd, data, size); }));
-#if defined(RWF_NOWAIT)
-  const iovec part{data, size};
-  const ssize_t n = retry_interrupted([&] { return ::preadv2(fd, &part, 1, -1, RWF_NOWAIT); });
-  if (n >= 0 || !not_supported(errno)) return IoOutcome::of(n);
-#endif
-  const IoOutcome outcome = from.open_own();
-  return from.own ? read_now(from, data, size) : outcome;
-}
-
-/// Writes what fits now. Not for what needs a thread.
-inline IoOutcome write_now(SharedFile& to, std::string_view bytes) {
-  const int fd = to.fd().get();
-  if (to.kind == DescriptorKind::socket) return IoOutcome::of(send_some(fd, bytes));
-  const bool own = static_cast<bool>(to.own);
-  const ssize_t n = write_quietly(fd, bytes, own);
-  if (n >= 0 || own || !not_supported(errno)) return IoOutcome::of(n);
-  const IoOutcome outcome = to.open_own();
-  return to.own ? write_now(to, bytes) : outcome;
-}
-
-/// Writes to what is ready for as long as it is, at most `step` bytes at a time: so many fit without waiting.
-inline IoOutcome write_while_ready(int fd, std::string_view bytes, std::size_t step) {
-  IoOutcome outcome{0, 0};
-  while (!bytes.empty()) {
-    pollfd entry{fd, POLLOUT, 0};
-    const int ready = retry_interrupted([&] { return ::poll(&entry, 1, 0); });
-    // What has been hung up and is full would wait for ever: a terminal without anybody at its other end.
-    IoOutcome next{-1, entry.revents == POLLHUP ? EIO : EAGAIN};
-    if (ready > 0 && entry.revents != POLLHUP) next = IoOutcome::of(write_quietly(fd, bytes.substr(0, step), true));
-    if (next.count < 0) return outcome.count > 0 ? outcome : next;
-    outcome.count += next.count;
-    bytes.remove_prefix(static_cast<std::size_t>(next.count));
-  }
-  return outcome;
-}
-
-// The frame that awaits owns the descriptor for as long; the thread works on duplicates, since a cancelled frame may
-// close its own.
-Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer);
-KETTLINGAR_INLINE Task<IoOutcome> read_off_the_loop(const SharedFile& from, std::shared_ptr<std::string> buffer) {
-  auto call = [copy = std::make_shared<Fd>(from.fd().duplicate()), buffer] {
-    return IoOutcome::of(retry_interrupted([&] { return ::read(copy->get(), buffer->data(), buffer->size()); }));
-  };
-  return off_the_loop(std::move(call));
-}
-
-Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes, std::size_t begin);
-KETTLINGAR_INLINE Task<IoOutcome> write_off_the_loop(const SharedFile& to, std::shared_ptr<const std::string> bytes,
-                                                     std::size_t begin) {
-  const bool is_file = to.kind == DescriptorKind::file;
-  auto call = [copy = std::make_shared<Fd>(to.fd().duplicate()), bytes, begin, is_file, step = to.step] {
-    const std::string_view rest = std::string_view(*bytes).substr(begin);
-    if (is_file) return IoOutcome::of(write_quietly(copy->get(), rest, true));
-    return write_while_ready(copy->get(), rest, step);
-  };
-  return off_the_loop(std::move(call));
-}
-
-/// Waits until `fd` is ready; false if that cannot be waited for. Throws std::system_error.
-Task<bool> wait_ready(const Fd& fd, Readiness::For what);
-KETTLINGAR_INLINE Task<bool> wait_ready(const Fd& fd, Readiness::For what) {
-  Readiness ready(co_await asio::this_coro::executor, fd.get(), what);
-  if (!ready.supported()) co_return false;
-  asio::error_code error;
-  co_await ready.async_wait(asio::redirect_error(asio::use_awaitable, error));
-  if (error) throw asio::system_error(error);
-  co_return true;
-}
-
-}  // namespace detail
-
-KETTLINGAR_INLINE Task<std::string> async_read_some(const Fd& fd, std::size_t most) {
-  constexpr auto reading = detail::Readiness::For::reading;
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  detail::SharedFile from(fd, reading, detail::CloserPointer(&detail::blocking_threads(executor)));
-  const auto buffer = std::make_shared<std::string>(most, '\0');
-  detail::IoOutcome outcome;
-  for (bool wait = from.kind == detail::DescriptorKind::waitable;; wait = true) {
-    if (wait) {
-      const bool waited = co_await detail::wait_ready(from.fd(), reading);
-      if (!waited) from.kind = detail::DescriptorKind::file;
-    }
-    if (from.needs_thread()) {
-      outcome = co_await detail::read_off_the_loop(from, buffer);
-    } else {
-      outcome = detail::read_now(from, buffer->data(), buffer->size());
-    }
-    if (!outcome.would_block() || from.kind == detail::DescriptorKind::file) break;
-  }
-  if (outcome.count < 0) detail::throw_errno("cannot read", outcome.error);
-  buffer->resize(static_cast<std::size_t>(outcome.count));
-  co_return std::move(*buffer);
-}
-
-KETTLINGAR_INLINE Task<std::string> async_read_all(const Fd& fd, std::size_t limit) {
-  std::string all;
-  for (;;) {
-    const std::string part = co_await async_read_some(fd);
-    if (part.empty()) co_return all;
-    if (part.size() > limit - all.size())
-      throw InvalidArgument("the file is longer than " + std::to_string(limit) + " bytes", 413);
-    all += part;
-  }
-}
-
-KETTLINGAR_INLINE Task<void> async_write_all(const Fd& fd, std::string bytes) {
-  constexpr auto writing = detail::Readiness::For::writing;
-  detail::SharedFile to(fd, writing);
-  const auto shared = std::make_shared<const std::string>(std::move(bytes));
-  bool wait = to.kind == detail::DescriptorKind::waitable;
-  for (std::size_t done = 0; done < shared->size();) {
-    if (wait) {
-      const bool waited = co_await detail::wait_ready(to.fd(), writing);
-      if (!waited) to.kind = detail::DescriptorKind::file;
-    }
-    detail::IoOutcome outcome;
-    if (to.needs_thread()) {
-      outcome = co_await detail::write_off_the_loop(to, shared, done);
-    } else {
-      outcome = detail::write_now(to, std::string_view(*shared).substr(done));
-    }
-    wait = outcome.would_block() && to.kind != detail::DescriptorKind::file;
-    if (wait) continue;
-    if (outcome.count < 0) detail::throw_errno("cannot write", outcome.error);
-    done += static_cast<std::size_t>(outcome.count);
-  }
-}
-
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/host_executor.ipp ========
-// SPDX-License-Identifier: MIT
-// service/host_executor.ipp: handlers where the host wants them: on its GUI thread, or inside its frame.
-
-// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
-
-#include <asio/error.hpp>
-#include <asio/execution.hpp>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-namespace detail {
-
-/// See PostToHost.
-using HostPost = std::function<void(std::function<void()>)>;
-
-/// Marks its thread, as long as it is there, as one that runs a handler of a service for the host.
-class HostWork {
- public:
-  explicit HostWork(const void* service) : service_(service), outer_(std::exchange(innermost_, this)) {}
-  HostWork(const HostWork&) = delete;
-  HostWork& operator=(const HostWork&) = delete;
-  ~HostWork() { innermost_ = outer_; }
-
-  /// Whether this thread is at work for that service.
-  static bool is_for(const void* service) noexcept {
-    const HostWork* work = innermost_;
-    while (work != nullptr && work->service_ != service) work = work->outer_;
-    return work != nullptr;
-  }
-
- private:
-  const void* service_;
-  const HostWork* outer_;
-  static inline thread_local const HostWork* innermost_ = nullptr;
-};
-
-/// An executor (for Asio) that gives everything to the host. I/O objects made on it belong to the service's loop, and
-/// complete on the host's thread.
-class HostExecutor {
-  /// A function on its way. When the service has ended, the frames in it belong to a loop that is gone, and are left
-  /// alone: neither resumed nor destroyed.
-  template <class Function>
-  class Held {
-   public:
-    template <class F>
-    Held(F&& function, std::weak_ptr<void> alive)
-        : function_(new Function(std::forward<F>(function))), alive_(std::move(alive)) {}
-    Held(const Held&) = delete;
-    Held& operator=(const Held&) = delete;
-    ~Held() {
-      if (alive_.expired()) static_cast<void>(function_.release());
-    }
-    void run() {
-      const auto kept = alive_.lock();
-      if (!kept || !function_) return;
-      const std::unique_ptr<Function> once = std::move(function_);
-      const HostWork marked(kept.get());
-      std::move (*once)();
-    }
-
-   private:
-    std::unique_ptr<Function> function_;
-    std::weak_ptr<void> alive_;
-  };
-
- public:
-  /// `alive` ends with the service: what the host has not run by then is never run.
-  HostExecutor(std::shared_ptr<const HostPost> post, asio::any_io_executor loop, std::weak_ptr<void> alive)
-      : post_(std::move(post)), loop_(std::move(loop)), alive_(std::move(alive)) {}
-
-  template <class F>
-  void execute(F&& function) const {
-    auto held = std::make_shared<Held<std::decay_t<F>>>(std::forward<F>(function), alive_);
-    (*post_)([held] { held->run(); });
-  }
-  asio::execution_context& query(asio::execution::context_t) const noexcept {
-    return asio::query(loop_, asio::execution::context);
-  }
-  static constexpr asio::execution::blocking_t query(asio::execution::blocking_t) noexcept {
-    return asio::execution::blocking.never;
-  }
-  const HostExecutor& require(asio::execution::blocking_t::never_t) const noexcept { return *this; }
-  friend bool operator==(const HostExecutor& a, const HostExecutor& b) noexcept { return a.post_ == b.post_; }
-  friend bool operator!=(const HostExecutor& a, const HostExecutor& b) noexcept { return !(a == b); }
-
- private:
-  std::shared_ptr<const HostPost> post_;
-  asio::any_io_executor loop_;
-  std::weak_ptr<void> alive_;
-};
-
-/// What a piece of work and its waiting caller know of each other.
-struct HostTicket {
-  explicit HostTicket(const asio::any_io_executor& loop) : timer(loop) {}
-
-  enum State { waiting, begun, given_up };
-  std::atomic<int> state = waiting;
-  // On the loop's thread:
-  asio::steady_timer timer;
-  bool done = false;
-  std::exception_ptr thrown;
-  std::shared_ptr<void> owner;  ///< of everything the work uses
-  /// Of the work, on the host's thread. On its own, for the owner must not be let go there.
-  std::shared_ptr<asio::cancellation_signal> cancel = std::make_shared<asio::cancellation_signal>();
-};
-
-// The frame refers to what `ticket->owner` owns, which is let go on the loop's thread, and not before this has ended.
-Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work);
-KETTLINGAR_INLINE Task<void> work_on_host(std::shared_ptr<HostTicket> ticket, Task<void> work) {
-  int expected = HostTicket::waiting;
-  if (!ticket->state.compare_exchange_strong(expected, HostTicket::begun)) co_return;
-  co_await std::move(work);
-}
-
-/// Runs `work` on the host's thread and waits for its end. Throws what it throws; Error (503) if the host does not
-/// begin it within `patience`. If the awaiting coroutine is cancelled, work that has begun goes on: `owner` is kept.
-Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
-                   std::chrono::milliseconds patience);
-KETTLINGAR_INLINE Task<void> on_host(asio::any_io_executor host, Task<void> work, std::shared_ptr<void> owner,
-                                     std::chrono::milliseconds patience) {
-  const asio::any_io_executor loop = co_await asio::this_coro::executor;
-  auto ticket = std::make_shared<HostTicket>(loop);
-  ticket->owner = std::move(owner);
-  WhenEnded ended = [ticket](const std::exception_ptr& thrown) {
-    ticket->thrown = thrown;
-    ticket->done = true;
-    ticket->timer.cancel();
-  };
-  ticket->timer.expires_after(patience);
-  // The last owner of the ticket goes with `ended`, on the loop's thread.
-  spawn(host, work_on_host(ticket, std::move(work)), std::move(ended), ticket->cancel->slot(), loop);
-  for (bool in_time = co_await expiry(ticket->timer); !ticket->done; in_time = co_await expiry(ticket->timer)) {
-    int expected = HostTicket::waiting;
-    const bool given_up = ticket->state.compare_exchange_strong(expected, HostTicket::given_up);
-    if (given_up) ticket->owner.reset();
-    if (given_up && in_time) throw Error(503, "the program did not get to this call in time");
-    if (!in_time) {
-      // Cancelled: nobody waits any more. Work that has begun ends at what it awaits.
-      if (!given_up) post(host, [cancel = ticket->cancel] { cancel->emit(asio::cancellation_type::terminal); });
-      throw asio::system_error(asio::error::operation_aborted);
-    }
-    ticket->timer.expires_at(asio::steady_timer::time_point::max());
-  }
-  if (ticket->thrown) std::rethrow_exception(ticket->thrown);
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/reply.ipp ========
-// SPDX-License-Identifier: MIT
-// service/reply.ipp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
-// answers.
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// What the request decides about how it is answered.
-struct ReplyStyle {
-  Format format = Format::json;
-  bool bare_lf = false;
-  bool http_1_0 = false;
-  bool keep_alive = false;
-  bool without_body = false;  ///< HEAD
-  bool continued = false;     ///< another service has begun this answer, as a stream: no head, chunks only
-
-  ConnectionHeader connection() const noexcept {
-    if (!keep_alive) return ConnectionHeader::close;
-    return http_1_0 ? ConnectionHeader::keep_alive : ConnectionHeader::none;
-  }
-  std::string_view content_type() const noexcept {
-    return format == Format::msgpack ? "application/x-msgpack" : "application/json";
-  }
-};
-
-/// An answer that is no result.
-struct ErrorReply {
-  int status = 500;
-  json body = json::object();
-  std::string location = {};
-  std::string_view accept = {};  ///< of 415: the types of bodies that are understood
-  std::string log = {};          ///< the whole truth, for the log
-};
-
-/// Maps what a handler threw to its answer. Texts of exceptions that are not kt::Error are for authenticated callers
-/// only.
-inline ErrorReply error_reply(const std::exception_ptr& thrown, bool authenticated) {
-  ErrorReply reply;
-  const auto internal = [&](std::string_view what) {
-    reply.log = what;
-    reply.body["error"] = authenticated ? std::string(what) : "Internal Error";
-  };
-  try {
-    std::rethrow_exception(thrown);
-  } catch (const NeedInfo& error) {
-    reply.status = error.status();
-    reply.body["error"] = error.what();
-    reply.body["resource"] = error.resource();
-    reply.body["needed_vars"] = json::array();
-    for (const NeededVariable& variable : error.needed()) {
-      json entry = json::object();
-      entry["name"] = variable.name;
-      entry["type"] = variable.type;
-      entry["default"] = variable.fallback;
-      entry["comment"] = variable.comment;
-      reply.body["needed_vars"].push_back(std::move(entry));
-    }
-  } catch (const Redirect& redirect) {
-    reply.status = redirect.status();
-    reply.location = redirect.location();
-    reply.body["redirect"] = redirect.location();
-  } catch (const UnknownMethod& error) {
-    reply.status = error.status();
-    reply.body["error"] = error.what();
-    reply.body["unknown_method"] = error.method();
-  } catch (const Error& error) {
-    reply.status = error.status();
-    reply.body["error"] = error.what();
-    if (const std::string_view type = class_of(thrown); type != usual_class(reply.status)) reply.body["type"] = type;
-  } catch (...) {
-    internal(words_of(thrown));
-  }
-  return reply;
-}
-
-/// What nginx is told about streams: to pass on what there is. And what browsers are told about documents and events:
-/// not to keep them, not to guess what they are, and not to name their address, which may have the token, to other
-/// sites. Not `no-referrer`: forms would come with `Origin: null`.
-struct ExtraLines {
-  std::string_view all;
-  std::size_t first_size = all.find('\n') + 1;  ///< of the one for nginx
-};
-inline constexpr ExtraLines extra_lines_lf{
-    "X-Accel-Buffering: no\nCache-Control: no-store\nX-Content-Type-Options: nosniff\nReferrer-Policy: same-origin\n"};
-inline constexpr ExtraLines extra_lines_crlf{
-    "X-Accel-Buffering: no\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-    "Referrer-Policy: same-origin\r\n"};
-
-constexpr std::string_view stream_lines(bool bare_lf, bool for_browsers) {
-  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
-  return for_browsers ? lines.all : lines.all.substr(0, lines.first_size);
-}
-constexpr std::string_view document_lines(bool bare_lf) {
-  const ExtraLines& lines = bare_lf ? extra_lines_lf : extra_lines_crlf;
-  return lines.all.substr(lines.first_size);
-}
-
-/// Appends an error in the middle of a stream, `bytes`, after which there is no end mark. Clients of ours tell it by
-/// the mark of its chunk; Python ones, which write bare LF, would not understand that, and go by the missing end alone.
-inline void append_late_error(std::string& out, bool bare_lf, std::string_view bytes) {
-  bare_lf ? append_chunk(out, bytes) : append_error_chunk(out, bytes);
-}
-
-/// What such an error says. No head tells its status any more.
-inline json late_body(const ErrorReply& reply) {
-  json body = reply.body;
-  if (reply.status != 500) body["status"] = reply.status;
-  return body;
-}
-
-/// Appends a complete answer with its length. False, with nothing appended, if `type` or `extra` cannot stand in a
-/// head. `lines` are more of them, as they are sent.
-inline bool append_reply(std::string& out, const ReplyStyle& style, int status, std::string_view type,
-                         std::string_view body, std::span<const HeaderField> extra = {}, std::string_view lines = {}) {
-  if (style.continued) {
-    append_chunk(out, body);
-    if (status < 400) append_last_chunk(out);
-    return true;
-  }
-  ResponseHeadOptions head;
-  head.status = status;
-  head.content_type = type;
-  if (status != 204 && status != 304) head.content_length = body.size();
-  head.connection = style.connection();
-  head.bare_lf = style.bare_lf;
-  head.extra = extra;
-  head.lines = lines;
-  if (!append_response_head(out, head)) return false;
-  if (!style.without_body && head.content_length) out += body;
-  return true;
-}
-
-/// Appends an error as a map in the request's encoding. Always succeeds: what cannot be sent becomes a plain 500.
-/// Returns the status.
-inline int append_error(std::string& out, const ReplyStyle& style, const ErrorReply& reply,
-                        std::span<const HeaderField> extra = {}) {
-  std::string body;
-  if (style.continued) {
-    static_cast<void>(encode(late_body(reply), style.format, body));
-    append_late_error(out, style.bare_lf, body);
-    return reply.status;
-  }
-  const HeaderField location{"Location", reply.location}, accept{"Accept", reply.accept};
-  if (!reply.location.empty()) extra = {&location, 1};
-  if (!reply.accept.empty()) extra = {&accept, 1};
-  // RFC 9110 15.5.6. What a handler refuses so is a change that GET asks for.
-  const HeaderField allow{"Allow", "POST, OPTIONS"};
-  if (reply.status == 405 && extra.empty()) extra = {&allow, 1};
-  if (!encode(reply.body, style.format, body) &&
-      append_reply(out, style, reply.status, style.content_type(), body, extra)) {
-    return reply.status;
-  }
-  body.clear();
-  static_cast<void>(encode(json{{"error", "Internal Error"}}, style.format, body));
-  append_reply(out, style, 500, style.content_type(), body);
-  return 500;
-}
-
-/// The words for refusals that are the same for everybody and say nothing about what was asked.
-inline ErrorReply plain_error(int status, std::string_view words = {}) {
-  ErrorReply reply;
-  reply.status = status;
-  reply.body["error"] = std::string(words.empty() ? reason_phrase(status) : words);
-  return reply;
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/streaming.ipp ========
-// SPDX-License-Identifier: MIT
-// service/streaming.ipp: a generator's items as the bytes of a chunked answer.
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Writes one stream: a head with the first item (or earlier, when that takes long), one chunk for each item, an end
-/// mark. An error before the head is an answer of its own; later it is one more chunk, with a mark of its own, and the
-/// missing end mark tells that the stream is incomplete. Appends to a buffer and does no I/O.
-class StreamWriter {
- public:
-  /// `wants_events`: the caller asked for server-sent events.
-  StreamWriter(std::string& out, const ReplyStyle& style, const ItemStream& stream, bool authenticated,
-               bool wants_events)
-      : out_(out), style_(style), authenticated_(authenticated), kind_(Kind::values) {
-    if (wants_events || stream.is_event_stream()) kind_ = Kind::events;
-    if (stream.is_document_stream()) kind_ = Kind::documents;
-    if (stream.is_raw_stream()) kind_ = Kind::raw;
-    head_written_ = style_.continued;
-    // The end of an HTTP/1.0 stream is the end of its connection.
-    if (style_.http_1_0) style_.keep_alive = false;
-  }
-
-  bool head_written() const noexcept { return head_written_; }
-  int status() const noexcept { return status_; }
-  /// True if the connection may serve another request after this answer.
-  bool keep_alive() const noexcept { return style_.keep_alive; }
-
-  /// The head, before there is an item. Does nothing for documents, whose first one says what they are.
-  void write_head_early() {
-    if (kind_ != Kind::documents && kind_ != Kind::raw) write_head();
-  }
-  /// Whether a long silence has to be broken by write_comment(). Python clients, the only ones that write bare LF,
-  /// would take a comment for an event.
-  bool wants_comments() const noexcept { return kind_ == Kind::events && !style_.bare_lf; }
-  /// A sign of life for a reader of events. After the head.
-  void write_comment() {
-    if (style_.http_1_0) {
-      out_ += event_comment;
-    } else {
-      append_chunk(out_, event_comment);
-    }
-  }
-  /// The stream's present item. Throws if it cannot be written.
-  void write_item(const ItemStream& stream);
-  /// Ends the stream in order.
-  void finish();
-  /// The whole answer to HEAD.
-  void finish_head_only() { write_head(); }
-  /// Ends the stream because the handler threw. Returns what belongs into the log.
-  std::string fail(const std::exception_ptr& thrown);
-
- private:
-  enum class Kind { values, events, documents, raw };
-
-  void write_head();
-  bool open(std::string_view content_type);
-  void append_item(const ItemStream& stream);
-  void begin_document(const Result& document);
-  CodecError append_payload(const ItemStream& stream);
-  void fail_with(const ErrorReply& reply);
-
-  std::string& out_;
-  ReplyStyle style_;
-  bool authenticated_;
-  Kind kind_;
-  ChunkWriter chunk_;
-  std::string document_type_;  ///< of the first one, as is status_
-  std::uint64_t items_ = 0;
-  int status_ = 200;
-  bool head_written_ = false;
-};
-
-KETTLINGAR_INLINE bool StreamWriter::open(std::string_view content_type) {
-  ResponseHeadOptions head;
-  head.status = status_;
-  head.content_type = content_type;
-  head.chunked = !style_.http_1_0;
-  head.connection = style_.connection();
-  head.bare_lf = style_.bare_lf;
-  head.lines = stream_lines(style_.bare_lf, kind_ != Kind::values);
-  head_written_ = append_response_head(out_, head);
-  return head_written_;
-}
-
-/// Of documents and whole answers nobody knows the type when this is all there is of them.
-KETTLINGAR_INLINE void StreamWriter::write_head() {
-  if (head_written_) return;
-  open(kind_ == Kind::values ? style_.content_type() : kind_ == Kind::events ? "text/event-stream" : "");
-}
-
-/// What has been said in the head holds for all of the body: HTML, say, must not go on with text that is not escaped.
-KETTLINGAR_INLINE void StreamWriter::begin_document(const Result& document) {
-  const auto described = [](std::string_view type, int status) {
-    return std::string(type) + " with status " + std::to_string(status);
-  };
-  if (items_ != 0) {
-    if (document.mime_type == document_type_ && document.status == status_) return;
-    throw std::runtime_error("an item of a stream of documents is " + described(document.mime_type, document.status) +
-                             ", the first one was " + described(document_type_, status_));
-  }
-  document_type_ = document.mime_type;
-  status_ = document.status;
-  if (!head_written_ && !open(document_type_))
-    throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
-}
-
-KETTLINGAR_INLINE CodecError StreamWriter::append_payload(const ItemStream& stream) {
-  switch (kind_) {
-    case Kind::values:
-      return stream.encode_item(style_.format, out_);
-    case Kind::events: {
-      json item = stream.item();
-      // A map says of itself what is what; everything else is data, an empty map included, but for a kt::Event.
-      if (stream.is_event_stream() && (item.is_null() || item == json::object())) return {};
-      if (item.is_object() && !item.empty()) return append_event(item, out_);
-      json event = json::object();
-      event["data"] = std::move(item);
-      return append_event(event, out_);
-    }
-    case Kind::documents:
-    case Kind::raw:
-      break;
-  }
-  out_ += stream.document()->data;
-  return {};
-}
-
-KETTLINGAR_INLINE void StreamWriter::write_item(const ItemStream& stream) {
-  const std::size_t before = out_.size();
-  const bool had_head = head_written_;
-  try {
-    append_item(stream);
-  } catch (...) {
-    // Half an item would garble what follows.
-    out_.resize(before);
-    head_written_ = had_head;
-    throw;
-  }
-}
-
-KETTLINGAR_INLINE void StreamWriter::append_item(const ItemStream& stream) {
-  if (kind_ == Kind::raw) {
-    out_ += stream.raw()->bytes;
-    head_written_ = true;
-    style_.keep_alive = false;
-    ++items_;
-    return;
-  }
-  if (kind_ == Kind::documents) {
-    begin_document(*stream.document());
-  } else if (!head_written_) {
-    write_head();
-  }
-  if (!style_.http_1_0) chunk_.begin(out_);
-  if (const CodecError error = append_payload(stream)) throw std::runtime_error(std::string(error.why));
-  if (!style_.http_1_0) chunk_.end(out_);
-  ++items_;
-}
-
-KETTLINGAR_INLINE void StreamWriter::finish() {
-  if (kind_ == Kind::raw && head_written_) return;
-  write_head();
-  if (!style_.http_1_0) append_last_chunk(out_);
-}
-
-KETTLINGAR_COLD void StreamWriter::fail_with(const ErrorReply& reply) {
-  if (!head_written_) {
-    status_ = append_error(out_, style_, reply);
-    head_written_ = true;
-    return;
-  }
-  style_.keep_alive = false;
-  status_ = reply.status;
-  std::string bytes;
-  switch (kind_) {
-    case Kind::values:
-      static_cast<void>(encode(late_body(reply), style_.format, bytes));
-      break;
-    case Kind::events: {
-      json event = json::object();
-      event["event"] = "error";
-      event["data"] = late_body(reply);
-      static_cast<void>(append_event(event, bytes));
-      break;
-    }
-    case Kind::documents:
-    case Kind::raw:
-      return;  // nothing that readers of raw data could tell from data
-  }
-  if (style_.http_1_0) {
-    out_ += bytes;
-  } else {
-    append_late_error(out_, style_.bare_lf, bytes);
-  }
-}
-
-KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown) {
-  const ErrorReply reply = error_reply(thrown, authenticated_);
-  fail_with(reply);
-  return reply.log;
 }
 
 }  // namespace detail

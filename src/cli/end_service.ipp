@@ -21,7 +21,7 @@
 #include "../os/running_process.ipp"
 #include "../os/socket.ipp"
 #include "../os/state.ipp"
-#include "../service/loop.ipp"
+#include "../call/loop.ipp"
 #include "command_line.ipp"
 
 namespace kettlingar {

@@ -24,7 +24,7 @@
 #include "../base/errors.hpp"
 #include "../os/descriptor.hpp"
 #include "../os/process.ipp"
-#include "../service/loop.ipp"
+#include "../call/loop.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

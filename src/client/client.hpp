@@ -20,14 +20,23 @@
 #include "client_options.hpp"
 #include "results.hpp"
 #include "running_call.hpp"
-#include "typed_call.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 
 namespace detail {
+
 struct ServiceFiles;
 struct StartPlan;
+
+// See call_check.hpp and typed_call.hpp.
+template <class T, class... A>
+struct CallCheck;
+template <class F, class... A>
+struct TypedCallCheck;
+template <class F, class... A>
+OutgoingCall make_typed_call(const Method& method, A&&... arguments);
+
 }  // namespace detail
 
 /// Calls a running service, ours or a Python one. A cheap handle: copies share kept connections; any number of threads

@@ -15,7 +15,7 @@
 #include "../base/version.hpp"
 #include "../os/passing.hpp"
 #include "../os/socket.ipp"
-#include "../service/transfer.hpp"
+#include "../call/transfer.hpp"
 #include "connect.ipp"
 #include "response.ipp"
 

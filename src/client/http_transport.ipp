@@ -23,8 +23,8 @@
 #include <utility>
 
 #include "../base/log.hpp"
-#include "../service/blocking_work.ipp"
-#include "../service/loop.ipp"
+#include "../call/blocking_work.ipp"
+#include "../call/loop.ipp"
 #include "../service/runner.ipp"
 #include "../wire/http_writer.ipp"
 #include "connector.ipp"

@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "../service/kitten.hpp"
-#include "../service/streaming.ipp"
+#include "../call/streaming.ipp"
 #include "client.hpp"
 #include "http_transport.ipp"
 #include "response.ipp"

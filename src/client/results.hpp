@@ -11,10 +11,10 @@
 
 #include "../base/errors.hpp"
 #include "../base/version.hpp"
-#include "../service/convert.hpp"
-#include "../service/coroutine.hpp"
-#include "../service/result.hpp"
-#include "../service/transfer.hpp"
+#include "../call/convert.hpp"
+#include "../call/coroutine.hpp"
+#include "../call/result.hpp"
+#include "../call/transfer.hpp"
 #include "running_call.hpp"
 #include "transport.hpp"
 

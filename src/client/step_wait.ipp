@@ -16,10 +16,10 @@
 #include <new>
 #include <utility>
 
-#include "../service/coroutine.hpp"
-#include "../service/host_executor.ipp"
+#include "../call/coroutine.hpp"
+#include "../call/host_executor.ipp"
 #include "../service/local_calls.ipp"
-#include "../service/loop.ipp"
+#include "../call/loop.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

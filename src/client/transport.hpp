@@ -14,9 +14,9 @@
 #include "../base/limits.hpp"
 #include "../base/version.hpp"
 #include "../os/passing.hpp"
-#include "../service/coroutine.hpp"
-#include "../service/method.hpp"
-#include "../service/transfer.hpp"
+#include "../call/coroutine.hpp"
+#include "../call/method.hpp"
+#include "../call/transfer.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

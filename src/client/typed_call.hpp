@@ -10,35 +10,14 @@
 #include <type_traits>
 #include <utility>
 
-#include "../service/handler_check.hpp"
-#include "../service/signature.hpp"
+#include "../call/signature.hpp"
+#include "call_check.hpp"
+#include "client.hpp"
 #include "running_call.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
-/// `&MyKitten::add`, or a pointer to a plain function.
-template <class F>
-concept NamedFunction = (std::is_member_function_pointer_v<F> ||
-                         (std::is_pointer_v<F> && std::is_function_v<std::remove_pointer_t<F>>)) &&
-                        Signature<F>::known;
-
-/// The type that a caller gets for a handler's return type R.
-template <class R>
-struct Returned {
-  static constexpr bool streams = false;
-  using type = std::conditional_t<std::is_convertible_v<R, std::string_view>, std::string, std::remove_cvref_t<R>>;
-};
-template <class T>
-struct Returned<Task<T>> : Returned<T> {};
-template <class T>
-struct Returned<Generator<T>> {
-  static constexpr bool streams = true;
-  using type = T;
-};
-template <class F>
-using ReturnedBy = Returned<std::remove_cvref_t<typename Signature<F>::Return>>;
 
 template <class A>
 inline constexpr bool is_positional =

@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "handler_check.hpp"
+#include "../call/handler_check.hpp"
 #include "registry.ipp"
 #include "server.ipp"
 

@@ -18,12 +18,12 @@
 #include "../os/passing.hpp"
 #include "../wire/http_body.ipp"
 #include "../wire/http_head.ipp"
-#include "file_io.ipp"
-#include "host_executor.ipp"
-#include "loop.ipp"
-#include "reply.ipp"
+#include "../call/file_io.ipp"
+#include "../call/host_executor.ipp"
+#include "../call/loop.ipp"
+#include "../call/reply.ipp"
 #include "server.ipp"
-#include "streaming.ipp"
+#include "../call/streaming.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -14,9 +14,9 @@
 #include <utility>
 
 #include "../base/version.hpp"
-#include "bind.ipp"
+#include "../call/bind.ipp"
 #include "connection.ipp"
-#include "file_io.ipp"
+#include "../call/file_io.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -18,12 +18,10 @@
 #include "../base/limits.hpp"
 #include "../base/log.hpp"
 #include "../os/passing.hpp"
-#include "handler_check.hpp"
-#include "method.hpp"
+#include "../call/method.hpp"
 #include "options.hpp"
-#include "request.hpp"
+#include "../call/request.hpp"
 #include "settings.hpp"
-#include "topic.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -35,12 +33,19 @@ using PostToHost = std::function<void(std::function<void()>)>;
 
 class Client;
 struct AutoStart;
-namespace detail {
-class Runner;
-class Server;
-}  // namespace detail
+template <class T>
+class Topic;
 
 namespace detail {
+
+class Runner;
+class Server;
+
+// See call/handler_check.hpp.
+template <class F, class... A>
+struct HandlerCheck;
+template <class F, class... A>
+std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args);
 
 template <class A>
 concept IsArg = std::is_same_v<A, Arg>;

@@ -4,7 +4,7 @@
 
 #include "builtins.ipp"
 #include "call_steps.ipp"
-#include "host_executor.ipp"
+#include "../call/host_executor.ipp"
 #include "kitten.hpp"
 #include "listen.ipp"
 #include "runner.ipp"

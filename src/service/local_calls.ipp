@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "loop.ipp"
+#include "../call/loop.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

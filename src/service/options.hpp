@@ -16,7 +16,7 @@
 #include "../base/log.hpp"
 #include "../base/version.hpp"
 #include "../os/descriptor.hpp"
-#include "convert.hpp"
+#include "../call/convert.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -12,8 +12,8 @@
 #include "../base/log.hpp"
 #include "../base/suggest.ipp"
 #include "../base/version.hpp"
-#include "bind.ipp"
-#include "method.hpp"
+#include "../call/bind.ipp"
+#include "../call/method.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

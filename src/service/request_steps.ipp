@@ -7,7 +7,7 @@
 #include "../base/version.hpp"
 #include "../wire/json_text.ipp"
 #include "connection.ipp"
-#include "form.ipp"
+#include "../call/form.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -24,9 +24,9 @@
 #include "../base/errors.hpp"
 #include "../base/log.hpp"
 #include "../os/descriptor.hpp"
-#include "coroutine.hpp"
-#include "host_executor.ipp"
-#include "loop.ipp"
+#include "../call/coroutine.hpp"
+#include "../call/host_executor.ipp"
+#include "../call/loop.ipp"
 #include "server.ipp"
 
 namespace kettlingar {

@@ -23,12 +23,12 @@
 #include "../os/socket.ipp"
 #include "../os/state.ipp"
 #include "auth.ipp"
-#include "blocking_work.ipp"
+#include "../call/blocking_work.ipp"
 #include "guess_throttle.ipp"
 #include "local_calls.ipp"
-#include "loop.ipp"
+#include "../call/loop.ipp"
 #include "registry.ipp"
-#include "request.hpp"
+#include "../call/request.hpp"
 #include "settings.ipp"
 
 namespace kettlingar {

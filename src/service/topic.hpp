@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "../base/errors.hpp"
-#include "coroutine.hpp"
-#include "method.hpp"
+#include "../call/coroutine.hpp"
+#include "../call/method.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -7,8 +7,8 @@
 #include <tuple>
 
 #include "fuzz.hpp"
-#include "service/bind.ipp"
-#include "service/form.ipp"
+#include "call/bind.ipp"
+#include "call/form.ipp"
 
 namespace kt = kettlingar;
 using kt::json;

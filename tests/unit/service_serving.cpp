@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "service/auth.ipp"
-#include "service/form.ipp"
+#include "call/form.ipp"
 #include "service/registry.ipp"
 #include "service/request_steps.ipp"
 #include "services.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
+// call/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
 // handler form.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/reply.ipp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
+// call/reply.ipp: what a call has come to, as bytes: results, documents, and the one mapping from exceptions to
 // answers.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/request.hpp: what a handler may know about the call it serves.
+// call/request.hpp: what a handler may know about the call it serves.
 #pragma once
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/request.ipp: the bodies of request.hpp.
+// call/request.ipp: the bodies of request.hpp.
 #pragma once
 
 #include "../wire/http_head.ipp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/file_io.ipp: reading and writing descriptors that others share, without blocking the loop and without
+// call/file_io.ipp: reading and writing descriptors that others share, without blocking the loop and without
 // changing their flags.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/streaming.ipp: a generator's items as the bytes of a chunked answer.
+// call/streaming.ipp: a generator's items as the bytes of a chunked answer.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/coroutine.hpp: the two coroutine types of handlers: Task (one result) and Generator (many items).
+// call/coroutine.hpp: the two coroutine types of handlers: Task (one result) and Generator (many items).
 #pragma once
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/class_value.hpp: what a class that nlohmann_json converts has made of its value: all of it, or what is wrong
+// call/class_value.hpp: what a class that nlohmann_json converts has made of its value: all of it, or what is wrong
 // with it, and where.
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/handler_check.hpp: what is wrong with a handler, in sentences, near the line of the program that adds it.
+// call/handler_check.hpp: what is wrong with a handler, in sentences, near the line of the program that adds it.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/transfer.ipp: the bodies of transfer.hpp.
+// call/transfer.ipp: the bodies of transfer.hpp.
 #pragma once
 
 #include "transfer.hpp"

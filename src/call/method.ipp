@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/method.ipp: the bodies of method.hpp.
+// call/method.ipp: the bodies of method.hpp.
 #pragma once
 
 #include "../wire/json_text.ipp"

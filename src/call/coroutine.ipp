@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/coroutine.ipp: the bodies of coroutine.hpp.
+// call/coroutine.ipp: the bodies of coroutine.hpp.
 #pragma once
 
 #include "coroutine.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/blocking_work.ipp: system calls that may take long and cannot be waited for, done beside the loop.
+// call/blocking_work.ipp: system calls that may take long and cannot be waited for, done beside the loop.
 #pragma once
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio

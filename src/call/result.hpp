@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/result.hpp: results that are more than a value: documents with a MIME type, events, whole answers.
+// call/result.hpp: results that are more than a value: documents with a MIME type, events, whole answers.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/bind.ipp: positional, named and mixed arguments onto a method's parameters.
+// call/bind.ipp: positional, named and mixed arguments onto a method's parameters.
 #pragma once
 
 #include <string>

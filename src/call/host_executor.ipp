@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/host_executor.ipp: handlers where the host wants them: on its GUI thread, or inside its frame.
+// call/host_executor.ipp: handlers where the host wants them: on its GUI thread, or inside its frame.
 #pragma once
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/transfer.hpp: arguments and results that contain open descriptors: which of them goes where.
+// call/transfer.hpp: arguments and results that contain open descriptors: which of them goes where.
 #pragma once
 
 #include <cstddef>

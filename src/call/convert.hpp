@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
+// call/convert.hpp: from what a caller sent to the C++ type of a parameter, strictly, and from results back.
 #pragma once
 
 #include <bit>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/form.ipp: arguments as forms, addresses and uploads have them.
+// call/form.ipp: arguments as forms, addresses and uploads have them.
 #pragma once
 
 #include <algorithm>

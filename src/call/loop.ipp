@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/loop.ipp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
+// call/loop.ipp: the few operations of a loop that everything here is made of. Asio's own are templates that compile
 // anew for each function they are given; these have been given one.
 #pragma once
 

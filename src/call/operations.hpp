@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/operations.hpp: what coroutines can await here, beside the operations of Asio.
+// call/operations.hpp: what coroutines can await here, beside the operations of Asio.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/convert.ipp: the bodies of convert.hpp.
+// call/convert.ipp: the bodies of convert.hpp.
 #pragma once
 
 #include "../wire/http_fields.ipp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/class_value.ipp: the bodies of class_value.hpp.
+// call/class_value.ipp: the bodies of class_value.hpp.
 #pragma once
 
 #include "../base/suggest.ipp"
