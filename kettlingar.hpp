@@ -2182,8 +2182,6 @@ T take_result(const json& value, DescriptorQueue& queue) {
 namespace kettlingar {
 inline namespace v0_1 {
 
-struct RequestHead;
-
 /// Who is at the other end of a connection.
 struct Peer {
   std::string address;  ///< `127.0.0.1:39010`, `unix-domain`, or `loopback`
@@ -2192,6 +2190,9 @@ struct Peer {
 };
 
 namespace detail {
+
+struct RequestHead;
+class ConnectionAccess;
 
 /// The connection a request came over, as far as its handler may reach it. Used on the service's thread.
 class Caller {
@@ -2224,7 +2225,7 @@ class Caller {
 /// cancelled(), take_connection() and kt::reply_to(request) throw std::logic_error where that can be told.
 class Request {
  public:
-  Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
+  Request(const detail::RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
       : head_(head), peer_(peer), caller_(caller), executor_(std::move(executor)) {}
 
   /// True if the caller knew the token. Private methods only ever see true.
@@ -2260,9 +2261,9 @@ class Request {
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:
-  friend class ConnectionAccess;
+  friend class detail::ConnectionAccess;
 
-  const RequestHead& head_;
+  const detail::RequestHead& head_;
   const Peer& peer_;
   detail::Caller& caller_;
   asio::any_io_executor executor_;
@@ -2280,7 +2281,9 @@ struct RouteTo {
   json arguments = json(json::value_t::object);
 };
 
-/// The library's own way to fill in a Request; not for users.
+namespace detail {
+
+/// The library's own way to fill in a Request.
 class ConnectionAccess {
  public:
   static void route(Request& request, std::string_view method, std::string_view path, bool authenticated) {
@@ -2290,8 +2293,10 @@ class ConnectionAccess {
   }
   static json& arguments(Request& request) { return request.arguments_; }
   static void cancel(Request& request) { request.cancelled_ = true; }
-  static detail::Caller& caller(Request& request) { return request.caller_; }
+  static Caller& caller(Request& request) { return request.caller_; }
 };
+
+}  // namespace detail
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -2933,6 +2938,7 @@ class Topic;
 
 namespace detail {
 
+class CommandLine;
 class Runner;
 class Server;
 
@@ -3217,7 +3223,7 @@ class Kitten {
   Kitten& log_to(LogSink sink);
 
  private:
-  friend class CommandLine;
+  friend class detail::CommandLine;
 
   template <class F>
   auto bound(F handler) {
@@ -3730,6 +3736,7 @@ namespace detail {
 
 struct ServiceFiles;
 struct StartPlan;
+class ClientAccess;
 
 // See call_check.hpp and typed_call.hpp.
 template <class T, class... A>
@@ -3854,7 +3861,7 @@ class Client {
   }
 
  private:
-  friend class ClientAccess;
+  friend class detail::ClientAccess;
 
   using Methods = std::vector<std::shared_ptr<const detail::Method>>;
   struct State {
@@ -3874,26 +3881,29 @@ class Client {
   std::shared_ptr<const State> state_;
 };
 
-/// The library's own way to make clients; not for users.
+namespace detail {
+
+/// The library's own way to make clients.
 class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
-  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
+  static Client make(std::shared_ptr<Transport> transport, Client::Methods methods = {});
   static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {},
-                     std::shared_ptr<const detail::StartPlan> plan = {});
-  static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
+                     std::shared_ptr<const StartPlan> plan = {});
+  static Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
-  static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
-  static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
+  static const Client& require_pong(const Client& client, const ServiceFiles& files);
+  static Task<Client> async_require_pong(Client client, ServiceFiles files);
   /// Both: the same for a client that starts its service.
-  static const Client& require_started(const Client& client, const detail::ServiceFiles& files);
-  static Task<Client> async_require_started(Client client, detail::ServiceFiles files);
+  static const Client& require_started(const Client& client, const ServiceFiles& files);
+  static Task<Client> async_require_started(Client client, ServiceFiles files);
 
  private:
-  static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
+  static void check_pong(const json& pong, const std::exception_ptr& thrown, const ServiceFiles& files);
 };
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -4808,6 +4818,7 @@ KETTLINGAR_COLD void register_ext_type(ExtType type) {
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// What a parser says of the bytes that it has seen so far.
 enum class Parse { complete, need_more, bad };
@@ -4876,7 +4887,7 @@ struct MessageHead {
   bool encoded = false;                              ///< Content-Encoding: something else than identity
 };
 
-namespace detail::http {
+namespace http {
 
 enum class Step { field, done, more, bad };
 enum class Eol : std::uint8_t { unknown, crlf, lf };
@@ -5308,13 +5319,13 @@ KETTLINGAR_INLINE void HeadLines::publish(std::string_view in, MessageHead& head
   head.keep_alive = !close_ && !head.bare_lf && (head.version_minor == 1 || keep_alive_);
 }
 
-}  // namespace detail::http
+}  // namespace http
 
 KETTLINGAR_INLINE HeaderField HeaderFields::iterator::operator*() const {
   std::string_view line = lines_.substr(0, lines_.find('\n'));
   if (line.ends_with('\r')) line.remove_suffix(1);
   const std::size_t colon = line.find(':');
-  return {line.substr(0, colon), detail::http::trim(line.substr(colon + 1))};
+  return {line.substr(0, colon), http::trim(line.substr(colon + 1))};
 }
 
 KETTLINGAR_INLINE HeaderFields::iterator& HeaderFields::iterator::operator++() {
@@ -5330,11 +5341,12 @@ KETTLINGAR_INLINE HeaderFields::iterator HeaderFields::iterator::operator++(int)
 
 KETTLINGAR_INLINE std::optional<std::string_view> HeaderFields::find(std::string_view name) const {
   for (const HeaderField field : *this) {
-    if (detail::http::same_word(field.name, name)) return field.value;
+    if (http::same_word(field.name, name)) return field.value;
   }
   return std::nullopt;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -5345,6 +5357,7 @@ KETTLINGAR_INLINE std::optional<std::string_view> HeaderFields::find(std::string
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// A request head. `target` is what was sent; `path` is its path, still percent-encoded, without authority and query.
 struct RequestHead : MessageHead {
@@ -5373,12 +5386,11 @@ bool percent_decode(std::string_view text, std::string& out);
 /// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where lenient parsers let requests be smuggled. A
 /// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
 /// throws; total time is linear in the bytes, however they are split.
-class RequestHeadParser : private detail::http::HeadLines {
+class RequestHeadParser : private http::HeadLines {
  public:
   /// `limits` must outlive the parser. Without `accept_bare_lf` a first line that ends in LF alone is refused.
   explicit RequestHeadParser(const Limits& limits, bool accept_bare_lf = true)
-      : HeadLines(limits, accept_bare_lf ? detail::http::Eol::unknown : detail::http::Eol::crlf),
-        accept_bare_lf_(accept_bare_lf) {}
+      : HeadLines(limits, accept_bare_lf ? http::Eol::unknown : http::Eol::crlf), accept_bare_lf_(accept_bare_lf) {}
 
   /// `input` starts at the first byte of this message (up to four empty lines before it belong to it); each further
   /// call gets the same bytes and more, possibly at another address. After complete or bad, call reset() first.
@@ -5392,12 +5404,12 @@ class RequestHeadParser : private detail::http::HeadLines {
   void reset() { *this = RequestHeadParser(*limits_, accept_bare_lf_); }
 
  private:
-  detail::http::Step request_line(std::string_view in, std::size_t end);
-  detail::http::Step take_target(std::string_view in);
-  detail::http::Step known_field(std::string_view in);
+  http::Step request_line(std::string_view in, std::size_t end);
+  http::Step take_target(std::string_view in);
+  http::Step known_field(std::string_view in);
 
-  detail::http::Span method_ = {}, target_ = {}, path_ = {}, query_ = {}, authority_ = {};
-  detail::http::Span host_ = {}, authorization_ = {}, origin_ = {}, sec_fetch_site_ = {}, expect_ = {};
+  http::Span method_ = {}, target_ = {}, path_ = {}, query_ = {}, authority_ = {};
+  http::Span host_ = {}, authorization_ = {}, origin_ = {}, sec_fetch_site_ = {}, expect_ = {};
   RequestHead head_ = {};
   int empty_lines_ = 0;
   bool accept_bare_lf_;
@@ -5405,10 +5417,10 @@ class RequestHeadParser : private detail::http::HeadLines {
 
 /// Parses response heads; the same contract as RequestHeadParser. LF heads may be chunked here (the Python service
 /// writes such), but are never kept alive. Interim responses (1xx) are returned like any other.
-class ResponseHeadParser : private detail::http::HeadLines {
+class ResponseHeadParser : private http::HeadLines {
  public:
   /// `limits` must outlive the parser.
-  explicit ResponseHeadParser(const Limits& limits) : HeadLines(limits, detail::http::Eol::unknown) {}
+  explicit ResponseHeadParser(const Limits& limits) : HeadLines(limits, http::Eol::unknown) {}
   /// As RequestHeadParser::parse(), except that no empty lines are skipped; `http_status` means nothing here.
   ParseResult parse(std::string_view input);
   const ResponseHead& head() const { return head_; }
@@ -5416,9 +5428,9 @@ class ResponseHeadParser : private detail::http::HeadLines {
   void reset() { *this = ResponseHeadParser(*limits_); }
 
  private:
-  detail::http::Step status_line(std::string_view in, std::size_t end);
+  http::Step status_line(std::string_view in, std::size_t end);
 
-  detail::http::Span reason_ = {};
+  http::Span reason_ = {};
   ResponseHead head_ = {};
 };
 
@@ -5429,7 +5441,7 @@ inline bool percent_decode(std::string_view text, std::string& out) {
       out += text[at];
       continue;
     }
-    const int byte = detail::http::escaped_byte(text, at);
+    const int byte = http::escaped_byte(text, at);
     if (byte < 0) return false;
     out += static_cast<char>(byte);
     at += 2;
@@ -5438,13 +5450,13 @@ inline bool percent_decode(std::string_view text, std::string& out) {
 }
 
 KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
-  using detail::http::Step;
+  using http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
     const std::size_t most = (std::min)(limits_->request_line_bytes, limits_->head_bytes);
     Step step = request_line(input, (std::min)(input.size(), most));
     if (step == Step::more && input.size() >= most) step = fail(414, "too-large", "request line too long");
-    head_.bare_lf = eol_ == detail::http::Eol::lf;  // so that a Python client can read the refusal
+    head_.bare_lf = eol_ == http::Eol::lf;  // so that a Python client can read the refusal
     if (step != Step::done) return result(step);
   }
   const Step step = fields(input, limits_->head_bytes, limits_->header_count, [&] { return known_field(input); });
@@ -5452,8 +5464,8 @@ KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
   return result(step);
 }
 
-KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
-  using detail::http::Step;
+KETTLINGAR_INLINE http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
+  using http::Step;
   while (pos_ < end) {
     Step step = Step::done;
     switch (state_) {
@@ -5469,7 +5481,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         ++empty_lines_;
         break;
       case State::method:
-        pos_ = detail::http::scan<detail::http::token_char>(in, pos_, end);
+        pos_ = http::scan<http::token_char>(in, pos_, end);
         if (pos_ - mark_ > 32) return fail(400, "bad-line", "method too long");
         if (pos_ == end) return Step::more;
         if (in[pos_] != ' ' || pos_ == mark_) return fail(400, "bad-line", "method is not a token before one space");
@@ -5479,7 +5491,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         state_ = State::target;
         break;
       case State::target:
-        pos_ = detail::http::scan<detail::http::target_char>(in, pos_, end);
+        pos_ = http::scan<http::target_char>(in, pos_, end);
         if (pos_ == end) return Step::more;
         step = take_target(in);
         if (step != Step::done) return step;
@@ -5487,8 +5499,8 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         state_ = State::version;
         break;
       case State::version:
-        if (end - mark_ >= 8 && detail::http::load_bytes<std::uint64_t>(in.data() + mark_) ==
-                                    detail::http::load_bytes<std::uint64_t>("HTTP/1.1")) {
+        if (end - mark_ >= 8 &&
+            http::load_bytes<std::uint64_t>(in.data() + mark_) == http::load_bytes<std::uint64_t>("HTTP/1.1")) {
           pos_ = mark_ + 8;
           state_ = State::line_end;
           break;
@@ -5510,23 +5522,23 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
   return Step::more;
 }
 
-KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_view in) {
+KETTLINGAR_INLINE http::Step RequestHeadParser::take_target(std::string_view in) {
   if (in[pos_] == '\r' || in[pos_] == '\n') return fail(400, "bad-line", "request line without version");
   if (in[pos_] != ' ') return fail(400, "bad-target", "a byte that may not be in a target");
   if (pos_ == mark_) return fail(400, "bad-line", "more than one space before the target");
   target_ = path_ = {mark_, pos_ - mark_};
   const std::string_view target = target_.of(in);
   if (target.front() == '*') {
-    if (target == "*" && method_.of(in) == "OPTIONS") return detail::http::Step::done;
+    if (target == "*" && method_.of(in) == "OPTIONS") return http::Step::done;
     return fail(400, "bad-target", "* is for OPTIONS only");
   }
   if (target.front() != '/') {
-    if (!detail::http::same_word(target.substr(0, 7), "http://")) {
+    if (!http::same_word(target.substr(0, 7), "http://")) {
       return fail(400, "bad-target", "the target is neither a path nor an http address");
     }
     const std::size_t stop = (std::min)(target.find_first_of("/?", 7), target.size());
     authority_ = {mark_ + 7, stop - 7};
-    if (stop == 7 || !detail::http::valid_authority(authority_.of(in))) {
+    if (stop == 7 || !http::valid_authority(authority_.of(in))) {
       return fail(400, "bad-target", "the host in the target is malformed");
     }
     path_ = {mark_ + stop, target.size() - stop};
@@ -5539,26 +5551,25 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_
     path = path.substr(0, question);
   }
   for (std::size_t at = path.find('%'); at != path.npos; at = path.find('%', at + 3)) {
-    if (detail::http::escaped_byte(path, at) < 0)
+    if (http::escaped_byte(path, at) < 0)
       return fail(400, "bad-target", "a broken escape in the path, or one of a control character");
   }
-  return detail::http::Step::done;
+  return http::Step::done;
 }
 
-KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_view in) {
-  using detail::http::named;
+KETTLINGAR_INLINE http::Step RequestHeadParser::known_field(std::string_view in) {
+  using http::named;
   using namespace std::string_view_literals;
   const std::string_view name = name_.of(in);
   switch (name.size()) {
     case "host"sv.size():
       if (!named(name, "host")) break;
-      if (!detail::http::valid_authority(value_.of(in))) return fail(400, "bad-header", "Host is not a host and port");
+      if (!http::valid_authority(value_.of(in))) return fail(400, "bad-header", "Host is not a host and port");
       return once(host_);
     case "origin"sv.size():  // and of `expect`
       if (named(name, "origin")) return once(origin_);
       if (!named(name, "expect")) break;
-      if (!detail::http::same_word(value_.of(in), "100-continue"))
-        return fail(417, "bad-header", "unknown expectation");
+      if (!http::same_word(value_.of(in), "100-continue")) return fail(417, "bad-header", "unknown expectation");
       head_.expect_continue = head_.version_minor == 1;
       return once(expect_);
     case "authorization"sv.size():
@@ -5568,9 +5579,9 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_
       if (named(name, "sec-fetch-site")) return once(sec_fetch_site_);
       break;
   }
-  const detail::http::Step step = common_field(in, head_);
+  const http::Step step = common_field(in, head_);
   // No Python client sends chunks, and parsers disagree about where chunks begin behind a head in LF.
-  const bool legacy = eol_ == detail::http::Eol::lf;
+  const bool legacy = eol_ == http::Eol::lf;
   return head_.chunked && legacy ? fail(400, "bad-length", "Transfer-Encoding under LF line ends") : step;
 }
 
@@ -5588,7 +5599,7 @@ KETTLINGAR_INLINE void RequestHeadParser::rebase(std::string_view input) {
 }
 
 KETTLINGAR_INLINE ParseResult ResponseHeadParser::parse(std::string_view input) {
-  using detail::http::Step;
+  using http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
     const std::size_t most = (std::min)(limits_->request_line_bytes, limits_->head_bytes);
@@ -5602,8 +5613,8 @@ KETTLINGAR_INLINE ParseResult ResponseHeadParser::parse(std::string_view input) 
   return result(step);
 }
 
-KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
-  using detail::http::Step;
+KETTLINGAR_INLINE http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
+  using http::Step;
   if (state_ == State::start) {
     const Step step = match(in, end, "HTTP/d.d ddd");
     if (step != Step::done) return step;
@@ -5616,7 +5627,7 @@ KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string
   }
   if (pos_ == end) return Step::more;
   if (in[mark_] == ' ') {
-    pos_ = detail::http::scan<detail::http::value_char>(in, pos_, end);
+    pos_ = http::scan<http::value_char>(in, pos_, end);
     reason_ = {mark_ + 1, pos_ - mark_ - 1};
   }
   if (pos_ == end) return Step::more;
@@ -5629,9 +5640,10 @@ KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string
 
 KETTLINGAR_INLINE void ResponseHeadParser::rebase(std::string_view input) {
   publish(input, head_);
-  head_.reason = detail::http::trim(reason_.of(input));
+  head_.reason = http::trim(reason_.of(input));
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -5642,8 +5654,9 @@ KETTLINGAR_INLINE void ResponseHeadParser::rebase(std::string_view input) {
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
-namespace detail::http {
+namespace http {
 
 /// The framing of a chunked body (RFC 9112 7.1), read more strictly than the RFC asks: CRLF only, no white space around
 /// sizes and extensions. Each function reads one kind of piece. Until it returns Parse::complete, it has to be called
@@ -5678,7 +5691,7 @@ class ChunkFraming : private HeadLines {
   Part part_ = Part::size;
 };
 
-}  // namespace detail::http
+}  // namespace http
 
 /// Cuts a chunked stream into whole chunks of up to Limits::body_bytes each; an item of a kettlingar stream is one
 /// chunk.
@@ -5709,7 +5722,7 @@ class ChunkParser {
  private:
   enum class Phase : std::uint8_t { size_line, data, trailers };
 
-  detail::http::ChunkFraming framing_;
+  http::ChunkFraming framing_;
   const Limits* limits_;
   std::uint64_t total_limit_;
   std::string_view data_ = {};
@@ -5751,7 +5764,7 @@ class BodyReader {
   ParseResult plain(std::size_t size);
   ParseResult chunk_step(char* data, std::size_t size);
 
-  detail::http::ChunkFraming framing_;
+  http::ChunkFraming framing_;
   const Limits* limits_;
   std::uint64_t left_ = 0;  // of a plain body or of the current chunk
   std::size_t decoded_ = 0;
@@ -5759,7 +5772,7 @@ class BodyReader {
   Phase phase_ = Phase::plain;
 };
 
-namespace detail::http {
+namespace http {
 
 KETTLINGAR_INLINE ParseResult ChunkFraming::size_line(std::string_view in) {
   if (state_ == State::failed) return error_;
@@ -5874,7 +5887,7 @@ KETTLINGAR_INLINE void ChunkFraming::expect_lines() {
   pos_ = count_ = block_.at = 0;
 }
 
-}  // namespace detail::http
+}  // namespace http
 
 KETTLINGAR_INLINE ParseResult ChunkParser::next(std::string_view input) {
   if (phase_ == Phase::size_line) {
@@ -5901,7 +5914,7 @@ inline ParseResult check_body_length(const MessageHead& head, const Limits& limi
 }
 
 KETTLINGAR_INLINE void BodyReader::start(const MessageHead& head) {
-  if (head.chunked) framing_ = detail::http::ChunkFraming(*limits_, limits_->body_bytes);
+  if (head.chunked) framing_ = http::ChunkFraming(*limits_, limits_->body_bytes);
   phase_ = head.chunked ? Phase::size_line : Phase::plain;
   left_ = head.content_length.value_or(0);
   decoded_ = raw_ = 0;
@@ -5968,6 +5981,7 @@ KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size
   return size - gap;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -5978,6 +5992,7 @@ KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// The Connection line: none (HTTP/1.1 keeps the connection), `close`, or for HTTP/1.0 peers `keep-alive`.
 enum class ConnectionHeader { none, close, keep_alive };
@@ -6047,7 +6062,7 @@ class ChunkWriter {
   std::size_t digits_ = 2;
 };
 
-namespace detail::http {
+namespace http {
 
 struct Reason {
   int status;
@@ -6203,13 +6218,13 @@ class ChunkSize {
   char* end_;
 };
 
-}  // namespace detail::http
+}  // namespace http
 
 inline bool append_response_head(std::string& out, const ResponseHeadOptions& options) {
-  if (!detail::http::valid_response(options)) return false;
+  if (!http::valid_response(options)) return false;
   const std::string_view reason = reason_phrase(options.status);
   const std::size_t varying = std::string_view("HTTP/1.1 200").size() + reason.size() + options.lines.size();
-  detail::http::LineWriter lines(out, options, varying);
+  http::LineWriter lines(out, options, varying);
   lines.put("HTTP/1.1 ");
   lines.number(static_cast<std::uint64_t>(options.status));
   lines.put(" ");
@@ -6225,10 +6240,10 @@ inline bool append_response_head(std::string& out, const ResponseHeadOptions& op
 }
 
 inline bool append_request_head(std::string& out, const RequestHeadOptions& options) {
-  if (!detail::http::valid_request(options)) return false;
+  if (!http::valid_request(options)) return false;
   const std::size_t varying = options.method.size() + options.target.size() + options.host.size() +
                               std::string_view(" HTTP/1.1\r\nHost: ").size();
-  detail::http::LineWriter lines(out, options, varying);
+  http::LineWriter lines(out, options, varying);
   lines.put(options.method);
   lines.put(" ");
   lines.put(options.target);
@@ -6244,16 +6259,15 @@ inline bool append_request_head(std::string& out, const RequestHeadOptions& opti
 
 inline std::string_view reason_phrase(int status) {
   if (status == 200) return "OK";
-  const auto& table = detail::http::reasons;
-  const auto at =
-      std::lower_bound(table.begin(), table.end(), status,
-                       [](const detail::http::Reason& reason, int wanted) { return reason.status < wanted; });
+  const auto& table = http::reasons;
+  const auto at = std::lower_bound(table.begin(), table.end(), status,
+                                   [](const http::Reason& reason, int wanted) { return reason.status < wanted; });
   return at != table.end() && at->status == status ? at->words : "Unknown";
 }
 
 inline void append_chunk(std::string& out, std::string_view bytes) {
   if (bytes.empty()) return;
-  out += detail::http::ChunkSize(bytes.size()).line();
+  out += http::ChunkSize(bytes.size()).line();
   out += bytes;
   out += "\r\n";
 }
@@ -6274,12 +6288,13 @@ KETTLINGAR_INLINE void ChunkWriter::begin(std::string& out) {
 KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
   const std::size_t size = out.size() - mark_ - digits_ - 2;
   if (size == 0) return cancel(out);
-  const detail::http::ChunkSize prefix(size);
+  const http::ChunkSize prefix(size);
   out.replace(mark_, digits_ + 2, prefix.line());
   digits_ = prefix.line().size() - 2;
   out += "\r\n";
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -7728,6 +7743,7 @@ template CodecError encode_json(const nlohmann::json&, std::string&, JsonStyle, 
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// Append `item`, a map, as one event of a `text/event-stream`; nothing for an empty one, which is no event.
 /// - `id`, `event` and `retry` become a line each unless null: numbers, or strings without CR, LF and NUL.
@@ -7747,8 +7763,6 @@ inline constexpr std::string_view event_comment = ":\n\n";
 /// without colon, such as the empty one between two events, and more than 16 different keys. Malformed UTF-8 becomes
 /// U+FFFD.
 [[nodiscard]] CodecError parse_event(std::string_view text, json& out);
-
-namespace detail {
 
 /// Take the first line off `text`, without its LF, CR or CRLF.
 inline std::string_view take_line(std::string_view& text) {
@@ -7831,21 +7845,19 @@ inline CodecError read_event(std::string_view text, json& event) {
   return {};
 }
 
-}  // namespace detail
-
 inline CodecError append_event(const json& item, std::string& out, int depth) {
-  if (!item.is_object()) return detail::bad_body("an event must be a map");
+  if (!item.is_object()) return bad_body("an event must be a map");
   if (item.empty()) return {};
   std::string event;
   for (const char* name : {"id", "event", "retry"}) {
-    if (const CodecError error = detail::append_event_field(item, name, event)) return error;
+    if (const CodecError error = append_event_field(item, name, event)) return error;
   }
   std::string data;
-  if (const CodecError error = detail::event_data(item, data, depth)) return error;
+  if (const CodecError error = event_data(item, data, depth)) return error;
   std::string_view rest = data;
   for (bool more = true; more;) {
     more = rest.find_first_of("\r\n") != std::string_view::npos;  // the last line has no end
-    event.append("data: ").append(detail::take_line(rest)).append("\n");
+    event.append("data: ").append(take_line(rest)).append("\n");
   }
   out.append(event).append("\n");
   return {};
@@ -7853,11 +7865,12 @@ inline CodecError append_event(const json& item, std::string& out, int depth) {
 
 inline CodecError parse_event(std::string_view text, json& out) {
   json event = json::value_t::object;
-  const CodecError error = detail::read_event(text, event);
+  const CodecError error = read_event(text, event);
   out = error ? json() : std::move(event);
   return error;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -18034,19 +18047,22 @@ KETTLINGAR_INLINE const detail::Method& Client::method_of(const void* tag, const
                                   : "kettlingar: this function is not a method of the service: add it with api()");
 }
 
-KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
+KETTLINGAR_COLD Client detail::ClientAccess::make(std::shared_ptr<detail::Transport> transport,
+                                                  Client::Methods methods) {
   auto state = std::make_shared<Client::State>();
   state->transport = std::move(transport);
   state->methods = std::move(methods);
   return Client(std::move(state));
 }
 
-KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const ClientOptions& options,
-                                          Client::Methods methods, std::shared_ptr<const detail::StartPlan> plan) {
+KETTLINGAR_COLD Client detail::ClientAccess::make(const Settings& settings, const ClientOptions& options,
+                                                  Client::Methods methods,
+                                                  std::shared_ptr<const detail::StartPlan> plan) {
   return make(std::make_shared<detail::HttpTransport>(settings, options, std::move(plan)), std::move(methods));
 }
 
-KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const detail::ServiceFiles& files) {
+KETTLINGAR_COLD const Client& detail::ClientAccess::require_pong(const Client& client,
+                                                                 const detail::ServiceFiles& files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -18058,7 +18074,7 @@ KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, c
   return client;
 }
 
-KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, detail::ServiceFiles files) {
+KETTLINGAR_INLINE Task<Client> detail::ClientAccess::async_require_pong(Client client, detail::ServiceFiles files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -18070,8 +18086,8 @@ KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, d
   co_return client;
 }
 
-KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
-                                              const detail::ServiceFiles& files) {
+KETTLINGAR_COLD void detail::ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
+                                                      const detail::ServiceFiles& files) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -18090,7 +18106,7 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 /// What is about to end, or to start, is asked again for a while where it would be started, too.
-KETTLINGAR_COLD Task<Client> ClientAccess::async_require_started(Client client, detail::ServiceFiles files) {
+KETTLINGAR_COLD Task<Client> detail::ClientAccess::async_require_started(Client client, detail::ServiceFiles files) {
   constexpr std::chrono::milliseconds pause{20};
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
@@ -18103,7 +18119,8 @@ KETTLINGAR_COLD Task<Client> ClientAccess::async_require_started(Client client, 
   }
 }
 
-KETTLINGAR_COLD const Client& ClientAccess::require_started(const Client& client, const detail::ServiceFiles& files) {
+KETTLINGAR_COLD const Client& detail::ClientAccess::require_started(const Client& client,
+                                                                    const detail::ServiceFiles& files) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
     try {
@@ -18153,9 +18170,10 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
   options.use_tcp = settings.worker_use_tcp;
   options.use_msgpack = settings.worker_use_msgpack;
   const bool starts = plan != nullptr;
-  const Client client = ClientAccess::make(settings, options, std::move(methods), std::move(plan));
+  const Client client = detail::ClientAccess::make(settings, options, std::move(methods), std::move(plan));
   const ServiceFiles files(settings);
-  return starts ? ClientAccess::require_started(client, files) : ClientAccess::require_pong(client, files);
+  return starts ? detail::ClientAccess::require_started(client, files)
+                : detail::ClientAccess::require_pong(client, files);
 }
 
 }  // namespace detail
@@ -18163,13 +18181,15 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
+  return detail::ClientAccess::require_pong(detail::ClientAccess::make(settings, options),
+                                            detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker,
                                                      const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
+  return detail::ClientAccess::async_require_pong(detail::ClientAccess::make(settings, options),
+                                                  detail::ServiceFiles(settings));
 }
 
 namespace detail {
@@ -18188,15 +18208,17 @@ KETTLINGAR_COLD std::shared_ptr<const StartPlan> start_plan(const Settings& sett
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
-                                       detail::ServiceFiles(settings));
+  return detail::ClientAccess::require_started(
+      detail::ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
+      detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Task<Client> Client::async_connect(std::string app, std::string worker, const AutoStart& start,
                                                    const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_started(
-      ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)), detail::ServiceFiles(settings));
+  return detail::ClientAccess::async_require_started(
+      detail::ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
+      detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }
@@ -18841,7 +18863,7 @@ class LoopbackTransport final : public Transport {
 }  // namespace detail
 
 KETTLINGAR_INLINE Client Kitten::loopback() {
-  return ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*runner_), server_->methods.all());
+  return detail::ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*runner_), server_->methods.all());
 }
 
 }  // namespace v0_1
@@ -19805,14 +19827,12 @@ KETTLINGAR_COLD std::optional<std::string> LineInput::read_line() {
 
 namespace kettlingar {
 inline namespace v0_1 {
-
 namespace detail {
+
 class EndingService;
 
 /// For who only wants to know whether a service answers: together less than 2 s.
 inline constexpr Timeouts quick{.connect = std::chrono::milliseconds(500), .total = std::chrono::milliseconds(1300)};
-}  // namespace detail
-
 /// What the command line exits with, as the Python peers do.
 enum class ExitCode {
   fine = 0,
@@ -19864,7 +19884,7 @@ class CommandLine {
   void keep_options_of_running();
   static Task<void> quit(Client client);
   void ask_to_end(std::chrono::milliseconds patience) const;
-  bool ask_until_heard(const detail::EndingService& service, std::chrono::milliseconds patience) const;
+  bool ask_until_heard(const EndingService& service, std::chrono::milliseconds patience) const;
   bool end_service(bool force) const;
   std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
@@ -19874,7 +19894,7 @@ class CommandLine {
   std::string words_of(const Error& error) const;
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
-  static json with_contents(const json& value, detail::DescriptorQueue& descriptors);
+  static json with_contents(const json& value, DescriptorQueue& descriptors);
 
   json arguments() const;
   static json argument_value(const std::string& word);
@@ -19882,14 +19902,14 @@ class CommandLine {
   void name_positional(json& all) const;
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
   static File standard_input();
-  static bool opened_here(const detail::Parameter& parameter);
+  static bool opened_here(const Parameter& parameter);
   std::vector<std::pair<std::string, std::string>> parameter_types() const;
   static std::string content_of(const std::string& path);
   void read_contents(json& arguments) const;
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
   bool is_own_service() const { return server_.settings.app_name == own_app_; }
-  std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
+  std::shared_ptr<const Method> known_method(const std::string& name) const;
   std::vector<std::string> known_words() const;
   bool looks_like_typo(const std::string& word) const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
@@ -19910,12 +19930,12 @@ class CommandLine {
   ExitCode fail(ExitCode code, std::string_view why) const;
   void say(std::string_view text) const;
   void say(std::string_view text, const json& as_json) const;
-  void note(const std::string& text) const { detail::show(STDERR_FILENO, text + "\n"); }
+  void note(const std::string& text) const { show(STDERR_FILENO, text + "\n"); }
   bool take_word(std::string_view word);
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
 
   Kitten& kitten_;
-  detail::Server& server_;
+  Server& server_;
   std::string meant_as_;  ///< the service that a client has started this program for, if one has
   std::string argv0_;
   std::string program_;                 ///< how it is called: argv0_ and the words that lead here
@@ -19925,37 +19945,35 @@ class CommandLine {
   std::string meant_;          ///< the command, as far as it can be told before flags and options are looked at
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
-  detail::Configuration configured_;
+  Configuration configured_;
   json restarted_ = json::object();  ///< what there is to say about that, besides where it runs now
-  detail::OutputStyle style_ = detail::OutputStyle::plain;
+  OutputStyle style_ = OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
   bool method_only_ = false;  ///< `--` stood before the command
   bool answered_ = false;     ///< the exception on its way is what the service answered with
 };
 
-KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
-
 KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
-  for (Fd& stream : detail::occupy_standard_streams(true)) stream.release();
+  for (Fd& stream : occupy_standard_streams(true)) stream.release();
   // Our children are meant for something else.
-  if (const char* const name = detail::environment(detail::started_as)) meant_as_ = name;
-  ::unsetenv(detail::started_as);
+  if (const char* const name = environment(started_as)) meant_as_ = name;
+  ::unsetenv(started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
   program_ = argv0_;
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
   ExitCode code = ExitCode::fine;
   try {
-    detail::restore_secrets(all_words_);
+    restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
     const auto command =
         std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
     if (command != words_.end()) meant_ = *command;
     own_app_ = server_.settings.app_name;
-    for (const detail::Option& option : server_.options.all()) initial_.push_back(option.get());
+    for (const Option& option : server_.options.all()) initial_.push_back(option.get());
     configure();
-    detail::normalise(server_.settings);
+    normalise(server_.settings);
     code = dispatch();
   } catch (const std::exception& error) {
     // Bad options, files that cannot be read: nothing has been started or called yet.
@@ -19992,7 +20010,7 @@ KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
 /// Behind a command, these names are not meant as options.
 KETTLINGAR_COLD std::vector<std::string> CommandLine::argument_names() const {
   const auto method = server_.methods.named(meant_);
-  return method ? detail::parameter_names(*method) : std::vector<std::string>();
+  return method ? parameter_names(*method) : std::vector<std::string>();
 }
 
 KETTLINGAR_COLD void CommandLine::configure() {
@@ -20009,7 +20027,7 @@ KETTLINGAR_COLD void CommandLine::configure() {
   }
   std::vector<std::string>& problems = configured_.problems;
   try {
-    detail::check_settings(server_.settings);
+    check_settings(server_.settings);
   } catch (const InvalidArgument& error) {
     if (!tolerant || configured_.files.empty()) throw;
     problems.push_back(configured_.files.back() + ": " + error.what());
@@ -20027,19 +20045,19 @@ KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) 
   std::string line = log_escaped(server_.settings.worker_name);
   if (!command_.empty()) line += " " + log_escaped(command_);
   line += " failed: " + std::string(why) + "\n";
-  detail::show(STDERR_FILENO, line);
+  show(STDERR_FILENO, line);
   return code;
 }
 
 KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
-  const bool raw = style_ == detail::OutputStyle::raw;
-  if (!(raw ? detail::write_all(STDOUT_FILENO, text) : detail::show(STDOUT_FILENO, text)))
+  const bool raw = style_ == OutputStyle::raw;
+  if (!(raw ? write_all(STDOUT_FILENO, text) : show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 /// What a command has to say, for people or, with --json, for programs.
 KETTLINGAR_COLD void CommandLine::say(std::string_view text, const json& as_json) const {
-  style_ == detail::OutputStyle::json ? say(detail::printable_json(as_json) + "\n") : say(text);
+  style_ == OutputStyle::json ? say(printable_json(as_json) + "\n") : say(text);
 }
 
 /// True if it stood among the words, from which it is taken.
@@ -20079,9 +20097,9 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
     if (flag == "-j" || flag == "--json") {
-      style_ = detail::OutputStyle::json;
+      style_ = OutputStyle::json;
     } else if (flag == "-r" || flag == "--raw") {
-      style_ = detail::OutputStyle::raw;
+      style_ = OutputStyle::raw;
     } else if (flag == "-t" || flag == "--tcp") {
       tcp_only_ = true;
     } else if (flag == "-J" || flag == "--json-rpc") {
@@ -20097,7 +20115,7 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       command_ = flag;
     } else {
       const std::size_t equals = flag.find('=');
-      const std::string name = detail::option_name(std::string_view(flag).substr(
+      const std::string name = option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
       if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + advice_about(name));
@@ -20144,11 +20162,11 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     return fail(ExitCode::unknown, words_of(error));
   } catch (const NotFound& error) {
     return fail(ExitCode::remote_failure, words_of(error));
-  } catch (const detail::FormatError& error) {
+  } catch (const FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
     return fail(ExitCode::denied, words_of(error));
-  } catch (const detail::UntrustedService& error) {
+  } catch (const UntrustedService& error) {
     return fail(ExitCode::denied, error.what());
   } catch (const ConnectionError& error) {
     return fail(ExitCode::io_error, error.what());
@@ -20161,7 +20179,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
 KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::vector<std::string> known = server_.options.names();
-  const detail::Command* const command = detail::find_command(command_);
+  const Command* const command = find_command(command_);
   const std::string usage(command == nullptr ? "" : command->usage);
   for (const char* own : {"force", "foreground"}) {
     if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
@@ -20178,7 +20196,7 @@ KETTLINGAR_COLD void CommandLine::require_no_words() const {
 
 KETTLINGAR_COLD std::string CommandLine::suggested_option(std::string_view name,
                                                           const std::vector<std::string>& known) {
-  std::string near = detail::closest(detail::option_name(name), known);
+  std::string near = closest(option_name(name), known);
   std::replace(near.begin(), near.end(), '_', '-');
   return near.empty() ? "" : " (did you mean --" + near + "?)";
 }
@@ -20191,11 +20209,15 @@ KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
   options.timeouts.first_byte = options.timeouts.idle = options.timeouts.total = forever;
-  if (command_ == "ping") options.timeouts = detail::quick;
+  if (command_ == "ping") options.timeouts = quick;
   options.limits = server_.limits;
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;
 }
+
+}  // namespace detail
+
+KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return detail::CommandLine(*this).run(argc, argv); }
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -20324,7 +20346,6 @@ KETTLINGAR_COLD void EndSignals::when_asked(asio::io_context& loop, std::functio
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
 /// The process of ours at the other end of the unix socket, which Python services have without a lock; 0 if there is
 /// none.
 [[gnu::cold]] inline pid_t socket_process(const std::string& path) {
@@ -20433,8 +20454,6 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
   }
 }
 
-}  // namespace detail
-
 KETTLINGAR_COLD Task<void> CommandLine::quit(Client client) { co_await client.async_call("quitquitquit"); }
 
 /// Calls `quitquitquit`, and says what this waits for if it takes long. Throws what the call throws.
@@ -20444,22 +20463,21 @@ KETTLINGAR_COLD void CommandLine::ask_to_end(std::chrono::milliseconds patience)
   std::exception_ptr thrown;
   bool over = false;
   asio::io_context loop(1);
-  detail::spawn(loop.get_executor(), quit(ClientAccess::make(server_.settings, options)),
-                [&](const std::exception_ptr& error) {
-                  thrown = error;
-                  over = true;
-                });
+  spawn(loop.get_executor(), quit(ClientAccess::make(server_.settings, options)), [&](const std::exception_ptr& error) {
+    thrown = error;
+    over = true;
+  });
   loop.run_for(std::chrono::seconds(2));
   if (!over) {
-    const detail::ServiceFiles files(server_.settings);
-    note(files.silent("waiting for a handler that blocks, or for on_shutdown" + detail::force_hint(files)).what());
+    const ServiceFiles files(server_.settings);
+    note(files.silent("waiting for a handler that blocks, or for on_shutdown" + force_hint(files)).what());
     loop.run();
   }
   if (thrown) std::rethrow_exception(thrown);
 }
 
 /// Asks until that was heard: a service that starts or ends cannot be asked for a moment. False if nothing runs.
-KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& service,
+KETTLINGAR_COLD bool CommandLine::ask_until_heard(const EndingService& service,
                                                   std::chrono::milliseconds patience) const {
   const auto start = std::chrono::steady_clock::now();
   for (bool said = false;;) {
@@ -20471,7 +20489,7 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
       const auto waited = std::chrono::steady_clock::now() - start;
       if (error.state() == ServiceState::foreign || waited >= patience) throw;
       if (!said && waited >= std::chrono::seconds(2)) {
-        note(error.what() + detail::force_hint(detail::ServiceFiles(server_.settings)));
+        note(error.what() + force_hint(ServiceFiles(server_.settings)));
         said = true;
       }
     }
@@ -20482,8 +20500,8 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
 /// Returns when it is gone; false if nothing ran.
 KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
   using namespace std::chrono_literals;
-  const detail::ServiceFiles files(server_.settings);
-  const detail::EndingService service(files);
+  const ServiceFiles files(server_.settings);
+  const EndingService service(files);
   if (!service.holder().foreign.empty()) throw files.not_running();
   const Limits& limits = server_.limits;
   try {
@@ -20491,14 +20509,14 @@ KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
       return false;
     if (service.ended_within(force ? 500ms : 2s)) return true;
     if (!force) {
-      note(files.silent("it has been asked to end, and is waited for" + detail::force_hint(files)).what());
+      note(files.silent("it has been asked to end, and is waited for" + force_hint(files)).what());
       if (service.ended_within(8s)) return true;
       throw ConnectionError("it has been asked to end, and has not ended yet");
     }
   } catch (const std::exception&) {
     // Somebody else may have stopped it at the same time.
     if (service.ended_within(force ? 100ms : 2s)) return true;
-    if (!force || !service.holder().held) detail::rethrow_with_hint(files);
+    if (!force || !service.holder().held) rethrow_with_hint(files);
   }
   service.end_by_force();
   return true;
@@ -20514,6 +20532,7 @@ KETTLINGAR_COLD ExitCode CommandLine::stop() {
   return ExitCode::fine;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -20589,7 +20608,6 @@ KETTLINGAR_COLD void LogFile::begin_anew() noexcept {
 
 namespace kettlingar {
 inline namespace v0_1 {
-
 namespace detail {
 
 /// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
@@ -20610,20 +20628,16 @@ inline std::string duration_text(std::int64_t seconds) {
   return part(seconds, "s");
 }
 
-}  // namespace detail
-
 KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
   ClientOptions options;
-  options.timeouts = detail::quick;
+  options.timeouts = quick;
   try {
-    ClientAccess::require_pong(ClientAccess::make(server_.settings, options), detail::ServiceFiles(server_.settings));
+    ClientAccess::require_pong(ClientAccess::make(server_.settings, options), ServiceFiles(server_.settings));
     return {ServiceState::runs, {}};
   } catch (const NotRunning& error) {
     // What starts or ends has no url file.
-    const bool hangs =
-        error.state() == ServiceState::silent && ::access(detail::url_file(server_.settings).c_str(), F_OK) == 0;
-    return {error.state(),
-            error.what() + (hangs ? detail::force_hint(detail::ServiceFiles(server_.settings)) : std::string())};
+    const bool hangs = error.state() == ServiceState::silent && ::access(url_file(server_.settings).c_str(), F_OK) == 0;
+    return {error.state(), error.what() + (hangs ? force_hint(ServiceFiles(server_.settings)) : std::string())};
   }
 }
 
@@ -20636,15 +20650,15 @@ KETTLINGAR_COLD void CommandLine::require_running() const {
 KETTLINGAR_COLD json CommandLine::facts_of(bool running) const {
   json facts{{"app", server_.settings.app_name}, {"worker", server_.settings.worker_name}, {"running", running}};
   if (!running) return facts;
-  const detail::ServiceFiles files(server_.settings);
-  const detail::ServiceAddress address = detail::read_service_address(files);
+  const ServiceFiles files(server_.settings);
+  const ServiceAddress address = read_service_address(files);
   // Without the token: terminals are logged and shared. The url file has it.
   if (address.host != "unix-domain") facts["url"] = "http://" + address.host + ":" + std::to_string(address.port);
   if (::access(address.socket.c_str(), F_OK) == 0) facts["socket"] = address.socket;
-  const pid_t holder = detail::lock_holder(files.lock).pid;
-  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
+  const pid_t holder = lock_holder(files.lock).pid;
+  const pid_t pid = holder > 0 ? holder : socket_process(files.socket);
   if (pid > 0) facts["pid"] = pid;
-  detail::FileInfo info{};
+  FileInfo info{};
   if (::stat(files.url.c_str(), &info) == 0) facts["up_seconds"] = ::time(nullptr) - info.st_mtime;
   facts["url_file"] = files.url;
   return facts;
@@ -20658,7 +20672,7 @@ KETTLINGAR_COLD std::string CommandLine::lines_of(const json& facts, bool all) c
     if (facts.contains(where)) add("Running at " + facts[where].get<std::string>());
   if (!all) return lines;
   if (facts.contains("pid")) add("Process " + facts["pid"].dump());
-  if (facts.contains("up_seconds")) add("Up for " + detail::duration_text(facts["up_seconds"].get<std::int64_t>()));
+  if (facts.contains("up_seconds")) add("Up for " + duration_text(facts["up_seconds"].get<std::int64_t>()));
   add("Token in " + facts["url_file"].get<std::string>());
   return lines;
 }
@@ -20679,21 +20693,21 @@ KETTLINGAR_COLD void CommandLine::say_running(bool all) const {
 KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
-    if (standard_error) kitten_.log_to(detail::log_to_standard_error);
+    if (standard_error) kitten_.log_to(log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<detail::LogFile>(path, server_.settings.worker_log_size);
+  auto file = std::make_shared<LogFile>(path, server_.settings.worker_log_size);
   kitten_.log_to([file](LogLevel, std::string_view line) { file->write(line); });
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start() {
   const bool foreground = take_word("--foreground");
   // We are the child of another start.
-  const bool report = take_word("--report-to=" + std::to_string(detail::report_descriptor));
+  const bool report = take_word("--report-to=" + std::to_string(report_descriptor));
   require_no_words();
   if (!meant_as_.empty() && meant_as_ != full_name())
     throw StartError("this program is " + full_name() + ", and was to be started as " + meant_as_);
-  if (report) return serve(Fd(detail::report_descriptor), true);
+  if (report) return serve(Fd(report_descriptor), true);
   if (foreground) return serve(Fd(), false);
   const Judgement found = judge();
   if (found.state == ServiceState::foreign) throw NotRunning(found.why, found.state);
@@ -20710,17 +20724,17 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   for (const auto* words : {&server_.command_prefix, &configured_.words})
     child.insert(child.end(), words->begin(), words->end());
   child.push_back("start");
-  child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
-  const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
+  child.push_back("--report-to=" + std::to_string(report_descriptor));
+  const HiddenWords hidden = hide_secrets(server_.options, std::move(child));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (bool running = false; !running;) {
-    detail::ChildProgram program;
-    program.path = detail::executable_path(argv0_);
+    ChildProgram program;
+    program.path = executable_path(argv0_);
     program.words = hidden.words;
-    program.secrets = detail::filled_pipe(hidden.secrets);
+    program.secrets = filled_pipe(hidden.secrets);
     const auto outcome = detail::start_in_background(std::move(program), std::chrono::seconds(60));
-    if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
-    running = outcome.report == detail::StartReport::ready;
+    if (outcome.report == StartReport::failed) throw StartError(outcome.text);
+    running = outcome.report == StartReport::ready;
     if (running) show_warnings(outcome.text);
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
     Judgement found{ServiceState::runs, full_name() + ": starts or ends all the time"};
@@ -20763,16 +20777,15 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     }
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGXFSZ, SIG_IGN);
-    detail::Runner& runner = *kitten_.runner_;
-    detail::EndSignals signals;
+    Runner& runner = *kitten_.runner_;
+    EndSignals signals;
     server_.whole_process = true;
     server_.started_with = configured_.words;
     // Also while on_start runs.
     signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     runner.open();
     const Settings& settings = server_.settings;
-    for (const std::string& file :
-         {detail::url_file(settings), detail::socket_file(settings), detail::lock_file(settings)})
+    for (const std::string& file : {url_file(settings), socket_file(settings), lock_file(settings)})
       signals.add_file(file);
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
@@ -20780,36 +20793,36 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     } else {
       say_running(false);
     }
-    detail::report_start(std::move(report), detail::StartReport::ready, server_.start_warnings);
+    report_start(std::move(report), StartReport::ready, server_.start_warnings);
     runner.serve();
     return ExitCode::fine;
-  } catch (const detail::AlreadyRunning& error) {
-    detail::report_start(std::move(report), detail::StartReport::already_running, error.what());
+  } catch (const AlreadyRunning& error) {
+    report_start(std::move(report), StartReport::already_running, error.what());
     throw;
   } catch (const std::exception& error) {
-    detail::report_start(std::move(report), detail::StartReport::failed, error.what());
+    report_start(std::move(report), StartReport::failed, error.what());
     throw;
   }
 }
 
 /// The options that the running service was started with go before those of the line. Throws what start would refuse.
 KETTLINGAR_COLD void CommandLine::keep_options_of_running() {
-  std::vector<std::string> words = detail::lock_holder(detail::lock_file(server_.settings)).words;
+  std::vector<std::string> words = lock_holder(lock_file(server_.settings)).words;
   if (words.empty()) return;
-  const std::string default_file = detail::default_config_file(server_.settings);
+  const std::string default_file = default_config_file(server_.settings);
   if (::access(default_file.c_str(), F_OK) != 0) std::erase(words, "--worker-config=" + default_file);
   words.insert(words.end(), configured_.words.begin(), configured_.words.end());
-  detail::drop_overridden(words);
+  drop_overridden(words);
   for (std::size_t i = 0; i < initial_.size(); ++i) server_.options.all()[i].set(initial_[i]);
   try {
     configured_ = detail::configure(server_.options, server_.settings, words);
     if (!words.empty())
       throw StartError("the service was started with " + words.front() + ", which this program does not know");
-    detail::check_settings(server_.settings);
+    check_settings(server_.settings);
   } catch (const InvalidArgument& error) {
     throw StartError(error.what());
   }
-  detail::normalise(server_.settings);
+  normalise(server_.settings);
 }
 
 /// Output that cannot be written does not leave it stopped.
@@ -20822,7 +20835,7 @@ KETTLINGAR_COLD ExitCode CommandLine::restart() {
   for (const std::string& file : configured_.files) text += full_name() + ": Configured by " + file + "\n";
   restarted_["stopped"] = stopped;
   restarted_["configured_by"] = configured_.files;
-  if (style_ != detail::OutputStyle::json) detail::show(STDOUT_FILENO, text);
+  if (style_ != OutputStyle::json) show(STDOUT_FILENO, text);
   return start();
 }
 
@@ -20842,6 +20855,7 @@ KETTLINGAR_COLD ExitCode CommandLine::status() {
   return ExitCode::fine;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -20853,9 +20867,10 @@ KETTLINGAR_COLD ExitCode CommandLine::status() {
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// Words for a parameter that is an open file name files.
-KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter) {
+KETTLINGAR_COLD bool CommandLine::opened_here(const Parameter& parameter) {
   return parameter.takes_descriptors && parameter.type != "socket";
 }
 
@@ -20873,20 +20888,20 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
     if (!word.is_string()) return;
     const std::string path = word.get<std::string>();
     File file = path == "-" ? standard_input() : File::open(path);
-    word = detail::put_value(std::move(file), descriptors);
+    word = put_value(std::move(file), descriptors);
   };
-  const auto open_all = [&](const detail::Parameter& parameter, json& value) {
+  const auto open_all = [&](const Parameter& parameter, json& value) {
     if (!opened_here(parameter)) return;
-    if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
+    if (parameter.type == "list") value = parsed_if_text(value, "list");
     if (parameter.type == "list" && value.is_string()) value = json::array({value});
     if (!value.is_array()) return open_one(value);
     for (json& word : value) open_one(word);
   };
-  json& positional = all[std::string(detail::positional_key)];
+  json& positional = all[std::string(positional_key)];
   for (std::size_t i = 0; i < positional.size() && i < method->parameters().size(); ++i)
     open_all(method->parameters()[i], positional[i]);
   for (const auto& [name, value] : all.items()) {
-    for (const detail::Parameter& parameter : method->parameters()) {
+    for (const Parameter& parameter : method->parameters()) {
       if (parameter.name == name) open_all(parameter, value);
     }
   }
@@ -20897,12 +20912,12 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
   std::string text;
   for (;;) {
-    const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
-    if (n < 0 && detail::wait_if_not_ready(file.get(), POLLIN)) continue;
+    const ssize_t n = retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
+    if (n < 0 && wait_if_not_ready(file.get(), POLLIN)) continue;
     if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
     text.append(block, static_cast<std::size_t>(n));
     // A terminal gets whole characters only: see visible().
-    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? detail::unfinished(text) : 0;
+    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? unfinished(text) : 0;
     say(std::string_view(text).substr(0, text.size() - kept));
     if (n == 0) return;
     text.erase(0, text.size() - kept);
@@ -20910,19 +20925,18 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
 }
 
 /// A result with what can be read from the files that came with it, `{"file": "..."}`, in their places.
-KETTLINGAR_COLD json CommandLine::with_contents(const json& value, detail::DescriptorQueue& descriptors) {
+KETTLINGAR_COLD json CommandLine::with_contents(const json& value, DescriptorQueue& descriptors) {
   if (value.is_array()) {
     json list = json::array();
     for (const json& item : value) list.push_back(with_contents(item, descriptors));
     return list;
   }
-  const auto placeholder =
-      value.is_string() ? detail::parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
+  const auto placeholder = value.is_string() ? parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
   const Fd file = placeholder ? descriptors.take() : Fd();
   if (!file) return value;
   constexpr std::size_t longest = std::size_t{64} * 1024 * 1024;
   std::string content;
-  if (!detail::read_all(file.get(), content, longest))
+  if (!read_all(file.get(), content, longest))
     throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
   json result = json::object();
   result[placeholder->is_socket ? "socket" : "file"] = is_utf8(content) ? json(std::move(content)) : bytes(content);
@@ -20937,7 +20951,7 @@ KETTLINGAR_COLD std::vector<std::pair<std::string, std::string>> CommandLine::pa
     types.emplace_back(name, type.substr(0, type.find(' ')));
   };
   if (const auto method = known_method(command_)) {
-    for (const detail::Parameter& parameter : method->parameters()) add(parameter.name, parameter.type);
+    for (const Parameter& parameter : method->parameters()) add(parameter.name, parameter.type);
     return types;
   }
   const json reply = client().call("ping");
@@ -20951,7 +20965,7 @@ KETTLINGAR_COLD std::string CommandLine::content_of(const std::string& path) {
   constexpr std::size_t longest = std::size_t{256} * 1024 * 1024;
   Fd file = path == "-" ? Fd(standard_input()) : Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   std::string content;
-  if (file && detail::read_all(file.get(), content, longest)) return content;
+  if (file && read_all(file.get(), content, longest)) return content;
   const std::string what = path == "-" ? "standard input" : "'" + log_escaped(path) + "'";
   throw InvalidArgument("cannot read " + what + ": " + std::strerror(errno) +
                         (path == "-" ? "" : " (a text that begins with @ is written @@)"));
@@ -20963,7 +20977,7 @@ KETTLINGAR_COLD void CommandLine::read_contents(json& all) const {
   const auto names_one = [](const json& word) {
     return word.is_string() && (word == "-" || word.get_ref<const std::string&>().starts_with('@'));
   };
-  json& positional = all[std::string(detail::positional_key)];
+  json& positional = all[std::string(positional_key)];
   const bool any =
       std::any_of(positional.begin(), positional.end(), names_one) || std::any_of(all.begin(), all.end(), names_one);
   const auto method = known_method(command_);
@@ -20991,6 +21005,7 @@ KETTLINGAR_COLD void CommandLine::read_contents(json& all) const {
   }
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -21001,6 +21016,7 @@ KETTLINGAR_COLD void CommandLine::read_contents(json& all) const {
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 KETTLINGAR_COLD ExitCode CommandLine::help() {
   std::erase_if(words_, [&](const std::string& word) {
@@ -21010,18 +21026,18 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   });
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
-    const std::string text = detail::general_help(server_);
+    const std::string text = general_help(server_);
     say(text, text);
     return ExitCode::fine;
   }
   command_ = "help";
   const std::string topic = words_.front();
   const auto method = known_method(topic);
-  const detail::Command* const command = detail::find_command(topic);
+  const Command* const command = find_command(topic);
   if (method || command != nullptr) {
     const bool both = method && command != nullptr && !method->is_builtin();
-    std::string text = method ? detail::method_help(*method) : detail::command_line(*command);
-    if (both) text.insert(0, detail::command_line(*command) + "\nThe method of that name, behind --:\n\n");
+    std::string text = method ? method_help(*method) : command_line(*command);
+    if (both) text.insert(0, command_line(*command) + "\nThe method of that name, behind --:\n\n");
     say(text, text);
     return ExitCode::fine;
   }
@@ -21042,7 +21058,7 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
 }
 
 /// What services of other programs have is not known here, whatever ours has of that name.
-KETTLINGAR_COLD std::shared_ptr<const detail::Method> CommandLine::known_method(const std::string& name) const {
+KETTLINGAR_COLD std::shared_ptr<const Method> CommandLine::known_method(const std::string& name) const {
   const bool builtin = name == "ping" || name == "help" || name == "config" || name == "quitquitquit";
   return builtin || is_own_service() ? server_.methods.named(name) : nullptr;
 }
@@ -21051,14 +21067,14 @@ KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
   std::vector<std::string> known;
   if (is_own_service()) known = server_.methods.names(false);
   if (!method_only_) {
-    for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
+    for (const Command& command : commands) known.emplace_back(command.name);
   }
   return known;
 }
 
 KETTLINGAR_COLD bool CommandLine::looks_like_typo(const std::string& word) const {
   return is_own_service() && !known_method(word) && !server_.methods.names(true).empty() &&
-         !detail::closest(word, known_words()).empty();
+         !closest(word, known_words()).empty();
 }
 
 /// A typo is worth more than the news that nothing runs, but a service that is not there may have methods that this
@@ -21074,7 +21090,7 @@ KETTLINGAR_COLD bool CommandLine::service_has(const std::string& name) const {
 
 KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   return (method_only_ ? "no method '" : "no command or method '") + log_escaped(command_) + "'" +
-         detail::suggestion(command_, known_words()) + "; try: " + program_ + " help";
+         suggestion(command_, known_words()) + "; try: " + program_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
@@ -21097,7 +21113,7 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
       continue;
     }
     const std::size_t equals = word.find('=');
-    const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
+    const std::string name = option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
     if (equals == std::string::npos) {
       if (is_flag(word)) throw InvalidArgument(word + " is a flag: it stands before the command");
@@ -21107,7 +21123,7 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
     check_name(name);
     named[name] = argument_value(word.substr(equals + 1));
   }
-  named[std::string(detail::positional_key)] = std::move(positional);
+  named[std::string(positional_key)] = std::move(positional);
   return named;
 }
 
@@ -21116,10 +21132,10 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
 KETTLINGAR_COLD std::string CommandLine::file_to_save(const json& arguments) {
   if (!arguments.contains("save") || !arguments["save"].is_string()) return {};
   try {
-    static_cast<void>(detail::to_bool(arguments["save"]));
+    static_cast<void>(to_bool(arguments["save"]));
     return {};
-  } catch (const detail::BadValue&) {
-    return detail::absolute_path(arguments["save"].get<std::string>());
+  } catch (const BadValue&) {
+    return absolute_path(arguments["save"].get<std::string>());
   }
 }
 
@@ -21130,33 +21146,33 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
     throw ConnectionError("the service did not tell its configuration");
   std::string lines;
   for (const auto& [name, value] : reply["config"].items()) {
-    if (!detail::is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
-    lines += detail::Options::file_line(name, value, false);
+    if (!is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
+    lines += Options::file_line(name, value, false);
   }
-  detail::write_private_file(path, lines);
+  write_private_file(path, lines);
   note(full_name() + ": Saved to " + path + ", without secrets");
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
 KETTLINGAR_COLD void CommandLine::check_name(const std::string& name) const {
   const auto method = known_method(command_);
-  if (!method || name == detail::positional_key) return;
-  const std::vector<std::string> known = detail::parameter_names(*method);
+  if (!method || name == positional_key) return;
+  const std::vector<std::string> known = parameter_names(*method);
   if (std::find(known.begin(), known.end(), name) != known.end()) return;
   std::string shown = name;
   std::replace(shown.begin(), shown.end(), '_', '-');
   std::string near = suggested_option(name, known);
   if (near.empty()) near = suggested_option(name, server_.options.names());
-  throw InvalidArgument("Unrecognized option: --" + shown + near + "; usage: " + detail::usage(*method));
+  throw InvalidArgument("Unrecognized option: --" + shown + near + "; usage: " + usage(*method));
 }
 
 /// Answers can only be added to arguments that have names.
 KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
   const auto method = known_method(command_);
-  const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
+  const json positional = all[std::string(positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
   for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
-  all[std::string(detail::positional_key)] = json::array();
+  all[std::string(positional_key)] = json::array();
 }
 
 /// Asks for what the service wants to know. Its own defaults are kept apart: only what was typed may name a file that
@@ -21165,14 +21181,14 @@ KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json
   const auto method = known_method(command_);
   name_positional(typed);
   for (const NeededVariable& variable : need.needed()) {
-    const detail::Parameter* parameter = nullptr;
+    const Parameter* parameter = nullptr;
     for (std::size_t i = 0; method && i < method->parameters().size(); ++i) {
       if (method->parameters()[i].name == variable.name) parameter = &method->parameters()[i];
     }
     if (variable.name.starts_with('_') || (method && !method->takes_anything() && parameter == nullptr))
       throw InvalidArgument("the service asks for '" + variable.name + "', which " + command_ + " does not take");
     const bool opens_file = parameter != nullptr && opened_here(*parameter);
-    const std::string line = detail::ask(variable, opens_file);
+    const std::string line = ask(variable, opens_file);
     if (line.empty() && opens_file) throw InvalidArgument("no file was named for '" + variable.name + "'");
     typed.erase(variable.name);
     defaults.erase(variable.name);
@@ -21185,7 +21201,7 @@ KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  if (!detail::is_method_name(command_)) return fail(ExitCode::unknown, unknown_command());
+  if (!is_method_name(command_)) return fail(ExitCode::unknown, unknown_command());
   json typed;
   try {
     typed = arguments();
@@ -21229,26 +21245,26 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
 
 /// As Python's command line says it: with the status if it comes from the service.
 KETTLINGAR_COLD std::string CommandLine::words_of(const Error& error) const {
-  return answered_ ? detail::with_status(error) : error.what();
+  return answered_ ? with_status(error) : error.what();
 }
 
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
-  detail::CallMessage message;
+  CallMessage message;
   message.method = command_;
   try {
     open_files(all, message.descriptors);
   } catch (const std::system_error& error) {
     throw InvalidArgument(error.what());
-  } catch (const detail::BadValue& bad) {
-    throw InvalidArgument(command_ + ": " + detail::problem_of(bad));
+  } catch (const BadValue& bad) {
+    throw InvalidArgument(command_ + ": " + problem_of(bad));
   }
   for (const auto& [name, value] : all.items()) {
-    if (name != detail::positional_key) message.arguments.set(name, value);
+    if (name != positional_key) message.arguments.set(name, value);
   }
   for (const auto& [name, value] : defaults.items()) message.arguments.set(name, value);
-  for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
+  for (const json& value : all[std::string(positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
-  detail::Output output(style_);
+  Output output(style_);
   const auto next = [&] {
     try {
       return answer->next();
@@ -21258,10 +21274,10 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
     }
   };
   while (auto item = next()) {
-    detail::DescriptorQueue& descriptors = answer->descriptors();
+    DescriptorQueue& descriptors = answer->descriptors();
     if (descriptors.empty()) {
       output.print(*std::move(item), answer->streaming());
-    } else if (style_ == detail::OutputStyle::json) {
+    } else if (style_ == OutputStyle::json) {
       const bool one = item->is_array() && item->size() == 1;
       output.print(with_contents(one ? item->front() : *item, descriptors), answer->streaming());
     } else {
@@ -21271,6 +21287,7 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   }
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 #endif

@@ -83,10 +83,10 @@ constexpr std::string_view browser_head =
 
 /// Parses a head that is valid; false if the parser refuses it.
 inline bool parse_head(std::string_view bytes, const kt::Limits& limits) {
-  kt::RequestHeadParser parser(limits);
-  const kt::ParseResult result = parser.parse(bytes);
+  kt::detail::RequestHeadParser parser(limits);
+  const kt::detail::ParseResult result = parser.parse(bytes);
   keep(parser.head());
-  return result.status == kt::Parse::complete && result.consumed == bytes.size();
+  return result.status == kt::detail::Parse::complete && result.consumed == bytes.size();
 }
 
 static_assert(small_body.size() == 30 && small_head.size() == 146 && browser_head.size() == 430);

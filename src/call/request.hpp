@@ -19,8 +19,6 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-struct RequestHead;
-
 /// Who is at the other end of a connection.
 struct Peer {
   std::string address;  ///< `127.0.0.1:39010`, `unix-domain`, or `loopback`
@@ -29,6 +27,9 @@ struct Peer {
 };
 
 namespace detail {
+
+struct RequestHead;
+class ConnectionAccess;
 
 /// The connection a request came over, as far as its handler may reach it. Used on the service's thread.
 class Caller {
@@ -61,7 +62,7 @@ class Caller {
 /// cancelled(), take_connection() and kt::reply_to(request) throw std::logic_error where that can be told.
 class Request {
  public:
-  Request(const RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
+  Request(const detail::RequestHead& head, const Peer& peer, detail::Caller& caller, asio::any_io_executor executor)
       : head_(head), peer_(peer), caller_(caller), executor_(std::move(executor)) {}
 
   /// True if the caller knew the token. Private methods only ever see true.
@@ -97,9 +98,9 @@ class Request {
   const asio::any_io_executor& executor() const noexcept { return executor_; }
 
  private:
-  friend class ConnectionAccess;
+  friend class detail::ConnectionAccess;
 
-  const RequestHead& head_;
+  const detail::RequestHead& head_;
   const Peer& peer_;
   detail::Caller& caller_;
   asio::any_io_executor executor_;
@@ -117,7 +118,9 @@ struct RouteTo {
   json arguments = json(json::value_t::object);
 };
 
-/// The library's own way to fill in a Request; not for users.
+namespace detail {
+
+/// The library's own way to fill in a Request.
 class ConnectionAccess {
  public:
   static void route(Request& request, std::string_view method, std::string_view path, bool authenticated) {
@@ -127,8 +130,10 @@ class ConnectionAccess {
   }
   static json& arguments(Request& request) { return request.arguments_; }
   static void cancel(Request& request) { request.cancelled_ = true; }
-  static detail::Caller& caller(Request& request) { return request.caller_; }
+  static Caller& caller(Request& request) { return request.caller_; }
 };
+
+}  // namespace detail
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -27,14 +27,12 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
-
 namespace detail {
+
 class EndingService;
 
 /// For who only wants to know whether a service answers: together less than 2 s.
 inline constexpr Timeouts quick{.connect = std::chrono::milliseconds(500), .total = std::chrono::milliseconds(1300)};
-}  // namespace detail
-
 /// What the command line exits with, as the Python peers do.
 enum class ExitCode {
   fine = 0,
@@ -86,7 +84,7 @@ class CommandLine {
   void keep_options_of_running();
   static Task<void> quit(Client client);
   void ask_to_end(std::chrono::milliseconds patience) const;
-  bool ask_until_heard(const detail::EndingService& service, std::chrono::milliseconds patience) const;
+  bool ask_until_heard(const EndingService& service, std::chrono::milliseconds patience) const;
   bool end_service(bool force) const;
   std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
@@ -96,7 +94,7 @@ class CommandLine {
   std::string words_of(const Error& error) const;
   void open_files(json& arguments, std::vector<Fd>& descriptors) const;
   void copy_out(const Fd& file) const;
-  static json with_contents(const json& value, detail::DescriptorQueue& descriptors);
+  static json with_contents(const json& value, DescriptorQueue& descriptors);
 
   json arguments() const;
   static json argument_value(const std::string& word);
@@ -104,14 +102,14 @@ class CommandLine {
   void name_positional(json& all) const;
   void answer(const NeedInfo& need, json& typed, json& defaults) const;
   static File standard_input();
-  static bool opened_here(const detail::Parameter& parameter);
+  static bool opened_here(const Parameter& parameter);
   std::vector<std::pair<std::string, std::string>> parameter_types() const;
   static std::string content_of(const std::string& path);
   void read_contents(json& arguments) const;
   static std::string file_to_save(const json& arguments);
   void save_config(const std::string& path) const;
   bool is_own_service() const { return server_.settings.app_name == own_app_; }
-  std::shared_ptr<const detail::Method> known_method(const std::string& name) const;
+  std::shared_ptr<const Method> known_method(const std::string& name) const;
   std::vector<std::string> known_words() const;
   bool looks_like_typo(const std::string& word) const;
   bool may_be_typo(const NotRunning& error, const std::string& word) const;
@@ -132,12 +130,12 @@ class CommandLine {
   ExitCode fail(ExitCode code, std::string_view why) const;
   void say(std::string_view text) const;
   void say(std::string_view text, const json& as_json) const;
-  void note(const std::string& text) const { detail::show(STDERR_FILENO, text + "\n"); }
+  void note(const std::string& text) const { show(STDERR_FILENO, text + "\n"); }
   bool take_word(std::string_view word);
   std::string full_name() const { return server_.settings.app_name + "/" + server_.settings.worker_name; }
 
   Kitten& kitten_;
-  detail::Server& server_;
+  Server& server_;
   std::string meant_as_;  ///< the service that a client has started this program for, if one has
   std::string argv0_;
   std::string program_;                 ///< how it is called: argv0_ and the words that lead here
@@ -147,37 +145,35 @@ class CommandLine {
   std::string meant_;          ///< the command, as far as it can be told before flags and options are looked at
   std::string own_app_;        ///< its name, before the line has named another
   std::vector<json> initial_;  ///< values of the options before any was configured
-  detail::Configuration configured_;
+  Configuration configured_;
   json restarted_ = json::object();  ///< what there is to say about that, besides where it runs now
-  detail::OutputStyle style_ = detail::OutputStyle::plain;
+  OutputStyle style_ = OutputStyle::plain;
   bool tcp_only_ = false;
   bool json_rpc_ = false;
   bool method_only_ = false;  ///< `--` stood before the command
   bool answered_ = false;     ///< the exception on its way is what the service answered with
 };
 
-KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return CommandLine(*this).run(argc, argv); }
-
 KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
-  for (Fd& stream : detail::occupy_standard_streams(true)) stream.release();
+  for (Fd& stream : occupy_standard_streams(true)) stream.release();
   // Our children are meant for something else.
-  if (const char* const name = detail::environment(detail::started_as)) meant_as_ = name;
-  ::unsetenv(detail::started_as);
+  if (const char* const name = environment(started_as)) meant_as_ = name;
+  ::unsetenv(started_as);
   argv0_ = argc > 0 ? argv[0] : server_.settings.app_name;
   program_ = argv0_;
   for (int i = 1; i < argc; ++i) all_words_.emplace_back(argv[i]);
   ExitCode code = ExitCode::fine;
   try {
-    detail::restore_secrets(all_words_);
+    restore_secrets(all_words_);
     take_prefix();
     words_ = all_words_;
     const auto command =
         std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
     if (command != words_.end()) meant_ = *command;
     own_app_ = server_.settings.app_name;
-    for (const detail::Option& option : server_.options.all()) initial_.push_back(option.get());
+    for (const Option& option : server_.options.all()) initial_.push_back(option.get());
     configure();
-    detail::normalise(server_.settings);
+    normalise(server_.settings);
     code = dispatch();
   } catch (const std::exception& error) {
     // Bad options, files that cannot be read: nothing has been started or called yet.
@@ -214,7 +210,7 @@ KETTLINGAR_COLD bool CommandLine::needs_sound_configuration() const {
 /// Behind a command, these names are not meant as options.
 KETTLINGAR_COLD std::vector<std::string> CommandLine::argument_names() const {
   const auto method = server_.methods.named(meant_);
-  return method ? detail::parameter_names(*method) : std::vector<std::string>();
+  return method ? parameter_names(*method) : std::vector<std::string>();
 }
 
 KETTLINGAR_COLD void CommandLine::configure() {
@@ -231,7 +227,7 @@ KETTLINGAR_COLD void CommandLine::configure() {
   }
   std::vector<std::string>& problems = configured_.problems;
   try {
-    detail::check_settings(server_.settings);
+    check_settings(server_.settings);
   } catch (const InvalidArgument& error) {
     if (!tolerant || configured_.files.empty()) throw;
     problems.push_back(configured_.files.back() + ": " + error.what());
@@ -249,19 +245,19 @@ KETTLINGAR_COLD ExitCode CommandLine::fail(ExitCode code, std::string_view why) 
   std::string line = log_escaped(server_.settings.worker_name);
   if (!command_.empty()) line += " " + log_escaped(command_);
   line += " failed: " + std::string(why) + "\n";
-  detail::show(STDERR_FILENO, line);
+  show(STDERR_FILENO, line);
   return code;
 }
 
 KETTLINGAR_COLD void CommandLine::say(std::string_view text) const {
-  const bool raw = style_ == detail::OutputStyle::raw;
-  if (!(raw ? detail::write_all(STDOUT_FILENO, text) : detail::show(STDOUT_FILENO, text)))
+  const bool raw = style_ == OutputStyle::raw;
+  if (!(raw ? write_all(STDOUT_FILENO, text) : show(STDOUT_FILENO, text)))
     throw ConnectionError(std::string("cannot write to standard output: ") + std::strerror(errno));
 }
 
 /// What a command has to say, for people or, with --json, for programs.
 KETTLINGAR_COLD void CommandLine::say(std::string_view text, const json& as_json) const {
-  style_ == detail::OutputStyle::json ? say(detail::printable_json(as_json) + "\n") : say(text);
+  style_ == OutputStyle::json ? say(printable_json(as_json) + "\n") : say(text);
 }
 
 /// True if it stood among the words, from which it is taken.
@@ -301,9 +297,9 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
   while (!words_.empty() && words_.front().starts_with("-")) {
     const std::string flag = words_.front();
     if (flag == "-j" || flag == "--json") {
-      style_ = detail::OutputStyle::json;
+      style_ = OutputStyle::json;
     } else if (flag == "-r" || flag == "--raw") {
-      style_ = detail::OutputStyle::raw;
+      style_ = OutputStyle::raw;
     } else if (flag == "-t" || flag == "--tcp") {
       tcp_only_ = true;
     } else if (flag == "-J" || flag == "--json-rpc") {
@@ -319,7 +315,7 @@ KETTLINGAR_COLD void CommandLine::take_flags() {
       command_ = flag;
     } else {
       const std::size_t equals = flag.find('=');
-      const std::string name = detail::option_name(std::string_view(flag).substr(
+      const std::string name = option_name(std::string_view(flag).substr(
           (std::min<std::size_t>)(2, flag.size()), equals == std::string::npos ? equals : equals - 2));
       if (server_.options.find(name) != nullptr) throw InvalidArgument(flag + " needs a value: " + flag + "=VALUE");
       if (!asks_for_help()) throw InvalidArgument("Unrecognized option: " + flag + advice_about(name));
@@ -366,11 +362,11 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     return fail(ExitCode::unknown, words_of(error));
   } catch (const NotFound& error) {
     return fail(ExitCode::remote_failure, words_of(error));
-  } catch (const detail::FormatError& error) {
+  } catch (const FormatError& error) {
     return fail(ExitCode::unknown, error.what());
   } catch (const PermissionDenied& error) {
     return fail(ExitCode::denied, words_of(error));
-  } catch (const detail::UntrustedService& error) {
+  } catch (const UntrustedService& error) {
     return fail(ExitCode::denied, error.what());
   } catch (const ConnectionError& error) {
     return fail(ExitCode::io_error, error.what());
@@ -383,7 +379,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
 KETTLINGAR_COLD void CommandLine::require_no_words() const {
   if (words_.empty()) return;
   std::vector<std::string> known = server_.options.names();
-  const detail::Command* const command = detail::find_command(command_);
+  const Command* const command = find_command(command_);
   const std::string usage(command == nullptr ? "" : command->usage);
   for (const char* own : {"force", "foreground"}) {
     if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
@@ -400,7 +396,7 @@ KETTLINGAR_COLD void CommandLine::require_no_words() const {
 
 KETTLINGAR_COLD std::string CommandLine::suggested_option(std::string_view name,
                                                           const std::vector<std::string>& known) {
-  std::string near = detail::closest(detail::option_name(name), known);
+  std::string near = closest(option_name(name), known);
   std::replace(near.begin(), near.end(), '_', '-');
   return near.empty() ? "" : " (did you mean --" + near + "?)";
 }
@@ -413,11 +409,15 @@ KETTLINGAR_COLD ClientOptions CommandLine::client_options() const {
   options.use_tcp = server_.settings.worker_use_tcp || tcp_only_;
   options.use_msgpack = server_.settings.worker_use_msgpack && !json_rpc_;
   options.timeouts.first_byte = options.timeouts.idle = options.timeouts.total = forever;
-  if (command_ == "ping") options.timeouts = detail::quick;
+  if (command_ == "ping") options.timeouts = quick;
   options.limits = server_.limits;
   options.limits.body_bytes = (std::max)(options.limits.body_bytes, ClientOptions().limits.body_bytes);
   return options;
 }
+
+}  // namespace detail
+
+KETTLINGAR_COLD int Kitten::main(int argc, char** argv) { return detail::CommandLine(*this).run(argc, argv); }
 
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -16,18 +16,17 @@
 #include <utility>
 
 #include "../base/errors.hpp"
+#include "../call/loop.ipp"
 #include "../client/client.hpp"
 #include "../client/connect.ipp"
 #include "../os/running_process.ipp"
 #include "../os/socket.ipp"
 #include "../os/state.ipp"
-#include "../call/loop.ipp"
 #include "command_line.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
-
 /// The process of ours at the other end of the unix socket, which Python services have without a lock; 0 if there is
 /// none.
 [[gnu::cold]] inline pid_t socket_process(const std::string& path) {
@@ -136,8 +135,6 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
   }
 }
 
-}  // namespace detail
-
 KETTLINGAR_COLD Task<void> CommandLine::quit(Client client) { co_await client.async_call("quitquitquit"); }
 
 /// Calls `quitquitquit`, and says what this waits for if it takes long. Throws what the call throws.
@@ -147,22 +144,21 @@ KETTLINGAR_COLD void CommandLine::ask_to_end(std::chrono::milliseconds patience)
   std::exception_ptr thrown;
   bool over = false;
   asio::io_context loop(1);
-  detail::spawn(loop.get_executor(), quit(ClientAccess::make(server_.settings, options)),
-                [&](const std::exception_ptr& error) {
-                  thrown = error;
-                  over = true;
-                });
+  spawn(loop.get_executor(), quit(ClientAccess::make(server_.settings, options)), [&](const std::exception_ptr& error) {
+    thrown = error;
+    over = true;
+  });
   loop.run_for(std::chrono::seconds(2));
   if (!over) {
-    const detail::ServiceFiles files(server_.settings);
-    note(files.silent("waiting for a handler that blocks, or for on_shutdown" + detail::force_hint(files)).what());
+    const ServiceFiles files(server_.settings);
+    note(files.silent("waiting for a handler that blocks, or for on_shutdown" + force_hint(files)).what());
     loop.run();
   }
   if (thrown) std::rethrow_exception(thrown);
 }
 
 /// Asks until that was heard: a service that starts or ends cannot be asked for a moment. False if nothing runs.
-KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& service,
+KETTLINGAR_COLD bool CommandLine::ask_until_heard(const EndingService& service,
                                                   std::chrono::milliseconds patience) const {
   const auto start = std::chrono::steady_clock::now();
   for (bool said = false;;) {
@@ -174,7 +170,7 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
       const auto waited = std::chrono::steady_clock::now() - start;
       if (error.state() == ServiceState::foreign || waited >= patience) throw;
       if (!said && waited >= std::chrono::seconds(2)) {
-        note(error.what() + detail::force_hint(detail::ServiceFiles(server_.settings)));
+        note(error.what() + force_hint(ServiceFiles(server_.settings)));
         said = true;
       }
     }
@@ -185,8 +181,8 @@ KETTLINGAR_COLD bool CommandLine::ask_until_heard(const detail::EndingService& s
 /// Returns when it is gone; false if nothing ran.
 KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
   using namespace std::chrono_literals;
-  const detail::ServiceFiles files(server_.settings);
-  const detail::EndingService service(files);
+  const ServiceFiles files(server_.settings);
+  const EndingService service(files);
   if (!service.holder().foreign.empty()) throw files.not_running();
   const Limits& limits = server_.limits;
   try {
@@ -194,14 +190,14 @@ KETTLINGAR_COLD bool CommandLine::end_service(bool force) const {
       return false;
     if (service.ended_within(force ? 500ms : 2s)) return true;
     if (!force) {
-      note(files.silent("it has been asked to end, and is waited for" + detail::force_hint(files)).what());
+      note(files.silent("it has been asked to end, and is waited for" + force_hint(files)).what());
       if (service.ended_within(8s)) return true;
       throw ConnectionError("it has been asked to end, and has not ended yet");
     }
   } catch (const std::exception&) {
     // Somebody else may have stopped it at the same time.
     if (service.ended_within(force ? 100ms : 2s)) return true;
-    if (!force || !service.holder().held) detail::rethrow_with_hint(files);
+    if (!force || !service.holder().held) rethrow_with_hint(files);
   }
   service.end_by_force();
   return true;
@@ -217,5 +213,6 @@ KETTLINGAR_COLD ExitCode CommandLine::stop() {
   return ExitCode::fine;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -22,9 +22,9 @@
 #include <utility>
 
 #include "../base/errors.hpp"
+#include "../call/loop.ipp"
 #include "../os/descriptor.hpp"
 #include "../os/process.ipp"
-#include "../call/loop.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

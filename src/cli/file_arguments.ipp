@@ -20,9 +20,10 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// Words for a parameter that is an open file name files.
-KETTLINGAR_COLD bool CommandLine::opened_here(const detail::Parameter& parameter) {
+KETTLINGAR_COLD bool CommandLine::opened_here(const Parameter& parameter) {
   return parameter.takes_descriptors && parameter.type != "socket";
 }
 
@@ -40,20 +41,20 @@ KETTLINGAR_COLD void CommandLine::open_files(json& all, std::vector<Fd>& descrip
     if (!word.is_string()) return;
     const std::string path = word.get<std::string>();
     File file = path == "-" ? standard_input() : File::open(path);
-    word = detail::put_value(std::move(file), descriptors);
+    word = put_value(std::move(file), descriptors);
   };
-  const auto open_all = [&](const detail::Parameter& parameter, json& value) {
+  const auto open_all = [&](const Parameter& parameter, json& value) {
     if (!opened_here(parameter)) return;
-    if (parameter.type == "list") value = detail::parsed_if_text(value, "list");
+    if (parameter.type == "list") value = parsed_if_text(value, "list");
     if (parameter.type == "list" && value.is_string()) value = json::array({value});
     if (!value.is_array()) return open_one(value);
     for (json& word : value) open_one(word);
   };
-  json& positional = all[std::string(detail::positional_key)];
+  json& positional = all[std::string(positional_key)];
   for (std::size_t i = 0; i < positional.size() && i < method->parameters().size(); ++i)
     open_all(method->parameters()[i], positional[i]);
   for (const auto& [name, value] : all.items()) {
-    for (const detail::Parameter& parameter : method->parameters()) {
+    for (const Parameter& parameter : method->parameters()) {
       if (parameter.name == name) open_all(parameter, value);
     }
   }
@@ -64,12 +65,12 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
   char block[64 * 1024];
   std::string text;
   for (;;) {
-    const ssize_t n = detail::retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
-    if (n < 0 && detail::wait_if_not_ready(file.get(), POLLIN)) continue;
+    const ssize_t n = retry_interrupted([&] { return ::read(file.get(), block, sizeof block); });
+    if (n < 0 && wait_if_not_ready(file.get(), POLLIN)) continue;
     if (n < 0) throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
     text.append(block, static_cast<std::size_t>(n));
     // A terminal gets whole characters only: see visible().
-    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? detail::unfinished(text) : 0;
+    const std::size_t kept = n > 0 && ::isatty(STDOUT_FILENO) == 1 ? unfinished(text) : 0;
     say(std::string_view(text).substr(0, text.size() - kept));
     if (n == 0) return;
     text.erase(0, text.size() - kept);
@@ -77,19 +78,18 @@ KETTLINGAR_COLD void CommandLine::copy_out(const Fd& file) const {
 }
 
 /// A result with what can be read from the files that came with it, `{"file": "..."}`, in their places.
-KETTLINGAR_COLD json CommandLine::with_contents(const json& value, detail::DescriptorQueue& descriptors) {
+KETTLINGAR_COLD json CommandLine::with_contents(const json& value, DescriptorQueue& descriptors) {
   if (value.is_array()) {
     json list = json::array();
     for (const json& item : value) list.push_back(with_contents(item, descriptors));
     return list;
   }
-  const auto placeholder =
-      value.is_string() ? detail::parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
+  const auto placeholder = value.is_string() ? parse_placeholder(value.get_ref<const std::string&>()) : std::nullopt;
   const Fd file = placeholder ? descriptors.take() : Fd();
   if (!file) return value;
   constexpr std::size_t longest = std::size_t{64} * 1024 * 1024;
   std::string content;
-  if (!detail::read_all(file.get(), content, longest))
+  if (!read_all(file.get(), content, longest))
     throw ConnectionError(std::string("cannot read the file that came: ") + std::strerror(errno));
   json result = json::object();
   result[placeholder->is_socket ? "socket" : "file"] = is_utf8(content) ? json(std::move(content)) : bytes(content);
@@ -104,7 +104,7 @@ KETTLINGAR_COLD std::vector<std::pair<std::string, std::string>> CommandLine::pa
     types.emplace_back(name, type.substr(0, type.find(' ')));
   };
   if (const auto method = known_method(command_)) {
-    for (const detail::Parameter& parameter : method->parameters()) add(parameter.name, parameter.type);
+    for (const Parameter& parameter : method->parameters()) add(parameter.name, parameter.type);
     return types;
   }
   const json reply = client().call("ping");
@@ -118,7 +118,7 @@ KETTLINGAR_COLD std::string CommandLine::content_of(const std::string& path) {
   constexpr std::size_t longest = std::size_t{256} * 1024 * 1024;
   Fd file = path == "-" ? Fd(standard_input()) : Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   std::string content;
-  if (file && detail::read_all(file.get(), content, longest)) return content;
+  if (file && read_all(file.get(), content, longest)) return content;
   const std::string what = path == "-" ? "standard input" : "'" + log_escaped(path) + "'";
   throw InvalidArgument("cannot read " + what + ": " + std::strerror(errno) +
                         (path == "-" ? "" : " (a text that begins with @ is written @@)"));
@@ -130,7 +130,7 @@ KETTLINGAR_COLD void CommandLine::read_contents(json& all) const {
   const auto names_one = [](const json& word) {
     return word.is_string() && (word == "-" || word.get_ref<const std::string&>().starts_with('@'));
   };
-  json& positional = all[std::string(detail::positional_key)];
+  json& positional = all[std::string(positional_key)];
   const bool any =
       std::any_of(positional.begin(), positional.end(), names_one) || std::any_of(all.begin(), all.end(), names_one);
   const auto method = known_method(command_);
@@ -158,5 +158,6 @@ KETTLINGAR_COLD void CommandLine::read_contents(json& all) const {
   }
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -19,6 +19,7 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 KETTLINGAR_COLD ExitCode CommandLine::help() {
   std::erase_if(words_, [&](const std::string& word) {
@@ -28,18 +29,18 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   });
   if (words_.size() > 1) throw InvalidArgument("help takes one method at the most");
   if (words_.empty()) {
-    const std::string text = detail::general_help(server_);
+    const std::string text = general_help(server_);
     say(text, text);
     return ExitCode::fine;
   }
   command_ = "help";
   const std::string topic = words_.front();
   const auto method = known_method(topic);
-  const detail::Command* const command = detail::find_command(topic);
+  const Command* const command = find_command(topic);
   if (method || command != nullptr) {
     const bool both = method && command != nullptr && !method->is_builtin();
-    std::string text = method ? detail::method_help(*method) : detail::command_line(*command);
-    if (both) text.insert(0, detail::command_line(*command) + "\nThe method of that name, behind --:\n\n");
+    std::string text = method ? method_help(*method) : command_line(*command);
+    if (both) text.insert(0, command_line(*command) + "\nThe method of that name, behind --:\n\n");
     say(text, text);
     return ExitCode::fine;
   }
@@ -60,7 +61,7 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
 }
 
 /// What services of other programs have is not known here, whatever ours has of that name.
-KETTLINGAR_COLD std::shared_ptr<const detail::Method> CommandLine::known_method(const std::string& name) const {
+KETTLINGAR_COLD std::shared_ptr<const Method> CommandLine::known_method(const std::string& name) const {
   const bool builtin = name == "ping" || name == "help" || name == "config" || name == "quitquitquit";
   return builtin || is_own_service() ? server_.methods.named(name) : nullptr;
 }
@@ -69,14 +70,14 @@ KETTLINGAR_COLD std::vector<std::string> CommandLine::known_words() const {
   std::vector<std::string> known;
   if (is_own_service()) known = server_.methods.names(false);
   if (!method_only_) {
-    for (const detail::Command& command : detail::commands) known.emplace_back(command.name);
+    for (const Command& command : commands) known.emplace_back(command.name);
   }
   return known;
 }
 
 KETTLINGAR_COLD bool CommandLine::looks_like_typo(const std::string& word) const {
   return is_own_service() && !known_method(word) && !server_.methods.names(true).empty() &&
-         !detail::closest(word, known_words()).empty();
+         !closest(word, known_words()).empty();
 }
 
 /// A typo is worth more than the news that nothing runs, but a service that is not there may have methods that this
@@ -92,7 +93,7 @@ KETTLINGAR_COLD bool CommandLine::service_has(const std::string& name) const {
 
 KETTLINGAR_COLD std::string CommandLine::unknown_command() const {
   return (method_only_ ? "no method '" : "no command or method '") + log_escaped(command_) + "'" +
-         detail::suggestion(command_, known_words()) + "; try: " + program_ + " help";
+         suggestion(command_, known_words()) + "; try: " + program_ + " help";
 }
 
 /// Words are text, or bytes where they are no UTF-8, as file names may be.
@@ -115,7 +116,7 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
       continue;
     }
     const std::size_t equals = word.find('=');
-    const std::string name = detail::option_name(std::string_view(word).substr(2, equals - 2));
+    const std::string name = option_name(std::string_view(word).substr(2, equals - 2));
     if (name.empty() || name.front() == '_') throw InvalidArgument("Unrecognized option: " + word);
     if (equals == std::string::npos) {
       if (is_flag(word)) throw InvalidArgument(word + " is a flag: it stands before the command");
@@ -125,7 +126,7 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
     check_name(name);
     named[name] = argument_value(word.substr(equals + 1));
   }
-  named[std::string(detail::positional_key)] = std::move(positional);
+  named[std::string(positional_key)] = std::move(positional);
   return named;
 }
 
@@ -134,10 +135,10 @@ KETTLINGAR_COLD json CommandLine::arguments() const {
 KETTLINGAR_COLD std::string CommandLine::file_to_save(const json& arguments) {
   if (!arguments.contains("save") || !arguments["save"].is_string()) return {};
   try {
-    static_cast<void>(detail::to_bool(arguments["save"]));
+    static_cast<void>(to_bool(arguments["save"]));
     return {};
-  } catch (const detail::BadValue&) {
-    return detail::absolute_path(arguments["save"].get<std::string>());
+  } catch (const BadValue&) {
+    return absolute_path(arguments["save"].get<std::string>());
   }
 }
 
@@ -148,33 +149,33 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
     throw ConnectionError("the service did not tell its configuration");
   std::string lines;
   for (const auto& [name, value] : reply["config"].items()) {
-    if (!detail::is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
-    lines += detail::Options::file_line(name, value, false);
+    if (!is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
+    lines += Options::file_line(name, value, false);
   }
-  detail::write_private_file(path, lines);
+  write_private_file(path, lines);
   note(full_name() + ": Saved to " + path + ", without secrets");
 }
 
 /// Names can be checked before anything is sent if this program knows the method.
 KETTLINGAR_COLD void CommandLine::check_name(const std::string& name) const {
   const auto method = known_method(command_);
-  if (!method || name == detail::positional_key) return;
-  const std::vector<std::string> known = detail::parameter_names(*method);
+  if (!method || name == positional_key) return;
+  const std::vector<std::string> known = parameter_names(*method);
   if (std::find(known.begin(), known.end(), name) != known.end()) return;
   std::string shown = name;
   std::replace(shown.begin(), shown.end(), '_', '-');
   std::string near = suggested_option(name, known);
   if (near.empty()) near = suggested_option(name, server_.options.names());
-  throw InvalidArgument("Unrecognized option: --" + shown + near + "; usage: " + detail::usage(*method));
+  throw InvalidArgument("Unrecognized option: --" + shown + near + "; usage: " + usage(*method));
 }
 
 /// Answers can only be added to arguments that have names.
 KETTLINGAR_COLD void CommandLine::name_positional(json& all) const {
   const auto method = known_method(command_);
-  const json positional = all[std::string(detail::positional_key)];  // a copy: adding keys moves what is there
+  const json positional = all[std::string(positional_key)];  // a copy: adding keys moves what is there
   if (!method || positional.size() > method->parameters().size()) return;
   for (std::size_t i = 0; i < positional.size(); ++i) all[method->parameters()[i].name] = positional[i];
-  all[std::string(detail::positional_key)] = json::array();
+  all[std::string(positional_key)] = json::array();
 }
 
 /// Asks for what the service wants to know. Its own defaults are kept apart: only what was typed may name a file that
@@ -183,14 +184,14 @@ KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json
   const auto method = known_method(command_);
   name_positional(typed);
   for (const NeededVariable& variable : need.needed()) {
-    const detail::Parameter* parameter = nullptr;
+    const Parameter* parameter = nullptr;
     for (std::size_t i = 0; method && i < method->parameters().size(); ++i) {
       if (method->parameters()[i].name == variable.name) parameter = &method->parameters()[i];
     }
     if (variable.name.starts_with('_') || (method && !method->takes_anything() && parameter == nullptr))
       throw InvalidArgument("the service asks for '" + variable.name + "', which " + command_ + " does not take");
     const bool opens_file = parameter != nullptr && opened_here(*parameter);
-    const std::string line = detail::ask(variable, opens_file);
+    const std::string line = ask(variable, opens_file);
     if (line.empty() && opens_file) throw InvalidArgument("no file was named for '" + variable.name + "'");
     typed.erase(variable.name);
     defaults.erase(variable.name);
@@ -203,7 +204,7 @@ KETTLINGAR_COLD void CommandLine::answer(const NeedInfo& need, json& typed, json
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::call() {
-  if (!detail::is_method_name(command_)) return fail(ExitCode::unknown, unknown_command());
+  if (!is_method_name(command_)) return fail(ExitCode::unknown, unknown_command());
   json typed;
   try {
     typed = arguments();
@@ -247,26 +248,26 @@ KETTLINGAR_COLD ExitCode CommandLine::call() {
 
 /// As Python's command line says it: with the status if it comes from the service.
 KETTLINGAR_COLD std::string CommandLine::words_of(const Error& error) const {
-  return answered_ ? detail::with_status(error) : error.what();
+  return answered_ ? with_status(error) : error.what();
 }
 
 KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
-  detail::CallMessage message;
+  CallMessage message;
   message.method = command_;
   try {
     open_files(all, message.descriptors);
   } catch (const std::system_error& error) {
     throw InvalidArgument(error.what());
-  } catch (const detail::BadValue& bad) {
-    throw InvalidArgument(command_ + ": " + detail::problem_of(bad));
+  } catch (const BadValue& bad) {
+    throw InvalidArgument(command_ + ": " + problem_of(bad));
   }
   for (const auto& [name, value] : all.items()) {
-    if (name != detail::positional_key) message.arguments.set(name, value);
+    if (name != positional_key) message.arguments.set(name, value);
   }
   for (const auto& [name, value] : defaults.items()) message.arguments.set(name, value);
-  for (const json& value : all[std::string(detail::positional_key)]) message.arguments.add(value);
+  for (const json& value : all[std::string(positional_key)]) message.arguments.add(value);
   const auto answer = ClientAccess::transport(client()).start(std::move(message));
-  detail::Output output(style_);
+  Output output(style_);
   const auto next = [&] {
     try {
       return answer->next();
@@ -276,10 +277,10 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
     }
   };
   while (auto item = next()) {
-    detail::DescriptorQueue& descriptors = answer->descriptors();
+    DescriptorQueue& descriptors = answer->descriptors();
     if (descriptors.empty()) {
       output.print(*std::move(item), answer->streaming());
-    } else if (style_ == detail::OutputStyle::json) {
+    } else if (style_ == OutputStyle::json) {
       const bool one = item->is_array() && item->size() == 1;
       output.print(with_contents(one ? item->front() : *item, descriptors), answer->streaming());
     } else {
@@ -289,5 +290,6 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
   }
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -25,7 +25,6 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
-
 namespace detail {
 
 /// Writes a log line unless that would wait: whoever should read it must not be able to stop the service by not doing
@@ -46,20 +45,16 @@ inline std::string duration_text(std::int64_t seconds) {
   return part(seconds, "s");
 }
 
-}  // namespace detail
-
 KETTLINGAR_COLD CommandLine::Judgement CommandLine::judge() const {
   ClientOptions options;
-  options.timeouts = detail::quick;
+  options.timeouts = quick;
   try {
-    ClientAccess::require_pong(ClientAccess::make(server_.settings, options), detail::ServiceFiles(server_.settings));
+    ClientAccess::require_pong(ClientAccess::make(server_.settings, options), ServiceFiles(server_.settings));
     return {ServiceState::runs, {}};
   } catch (const NotRunning& error) {
     // What starts or ends has no url file.
-    const bool hangs =
-        error.state() == ServiceState::silent && ::access(detail::url_file(server_.settings).c_str(), F_OK) == 0;
-    return {error.state(),
-            error.what() + (hangs ? detail::force_hint(detail::ServiceFiles(server_.settings)) : std::string())};
+    const bool hangs = error.state() == ServiceState::silent && ::access(url_file(server_.settings).c_str(), F_OK) == 0;
+    return {error.state(), error.what() + (hangs ? force_hint(ServiceFiles(server_.settings)) : std::string())};
   }
 }
 
@@ -72,15 +67,15 @@ KETTLINGAR_COLD void CommandLine::require_running() const {
 KETTLINGAR_COLD json CommandLine::facts_of(bool running) const {
   json facts{{"app", server_.settings.app_name}, {"worker", server_.settings.worker_name}, {"running", running}};
   if (!running) return facts;
-  const detail::ServiceFiles files(server_.settings);
-  const detail::ServiceAddress address = detail::read_service_address(files);
+  const ServiceFiles files(server_.settings);
+  const ServiceAddress address = read_service_address(files);
   // Without the token: terminals are logged and shared. The url file has it.
   if (address.host != "unix-domain") facts["url"] = "http://" + address.host + ":" + std::to_string(address.port);
   if (::access(address.socket.c_str(), F_OK) == 0) facts["socket"] = address.socket;
-  const pid_t holder = detail::lock_holder(files.lock).pid;
-  const pid_t pid = holder > 0 ? holder : detail::socket_process(files.socket);
+  const pid_t holder = lock_holder(files.lock).pid;
+  const pid_t pid = holder > 0 ? holder : socket_process(files.socket);
   if (pid > 0) facts["pid"] = pid;
-  detail::FileInfo info{};
+  FileInfo info{};
   if (::stat(files.url.c_str(), &info) == 0) facts["up_seconds"] = ::time(nullptr) - info.st_mtime;
   facts["url_file"] = files.url;
   return facts;
@@ -94,7 +89,7 @@ KETTLINGAR_COLD std::string CommandLine::lines_of(const json& facts, bool all) c
     if (facts.contains(where)) add("Running at " + facts[where].get<std::string>());
   if (!all) return lines;
   if (facts.contains("pid")) add("Process " + facts["pid"].dump());
-  if (facts.contains("up_seconds")) add("Up for " + detail::duration_text(facts["up_seconds"].get<std::int64_t>()));
+  if (facts.contains("up_seconds")) add("Up for " + duration_text(facts["up_seconds"].get<std::int64_t>()));
   add("Token in " + facts["url_file"].get<std::string>());
   return lines;
 }
@@ -115,21 +110,21 @@ KETTLINGAR_COLD void CommandLine::say_running(bool all) const {
 KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
-    if (standard_error) kitten_.log_to(detail::log_to_standard_error);
+    if (standard_error) kitten_.log_to(log_to_standard_error);
     return;
   }
-  auto file = std::make_shared<detail::LogFile>(path, server_.settings.worker_log_size);
+  auto file = std::make_shared<LogFile>(path, server_.settings.worker_log_size);
   kitten_.log_to([file](LogLevel, std::string_view line) { file->write(line); });
 }
 
 KETTLINGAR_COLD ExitCode CommandLine::start() {
   const bool foreground = take_word("--foreground");
   // We are the child of another start.
-  const bool report = take_word("--report-to=" + std::to_string(detail::report_descriptor));
+  const bool report = take_word("--report-to=" + std::to_string(report_descriptor));
   require_no_words();
   if (!meant_as_.empty() && meant_as_ != full_name())
     throw StartError("this program is " + full_name() + ", and was to be started as " + meant_as_);
-  if (report) return serve(Fd(detail::report_descriptor), true);
+  if (report) return serve(Fd(report_descriptor), true);
   if (foreground) return serve(Fd(), false);
   const Judgement found = judge();
   if (found.state == ServiceState::foreign) throw NotRunning(found.why, found.state);
@@ -146,17 +141,17 @@ KETTLINGAR_COLD ExitCode CommandLine::start_in_background() {
   for (const auto* words : {&server_.command_prefix, &configured_.words})
     child.insert(child.end(), words->begin(), words->end());
   child.push_back("start");
-  child.push_back("--report-to=" + std::to_string(detail::report_descriptor));
-  const detail::HiddenWords hidden = detail::hide_secrets(server_.options, std::move(child));
+  child.push_back("--report-to=" + std::to_string(report_descriptor));
+  const HiddenWords hidden = hide_secrets(server_.options, std::move(child));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (bool running = false; !running;) {
-    detail::ChildProgram program;
-    program.path = detail::executable_path(argv0_);
+    ChildProgram program;
+    program.path = executable_path(argv0_);
     program.words = hidden.words;
-    program.secrets = detail::filled_pipe(hidden.secrets);
+    program.secrets = filled_pipe(hidden.secrets);
     const auto outcome = detail::start_in_background(std::move(program), std::chrono::seconds(60));
-    if (outcome.report == detail::StartReport::failed) throw StartError(outcome.text);
-    running = outcome.report == detail::StartReport::ready;
+    if (outcome.report == StartReport::failed) throw StartError(outcome.text);
+    running = outcome.report == StartReport::ready;
     if (running) show_warnings(outcome.text);
     // Somebody else started it at the same time and may be a moment from being ready, or it is about to end.
     Judgement found{ServiceState::runs, full_name() + ": starts or ends all the time"};
@@ -199,16 +194,15 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     }
     ::signal(SIGPIPE, SIG_IGN);
     ::signal(SIGXFSZ, SIG_IGN);
-    detail::Runner& runner = *kitten_.runner_;
-    detail::EndSignals signals;
+    Runner& runner = *kitten_.runner_;
+    EndSignals signals;
     server_.whole_process = true;
     server_.started_with = configured_.words;
     // Also while on_start runs.
     signals.when_asked(runner.own_loop(), [&runner] { runner.shut_down(); });
     runner.open();
     const Settings& settings = server_.settings;
-    for (const std::string& file :
-         {detail::url_file(settings), detail::socket_file(settings), detail::lock_file(settings)})
+    for (const std::string& file : {url_file(settings), socket_file(settings), lock_file(settings)})
       signals.add_file(file);
     if (background) {
       // Keeps no file system busy. Paths in options are absolute by now.
@@ -216,36 +210,36 @@ KETTLINGAR_COLD ExitCode CommandLine::serve(Fd report, bool background) {
     } else {
       say_running(false);
     }
-    detail::report_start(std::move(report), detail::StartReport::ready, server_.start_warnings);
+    report_start(std::move(report), StartReport::ready, server_.start_warnings);
     runner.serve();
     return ExitCode::fine;
-  } catch (const detail::AlreadyRunning& error) {
-    detail::report_start(std::move(report), detail::StartReport::already_running, error.what());
+  } catch (const AlreadyRunning& error) {
+    report_start(std::move(report), StartReport::already_running, error.what());
     throw;
   } catch (const std::exception& error) {
-    detail::report_start(std::move(report), detail::StartReport::failed, error.what());
+    report_start(std::move(report), StartReport::failed, error.what());
     throw;
   }
 }
 
 /// The options that the running service was started with go before those of the line. Throws what start would refuse.
 KETTLINGAR_COLD void CommandLine::keep_options_of_running() {
-  std::vector<std::string> words = detail::lock_holder(detail::lock_file(server_.settings)).words;
+  std::vector<std::string> words = lock_holder(lock_file(server_.settings)).words;
   if (words.empty()) return;
-  const std::string default_file = detail::default_config_file(server_.settings);
+  const std::string default_file = default_config_file(server_.settings);
   if (::access(default_file.c_str(), F_OK) != 0) std::erase(words, "--worker-config=" + default_file);
   words.insert(words.end(), configured_.words.begin(), configured_.words.end());
-  detail::drop_overridden(words);
+  drop_overridden(words);
   for (std::size_t i = 0; i < initial_.size(); ++i) server_.options.all()[i].set(initial_[i]);
   try {
     configured_ = detail::configure(server_.options, server_.settings, words);
     if (!words.empty())
       throw StartError("the service was started with " + words.front() + ", which this program does not know");
-    detail::check_settings(server_.settings);
+    check_settings(server_.settings);
   } catch (const InvalidArgument& error) {
     throw StartError(error.what());
   }
-  detail::normalise(server_.settings);
+  normalise(server_.settings);
 }
 
 /// Output that cannot be written does not leave it stopped.
@@ -258,7 +252,7 @@ KETTLINGAR_COLD ExitCode CommandLine::restart() {
   for (const std::string& file : configured_.files) text += full_name() + ": Configured by " + file + "\n";
   restarted_["stopped"] = stopped;
   restarted_["configured_by"] = configured_.files;
-  if (style_ != detail::OutputStyle::json) detail::show(STDOUT_FILENO, text);
+  if (style_ != OutputStyle::json) show(STDOUT_FILENO, text);
   return start();
 }
 
@@ -278,5 +272,6 @@ KETTLINGAR_COLD ExitCode CommandLine::status() {
   return ExitCode::fine;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

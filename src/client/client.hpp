@@ -28,6 +28,7 @@ namespace detail {
 
 struct ServiceFiles;
 struct StartPlan;
+class ClientAccess;
 
 // See call_check.hpp and typed_call.hpp.
 template <class T, class... A>
@@ -152,7 +153,7 @@ class Client {
   }
 
  private:
-  friend class ClientAccess;
+  friend class detail::ClientAccess;
 
   using Methods = std::vector<std::shared_ptr<const detail::Method>>;
   struct State {
@@ -172,25 +173,28 @@ class Client {
   std::shared_ptr<const State> state_;
 };
 
-/// The library's own way to make clients; not for users.
+namespace detail {
+
+/// The library's own way to make clients.
 class ClientAccess {
  public:
   /// Nothing is looked for before the first call.
-  static Client make(std::shared_ptr<detail::Transport> transport, Client::Methods methods = {});
+  static Client make(std::shared_ptr<Transport> transport, Client::Methods methods = {});
   static Client make(const Settings& settings, const ClientOptions& options, Client::Methods methods = {},
-                     std::shared_ptr<const detail::StartPlan> plan = {});
-  static detail::Transport& transport(const Client& client) { return *client.state_->transport; }
+                     std::shared_ptr<const StartPlan> plan = {});
+  static Transport& transport(const Client& client) { return *client.state_->transport; }
 
   /// Throws NotRunning unless a service answers.
-  static const Client& require_pong(const Client& client, const detail::ServiceFiles& files);
-  static Task<Client> async_require_pong(Client client, detail::ServiceFiles files);
+  static const Client& require_pong(const Client& client, const ServiceFiles& files);
+  static Task<Client> async_require_pong(Client client, ServiceFiles files);
   /// Both: the same for a client that starts its service.
-  static const Client& require_started(const Client& client, const detail::ServiceFiles& files);
-  static Task<Client> async_require_started(Client client, detail::ServiceFiles files);
+  static const Client& require_started(const Client& client, const ServiceFiles& files);
+  static Task<Client> async_require_started(Client client, ServiceFiles files);
 
  private:
-  static void check_pong(const json& pong, const std::exception_ptr& thrown, const detail::ServiceFiles& files);
+  static void check_pong(const json& pong, const std::exception_ptr& thrown, const ServiceFiles& files);
 };
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -18,19 +18,22 @@ KETTLINGAR_INLINE const detail::Method& Client::method_of(const void* tag, const
                                   : "kettlingar: this function is not a method of the service: add it with api()");
 }
 
-KETTLINGAR_COLD Client ClientAccess::make(std::shared_ptr<detail::Transport> transport, Client::Methods methods) {
+KETTLINGAR_COLD Client detail::ClientAccess::make(std::shared_ptr<detail::Transport> transport,
+                                                  Client::Methods methods) {
   auto state = std::make_shared<Client::State>();
   state->transport = std::move(transport);
   state->methods = std::move(methods);
   return Client(std::move(state));
 }
 
-KETTLINGAR_COLD Client ClientAccess::make(const Settings& settings, const ClientOptions& options,
-                                          Client::Methods methods, std::shared_ptr<const detail::StartPlan> plan) {
+KETTLINGAR_COLD Client detail::ClientAccess::make(const Settings& settings, const ClientOptions& options,
+                                                  Client::Methods methods,
+                                                  std::shared_ptr<const detail::StartPlan> plan) {
   return make(std::make_shared<detail::HttpTransport>(settings, options, std::move(plan)), std::move(methods));
 }
 
-KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, const detail::ServiceFiles& files) {
+KETTLINGAR_COLD const Client& detail::ClientAccess::require_pong(const Client& client,
+                                                                 const detail::ServiceFiles& files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -42,7 +45,7 @@ KETTLINGAR_COLD const Client& ClientAccess::require_pong(const Client& client, c
   return client;
 }
 
-KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, detail::ServiceFiles files) {
+KETTLINGAR_INLINE Task<Client> detail::ClientAccess::async_require_pong(Client client, detail::ServiceFiles files) {
   std::exception_ptr thrown;
   json pong;
   try {
@@ -54,8 +57,8 @@ KETTLINGAR_INLINE Task<Client> ClientAccess::async_require_pong(Client client, d
   co_return client;
 }
 
-KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
-                                              const detail::ServiceFiles& files) {
+KETTLINGAR_COLD void detail::ClientAccess::check_pong(const json& pong, const std::exception_ptr& thrown,
+                                                      const detail::ServiceFiles& files) {
   std::string why = "something else answers";
   try {
     if (thrown) std::rethrow_exception(thrown);
@@ -74,7 +77,7 @@ KETTLINGAR_COLD void ClientAccess::check_pong(const json& pong, const std::excep
 }
 
 /// What is about to end, or to start, is asked again for a while where it would be started, too.
-KETTLINGAR_COLD Task<Client> ClientAccess::async_require_started(Client client, detail::ServiceFiles files) {
+KETTLINGAR_COLD Task<Client> detail::ClientAccess::async_require_started(Client client, detail::ServiceFiles files) {
   constexpr std::chrono::milliseconds pause{20};
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
@@ -87,7 +90,8 @@ KETTLINGAR_COLD Task<Client> ClientAccess::async_require_started(Client client, 
   }
 }
 
-KETTLINGAR_COLD const Client& ClientAccess::require_started(const Client& client, const detail::ServiceFiles& files) {
+KETTLINGAR_COLD const Client& detail::ClientAccess::require_started(const Client& client,
+                                                                    const detail::ServiceFiles& files) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   for (;;) {
     try {
@@ -137,9 +141,10 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
   options.use_tcp = settings.worker_use_tcp;
   options.use_msgpack = settings.worker_use_msgpack;
   const bool starts = plan != nullptr;
-  const Client client = ClientAccess::make(settings, options, std::move(methods), std::move(plan));
+  const Client client = detail::ClientAccess::make(settings, options, std::move(methods), std::move(plan));
   const ServiceFiles files(settings);
-  return starts ? ClientAccess::require_started(client, files) : ClientAccess::require_pong(client, files);
+  return starts ? detail::ClientAccess::require_started(client, files)
+                : detail::ClientAccess::require_pong(client, files);
 }
 
 }  // namespace detail
@@ -147,13 +152,15 @@ inline Client client_of(const Settings& present, std::vector<std::shared_ptr<con
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
+  return detail::ClientAccess::require_pong(detail::ClientAccess::make(settings, options),
+                                            detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_INLINE Task<Client> Client::async_connect(std::string app, std::string worker,
                                                      const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_pong(ClientAccess::make(settings, options), detail::ServiceFiles(settings));
+  return detail::ClientAccess::async_require_pong(detail::ClientAccess::make(settings, options),
+                                                  detail::ServiceFiles(settings));
 }
 
 namespace detail {
@@ -172,15 +179,17 @@ KETTLINGAR_COLD std::shared_ptr<const StartPlan> start_plan(const Settings& sett
 KETTLINGAR_COLD Client Client::connect(const std::string& app, const std::string& worker, const AutoStart& start,
                                        const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::require_started(ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
-                                       detail::ServiceFiles(settings));
+  return detail::ClientAccess::require_started(
+      detail::ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
+      detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Task<Client> Client::async_connect(std::string app, std::string worker, const AutoStart& start,
                                                    const ClientOptions& options) {
   const Settings settings = detail::client_settings(app, worker, options);
-  return ClientAccess::async_require_started(
-      ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)), detail::ServiceFiles(settings));
+  return detail::ClientAccess::async_require_started(
+      detail::ClientAccess::make(settings, options, {}, detail::start_plan(settings, start)),
+      detail::ServiceFiles(settings));
 }
 
 KETTLINGAR_COLD Client Kitten::connect() { return detail::client_of(server_->settings, server_->methods.all()); }

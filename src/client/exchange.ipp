@@ -13,9 +13,9 @@
 #include "../base/errors.hpp"
 #include "../base/limits.hpp"
 #include "../base/version.hpp"
+#include "../call/transfer.hpp"
 #include "../os/passing.hpp"
 #include "../os/socket.ipp"
-#include "../call/transfer.hpp"
 #include "connect.ipp"
 #include "response.ipp"
 

@@ -18,8 +18,8 @@
 #include <string>
 #include <utility>
 
-#include "../service/kitten.hpp"
 #include "../call/streaming.ipp"
+#include "../service/kitten.hpp"
 #include "client.hpp"
 #include "http_transport.ipp"
 #include "response.ipp"
@@ -495,7 +495,7 @@ class LoopbackTransport final : public Transport {
 }  // namespace detail
 
 KETTLINGAR_INLINE Client Kitten::loopback() {
-  return ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*runner_), server_->methods.all());
+  return detail::ClientAccess::make(std::make_shared<detail::LoopbackTransport>(*runner_), server_->methods.all());
 }
 
 }  // namespace v0_1

@@ -18,8 +18,8 @@
 
 #include "../call/coroutine.hpp"
 #include "../call/host_executor.ipp"
-#include "../service/local_calls.ipp"
 #include "../call/loop.ipp"
+#include "../service/local_calls.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -13,10 +13,10 @@
 #include "../base/json.hpp"
 #include "../base/limits.hpp"
 #include "../base/version.hpp"
-#include "../os/passing.hpp"
 #include "../call/coroutine.hpp"
 #include "../call/method.hpp"
 #include "../call/transfer.hpp"
+#include "../os/passing.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -15,15 +15,15 @@
 #include <string_view>
 #include <vector>
 
-#include "../os/passing.hpp"
-#include "../wire/http_body.ipp"
-#include "../wire/http_head.ipp"
 #include "../call/file_io.ipp"
 #include "../call/host_executor.ipp"
 #include "../call/loop.ipp"
 #include "../call/reply.ipp"
-#include "server.ipp"
 #include "../call/streaming.ipp"
+#include "../os/passing.hpp"
+#include "../wire/http_body.ipp"
+#include "../wire/http_head.ipp"
+#include "server.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -15,8 +15,8 @@
 
 #include "../base/version.hpp"
 #include "../call/bind.ipp"
-#include "connection.ipp"
 #include "../call/file_io.ipp"
+#include "connection.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -17,10 +17,10 @@
 
 #include "../base/limits.hpp"
 #include "../base/log.hpp"
-#include "../os/passing.hpp"
 #include "../call/method.hpp"
-#include "options.hpp"
 #include "../call/request.hpp"
+#include "../os/passing.hpp"
+#include "options.hpp"
 #include "settings.hpp"
 
 namespace kettlingar {
@@ -38,6 +38,7 @@ class Topic;
 
 namespace detail {
 
+class CommandLine;
 class Runner;
 class Server;
 
@@ -322,7 +323,7 @@ class Kitten {
   Kitten& log_to(LogSink sink);
 
  private:
-  friend class CommandLine;
+  friend class detail::CommandLine;
 
   template <class F>
   auto bound(F handler) {

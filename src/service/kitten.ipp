@@ -2,9 +2,9 @@
 // service/kitten.ipp: the bodies of kitten.hpp.
 #pragma once
 
+#include "../call/host_executor.ipp"
 #include "builtins.ipp"
 #include "call_steps.ipp"
-#include "../call/host_executor.ipp"
 #include "kitten.hpp"
 #include "listen.ipp"
 #include "runner.ipp"

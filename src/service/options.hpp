@@ -15,8 +15,8 @@
 #include "../base/errors.hpp"
 #include "../base/log.hpp"
 #include "../base/version.hpp"
-#include "../os/descriptor.hpp"
 #include "../call/convert.hpp"
+#include "../os/descriptor.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -5,9 +5,9 @@
 
 #include "../base/suggest.ipp"
 #include "../base/version.hpp"
+#include "../call/form.ipp"
 #include "../wire/json_text.ipp"
 #include "connection.ipp"
-#include "../call/form.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -23,10 +23,10 @@
 
 #include "../base/errors.hpp"
 #include "../base/log.hpp"
-#include "../os/descriptor.hpp"
 #include "../call/coroutine.hpp"
 #include "../call/host_executor.ipp"
 #include "../call/loop.ipp"
+#include "../os/descriptor.hpp"
 #include "server.ipp"
 
 namespace kettlingar {

@@ -20,15 +20,15 @@
 
 #include "../base/limits.hpp"
 #include "../base/log.hpp"
+#include "../call/blocking_work.ipp"
+#include "../call/loop.ipp"
+#include "../call/request.hpp"
 #include "../os/socket.ipp"
 #include "../os/state.ipp"
 #include "auth.ipp"
-#include "../call/blocking_work.ipp"
 #include "guess_throttle.ipp"
 #include "local_calls.ipp"
-#include "../call/loop.ipp"
 #include "registry.ipp"
-#include "../call/request.hpp"
 #include "settings.ipp"
 
 namespace kettlingar {

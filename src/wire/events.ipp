@@ -16,6 +16,7 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// Append `item`, a map, as one event of a `text/event-stream`; nothing for an empty one, which is no event.
 /// - `id`, `event` and `retry` become a line each unless null: numbers, or strings without CR, LF and NUL.
@@ -35,8 +36,6 @@ inline constexpr std::string_view event_comment = ":\n\n";
 /// without colon, such as the empty one between two events, and more than 16 different keys. Malformed UTF-8 becomes
 /// U+FFFD.
 [[nodiscard]] CodecError parse_event(std::string_view text, json& out);
-
-namespace detail {
 
 /// Take the first line off `text`, without its LF, CR or CRLF.
 inline std::string_view take_line(std::string_view& text) {
@@ -119,21 +118,19 @@ inline CodecError read_event(std::string_view text, json& event) {
   return {};
 }
 
-}  // namespace detail
-
 inline CodecError append_event(const json& item, std::string& out, int depth) {
-  if (!item.is_object()) return detail::bad_body("an event must be a map");
+  if (!item.is_object()) return bad_body("an event must be a map");
   if (item.empty()) return {};
   std::string event;
   for (const char* name : {"id", "event", "retry"}) {
-    if (const CodecError error = detail::append_event_field(item, name, event)) return error;
+    if (const CodecError error = append_event_field(item, name, event)) return error;
   }
   std::string data;
-  if (const CodecError error = detail::event_data(item, data, depth)) return error;
+  if (const CodecError error = event_data(item, data, depth)) return error;
   std::string_view rest = data;
   for (bool more = true; more;) {
     more = rest.find_first_of("\r\n") != std::string_view::npos;  // the last line has no end
-    event.append("data: ").append(detail::take_line(rest)).append("\n");
+    event.append("data: ").append(take_line(rest)).append("\n");
   }
   out.append(event).append("\n");
   return {};
@@ -141,10 +138,11 @@ inline CodecError append_event(const json& item, std::string& out, int depth) {
 
 inline CodecError parse_event(std::string_view text, json& out) {
   json event = json::value_t::object;
-  const CodecError error = detail::read_event(text, event);
+  const CodecError error = read_event(text, event);
   out = error ? json() : std::move(event);
   return error;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

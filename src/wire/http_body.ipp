@@ -15,8 +15,9 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
-namespace detail::http {
+namespace http {
 
 /// The framing of a chunked body (RFC 9112 7.1), read more strictly than the RFC asks: CRLF only, no white space around
 /// sizes and extensions. Each function reads one kind of piece. Until it returns Parse::complete, it has to be called
@@ -51,7 +52,7 @@ class ChunkFraming : private HeadLines {
   Part part_ = Part::size;
 };
 
-}  // namespace detail::http
+}  // namespace http
 
 /// Cuts a chunked stream into whole chunks of up to Limits::body_bytes each; an item of a kettlingar stream is one
 /// chunk.
@@ -82,7 +83,7 @@ class ChunkParser {
  private:
   enum class Phase : std::uint8_t { size_line, data, trailers };
 
-  detail::http::ChunkFraming framing_;
+  http::ChunkFraming framing_;
   const Limits* limits_;
   std::uint64_t total_limit_;
   std::string_view data_ = {};
@@ -124,7 +125,7 @@ class BodyReader {
   ParseResult plain(std::size_t size);
   ParseResult chunk_step(char* data, std::size_t size);
 
-  detail::http::ChunkFraming framing_;
+  http::ChunkFraming framing_;
   const Limits* limits_;
   std::uint64_t left_ = 0;  // of a plain body or of the current chunk
   std::size_t decoded_ = 0;
@@ -132,7 +133,7 @@ class BodyReader {
   Phase phase_ = Phase::plain;
 };
 
-namespace detail::http {
+namespace http {
 
 KETTLINGAR_INLINE ParseResult ChunkFraming::size_line(std::string_view in) {
   if (state_ == State::failed) return error_;
@@ -247,7 +248,7 @@ KETTLINGAR_INLINE void ChunkFraming::expect_lines() {
   pos_ = count_ = block_.at = 0;
 }
 
-}  // namespace detail::http
+}  // namespace http
 
 KETTLINGAR_INLINE ParseResult ChunkParser::next(std::string_view input) {
   if (phase_ == Phase::size_line) {
@@ -274,7 +275,7 @@ inline ParseResult check_body_length(const MessageHead& head, const Limits& limi
 }
 
 KETTLINGAR_INLINE void BodyReader::start(const MessageHead& head) {
-  if (head.chunked) framing_ = detail::http::ChunkFraming(*limits_, limits_->body_bytes);
+  if (head.chunked) framing_ = http::ChunkFraming(*limits_, limits_->body_bytes);
   phase_ = head.chunked ? Phase::size_line : Phase::plain;
   left_ = head.content_length.value_or(0);
   decoded_ = raw_ = 0;
@@ -341,5 +342,6 @@ KETTLINGAR_INLINE std::size_t BodyReader::close_gap(char* data, std::size_t size
   return size - gap;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

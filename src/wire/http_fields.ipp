@@ -18,6 +18,7 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// What a parser says of the bytes that it has seen so far.
 enum class Parse { complete, need_more, bad };
@@ -86,7 +87,7 @@ struct MessageHead {
   bool encoded = false;                              ///< Content-Encoding: something else than identity
 };
 
-namespace detail::http {
+namespace http {
 
 enum class Step { field, done, more, bad };
 enum class Eol : std::uint8_t { unknown, crlf, lf };
@@ -518,13 +519,13 @@ KETTLINGAR_INLINE void HeadLines::publish(std::string_view in, MessageHead& head
   head.keep_alive = !close_ && !head.bare_lf && (head.version_minor == 1 || keep_alive_);
 }
 
-}  // namespace detail::http
+}  // namespace http
 
 KETTLINGAR_INLINE HeaderField HeaderFields::iterator::operator*() const {
   std::string_view line = lines_.substr(0, lines_.find('\n'));
   if (line.ends_with('\r')) line.remove_suffix(1);
   const std::size_t colon = line.find(':');
-  return {line.substr(0, colon), detail::http::trim(line.substr(colon + 1))};
+  return {line.substr(0, colon), http::trim(line.substr(colon + 1))};
 }
 
 KETTLINGAR_INLINE HeaderFields::iterator& HeaderFields::iterator::operator++() {
@@ -540,10 +541,11 @@ KETTLINGAR_INLINE HeaderFields::iterator HeaderFields::iterator::operator++(int)
 
 KETTLINGAR_INLINE std::optional<std::string_view> HeaderFields::find(std::string_view name) const {
   for (const HeaderField field : *this) {
-    if (detail::http::same_word(field.name, name)) return field.value;
+    if (http::same_word(field.name, name)) return field.value;
   }
   return std::nullopt;
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

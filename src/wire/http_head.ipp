@@ -14,6 +14,7 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// A request head. `target` is what was sent; `path` is its path, still percent-encoded, without authority and query.
 struct RequestHead : MessageHead {
@@ -42,12 +43,11 @@ bool percent_decode(std::string_view text, std::string& out);
 /// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where lenient parsers let requests be smuggled. A
 /// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
 /// throws; total time is linear in the bytes, however they are split.
-class RequestHeadParser : private detail::http::HeadLines {
+class RequestHeadParser : private http::HeadLines {
  public:
   /// `limits` must outlive the parser. Without `accept_bare_lf` a first line that ends in LF alone is refused.
   explicit RequestHeadParser(const Limits& limits, bool accept_bare_lf = true)
-      : HeadLines(limits, accept_bare_lf ? detail::http::Eol::unknown : detail::http::Eol::crlf),
-        accept_bare_lf_(accept_bare_lf) {}
+      : HeadLines(limits, accept_bare_lf ? http::Eol::unknown : http::Eol::crlf), accept_bare_lf_(accept_bare_lf) {}
 
   /// `input` starts at the first byte of this message (up to four empty lines before it belong to it); each further
   /// call gets the same bytes and more, possibly at another address. After complete or bad, call reset() first.
@@ -61,12 +61,12 @@ class RequestHeadParser : private detail::http::HeadLines {
   void reset() { *this = RequestHeadParser(*limits_, accept_bare_lf_); }
 
  private:
-  detail::http::Step request_line(std::string_view in, std::size_t end);
-  detail::http::Step take_target(std::string_view in);
-  detail::http::Step known_field(std::string_view in);
+  http::Step request_line(std::string_view in, std::size_t end);
+  http::Step take_target(std::string_view in);
+  http::Step known_field(std::string_view in);
 
-  detail::http::Span method_ = {}, target_ = {}, path_ = {}, query_ = {}, authority_ = {};
-  detail::http::Span host_ = {}, authorization_ = {}, origin_ = {}, sec_fetch_site_ = {}, expect_ = {};
+  http::Span method_ = {}, target_ = {}, path_ = {}, query_ = {}, authority_ = {};
+  http::Span host_ = {}, authorization_ = {}, origin_ = {}, sec_fetch_site_ = {}, expect_ = {};
   RequestHead head_ = {};
   int empty_lines_ = 0;
   bool accept_bare_lf_;
@@ -74,10 +74,10 @@ class RequestHeadParser : private detail::http::HeadLines {
 
 /// Parses response heads; the same contract as RequestHeadParser. LF heads may be chunked here (the Python service
 /// writes such), but are never kept alive. Interim responses (1xx) are returned like any other.
-class ResponseHeadParser : private detail::http::HeadLines {
+class ResponseHeadParser : private http::HeadLines {
  public:
   /// `limits` must outlive the parser.
-  explicit ResponseHeadParser(const Limits& limits) : HeadLines(limits, detail::http::Eol::unknown) {}
+  explicit ResponseHeadParser(const Limits& limits) : HeadLines(limits, http::Eol::unknown) {}
   /// As RequestHeadParser::parse(), except that no empty lines are skipped; `http_status` means nothing here.
   ParseResult parse(std::string_view input);
   const ResponseHead& head() const { return head_; }
@@ -85,9 +85,9 @@ class ResponseHeadParser : private detail::http::HeadLines {
   void reset() { *this = ResponseHeadParser(*limits_); }
 
  private:
-  detail::http::Step status_line(std::string_view in, std::size_t end);
+  http::Step status_line(std::string_view in, std::size_t end);
 
-  detail::http::Span reason_ = {};
+  http::Span reason_ = {};
   ResponseHead head_ = {};
 };
 
@@ -98,7 +98,7 @@ inline bool percent_decode(std::string_view text, std::string& out) {
       out += text[at];
       continue;
     }
-    const int byte = detail::http::escaped_byte(text, at);
+    const int byte = http::escaped_byte(text, at);
     if (byte < 0) return false;
     out += static_cast<char>(byte);
     at += 2;
@@ -107,13 +107,13 @@ inline bool percent_decode(std::string_view text, std::string& out) {
 }
 
 KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
-  using detail::http::Step;
+  using http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
     const std::size_t most = (std::min)(limits_->request_line_bytes, limits_->head_bytes);
     Step step = request_line(input, (std::min)(input.size(), most));
     if (step == Step::more && input.size() >= most) step = fail(414, "too-large", "request line too long");
-    head_.bare_lf = eol_ == detail::http::Eol::lf;  // so that a Python client can read the refusal
+    head_.bare_lf = eol_ == http::Eol::lf;  // so that a Python client can read the refusal
     if (step != Step::done) return result(step);
   }
   const Step step = fields(input, limits_->head_bytes, limits_->header_count, [&] { return known_field(input); });
@@ -121,8 +121,8 @@ KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
   return result(step);
 }
 
-KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
-  using detail::http::Step;
+KETTLINGAR_INLINE http::Step RequestHeadParser::request_line(std::string_view in, std::size_t end) {
+  using http::Step;
   while (pos_ < end) {
     Step step = Step::done;
     switch (state_) {
@@ -138,7 +138,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         ++empty_lines_;
         break;
       case State::method:
-        pos_ = detail::http::scan<detail::http::token_char>(in, pos_, end);
+        pos_ = http::scan<http::token_char>(in, pos_, end);
         if (pos_ - mark_ > 32) return fail(400, "bad-line", "method too long");
         if (pos_ == end) return Step::more;
         if (in[pos_] != ' ' || pos_ == mark_) return fail(400, "bad-line", "method is not a token before one space");
@@ -148,7 +148,7 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         state_ = State::target;
         break;
       case State::target:
-        pos_ = detail::http::scan<detail::http::target_char>(in, pos_, end);
+        pos_ = http::scan<http::target_char>(in, pos_, end);
         if (pos_ == end) return Step::more;
         step = take_target(in);
         if (step != Step::done) return step;
@@ -156,8 +156,8 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
         state_ = State::version;
         break;
       case State::version:
-        if (end - mark_ >= 8 && detail::http::load_bytes<std::uint64_t>(in.data() + mark_) ==
-                                    detail::http::load_bytes<std::uint64_t>("HTTP/1.1")) {
+        if (end - mark_ >= 8 &&
+            http::load_bytes<std::uint64_t>(in.data() + mark_) == http::load_bytes<std::uint64_t>("HTTP/1.1")) {
           pos_ = mark_ + 8;
           state_ = State::line_end;
           break;
@@ -179,23 +179,23 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::request_line(std::string
   return Step::more;
 }
 
-KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_view in) {
+KETTLINGAR_INLINE http::Step RequestHeadParser::take_target(std::string_view in) {
   if (in[pos_] == '\r' || in[pos_] == '\n') return fail(400, "bad-line", "request line without version");
   if (in[pos_] != ' ') return fail(400, "bad-target", "a byte that may not be in a target");
   if (pos_ == mark_) return fail(400, "bad-line", "more than one space before the target");
   target_ = path_ = {mark_, pos_ - mark_};
   const std::string_view target = target_.of(in);
   if (target.front() == '*') {
-    if (target == "*" && method_.of(in) == "OPTIONS") return detail::http::Step::done;
+    if (target == "*" && method_.of(in) == "OPTIONS") return http::Step::done;
     return fail(400, "bad-target", "* is for OPTIONS only");
   }
   if (target.front() != '/') {
-    if (!detail::http::same_word(target.substr(0, 7), "http://")) {
+    if (!http::same_word(target.substr(0, 7), "http://")) {
       return fail(400, "bad-target", "the target is neither a path nor an http address");
     }
     const std::size_t stop = (std::min)(target.find_first_of("/?", 7), target.size());
     authority_ = {mark_ + 7, stop - 7};
-    if (stop == 7 || !detail::http::valid_authority(authority_.of(in))) {
+    if (stop == 7 || !http::valid_authority(authority_.of(in))) {
       return fail(400, "bad-target", "the host in the target is malformed");
     }
     path_ = {mark_ + stop, target.size() - stop};
@@ -208,26 +208,25 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::take_target(std::string_
     path = path.substr(0, question);
   }
   for (std::size_t at = path.find('%'); at != path.npos; at = path.find('%', at + 3)) {
-    if (detail::http::escaped_byte(path, at) < 0)
+    if (http::escaped_byte(path, at) < 0)
       return fail(400, "bad-target", "a broken escape in the path, or one of a control character");
   }
-  return detail::http::Step::done;
+  return http::Step::done;
 }
 
-KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_view in) {
-  using detail::http::named;
+KETTLINGAR_INLINE http::Step RequestHeadParser::known_field(std::string_view in) {
+  using http::named;
   using namespace std::string_view_literals;
   const std::string_view name = name_.of(in);
   switch (name.size()) {
     case "host"sv.size():
       if (!named(name, "host")) break;
-      if (!detail::http::valid_authority(value_.of(in))) return fail(400, "bad-header", "Host is not a host and port");
+      if (!http::valid_authority(value_.of(in))) return fail(400, "bad-header", "Host is not a host and port");
       return once(host_);
     case "origin"sv.size():  // and of `expect`
       if (named(name, "origin")) return once(origin_);
       if (!named(name, "expect")) break;
-      if (!detail::http::same_word(value_.of(in), "100-continue"))
-        return fail(417, "bad-header", "unknown expectation");
+      if (!http::same_word(value_.of(in), "100-continue")) return fail(417, "bad-header", "unknown expectation");
       head_.expect_continue = head_.version_minor == 1;
       return once(expect_);
     case "authorization"sv.size():
@@ -237,9 +236,9 @@ KETTLINGAR_INLINE detail::http::Step RequestHeadParser::known_field(std::string_
       if (named(name, "sec-fetch-site")) return once(sec_fetch_site_);
       break;
   }
-  const detail::http::Step step = common_field(in, head_);
+  const http::Step step = common_field(in, head_);
   // No Python client sends chunks, and parsers disagree about where chunks begin behind a head in LF.
-  const bool legacy = eol_ == detail::http::Eol::lf;
+  const bool legacy = eol_ == http::Eol::lf;
   return head_.chunked && legacy ? fail(400, "bad-length", "Transfer-Encoding under LF line ends") : step;
 }
 
@@ -257,7 +256,7 @@ KETTLINGAR_INLINE void RequestHeadParser::rebase(std::string_view input) {
 }
 
 KETTLINGAR_INLINE ParseResult ResponseHeadParser::parse(std::string_view input) {
-  using detail::http::Step;
+  using http::Step;
   if (state_ == State::failed) return error_;
   if (state_ < State::field) {
     const std::size_t most = (std::min)(limits_->request_line_bytes, limits_->head_bytes);
@@ -271,8 +270,8 @@ KETTLINGAR_INLINE ParseResult ResponseHeadParser::parse(std::string_view input) 
   return result(step);
 }
 
-KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
-  using detail::http::Step;
+KETTLINGAR_INLINE http::Step ResponseHeadParser::status_line(std::string_view in, std::size_t end) {
+  using http::Step;
   if (state_ == State::start) {
     const Step step = match(in, end, "HTTP/d.d ddd");
     if (step != Step::done) return step;
@@ -285,7 +284,7 @@ KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string
   }
   if (pos_ == end) return Step::more;
   if (in[mark_] == ' ') {
-    pos_ = detail::http::scan<detail::http::value_char>(in, pos_, end);
+    pos_ = http::scan<http::value_char>(in, pos_, end);
     reason_ = {mark_ + 1, pos_ - mark_ - 1};
   }
   if (pos_ == end) return Step::more;
@@ -298,8 +297,9 @@ KETTLINGAR_INLINE detail::http::Step ResponseHeadParser::status_line(std::string
 
 KETTLINGAR_INLINE void ResponseHeadParser::rebase(std::string_view input) {
   publish(input, head_);
-  head_.reason = detail::http::trim(reason_.of(input));
+  head_.reason = http::trim(reason_.of(input));
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

@@ -18,6 +18,7 @@
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
 
 /// The Connection line: none (HTTP/1.1 keeps the connection), `close`, or for HTTP/1.0 peers `keep-alive`.
 enum class ConnectionHeader { none, close, keep_alive };
@@ -87,7 +88,7 @@ class ChunkWriter {
   std::size_t digits_ = 2;
 };
 
-namespace detail::http {
+namespace http {
 
 struct Reason {
   int status;
@@ -243,13 +244,13 @@ class ChunkSize {
   char* end_;
 };
 
-}  // namespace detail::http
+}  // namespace http
 
 inline bool append_response_head(std::string& out, const ResponseHeadOptions& options) {
-  if (!detail::http::valid_response(options)) return false;
+  if (!http::valid_response(options)) return false;
   const std::string_view reason = reason_phrase(options.status);
   const std::size_t varying = std::string_view("HTTP/1.1 200").size() + reason.size() + options.lines.size();
-  detail::http::LineWriter lines(out, options, varying);
+  http::LineWriter lines(out, options, varying);
   lines.put("HTTP/1.1 ");
   lines.number(static_cast<std::uint64_t>(options.status));
   lines.put(" ");
@@ -265,10 +266,10 @@ inline bool append_response_head(std::string& out, const ResponseHeadOptions& op
 }
 
 inline bool append_request_head(std::string& out, const RequestHeadOptions& options) {
-  if (!detail::http::valid_request(options)) return false;
+  if (!http::valid_request(options)) return false;
   const std::size_t varying = options.method.size() + options.target.size() + options.host.size() +
                               std::string_view(" HTTP/1.1\r\nHost: ").size();
-  detail::http::LineWriter lines(out, options, varying);
+  http::LineWriter lines(out, options, varying);
   lines.put(options.method);
   lines.put(" ");
   lines.put(options.target);
@@ -284,16 +285,15 @@ inline bool append_request_head(std::string& out, const RequestHeadOptions& opti
 
 inline std::string_view reason_phrase(int status) {
   if (status == 200) return "OK";
-  const auto& table = detail::http::reasons;
-  const auto at =
-      std::lower_bound(table.begin(), table.end(), status,
-                       [](const detail::http::Reason& reason, int wanted) { return reason.status < wanted; });
+  const auto& table = http::reasons;
+  const auto at = std::lower_bound(table.begin(), table.end(), status,
+                                   [](const http::Reason& reason, int wanted) { return reason.status < wanted; });
   return at != table.end() && at->status == status ? at->words : "Unknown";
 }
 
 inline void append_chunk(std::string& out, std::string_view bytes) {
   if (bytes.empty()) return;
-  out += detail::http::ChunkSize(bytes.size()).line();
+  out += http::ChunkSize(bytes.size()).line();
   out += bytes;
   out += "\r\n";
 }
@@ -314,11 +314,12 @@ KETTLINGAR_INLINE void ChunkWriter::begin(std::string& out) {
 KETTLINGAR_INLINE void ChunkWriter::end(std::string& out) {
   const std::size_t size = out.size() - mark_ - digits_ - 2;
   if (size == 0) return cancel(out);
-  const detail::http::ChunkSize prefix(size);
+  const http::ChunkSize prefix(size);
   out.replace(mark_, digits_ + 2, prefix.line());
   digits_ = prefix.line().size() - 2;
   out += "\r\n";
 }
 
+}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar

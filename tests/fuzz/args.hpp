@@ -6,9 +6,9 @@
 #include <optional>
 #include <tuple>
 
-#include "fuzz.hpp"
 #include "call/bind.ipp"
 #include "call/form.ipp"
+#include "fuzz.hpp"
 
 namespace kt = kettlingar;
 using kt::json;
@@ -76,13 +76,13 @@ struct Sources {
 inline Outcome call(const kt::detail::Method& method, const json& arguments, bool authenticated,
                     const Sources& sources = {}) {
   static Nobody nobody;
-  const kt::RequestHead head;
+  const kt::detail::RequestHead head;
   const kt::Peer peer;
   kt::Request request(head, peer, nobody, {});
-  kt::ConnectionAccess::route(request, "echo", "/echo", authenticated);
+  kt::detail::ConnectionAccess::route(request, "echo", "/echo", authenticated);
   kt::detail::Call made(request, kt::detail::Format::msgpack);
   made.bound = !sources.packed.empty() && method.bind_scalars(made.slots, sources.packed);
-  if (!made.bound) kt::ConnectionAccess::arguments(request) = arguments;
+  if (!made.bound) kt::detail::ConnectionAccess::arguments(request) = arguments;
   try {
     if (sources.query) method.add_query(*sources.query, request);
     if (sources.raw_body) method.add_bytes(*sources.raw_body, request);

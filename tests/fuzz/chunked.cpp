@@ -11,10 +11,10 @@ namespace {
 
 /// The body in one piece, as services read it.
 fuzz::Outcome read_body(const kt::Limits& limits, std::string_view body, unsigned seed) {
-  kt::MessageHead head;
+  kt::detail::MessageHead head;
   head.chunked = true;
   return fuzz::same_for_every_cut(body.size(), seed, [&](const std::vector<std::size_t>& sizes) {
-    kt::BodyReader reader(limits);
+    kt::detail::BodyReader reader(limits);
     reader.start(head);
     fuzz::Outcome outcome;
     std::vector<char> buffer;
@@ -28,11 +28,11 @@ fuzz::Outcome read_body(const kt::Limits& limits, std::string_view body, unsigne
       outcome.seen = size;
       FUZZ_CHECK(reader.body_size() <= reader.raw_size() && reader.raw_size() <= buffer.size());
       FUZZ_CHECK(reader.body_size() <= limits.body_bytes);
-      if (outcome.result.status == kt::Parse::complete) {
+      if (outcome.result.status == kt::detail::Parse::complete) {
         outcome.result.consumed += dropped;
         outcome.text.assign(buffer.data(), reader.body_size());
       }
-      if (outcome.result.status != kt::Parse::need_more) break;
+      if (outcome.result.status != kt::detail::Parse::need_more) break;
       if ((seed + size) % 3 != 0) continue;
       const std::size_t left = reader.close_gap(buffer.data(), buffer.size());
       dropped += buffer.size() - left;
@@ -46,7 +46,7 @@ fuzz::Outcome read_body(const kt::Limits& limits, std::string_view body, unsigne
 fuzz::Outcome read_chunks(const kt::Limits& limits, std::string_view body, unsigned seed,
                           std::vector<std::string>* chunks) {
   return fuzz::same_for_every_cut(body.size(), seed, [&](const std::vector<std::size_t>& sizes) {
-    kt::ChunkParser parser(limits, limits.body_bytes);
+    kt::detail::ChunkParser parser(limits, limits.body_bytes);
     fuzz::Outcome outcome;
     std::size_t begin = 0;
     if (chunks != nullptr) chunks->clear();
@@ -56,14 +56,14 @@ fuzz::Outcome read_chunks(const kt::Limits& limits, std::string_view body, unsig
         const std::vector<char> arrived(body.begin() + static_cast<std::ptrdiff_t>(begin),
                                         body.begin() + static_cast<std::ptrdiff_t>(size));
         outcome.result = parser.next({arrived.data(), arrived.size()});
-        if (outcome.result.status != kt::Parse::complete) break;
+        if (outcome.result.status != kt::detail::Parse::complete) break;
         begin += outcome.result.consumed;
         outcome.text += parser.data();
         if (chunks != nullptr && !parser.last()) chunks->emplace_back(parser.data());
       } while (!parser.last());
-      if (outcome.result.status != kt::Parse::need_more) break;
+      if (outcome.result.status != kt::detail::Parse::need_more) break;
     }
-    if (outcome.result.status == kt::Parse::complete) {
+    if (outcome.result.status == kt::detail::Parse::complete) {
       outcome.result.consumed = begin;
     } else {
       outcome.text.clear();
@@ -82,19 +82,19 @@ FUZZ_TARGET(chunked) {
   const fuzz::Outcome joined = read_body(limits, body, seed);
   std::vector<std::string> chunks;
   FUZZ_CHECK(read_chunks(limits, body, seed, &chunks).same(joined));
-  if (joined.result.status != kt::Parse::complete) return;
+  if (joined.result.status != kt::detail::Parse::complete) return;
   FUZZ_CHECK(joined.text.size() < joined.result.consumed);
 
   std::string written, rewritten;
-  kt::ChunkWriter writer;
+  kt::detail::ChunkWriter writer;
   for (const std::string& chunk : chunks) {
-    kt::append_chunk(written, chunk);
+    kt::detail::append_chunk(written, chunk);
     writer.begin(rewritten);
     rewritten += chunk;
     writer.end(rewritten);
   }
   FUZZ_CHECK(written == rewritten);
-  kt::append_last_chunk(written);
+  kt::detail::append_last_chunk(written);
   const fuzz::Outcome again = read_body(kt::Limits{}, written, seed);
-  FUZZ_CHECK(again.result.status == kt::Parse::complete && again.text == joined.text);
+  FUZZ_CHECK(again.result.status == kt::detail::Parse::complete && again.text == joined.text);
 }

@@ -20,25 +20,25 @@ struct Requests {
     std::size_t begin = 0;
     for (bool more = true; more && begin < message.size();) {
       const std::string_view rest = std::string_view(message).substr(begin);
-      kt::RequestHeadParser parser(limits);
-      const kt::ParseResult head = parser.parse(rest);
-      if (head.status == kt::Parse::need_more) return;
-      kt::BodyReader body(limits);
-      kt::ParseResult read = head;
-      if (head.status == kt::Parse::complete) {
+      kt::detail::RequestHeadParser parser(limits);
+      const kt::detail::ParseResult head = parser.parse(rest);
+      if (head.status == kt::detail::Parse::need_more) return;
+      kt::detail::BodyReader body(limits);
+      kt::detail::ParseResult read = head;
+      if (head.status == kt::detail::Parse::complete) {
         body.start(parser.head());
         std::string copy(rest.substr(head.consumed));
         read = body.advance(copy.data(), copy.size());
         any_body |= body.body_size() != 0;
-        if (read.status == kt::Parse::need_more) early = true;  // may be refused before it is complete
+        if (read.status == kt::detail::Parse::need_more) early = true;  // may be refused before it is complete
       }
-      token_in_query |= head.status == kt::Parse::complete && may_say_token(parser.head().query);
+      token_in_query |= head.status == kt::detail::Parse::complete && may_say_token(parser.head().query);
       const std::string_view begun = rest.substr(std::min(rest.find_first_not_of("\r\n"), rest.size()));
       // What may have been refused when it could still become HEAD.
       const bool maybe = !begun.starts_with("HEAD ") && begun.starts_with('H');
       bodies.push_back(maybe ? fuzz::Body::maybe : begun.starts_with("HEAD ") ? fuzz::Body::no : fuzz::Body::yes);
       bare_lf.push_back(parser.head().bare_lf);
-      more = read.status == kt::Parse::complete && parser.head().keep_alive;
+      more = read.status == kt::detail::Parse::complete && parser.head().keep_alive;
       if (more) begin += head.consumed + read.consumed;
     }
   }

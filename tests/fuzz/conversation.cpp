@@ -41,8 +41,9 @@ struct Exchange {
     text += eol;
     if (!post) return text;
     if (!chunked) return text + body;
-    for (std::size_t at = 0; at < body.size(); at += 7) kt::append_chunk(text, std::string_view(body).substr(at, 7));
-    kt::append_last_chunk(text);
+    for (std::size_t at = 0; at < body.size(); at += 7)
+      kt::detail::append_chunk(text, std::string_view(body).substr(at, 7));
+    kt::detail::append_last_chunk(text);
     return text;
   }
 };

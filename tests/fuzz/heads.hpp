@@ -30,7 +30,7 @@ inline kettlingar::Limits parser_limits(bool small) {
 
 /// What a parser has come to, and after how many bytes.
 struct Outcome {
-  kettlingar::ParseResult result;
+  kettlingar::detail::ParseResult result;
   std::size_t seen = 0;
   std::string text;  ///< all that the parser tells
 
@@ -43,8 +43,8 @@ struct Outcome {
 
 inline void describe(std::string& out, std::string_view text) { out.append(text).append("\n"); }
 
-inline void describe(std::string& out, const kettlingar::MessageHead& head) {
-  for (const kettlingar::HeaderField field : head.fields) {
+inline void describe(std::string& out, const kettlingar::detail::MessageHead& head) {
+  for (const kettlingar::detail::HeaderField field : head.fields) {
     describe(out, field.name);
     describe(out, field.value);
   }
@@ -57,7 +57,7 @@ inline void describe(std::string& out, const kettlingar::MessageHead& head) {
 /// has to be the same for every cut, and to come with the same byte.
 template <class Run>
 Outcome same_for_every_cut(std::size_t size, unsigned seed, Run run) {
-  using kettlingar::Parse;
+  using kettlingar::detail::Parse;
   const Outcome bytewise = run(cuts(Cut::bytes, size, seed));
   for (const Cut cut : {Cut::whole, Cut::pieces}) {
     const std::vector<std::size_t> sizes = cuts(cut, size, seed);
@@ -84,9 +84,9 @@ Outcome parse_head(const Parser& fresh, std::string_view message, unsigned seed,
       const std::vector<char> arrived(message.begin(), message.begin() + static_cast<std::ptrdiff_t>(size));
       outcome.result = parser.parse({arrived.data(), size});
       outcome.seen = size;
-      if (outcome.result.status == kettlingar::Parse::need_more) continue;
+      if (outcome.result.status == kettlingar::detail::Parse::need_more) continue;
       FUZZ_CHECK(outcome.result.consumed <= size);
-      if (outcome.result.status == kettlingar::Parse::complete) {
+      if (outcome.result.status == kettlingar::detail::Parse::complete) {
         const std::vector<char> elsewhere = arrived;
         parser.rebase({elsewhere.data(), size});
         describe_head(outcome.text, parser.head());

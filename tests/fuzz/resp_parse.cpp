@@ -11,11 +11,11 @@ namespace kt = kettlingar;
 
 namespace {
 
-void describe_response(std::string& out, const kt::ResponseHead& head) {
+void describe_response(std::string& out, const kt::detail::ResponseHead& head) {
   FUZZ_CHECK(head.status >= 100 && head.status <= 599 && !(head.chunked && head.content_length));
   fuzz::describe(out, std::to_string(head.status));
   fuzz::describe(out, head.reason);
-  fuzz::describe(out, static_cast<const kt::MessageHead&>(head));
+  fuzz::describe(out, static_cast<const kt::detail::MessageHead&>(head));
 }
 
 /// Everything that one call gives its caller, as text.
@@ -66,7 +66,7 @@ FUZZ_TARGET(resp_parse) {
   const unsigned options = input.byte(), seed = input.byte();
   const std::string_view message = input.rest();
   const kt::Limits limits = fuzz::parser_limits((options & 1) != 0);
-  fuzz::parse_head(kt::ResponseHeadParser(limits), message, seed, describe_response);
+  fuzz::parse_head(kt::detail::ResponseHeadParser(limits), message, seed, describe_response);
   const std::string whole = read_answer(limits, message, fuzz::cuts(fuzz::Cut::whole, message.size(), seed));
   for (const fuzz::Cut cut : {fuzz::Cut::pieces, fuzz::Cut::bytes})
     FUZZ_CHECK(read_answer(limits, message, fuzz::cuts(cut, message.size(), seed)) == whole);

@@ -146,9 +146,9 @@ inline std::vector<Answer> answers(std::string_view seen, const std::vector<Body
   std::vector<Answer> found;
   while (!seen.empty()) {
     FUZZ_CHECK(found.empty() || (found.back().complete && found.back().keeps_alive));
-    kt::ResponseHeadParser parser(limits);
-    const kt::ParseResult head = parser.parse(seen);
-    FUZZ_CHECK(head.status == kt::Parse::complete);
+    kt::detail::ResponseHeadParser parser(limits);
+    const kt::detail::ParseResult head = parser.parse(seen);
+    FUZZ_CHECK(head.status == kt::detail::Parse::complete);
     seen.remove_prefix(head.consumed);
     if (parser.head().status == 100) continue;
     Answer answer;
@@ -162,11 +162,11 @@ inline std::vector<Answer> answers(std::string_view seen, const std::vector<Body
     if (body == Body::no || (body == Body::maybe && seen.empty()) || answer.status == 204 || answer.status == 304) {
       answer.complete = true;
     } else if (answer.streamed) {
-      kt::ChunkParser chunks(limits);
+      kt::detail::ChunkParser chunks(limits);
       while (!answer.complete) {
-        const kt::ParseResult chunk = chunks.next(seen);
-        FUZZ_CHECK(chunk.status != kt::Parse::bad);
-        if (chunk.status == kt::Parse::need_more) break;
+        const kt::detail::ParseResult chunk = chunks.next(seen);
+        FUZZ_CHECK(chunk.status != kt::detail::Parse::bad);
+        if (chunk.status == kt::detail::Parse::need_more) break;
         seen.remove_prefix(chunk.consumed);
         answer.complete = chunks.last();
         if (!answer.complete) answer.body += answer.items.emplace_back(chunks.data());

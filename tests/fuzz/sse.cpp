@@ -49,7 +49,7 @@ void check_round_trip(std::string_view id, std::string_view name, std::string_vi
   item["event"] = std::string(name);
   item["data"] = std::string(data);
   std::string stream;
-  if (kt::append_event(item, stream)) {
+  if (kt::detail::append_event(item, stream)) {
     FUZZ_CHECK(stream.empty());
     FUZZ_CHECK((std::string(id) + std::string(name)).find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos);
     return;
@@ -63,26 +63,26 @@ void check_round_trip(std::string_view id, std::string_view name, std::string_vi
     FUZZ_CHECK(read.at(key) == one_kind_of_line_ends(mended));
   }
   kt::json ours;
-  FUZZ_CHECK(!kt::parse_event(stream, ours));
+  FUZZ_CHECK(!kt::detail::parse_event(stream, ours));
 }
 
 }  // namespace
 
 FUZZ_TARGET(sse) {
   kt::json event;
-  if (kt::parse_event(bytes, event)) {
+  if (kt::detail::parse_event(bytes, event)) {
     FUZZ_CHECK(event.is_null());
   } else {
     FUZZ_CHECK(event.is_object() && event.size() <= 16);
     std::string out;
-    static_cast<void>(kt::append_event(event, out));
+    static_cast<void>(kt::detail::append_event(event, out));
     int events = 0;
     as_browsers_do(out, events);
     FUZZ_CHECK(events == (event.empty() || out.empty() ? 0 : 1));
   }
   if (!kt::decode_json(bytes, event)) {
     std::string out;
-    static_cast<void>(kt::append_event(event, out));
+    static_cast<void>(kt::detail::append_event(event, out));
     int events = 0;
     as_browsers_do(out, events);
     FUZZ_CHECK(events <= 1);

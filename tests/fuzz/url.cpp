@@ -11,7 +11,7 @@ namespace {
 
 void check_escapes(std::string_view text) {
   std::string decoded;
-  const bool valid = kt::percent_decode(text, decoded);
+  const bool valid = kt::detail::percent_decode(text, decoded);
   FUZZ_CHECK(decoded.size() <= text.size());
   if (valid && text.find('%') == std::string_view::npos) FUZZ_CHECK(decoded == text);
   std::string escaped;
@@ -21,12 +21,12 @@ void check_escapes(std::string_view text) {
     control |= byte < 0x20 || byte == 0x7f;
     escaped += {'%', "0123456789abcdef"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
   }
-  FUZZ_CHECK(kt::percent_decode(escaped, decoded) != control);
+  FUZZ_CHECK(kt::detail::percent_decode(escaped, decoded) != control);
   if (!control) FUZZ_CHECK(decoded == text);
 }
 
 void check_route(std::string_view path, std::string_view prefix) {
-  kt::RequestHead head;
+  kt::detail::RequestHead head;
   head.path = path;
   const kt::detail::Route route = kt::detail::find_route(head, kt::detail::Token("t"), prefix);
   const std::string front = prefix.empty() ? "/t" : "/" + std::string(prefix) + "/t";

@@ -63,7 +63,7 @@ TEST_SUITE("client/auto_start") {
       plan->how = kt::auto_start(dir / name);
       plan->name = "nosuch/x";
       plan->patience = 100ms;
-      return failure([&] { kt::ClientAccess::make(settings, {}, {}, plan).call("ping"); });
+      return failure([&] { kt::detail::ClientAccess::make(settings, {}, {}, plan).call("ping"); });
     };
     const auto runs = [&](const std::string& name) {
       return !kt::detail::RunningProcess(std::stoi(contents(dir / (name + ".pid"))), 0).ended();
@@ -95,7 +95,7 @@ TEST_SUITE("client/auto_start") {
     auto plan = std::make_shared<kt::detail::StartPlan>();
     plan->how = kt::auto_start(dir / "slow");
     plan->name = "mykitten/Kitty";
-    const kt::Client client = kt::ClientAccess::make(settings, options, {}, plan);
+    const kt::Client client = kt::detail::ClientAccess::make(settings, options, {}, plan);
     asio::io_context loop;
     int ticks = 0;
     asio::co_spawn(

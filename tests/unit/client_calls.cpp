@@ -516,7 +516,7 @@ TEST_SUITE("client") {
     });
     kt::Settings settings;
     settings.app_state_dir = dir.path();
-    const kt::Client client = kt::ClientAccess::make(settings, kt::ClientOptions{});
+    const kt::Client client = kt::detail::ClientAccess::make(settings, kt::ClientOptions{});
     CHECK(client.call("x") == 1);
     CHECK(client.call("x") == 1);
     CHECK_THROWS_AS(client.call("x"), kt::ConnectionError);
@@ -646,7 +646,7 @@ TEST_SUITE("client") {
     options.timeouts.connect = 50ms;
     kt::Settings settings;
     settings.app_state_dir = dir.path();
-    const kt::Client client = kt::ClientAccess::make(settings, options);
+    const kt::Client client = kt::detail::ClientAccess::make(settings, options);
     CHECK(contains(failure([&] { client.call("x"); }), "timeout 'connect'"));
     asio::io_context loop;
     auto first = asio::co_spawn(loop, client.async_call("x"), asio::use_future);

@@ -39,7 +39,7 @@ TEST_SUITE("client/lifetimes") {
         client.emplace(kitten->loopback());
       } else {
         // Not connect(): that would wait for an answer, which the loop that this thread runs is to give.
-        client.emplace(kt::ClientAccess::make(kitten->settings(), {}));
+        client.emplace(kt::detail::ClientAccess::make(kitten->settings(), {}));
       }
     }
     ~Parties() {

@@ -22,7 +22,7 @@ kt::Client unchecked_client(const Home& home, bool use_unix_socket) {
   settings.app_state_dir = home.state.path();
   kt::ClientOptions options;
   options.use_unix_socket = use_unix_socket;
-  return kt::ClientAccess::make(settings, options);
+  return kt::detail::ClientAccess::make(settings, options);
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ TEST_SUITE("client/own_thread") {
     settings.app_name = "testkitten";
     settings.worker_name = "Kitty";
     settings.app_state_dir = dir.path();
-    const kt::Client client = kt::ClientAccess::make(settings, {});
+    const kt::Client client = kt::detail::ClientAccess::make(settings, {});
     add_methods(hosted, &client);
     hosted.start();
     std::string why;
@@ -103,7 +103,7 @@ TEST_SUITE("client/own_thread") {
     settings.app_name = "testkitten";
     settings.worker_name = "Kitty";
     settings.app_state_dir = dir.path();
-    const kt::Client client = kt::ClientAccess::make(settings, options);
+    const kt::Client client = kt::detail::ClientAccess::make(settings, options);
     add_methods(hosted, &client);
     hosted.start();
     std::thread threads[] = {std::thread([&] { loop.run(); }), std::thread([&] { loop.run(); })};

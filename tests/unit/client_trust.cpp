@@ -18,7 +18,7 @@ struct Usurped {
     settings.app_state_dir = dir.path();
     kt::ClientOptions options;
     options.timeouts.connect = connect;
-    return kt::ClientAccess::make(settings, options);
+    return kt::detail::ClientAccess::make(settings, options);
   }
   TempDir dir;
   std::string url;
@@ -33,7 +33,7 @@ kt::Client client_in(const std::string& state, bool over_tcp) {
   settings.app_state_dir = state;
   kt::ClientOptions options;
   options.use_unix_socket = !over_tcp;
-  return kt::ClientAccess::make(settings, options);
+  return kt::detail::ClientAccess::make(settings, options);
 }
 
 }  // namespace
@@ -298,7 +298,7 @@ TEST_SUITE("client/trust") {
     kt::ClientOptions options;
     options.use_unix_socket = false;
     options.timeouts.first_byte = 300ms;
-    const kt::Client client = kt::ClientAccess::make(settings, options);
+    const kt::Client client = kt::detail::ClientAccess::make(settings, options);
     { const kt::Fd dead = kt::detail::listen_unix(dir / "Kitty.sock", 1); }
     CHECK_THROWS_AS(client.call("ping"), kt::NotRunning);
     CHECK(stranger.connections() == 0);

@@ -173,7 +173,7 @@ class CodecRandom {
 /// The event as text, or the slug of the error.
 inline std::string codec_event(const kt::json& item) {
   std::string out = "before";
-  const kt::CodecError error = kt::append_event(item, out);
+  const kt::CodecError error = kt::detail::append_event(item, out);
   CHECK(out.substr(0, 6) == "before");
   if (!error) return out.substr(6);
   CHECK(out == "before");
@@ -183,7 +183,7 @@ inline std::string codec_event(const kt::json& item) {
 inline std::string codec_read_event(std::string_view text) {
   const Block block(text);
   kt::json value = "left over";
-  const kt::CodecError error = kt::parse_event(block.text(), value);
+  const kt::CodecError error = kt::detail::parse_event(block.text(), value);
   if (!error) return codec_shown(value);
   CHECK(value.is_null());
   return std::string(error.slug);

@@ -27,13 +27,13 @@ std::string http_every_split(std::string_view wire, OutcomeOf outcome_of) {
   return whole;
 }
 
-inline std::string http_refusal(const kt::ParseResult& result) {
+inline std::string http_refusal(const kt::detail::ParseResult& result) {
   CHECK(!result.why.empty());
   CHECK(result.consumed == 0);
   return std::to_string(result.http_status) + " " + std::string(result.slug);
 }
 
-inline void http_common(std::string& out, const kt::MessageHead& head) {
+inline void http_common(std::string& out, const kt::detail::MessageHead& head) {
   auto add = [&out](std::string_view what, std::string_view value = {}) { out.append(" ").append(what).append(value); };
   add("HTTP/1.", std::to_string(head.version_minor));
   add(head.keep_alive ? "keep" : "close");
@@ -44,7 +44,7 @@ inline void http_common(std::string& out, const kt::MessageHead& head) {
   if (!head.content_type.empty()) add("type=", head.content_type);
 }
 
-inline std::string http_text(const kt::RequestHead& head) {
+inline std::string http_text(const kt::detail::RequestHead& head) {
   std::string out(head.method);
   auto add = [&out](std::string_view what, std::optional<std::string_view> value) {
     if (value) out.append(" ").append(what).append(*value);
@@ -64,7 +64,7 @@ inline std::string http_text(const kt::RequestHead& head) {
   return out;
 }
 
-inline std::string http_text(const kt::ResponseHead& head) {
+inline std::string http_text(const kt::detail::ResponseHead& head) {
   std::string out = std::to_string(head.status) + " '" + std::string(head.reason) + "'";
   http_common(out, head);
   return out;
@@ -73,20 +73,20 @@ inline std::string http_text(const kt::ResponseHead& head) {
 /// What a parser makes of the wire: "400 slug", "more", or the head and how many bytes are behind it.
 template <class Parser>
 std::string http_head_outcome(Parser parser, std::string_view wire, const std::vector<std::size_t>& ends) {
-  kt::ParseResult result;
+  kt::detail::ParseResult result;
   for (const std::size_t end : ends) {
     const Block block(wire.substr(0, end));
     result = parser.parse(block.text());
-    if (result.status != kt::Parse::need_more) break;
+    if (result.status != kt::detail::Parse::need_more) break;
   }
-  if (result.status == kt::Parse::need_more) return "more";
+  if (result.status == kt::detail::Parse::need_more) return "more";
   const Block elsewhere(wire);
   CHECK(parser.parse(elsewhere.text()).status == result.status);  // once decided, it stays so
-  if (result.status == kt::Parse::bad) return http_refusal(result);
+  if (result.status == kt::detail::Parse::bad) return http_refusal(result);
   const Block moved(wire.substr(0, result.consumed));
   parser.rebase(moved.text());
   std::string out = http_text(parser.head());
-  for (const kt::HeaderField field : parser.head().fields) {
+  for (const kt::detail::HeaderField field : parser.head().fields) {
     out.append("|").append(field.name).append("=").append(field.value);
   }
   const std::size_t rest = wire.size() - result.consumed;
@@ -95,7 +95,7 @@ std::string http_head_outcome(Parser parser, std::string_view wire, const std::v
 
 inline std::string http_request(std::string_view wire, const kt::Limits& limits = {}, bool accept_bare_lf = true) {
   return http_every_split(wire, [&](const std::vector<std::size_t>& ends) {
-    return http_head_outcome(kt::RequestHeadParser(limits, accept_bare_lf), wire, ends);
+    return http_head_outcome(kt::detail::RequestHeadParser(limits, accept_bare_lf), wire, ends);
   });
 }
 
@@ -108,7 +108,7 @@ inline std::string http_with_lines(std::string_view lines, std::string_view vers
 
 inline std::string http_response(std::string_view wire, const kt::Limits& limits = {}) {
   return http_every_split(wire, [&](const std::vector<std::size_t>& ends) {
-    return http_head_outcome(kt::ResponseHeadParser(limits), wire, ends);
+    return http_head_outcome(kt::detail::ResponseHeadParser(limits), wire, ends);
   });
 }
 

@@ -32,7 +32,7 @@ std::string python_document(const std::string& body) {
 std::string python_stream(const std::string& type, const std::vector<std::string>& items) {
   std::string stream = "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\nContent-Type: " + type +
                        "\nConnection: close\nX-Accel-Buffering: no\n\n";
-  for (const std::string& item : items) kt::append_chunk(stream, item);
+  for (const std::string& item : items) kt::detail::append_chunk(stream, item);
   return stream + "0\r\n\r\n";
 }
 

@@ -40,9 +40,9 @@ TEST_SUITE("service/guessing") {
     std::string head;  // what is found are views into it
     const auto found = [&](const std::string& path, const std::string& lines) {
       const kt::Limits limits;
-      kt::RequestHeadParser parser(limits);
+      kt::detail::RequestHeadParser parser(limits);
       head = "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + lines + "\r\n";
-      REQUIRE(parser.parse(head).status == kt::Parse::complete);
+      REQUIRE(parser.parse(head).status == kt::detail::Parse::complete);
       return kt::detail::find_route(parser.head(), token, "");
     };
     const std::string secret = token.text(), other = "ABCDEFGHIJKLMNOP";
@@ -71,7 +71,7 @@ TEST_SUITE("service/guessing") {
   }
 
   TEST_CASE("an empty token is nobody's") {
-    kt::RequestHead head;
+    kt::detail::RequestHead head;
     head.path = "//purr";
     CHECK_FALSE(kt::detail::find_route(head, kt::detail::Token(), "").authenticated);
     CHECK_FALSE(kt::detail::find_route(head, kt::detail::Token(), "").wrong_path);

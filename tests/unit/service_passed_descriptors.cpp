@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Whatever a caller passes, and whatever others do to it meanwhile: the service goes on.
-#include "os/socket.ipp"
 #include "call/blocking_work.ipp"
+#include "os/socket.ipp"
 #include "services.hpp"
 #include "support.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include "service/auth.ipp"
 #include "call/form.ipp"
+#include "service/auth.ipp"
 #include "service/registry.ipp"
 #include "service/request_steps.ipp"
 #include "services.hpp"
@@ -229,7 +229,7 @@ TEST_SUITE("service/serving") {
       CHECK(comparison(other) == usual);
     }
     const auto refusal = [&](std::string_view path) {
-      kt::RequestHead head;
+      kt::detail::RequestHead head;
       head.path = placed(path);
       return instructions([&] {
         const kt::detail::Route route = kt::detail::find_route(head, token, "");

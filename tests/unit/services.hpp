@@ -277,7 +277,7 @@ class Scripted {
     settings.app_state_dir = dir.path();
     kt::ClientOptions options;
     options.timeouts = timeouts;
-    return kt::ClientAccess::make(settings, options);
+    return kt::detail::ClientAccess::make(settings, options);
   }
   int connections() {
     const std::lock_guard lock(mutex_);

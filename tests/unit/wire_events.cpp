@@ -87,7 +87,7 @@ TEST_SUITE("wire/events") {
     CHECK(codec_read_event("data:xab\ndata:") ==
           "{\"data\": \"ab\n\"}");  // the character behind the colon goes, whatever it is
     CHECK(codec_read_event("a:\nb:") == "{\"a\": \"\", \"b\": \"\"}");
-    CHECK(codec_read_event(kt::event_comment) == "{}");
+    CHECK(codec_read_event(kt::detail::event_comment) == "{}");
     CHECK(codec_read_event(": x") == "{}");
     CHECK(codec_read_event(": x\ndata: a\n:\ndata: b") == "{\"data\": \"a\nb\"}");
     CHECK(codec_read_event("data: \xFF") == "{\"data\": \"\xEF\xBF\xBD\"}");
@@ -111,12 +111,12 @@ TEST_SUITE("wire/events") {
     CHECK(!kt::decode_json(value.get_ref<const std::string&>(), value));
     CHECK(value["a"] == "a long string that lives on the heap");
     value = "data: a long string that lives on the heap";
-    CHECK(!kt::parse_event(value.get_ref<const std::string&>(), value));
+    CHECK(!kt::detail::parse_event(value.get_ref<const std::string&>(), value));
     CHECK(value["data"] == "a long string that lives on the heap");
     const std::string_view nothing;
     CHECK(kt::decode_msgpack(nothing, value));
     CHECK(kt::decode_json(nothing, value));
-    CHECK(!kt::parse_event(nothing, value));
+    CHECK(!kt::detail::parse_event(nothing, value));
     CHECK(value == kt::json::object());
     CHECK(kt::is_utf8(nothing));
     CHECK(kt::decode_base64(nothing) == kt::Bytes());
@@ -132,7 +132,7 @@ TEST_SUITE("wire/events") {
          {""sv, "a"sv, "a\nb"sv, "a\n"sv, "\n"sv, "a\n\n\nb\n"sv, "a: b"sv, ": "sv, " a"sv, "{\"k\": [1]}\n"sv}) {
       CAPTURE(text);
       kt::json back;
-      CHECK(!kt::parse_event(codec_event({{"id", 7}, {"data", std::string(text)}}), back));
+      CHECK(!kt::detail::parse_event(codec_event({{"id", 7}, {"data", std::string(text)}}), back));
       CHECK(back["id"] == "7");
       if (text != ": ") CHECK(back["data"] == std::string(text));
     }

@@ -8,21 +8,21 @@ namespace {
 
 /// What ChunkParser makes of the wire: "5:hello|0:|" and at the end "more", "rest=N" or a refusal.
 std::string http_chunks(std::string_view wire, const kt::Limits& limits = {},
-                        std::uint64_t total = kt::ChunkParser::no_total, int zero_chunks = 1) {
+                        std::uint64_t total = kt::detail::ChunkParser::no_total, int zero_chunks = 1) {
   return http_every_split(wire, [&](const std::vector<std::size_t>& ends) {
-    kt::ChunkParser parser(limits, total);
+    kt::detail::ChunkParser parser(limits, total);
     std::string out;
     std::size_t at = 0;
     int left = zero_chunks;
     for (const std::size_t end : ends) {
       for (;;) {
         const Block block(wire.substr(at, end - at));
-        const kt::ParseResult result = parser.next(block.text());
-        if (result.status == kt::Parse::bad) {
-          CHECK(parser.next(block.text()).status == kt::Parse::bad);
+        const kt::detail::ParseResult result = parser.next(block.text());
+        if (result.status == kt::detail::Parse::bad) {
+          CHECK(parser.next(block.text()).status == kt::detail::Parse::bad);
           return out + http_refusal(result);
         }
-        if (result.status == kt::Parse::need_more) break;
+        if (result.status == kt::detail::Parse::need_more) break;
         at += result.consumed;
         out += std::to_string(parser.data().size()) + ":" + std::string(parser.data()) + "|";
         CHECK(parser.last() == parser.data().empty());
@@ -34,18 +34,18 @@ std::string http_chunks(std::string_view wire, const kt::Limits& limits = {},
 }
 
 /// The same for BodyReader: "body=hello rest=N", "more" or a refusal. With `close` the gap is closed at every step.
-std::string http_body_outcome(std::string_view wire, const kt::MessageHead& head, const kt::Limits& limits,
+std::string http_body_outcome(std::string_view wire, const kt::detail::MessageHead& head, const kt::Limits& limits,
                               const std::vector<std::size_t>& ends, bool close) {
-  kt::BodyReader reader(limits);
+  kt::detail::BodyReader reader(limits);
   reader.start(head);
   Block buffer("");
   std::size_t received = 0;
   for (const std::size_t end : ends) {
     buffer = Block(std::string(buffer.text()) + std::string(wire.substr(received, end - received)));
     received = end;
-    const kt::ParseResult result = reader.advance(buffer.data(), buffer.size());
-    if (result.status == kt::Parse::bad) {
-      CHECK(reader.advance(buffer.data(), buffer.size()).status == kt::Parse::bad);
+    const kt::detail::ParseResult result = reader.advance(buffer.data(), buffer.size());
+    if (result.status == kt::detail::Parse::bad) {
+      CHECK(reader.advance(buffer.data(), buffer.size()).status == kt::detail::Parse::bad);
       return http_refusal(result);
     }
     CHECK(reader.body_size() <= reader.raw_size());
@@ -55,7 +55,7 @@ std::string http_body_outcome(std::string_view wire, const kt::MessageHead& head
       CHECK(reader.body_size() == reader.raw_size());
       buffer = Block(buffer.text().substr(0, size));
     }
-    if (result.status == kt::Parse::need_more) continue;
+    if (result.status == kt::detail::Parse::need_more) continue;
     if (!close) CHECK(result.consumed == reader.raw_size());
     CHECK(reader.advance(buffer.data(), buffer.size()).consumed == reader.raw_size());
     return "body=" + std::string(buffer.text().substr(0, reader.body_size())) +
@@ -65,7 +65,7 @@ std::string http_body_outcome(std::string_view wire, const kt::MessageHead& head
 }
 
 std::string http_body(std::string_view wire, std::optional<std::uint64_t> length, const kt::Limits& limits = {}) {
-  kt::MessageHead head;
+  kt::detail::MessageHead head;
   head.content_length = length;
   head.chunked = !length;
   const std::string closed = http_every_split(
@@ -177,17 +177,17 @@ TEST_SUITE("wire/http_body") {
     CHECK(http_chunks("0\r\n" + http_repeat("X: y\r\n", 32) + "X") == "431 too-large");
     CHECK(http_chunks("0\r\nX: " + std::string(9000, 'a')) == "431 too-large");
     const std::string last = "0\r\n" + http_repeat("X: y\r\n", 32) + "\r\n";  // counted anew behind each zero chunk
-    CHECK(http_chunks(last + last, {}, kt::ChunkParser::no_total, 2) == "0:|0:|rest=0");
+    CHECK(http_chunks(last + last, {}, kt::detail::ChunkParser::no_total, 2) == "0:|0:|rest=0");
     kt::Limits limits;
     limits.chunk_overhead_bytes = 200;
-    CHECK(http_chunks(last + last, limits, kt::ChunkParser::no_total, 2) == "0:|400 bad-chunk");
+    CHECK(http_chunks(last + last, limits, kt::detail::ChunkParser::no_total, 2) == "0:|400 bad-chunk");
   }
 
   TEST_CASE("framing may not outweigh the data by far (48)") {
     const kt::Limits limits;
-    kt::MessageHead head;
+    kt::detail::MessageHead head;
     head.chunked = true;
-    kt::BodyReader reader(limits);
+    kt::detail::BodyReader reader(limits);
     reader.start(head);
     std::string wire = http_one_byte_chunks(100'000);
     CHECK(reader.advance(wire.data(), wire.size()).consumed == wire.size());
@@ -215,13 +215,13 @@ TEST_SUITE("wire/http_body") {
   }
 
   TEST_CASE("a stream goes on behind a zero chunk, as forwarded Python streams do") {
-    CHECK(http_chunks("1\r\na\r\n0\r\n\r\n1\r\nb\r\n0\r\n\r\n", {}, kt::ChunkParser::no_total, 2) ==
+    CHECK(http_chunks("1\r\na\r\n0\r\n\r\n1\r\nb\r\n0\r\n\r\n", {}, kt::detail::ChunkParser::no_total, 2) ==
           "1:a|0:|1:b|0:|rest=0");
     kt::Limits limits;
     limits.chunk_overhead_bytes = 100;
     const std::string zeros = http_repeat("0\r\n\r\n", 100);
-    CHECK(http_chunks(zeros, limits, kt::ChunkParser::no_total, 100).ends_with("|400 bad-chunk"));
-    kt::ChunkParser parser(limits, 3);
+    CHECK(http_chunks(zeros, limits, kt::detail::ChunkParser::no_total, 100).ends_with("|400 bad-chunk"));
+    kt::detail::ChunkParser parser(limits, 3);
     CHECK(parser.next("3\r\nabc\r\n").consumed == 8);
     CHECK(parser.next("1").http_status == 413);
     parser.reset();
@@ -237,26 +237,26 @@ TEST_SUITE("wire/http_body") {
     limits.body_bytes = 4;
     CHECK(http_body("hello", 5, limits) == "413 too-large");
     CHECK(http_body("", 1ULL << 40, limits) == "413 too-large");
-    kt::MessageHead head;
-    CHECK(kt::check_body_length(head, limits).status == kt::Parse::complete);
+    kt::detail::MessageHead head;
+    CHECK(kt::detail::check_body_length(head, limits).status == kt::detail::Parse::complete);
     head.content_length = 4;
-    CHECK(kt::check_body_length(head, limits).status == kt::Parse::complete);
+    CHECK(kt::detail::check_body_length(head, limits).status == kt::detail::Parse::complete);
     head.content_length = 5;
-    CHECK(http_refusal(kt::check_body_length(head, limits)) == "413 too-large");
-    kt::BodyReader reader(limits);
-    CHECK(reader.advance(nullptr, 0).status == kt::Parse::complete);
+    CHECK(http_refusal(kt::detail::check_body_length(head, limits)) == "413 too-large");
+    kt::detail::BodyReader reader(limits);
+    CHECK(reader.advance(nullptr, 0).status == kt::detail::Parse::complete);
   }
 
   TEST_CASE("a large body in tiny segments costs linear time") {
     const kt::Limits limits;
-    kt::MessageHead head;
+    kt::detail::MessageHead head;
     head.chunked = true;
-    kt::BodyReader reader(limits);
+    kt::detail::BodyReader reader(limits);
     reader.start(head);
     std::string data =
         "80000\r\n" + std::string(0x80000, 'x') + "\r\n1;" + std::string(200, 'y') + "\r\nz\r\n0\r\n\r\n";
     for (std::size_t size = 0; size < data.size(); ++size) {
-      REQUIRE(reader.advance(data.data(), size).status == kt::Parse::need_more);
+      REQUIRE(reader.advance(data.data(), size).status == kt::detail::Parse::need_more);
     }
     CHECK(reader.advance(data.data(), data.size()).consumed == data.size());
     CHECK(reader.body_size() == 0x80001);

@@ -62,18 +62,18 @@ TEST_SUITE("wire/http_head") {
   }
 
   TEST_CASE("header fields are a forward range with a case-insensitive find") {
-    static_assert(std::ranges::forward_range<kt::HeaderFields>);
+    static_assert(std::ranges::forward_range<kt::detail::HeaderFields>);
     const kt::Limits limits;
-    kt::RequestHeadParser parser(limits);
+    kt::detail::RequestHeadParser parser(limits);
     const Block block("GET / HTTP/1.1\r\nX-A:1\r\nx-b: \t two \t\r\nX-a: 3\r\nEmpty:\r\n\r\n");
-    REQUIRE(parser.parse(block.text()).status == kt::Parse::complete);
-    const kt::HeaderFields fields = parser.head().fields;
+    REQUIRE(parser.parse(block.text()).status == kt::detail::Parse::complete);
+    const kt::detail::HeaderFields fields = parser.head().fields;
     CHECK(std::ranges::distance(fields) == 4);
     CHECK(fields.find("x-a") == "1");
     CHECK(fields.find("X-B") == "two");
     CHECK(fields.find("empty") == "");
     CHECK(!fields.find("x"));
-    CHECK(!kt::HeaderFields().find("x"));
+    CHECK(!kt::detail::HeaderFields().find("x"));
     parser.reset();
     CHECK(parser.parse("GET / HTTP/1.1\r\n\r\n").consumed == 18);
     CHECK(parser.head().fields.begin() == parser.head().fields.end());
@@ -201,8 +201,8 @@ TEST_SUITE("wire/http_head") {
                                                        {"GET / HTTP/1.1\r\nA: b\n", false},
                                                        {"GET /\n", false}};
     for (const auto& [wire, bare_lf] : heads) {
-      kt::RequestHeadParser parser(limits);
-      CHECK(parser.parse(wire).status == kt::Parse::bad);
+      kt::detail::RequestHeadParser parser(limits);
+      CHECK(parser.parse(wire).status == kt::detail::Parse::bad);
       CHECK(parser.head().bare_lf == bare_lf);
     }
   }
@@ -421,12 +421,12 @@ TEST_SUITE("wire/http_head") {
 
   TEST_CASE("percent_decode decodes once and refuses broken escapes and control characters (17)") {
     std::string out = "before";
-    CHECK(kt::percent_decode("a%20b%C3%a9%2525+", out));
+    CHECK(kt::detail::percent_decode("a%20b%C3%a9%2525+", out));
     CHECK(out == "a b\xc3\xa9%25+");
-    CHECK(kt::percent_decode("", out));
+    CHECK(kt::detail::percent_decode("", out));
     CHECK(out.empty());
     for (const std::string_view bad : {"%"sv, "%4"sv, "a%zz"sv, "%00"sv, "%0d"sv, "%0A"sv, "%1f"sv, "%7f"sv, "%-1"sv}) {
-      CHECK(!kt::percent_decode(Block(bad).text(), out));
+      CHECK(!kt::detail::percent_decode(Block(bad).text(), out));
     }
   }
 
