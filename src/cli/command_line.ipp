@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "../base/suggest.ipp"
+#include "../client/call_check.hpp"
 #include "../client/client.hpp"
 #include "../client/connect.ipp"
 #include "../client/starter.ipp"

@@ -2,6 +2,7 @@
 // client/client.ipp: the bodies of client.hpp.
 #pragma once
 
+#include "call_check.hpp"
 #include "client.hpp"
 #include "http_transport.ipp"
 #include "starter.ipp"
