@@ -219,4 +219,103 @@ TEST_SUITE("service/delegation") {
     send_with(wire, home.post(home.path("serve"), R"({"_args": ["_SO_BRE_MAGIC_-1-1-0"]})"), {file.get()});
     CHECK(wire.answer().status == 400);
   }
+
+  TEST_CASE("what is no connected stream socket is not served") {
+    Home home;
+    home.kitten.settings().worker_max_connections = 1;
+    home.kitten.public_api("meow", [] { return kt::text("Meow"); });
+    Happening napping;
+    home.kitten.api("nap", [&]() -> kt::Task<> {
+      napping.happen();
+      co_await kt::sleep_for(24h);
+    });
+    const auto serve = [&](kt::Fd fd) { home.kitten.serve_connection(kt::Socket(std::move(fd))); };
+    const auto status = [&](kt::Fd fd) {
+      try {
+        serve(std::move(fd));
+      } catch (const kt::Error& error) {
+        return error.status();
+      }
+      return 0;
+    };
+    SocketPair served, refused;
+    CHECK(status(served.there.duplicate()) == 503);  // the service does not run
+    home.kitten.start();
+    const int before = open_descriptors();
+    const auto new_socket = [](int family, int type) { return kt::Fd(::socket(family, type | SOCK_CLOEXEC, 0)); };
+    CHECK_THROWS_AS(serve(new_socket(AF_UNIX, SOCK_STREAM)), kt::InvalidArgument);
+    CHECK_THROWS_AS(serve(new_socket(AF_INET, SOCK_STREAM)), kt::InvalidArgument);
+    CHECK_THROWS_AS(serve(new_socket(AF_UNIX, SOCK_DGRAM)), kt::InvalidArgument);
+    kt::Fd listening = new_socket(AF_INET, SOCK_STREAM);
+    REQUIRE(::listen(listening.get(), 1) == 0);
+    CHECK_THROWS_AS(serve(std::move(listening)), kt::InvalidArgument);
+    int datagrams[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, datagrams) == 0);
+    const kt::Fd other(datagrams[1]);
+    CHECK_THROWS_AS(serve(kt::Fd(datagrams[0])), kt::InvalidArgument);
+    CHECK_THROWS_AS(home.kitten.serve_connection(kt::Socket()), kt::InvalidArgument);
+    CHECK(open_descriptors() == before + 1);  // they are closed, but for the other end
+
+    const auto flags = [](const kt::Fd& fd) { return ::fcntl(fd.get(), F_GETFL) & O_NONBLOCK; };
+    CHECK(flags(served.there) == 0);
+    serve(served.there.duplicate());
+    CHECK(flags(served.there) != 0);
+    CHECK(kt::detail::write_all(served.here.get(), home.get("/meow") + home.get(home.path("nap"))));
+    CHECK(eventually([&] {
+      home.kitten.poll();
+      return napping.count() == 1;
+    }));
+    CHECK(status(refused.there.duplicate()) == 503);  // there are too many
+    home.kitten.limits().drain_timeout = 20ms;
+    home.kitten.stop();
+    served.there.reset();
+    CHECK(served.rest().ends_with("\r\n\r\nMeow"));
+    refused.there.reset();
+    CHECK(refused.rest().empty());
+  }
+
+  TEST_CASE("a connection that is taken does not block, unless its sender has it otherwise") {
+    Home home;
+    std::atomic<int> flags = -1;
+    home.kitten.api("take", [&](kt::Request& request) {
+      const kt::Socket socket = request.take_connection();
+      flags = ::fcntl(socket.get(), F_GETFL) & O_NONBLOCK;
+      kt::detail::write_all(socket.get(), "taken");
+    });
+    home.start();
+    CHECK(Wire::tcp(home.kitten).send(home.get(home.path("take"))).rest() == "taken");
+    CHECK(flags == O_NONBLOCK);
+    CHECK(Wire::local(home.kitten).send(home.get(home.path("take"))).rest() == "taken");
+    CHECK(flags == O_NONBLOCK);
+    for (const int sender : {0, O_NONBLOCK}) {
+      CAPTURE(sender);
+      SocketPair pair;
+      REQUIRE(::fcntl(pair.there.get(), F_SETFL, sender) == 0);
+      Wire wire = Wire::local(home.kitten);
+      send_with(wire, home.post(home.path("take"), R"({"reply_to_first_fd": 0, "_args": ["_SO_BRE_MAGIC_-1-1-0"]})"),
+                {pair.there.get()});
+      CHECK(wire.answer().status == 202);
+      CHECK(wire.closed());
+      pair.there.reset();
+      CHECK(pair.rest() == "taken");
+      CHECK(flags == sender);
+    }
+  }
+
+  TEST_CASE("a connection is not taken once its answer has begun") {
+    Home home;
+    home.kitten.api("stream", [](kt::Request& request) -> kt::Generator<int> {
+      co_yield 1;
+      request.take_connection();
+      co_yield 2;
+    });
+    home.start();
+    Wire wire = Wire::tcp(home.kitten);
+    wire.send(home.get(home.path("stream")));
+    const Answer answer = wire.answer();
+    CHECK(answer.status == 200);
+    CHECK(json(answer.chunks) == json{"1\n", "{\"error\":\"the answer has begun\"}\n"});
+    CHECK_FALSE(answer.end_mark);
+    CHECK(wire.closed());
+  }
 }

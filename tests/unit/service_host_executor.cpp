@@ -123,4 +123,50 @@ TEST_SUITE("service/host_executor") {
     stopper.join();
     CHECK(seen == std::string(1000, 'x') + "slow");
   }
+
+  TEST_CASE("where handlers run on the host's thread, their connections stay the service's") {
+    Home other("Other");
+    Happening called;
+    other.kitten.api("answer", [&] { called.happen(); });
+    other.start();
+    const kt::Client there = other.kitten.connect();
+    Home home;
+    Host host(home.kitten);
+    home.kitten.api("pass_on", [&](kt::Request& request) { there.call("answer", kt::reply_to(request)); });
+    home.kitten.api("take", [&](kt::Request& request) { request.take_connection(); });
+    home.start();
+    std::atomic<bool> done = false;
+    std::thread caller([&] {
+      Wire wire = Wire::local(home.kitten);
+      for (const char* method : {"pass_on", "take"}) {
+        CAPTURE(method);
+        const Answer answer = wire.send(home.post(home.path(method), "{}")).answer();
+        CHECK(answer.status == 501);
+        CHECK(contains(answer.body, "where handlers run on the host's thread"));
+      }
+      CHECK(wire.send(home.get("/ping")).answer().status == 200);
+      done = true;
+    });
+    CHECK(host.frames_until([&] { return done.load(); }));
+    caller.join();
+    CHECK(called.count() == 0);
+  }
+
+  TEST_CASE("an option's hook runs on the service's thread, not on the host's") {
+    Home home;
+    Host host(home.kitten);
+    int speed = 1, seen = 0;
+    std::thread::id where;
+    home.kitten.option("speed", speed, "", [&] {
+      seen = speed;
+      where = std::this_thread::get_id();
+    });
+    std::thread runner([&] { home.kitten.run(); });
+    CHECK(eventually([&] { return home.kitten.running(); }));
+    home.result("config", R"({"key": "speed", "val": "2"})");  // the host does nothing meanwhile
+    CHECK(seen == 2);
+    CHECK(where == runner.get_id());
+    home.kitten.stop();
+    runner.join();
+  }
 }
