@@ -205,6 +205,59 @@ TEST_SUITE("client") {
     CHECK(ended.happened(4));
   }
 
+  TEST_CASE("a call of a stream takes its first item, and the generator ends") {
+    Home home;
+    Happening ended;
+    home.kitten.api("forever", [&]() -> kt::Generator<int> {
+      const Counted counted(&ended);
+      for (int i = 7;; ++i) co_yield i;
+    });
+    home.kitten.api("none", []() -> kt::Generator<int> { co_return; });
+    int calls = 0;
+    const auto check = [&](const kt::Client& client) {
+      CHECK(client.call<int>("forever") == 7);
+      CHECK(ended.happened(++calls));
+      asio::io_context loop;
+      auto result = asio::co_spawn(loop, client.async_call<int>("forever"), asio::use_future);
+      loop.run();
+      CHECK(result.get() == 7);
+      CHECK(ended.happened(++calls));
+      CHECK(client.call("none") == nullptr);
+    };
+    const kt::Client loopback = home.kitten.loopback();
+    check(loopback);  // of a service that does not run
+    home.start();
+    check(loopback);
+    for (const bool local : {true, false}) {
+      for (const bool msgpack : {true, false})
+        check(client_of(home, {.use_unix_socket = local, .use_msgpack = msgpack}));
+    }
+  }
+
+  TEST_CASE("all iterators of a stream are at the same item") {
+    Home home;
+    home.kitten.api("count", []() -> kt::Generator<int> {
+      for (int i = 0; i < 4; ++i) co_yield i;
+    });
+    home.start();
+    auto items = client_of(home).stream<int>("count");
+    auto first = items.begin();
+    CHECK(*first == 0);
+    auto copy = first;
+    ++copy;
+    CHECK(*copy == 1);
+    CHECK(*first == 1);
+    const auto second = items.begin();  // which waits for an item, too
+    CHECK(*second == 2);
+    CHECK(*first == 2);
+    first++;
+    CHECK(*second == 3);
+    ++copy;
+    CHECK(first == items.end());
+    CHECK(second == items.end());
+    CHECK(copy == items.end());
+  }
+
   TEST_CASE("an error in the middle of a stream is thrown, an item that only looks like one is not") {
     Home home;
     home.kitten.api("breaks", []() -> kt::Generator<json> {
@@ -656,6 +709,44 @@ TEST_SUITE("client") {
     CHECK(std::chrono::steady_clock::now() - begin < 10s);
     CHECK(contains(failure([&] { first.get(); }), "timeout 'connect'"));
     CHECK(contains(failure([&] { second.get(); }), "timeout 'connect'"));
+  }
+
+  TEST_CASE("without a timeout a client waits until there is room in a full backlog") {
+    TempDir dir;
+    const kt::Fd listener = kt::detail::listen_unix(dir / "worker.sock", 0);
+    write_file(dir / "worker.url", "http://unix-domain:0/TOKEN");
+    const auto address = kt::detail::unix_address(dir / "worker.sock");
+    std::vector<kt::Fd> waiting;
+    for (;;) {
+      waiting.push_back(kt::detail::open_stream_socket(AF_UNIX));
+      if (::connect(waiting.back().get(), address->get(), address->size) != 0) break;
+    }
+    kt::ClientOptions options;
+    options.timeouts.connect = 0ms;
+    kt::Settings settings;
+    settings.app_state_dir = dir.path();
+    const kt::Client client = kt::detail::ClientAccess::make(settings, options);
+    asio::io_context loop;
+    auto awaited = asio::co_spawn(loop, client.async_call<int>("x"), asio::use_future);
+    std::thread runner([&] { loop.run(); });
+    auto blocking = std::async(std::launch::async, [&] { return client.call<int>("x"); });
+    CHECK(blocking.wait_for(50ms) == std::future_status::timeout);
+    CHECK(awaited.wait_for(0ms) == std::future_status::timeout);
+    waiting.clear();
+    for (int answers = 0; answers < 2;) {
+      if (!kt::detail::wait_for(listener.get(), POLLIN, std::chrono::steady_clock::now() + patience)) {
+        FAIL_CHECK("nobody waits any more");
+        break;
+      }
+      const kt::Fd connection(::accept(listener.get(), nullptr, nullptr));
+      Scripted::Talk talk(connection.get(), 0);
+      if (talk.request().empty()) continue;  // one of those that have filled it
+      talk.answer("7");
+      ++answers;
+    }
+    CHECK(blocking.get() == 7);
+    CHECK(awaited.get() == 7);
+    runner.join();
   }
 
   TEST_CASE("Python services get bare LF, a connection for each request, and are understood") {

@@ -6,7 +6,7 @@
 namespace {
 
 // Answers one connection with prepared bytes, as servers in other languages or none at all would.
-json answered(const std::string& bytes) {
+json answered(const std::string& bytes, const kt::Limits& limits = {}) {
   int ends[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
   std::thread service([&] {
@@ -17,7 +17,6 @@ json answered(const std::string& bytes) {
     }
     ::shutdown(ends[1], SHUT_WR);
   });
-  const kt::Limits limits;
   const kt::Timeouts timeouts;
   json items = json::array();
   using Step = kt::detail::Exchange::Step;
@@ -154,5 +153,65 @@ TEST_SUITE("client/exchange") {
     std::string interim;
     for (int i = 0; i < 20; ++i) interim += "HTTP/1.1 100 Continue\r\n\r\n";
     CHECK(contains(answered(interim)[0].get<std::string>(), "interim"));
+  }
+
+  TEST_CASE("an answer beyond the client's own limits is an error, whole or in items") {
+    kt::Limits limits;
+    limits.body_bytes = 1000;
+    const std::string text(998, 'x'), fits = json(text).dump(), longer = json(text + "x").dump();
+    const std::string type = "Content-Type: application/json\r\n";
+    const auto with_length = [&](const std::string& body) {
+      return answered(
+          "HTTP/1.1 200 OK\r\n" + type + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body, limits);
+    };
+    const auto to_the_end = [&](const std::string& body) {
+      return answered("HTTP/1.1 200 OK\r\n" + type + "Connection: close\r\n\r\n" + body, limits);
+    };
+    CHECK(with_length(fits) == json::array({text}));
+    CHECK(to_the_end(fits) == json::array({text}));
+    for (const std::string& body : {longer, std::string(100'000, ' ') + "1"}) {
+      CHECK(with_length(body) == json::array({"! the answer is longer than 1000 bytes"}));
+      CHECK(to_the_end(body) == json::array({"! the answer is longer than 1000 bytes"}));
+    }
+    // The bound is on each item: streams have no end.
+    const std::string stream = "HTTP/1.1 200 OK\r\n" + type + "Transfer-Encoding: chunked\r\n\r\n", end = "0\r\n\r\n";
+    const std::string item = "3e8\r\n" + fits + "\r\n", longer_item = "3e9\r\n" + longer + "\r\n";
+    CHECK(answered(stream + item + item + end, limits) == json::array({text, text}));
+    CHECK(answered(stream + item + item + longer_item + end, limits) ==
+          json::array({text, text, "! the stream is broken: body too large"}));
+  }
+
+  TEST_CASE("a client's limits are those of its options") {
+    Home home;
+    home.kitten.api(
+        "text", [](int size) { return std::string(static_cast<std::size_t>(size), 'x'); }, kt::arg("size"));
+    home.kitten.api(
+        "texts",
+        [](int size) -> kt::Generator<std::string> {
+          co_yield "first";
+          co_yield std::string(static_cast<std::size_t>(size), 'x');
+        },
+        kt::arg("size"));
+    home.kitten.api("nested", [] { return json::parse("[[[[[[1]]]]]]"); });
+    home.start();
+    for (const bool msgpack : {true, false}) {
+      CAPTURE(msgpack);
+      kt::ClientOptions options{.state_directory = home.state.path(), .use_msgpack = msgpack};
+      options.limits.body_bytes = 1000;
+      options.limits.depth = 6;
+      const kt::Client client = kt::Client::connect("testkitten", "Kitty", options);
+      CHECK(client.call<std::string>("text", 900).size() == 900);
+      CHECK_THROWS_WITH_AS(client.call("text", 1001), "the answer is longer than 1000 bytes", kt::ConnectionError);
+      auto texts = client.stream<std::string>("texts", 1001);
+      CHECK(texts.next() == "first");
+      CHECK_THROWS_WITH_AS(texts.next(), "the stream is broken: body too large", kt::ConnectionError);
+      CHECK(client.call("nested") == json::parse("[[[[[[1]]]]]]"));
+      options.limits.depth = 5;
+      const kt::Client flat = kt::Client::connect("testkitten", "Kitty", options);
+      CHECK_THROWS_WITH_AS(flat.call("nested"), doctest::Contains("the answer cannot be decoded"), kt::ConnectionError);
+      options.limits.head_bytes = 20;
+      CHECK_THROWS_WITH_AS(kt::Client::connect("testkitten", "Kitty", options), doctest::Contains("not HTTP"),
+                           kt::NotRunning);
+    }
   }
 }

@@ -210,4 +210,29 @@ TEST_SUITE("client/timeouts") {
     CHECK(items.next() == 2);
     CHECK_FALSE(items.next());
   }
+
+  TEST_CASE("a timeout of zero is none") {
+    Scripted service([](Scripted::Talk& talk) {
+      const std::string type = "Content-Type: application/json\r\n";
+      const std::vector<std::string> whole{"HTTP/1.1 200 OK\r\n", type + "Content-Length: 2\r\n\r\n", "1", "2"};
+      const std::vector<std::string> stream{"HTTP/1.1 200 OK\r\n",
+                                            type + "Transfer-Encoding: chunked\r\n\r\n",
+                                            "2\r\n1",
+                                            "2\r\n",
+                                            "2\r\n34\r\n",
+                                            "0\r\n\r\n"};
+      for (std::string request = talk.request(); !request.empty(); request = talk.request()) {
+        for (const std::string& part : method_of(request) == "whole" ? whole : stream) {
+          std::this_thread::sleep_for(5ms);
+          talk.say(part);
+        }
+      }
+    });
+    const kt::Client client = service.client({0ms, 0ms, 0ms, 0ms, 0ms});
+    for (const char* method : {"whole", "stream"}) {
+      CAPTURE(method);
+      CHECK(client.call(method) == 12);
+      CHECK(ends_of(client, method, false) == std::vector<std::string>(4, "no exception"));
+    }
+  }
 }
