@@ -67,8 +67,9 @@ class Log {
   LogSink sink_;
   int level_ = 0;
   std::string name_;
-  std::int64_t second_ = -1;  ///< what `time_` and `process_` are of
+  std::int64_t second_ = -1;  ///< what `time_` is of
   std::string time_;
+  pid_t pid_ = -1;  ///< what `process_` is of
   std::string process_;
 
   std::size_t lines_per_second_ = 20;

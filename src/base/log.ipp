@@ -18,8 +18,11 @@ KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
     const int n = std::snprintf(time.data(), time.size(), "%04d-%02d-%02d %02d:%02d:%02d,", local.tm_year + 1900,
                                 local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min, local.tm_sec);
     time_.assign(time.data(), static_cast<std::size_t>(n));
-    process_ = " " + std::to_string(::getpid()) + " ";
     second_ = now.tv_sec;
+  }
+  if (const pid_t pid = ::getpid(); pid != pid_) {  // a forked process has the time from its parent
+    process_ = " " + std::to_string(pid) + " ";
+    pid_ = pid;
   }
   const auto milliseconds = static_cast<int>(now.tv_usec / 1000);
   std::string line = time_;

@@ -15,6 +15,63 @@ TEST_SUITE("base") {
     CHECK(kt::log_escaped(std::string(1000, 'a')) == std::string(200, 'a') + "...");
   }
 
+  TEST_CASE("a log line has date, time, process, level and service in front, and no line end") {
+    std::string line;
+    kt::LogLevel given{};
+    kt::Log log;
+    log.set_name("Kitty");
+    CHECK_FALSE(log.wants(kt::LogLevel::error));  // there is no sink
+    log.write(kt::LogLevel::error, "text");
+    log.set_sink([&](kt::LogLevel level, std::string_view text) {
+      given = level;
+      line = text;
+    });
+    const std::vector<std::pair<kt::LogLevel, std::string>> levels{{kt::LogLevel::debug, "D"},
+                                                                   {kt::LogLevel::info, "I"},
+                                                                   {kt::LogLevel::warning, "W"},
+                                                                   {kt::LogLevel::error, "E"}};
+    for (const auto& [level, letter] : levels) {
+      const std::time_t begin = std::time(nullptr);
+      log.write(level, "some text");
+      CHECK(given == level);
+      REQUIRE(line.size() > 23);
+      CHECK(line.substr(23) == " " + std::to_string(::getpid()) + " " + letter + " [Kitty] some text");
+      tm local{};
+      const char* rest = ::strptime(line.c_str(), "%Y-%m-%d %H:%M:%S,", &local);
+      REQUIRE(rest == line.c_str() + 20);
+      local.tm_isdst = -1;
+      const std::time_t time = std::mktime(&local);
+      CHECK(begin <= time);
+      CHECK(time <= std::time(nullptr));
+      CHECK(std::all_of(rest, rest + 3, [](char c) { return '0' <= c && c <= '9'; }));
+    }
+    for (const int least : {10, 20, 30, 40, 50}) {
+      CAPTURE(least);
+      log.set_level(least);
+      for (const auto& [level, letter] : levels) {
+        line.clear();
+        log.write(level, "text");
+        CHECK(log.wants(level) == (static_cast<int>(level) >= least));
+        CHECK(line.empty() != log.wants(level));
+      }
+    }
+  }
+
+  TEST_CASE("a log line of a forked process has its own number, though it is of the same second") {
+    std::string line;
+    kt::Log log;
+    log.set_sink([&](kt::LogLevel, std::string_view text) { line = text; });
+    log.write(kt::LogLevel::info, "parent");
+    const pid_t child = ::fork();
+    if (child == 0) {
+      log.write(kt::LogLevel::info, "child");
+      ::_exit(contains(line, " " + std::to_string(::getpid()) + " ") ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+  }
+
   TEST_CASE("log lines that strangers can cause are limited, and the rest is counted") {
     std::string last;
     kt::Log log;

@@ -326,4 +326,53 @@ TEST_SUITE("os") {
     CHECK_FALSE(kt::detail::tcp_address("127.0.0.1.nip.io", 1));
     CHECK_THROWS_WITH_AS(kt::detail::listen_tcp("example.com", 0, 1), doctest::Contains("not an IPv4"), kt::StartError);
   }
+
+  TEST_CASE("a descriptor has one owner, who can give it away, replace and duplicate it") {
+    TempDir dir;
+    write_file(dir / "f", "0123456789");
+    const auto opened = [&] { return kt::Fd(::open((dir / "f").c_str(), O_RDONLY | O_CLOEXEC)); };
+    const auto is_open = [](int number) { return ::fcntl(number, F_GETFD) != -1; };
+    const int before = open_descriptors();
+    {
+      kt::Fd fd = opened();
+      const int number = fd.get();
+      CHECK(is_open(number));
+      CHECK(fd.release() == number);
+      CHECK(is_open(number));
+      CHECK_FALSE(fd);
+      CHECK(fd.get() == -1);
+      CHECK(fd.release() == -1);
+      fd.reset(number);
+      CHECK(fd.get() == number);
+
+      const kt::Fd copy = fd.duplicate();
+      CHECK(copy.get() != number);
+      CHECK((::fcntl(copy.get(), F_GETFD) & FD_CLOEXEC) != 0);
+      char block[4];
+      CHECK(::read(copy.get(), block, sizeof block) == 4);
+      CHECK(::lseek(fd.get(), 0, SEEK_CUR) == 4);
+      CHECK(::fcntl(copy.get(), F_SETFL, O_NONBLOCK) == 0);
+      CHECK((::fcntl(fd.get(), F_GETFL) & O_NONBLOCK) != 0);
+      fd.reset();
+      CHECK_FALSE(is_open(number));
+      CHECK(is_open(copy.get()));
+
+      fd = opened();
+      const int replaced = fd.get();
+      kt::Fd next = opened();
+      const int kept = next.get();
+      fd.reset(next.release());
+      CHECK_FALSE(is_open(replaced));
+      CHECK(is_open(kept));
+      next = std::move(fd);
+      CHECK(next.get() == kept);
+      CHECK_FALSE(fd);
+      fd = opened();
+      const int moved_over = next.get();
+      next = std::move(fd);
+      CHECK_FALSE(is_open(moved_over));
+    }
+    CHECK(open_descriptors() == before);
+    CHECK_THROWS_AS(static_cast<void>(kt::Fd().duplicate()), std::system_error);
+  }
 }

@@ -166,4 +166,19 @@ TEST_SUITE("service/hooks") {
     host.join();
     CHECK(seen == id);
   }
+
+  TEST_CASE("of two hooks of a kind the last one runs, in every run of the service") {
+    Home home;
+    std::string ran;
+    home.kitten.on_start([&] { ran += "first "; }).on_start([&] { ran += "start "; });
+    home.kitten.on_shutdown([&] { ran += "first "; }).on_shutdown([&]() -> kt::Task<> {
+      ran += "stop ";
+      co_return;
+    });
+    for (int i = 0; i < 2; ++i) {
+      home.start();
+      home.kitten.stop();
+    }
+    CHECK(ran == "start stop start stop ");
+  }
 }

@@ -233,9 +233,25 @@ TEST_SUITE("service/method") {
                          doctest::Contains("add: 'reply_to_first_fd' cannot be the name of a parameter: with it"),
                          std::invalid_argument);
     kitten.api("add", add, "", kt::arg("Left_1"), kt::arg("2nd"));
-    CHECK_THROWS_AS(kitten.api("a/b", [] {}), std::invalid_argument);
-    CHECK_THROWS_AS(kitten.api("", [] {}), std::invalid_argument);
+    for (const char* name : {"", "a/b", "-a", ".a", ".", "a b", "a%20", "a?", "a\n", "\xC3\xA4", "\xFF"}) {
+      CAPTURE(name);
+      CHECK_THROWS_WITH_AS(kitten.api(name, [] {}), doctest::Contains("cannot be the name of a method"),
+                           std::invalid_argument);
+      CHECK_THROWS_AS(kitten.public_api(name, [] {}), std::invalid_argument);
+    }
     CHECK_THROWS_WITH_AS(kitten.api("ping", [] {}), doctest::Contains("built-in"), std::invalid_argument);
+  }
+
+  TEST_CASE("a name has letters, digits, _, - and ., the last two not in front") {
+    Home home;
+    const std::vector<std::string> names{"a-b.c", "2nd", "A_", "a-", "a..b", "x."};
+    for (const std::string& name : names) home.kitten.api(name, [name] { return name; });
+    home.start();
+    const kt::Client client = client_of(home);
+    for (const std::string& name : names) {
+      CHECK(home.result(name) == name);
+      CHECK(client.call<std::string>(name) == name);
+    }
   }
 
   TEST_CASE("unknown methods go to the fallback, for strangers only if it is public") {

@@ -282,4 +282,24 @@ TEST_SUITE("service/running") {
     stopper.join();
     CHECK(std::filesystem::is_empty(home.state.path()));
   }
+
+  TEST_CASE("where a service is stays known until it is started again") {
+    Home home;
+    home.start();
+    const std::string& url = home.kitten.url();
+    const std::string& socket = home.kitten.socket_path();
+    const std::string& token = home.kitten.token();
+    const std::string first_url = url, first_socket = socket, first_token = token;
+    CHECK(first_url.starts_with("http://127.0.0.1:"));
+    CHECK(first_socket == home.state / "Kitty.sock");
+    CHECK_FALSE(first_token.empty());
+    home.kitten.stop();
+    CHECK(url == first_url);
+    CHECK(socket == first_socket);
+    CHECK(token == first_token);
+    home.kitten.settings().worker_use_tcp = false;
+    home.start();
+    CHECK(home.kitten.url().empty());
+    CHECK(home.kitten.token() != first_token);
+  }
 }

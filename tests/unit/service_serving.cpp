@@ -786,4 +786,27 @@ TEST_SUITE("service/serving") {
       after = false;
     }
   }
+
+  TEST_CASE("handlers get path and query as they came, and header lines by names in any case") {
+    Home home;
+    home.kitten.fallback([](kt::Request& request) {
+      json seen = json::object();
+      seen["path"] = std::string(request.path());
+      seen["query"] = std::string(request.query());
+      seen["x"] = request.arguments()["x"];
+      for (const char* name : {"X-Name", "x-name", "X-NAME", "X-Nam", "X-Name2"})
+        seen["headers"].push_back(request.header(name) ? json(std::string(*request.header(name))) : json(nullptr));
+      return seen;
+    });
+    home.start();
+    const Answer answer =
+        Wire::tcp(home.kitten)
+            .send(home.get(home.path("a%2Fb%20c/%74") + "?x=%41%20", "X-nAME: first\r\nX-Name: second\r\n"))
+            .answer();
+    CHECK(answer.status == 200);
+    CHECK(json::parse(answer.body) == json{{"path", "/a%2Fb%20c/%74"},
+                                           {"query", "x=%41%20"},
+                                           {"x", "A "},
+                                           {"headers", {"first", "first", "first", nullptr, nullptr}}});
+  }
 }

@@ -148,4 +148,52 @@ TEST_SUITE("service/stopping") {
     there.reset();
     CHECK(std::chrono::steady_clock::now() - begin < 5s);
   }
+
+  TEST_CASE("a service on a host's loop is ended at once when it is destroyed, without its hook") {
+    for (const bool loop_runs : {true, false}) {
+      CAPTURE(loop_runs);
+      TempDir dir;
+      bool hooked = false, went_on = false;
+      Happening waiting, frame_gone, destroyed;
+      asio::io_context loop;
+      std::optional<kt::Kitten> kitten(std::in_place, loop, "hosted", "Kitty");
+      kitten->settings().app_state_dir = kitten->settings().app_data_dir = dir.path();
+      kitten->limits().drain_timeout = kitten->limits().shutdown_timeout = 24h;
+      kitten->on_shutdown([&] { hooked = true; });
+      kitten->api("wait", [&]() -> kt::Task<> {
+        const Counted counted(&frame_gone);
+        waiting.happen();
+        co_await kt::sleep_for(24h);
+        went_on = true;
+      });
+      kitten->start();
+      Wire wire = Wire::local(*kitten);
+      wire.send("GET /" + kitten->token() + "/wait HTTP/1.1\r\n\r\n");
+      std::thread host;
+      if (loop_runs) {
+        host = std::thread([&] { loop.run(); });
+        CHECK(waiting.happened());
+        asio::post(loop, [&] {
+          kitten.reset();
+          destroyed.happen();
+        });
+        CHECK(destroyed.happened());
+      } else {
+        CHECK(eventually([&] {
+          loop.poll();
+          return waiting.count() == 1;
+        }));
+        kitten.reset();
+      }
+      CHECK(no_files(dir));
+      CHECK(wire.closed());
+      // Nothing of it keeps the loop.
+      if (loop_runs) host.join();
+      loop.restart();
+      loop.run();
+      CHECK(frame_gone.count() == 1);
+      CHECK_FALSE(went_on);
+      CHECK_FALSE(hooked);
+    }
+  }
 }

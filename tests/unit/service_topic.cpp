@@ -278,4 +278,65 @@ TEST_SUITE("service/topic") {
     CHECK(got == 0);
     CHECK(error == "events came faster than they were taken");
   }
+
+  TEST_CASE("a topic may be destroyed before its service, and costs no stream an event") {
+    Home home;
+    home.kitten.limits().drain_timeout = 20ms;
+    std::optional<kt::Topic<int>> ticks(std::in_place);
+    home.kitten.api("ticks", *ticks);
+    home.start();
+    const kt::Client client = home.kitten.connect();
+    auto items = client.stream<int>("ticks");
+    std::future<std::optional<int>> first = std::async(std::launch::async, [&] { return items.next(); });
+    CHECK(eventually([&] { return ticks->subscribers() == 1; }));
+    for (int i = 1; i <= 3; ++i) ticks->publish(i);
+    ticks.reset();
+    CHECK(first.get() == 1);
+    CHECK(items.next() == 2);
+    CHECK(items.next() == 3);
+    // Nothing more comes, but the method is still there.
+    Wire later = Wire::local(home.kitten);
+    CHECK(later.send(home.get(home.path("ticks"))).until("200 OK"));
+    home.kitten.stop();
+    CHECK_THROWS_AS(items.next(), kt::ConnectionError);
+  }
+
+  TEST_CASE("a topic may outlive its services, and serve the next one") {
+    kt::Topic<int> ticks;
+    for (int round = 1; round <= 2; ++round) {
+      std::optional<Home> home(std::in_place);
+      home->kitten.limits().drain_timeout = 20ms;
+      home->kitten.api("ticks", ticks);
+      home->start();
+      auto items = home->kitten.connect().stream<int>("ticks");
+      std::future<std::optional<int>> first = std::async(std::launch::async, [&] { return items.next(); });
+      CHECK(eventually([&] { return ticks.subscribers() == 1; }));
+      ticks.publish(round);
+      CHECK(first.get() == round);
+      home.reset();
+      CHECK(ticks.subscribers() == 0);
+      CHECK(ticks.bytes() == 0);
+      ticks.publish(100);
+    }
+    // One on a host's loop is gone before its streams have heard of it.
+    TempDir dir;
+    asio::io_context loop;
+    std::optional<kt::Kitten> kitten(std::in_place, loop, "hosted", "Kitty");
+    kitten->settings().app_state_dir = kitten->settings().app_data_dir = dir.path();
+    kitten->api("ticks", ticks);
+    kitten->start();
+    Wire wire = Wire::local(*kitten);
+    wire.send("GET /" + kitten->token() + "/ticks HTTP/1.1\r\n\r\n");
+    CHECK(eventually([&] {
+      loop.poll();
+      return ticks.subscribers() == 1;
+    }));
+    kitten.reset();
+    ticks.publish(101);
+    loop.restart();
+    loop.run();
+    CHECK(ticks.subscribers() == 0);
+    CHECK(ticks.bytes() == 0);
+    CHECK(wire.rest().find("101") == std::string::npos);
+  }
 }
