@@ -2,7 +2,7 @@
 #include "services.hpp"
 #include "support.hpp"
 
-TEST_SUITE("service/streaming") {
+TEST_SUITE("call/streaming") {
   TEST_CASE("each item is one chunk, in the format of the request, and the end has its mark") {
     Home home;
     home.kitten.api("items", items, "", kt::arg("count"), kt::arg("text") = "x");

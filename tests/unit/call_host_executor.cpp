@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "support.hpp"
 
-TEST_SUITE("service/host_executor") {
+TEST_SUITE("call/host_executor") {
   // A host with a queue of its own, as a GUI program has.
   class Host {
    public:

@@ -61,7 +61,7 @@ struct Forms : Home {
 
 }  // namespace
 
-TEST_SUITE("service/form") {
+TEST_SUITE("call/form") {
   TEST_CASE_FIXTURE(Forms, "arguments stand in the query, as on a command line") {
     CHECK(ask("purr") == "200: \"1purr\"");
     CHECK(ask("purr?") == "200: \"1purr\"");

@@ -2,7 +2,7 @@
 #include "services.hpp"
 #include "support.hpp"
 
-TEST_SUITE("service/coroutine") {
+TEST_SUITE("call/coroutine") {
   TEST_CASE("a generator yields named items, temporaries with constructors, and converted values") {
     const auto generator = [](std::string text) -> kt::Generator<std::string> {
       co_yield text;

@@ -166,7 +166,7 @@ const char* const expected_names = R"(expected one of "low", "normal", "high", "
 
 }  // namespace
 
-TEST_SUITE("service/class_value") {
+TEST_SUITE("call/class_value") {
   TEST_CASE("a text that is no name of an enumeration is refused, with the names, wherever it stands") {
     CHECK(outcome<Prio>(R"("high")") == R"("high")");
     CHECK(outcome<Prio>(R"("lowest")") == R"("low")");

@@ -3,7 +3,7 @@
 #include "services.hpp"
 #include "support.hpp"
 
-TEST_SUITE("service/method") {
+TEST_SUITE("call/method") {
   TEST_CASE("every form of handler can be called, over TCP and over the unix socket") {
     Home home;
     Calculator calculator{2};

@@ -2,7 +2,7 @@
 #include "services.hpp"
 #include "support.hpp"
 
-TEST_SUITE("service/file_io") {
+TEST_SUITE("call/file_io") {
   template <class Work>
   void on_loop(Work work) {
     asio::io_context loop;

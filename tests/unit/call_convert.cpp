@@ -36,7 +36,7 @@ T converted(const json& value) {
 
 }  // namespace
 
-TEST_SUITE("service/convert") {
+TEST_SUITE("call/convert") {
   TEST_CASE("integers come as numbers or as text in four bases") {
     CHECK(converted<int>(42) == 42);
     CHECK(converted<int>("42") == 42);
