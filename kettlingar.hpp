@@ -644,8 +644,6 @@ class Log {
   std::string name_;
   std::int64_t second_ = -1;  ///< what `time_` is of
   std::string time_;
-  pid_t pid_ = -1;  ///< what `process_` is of
-  std::string process_;
 
   std::size_t lines_per_second_ = 20;
   std::size_t bytes_per_day_ = std::size_t{8} * 1024 * 1024;
@@ -4625,14 +4623,12 @@ KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
     time_.assign(time.data(), static_cast<std::size_t>(n));
     second_ = now.tv_sec;
   }
-  if (const pid_t pid = ::getpid(); pid != pid_) {  // a forked process has the time from its parent
-    process_ = " " + std::to_string(pid) + " ";
-    pid_ = pid;
-  }
   const auto milliseconds = static_cast<int>(now.tv_usec / 1000);
   std::string line = time_;
   for (const int unit : {100, 10, 1}) line += static_cast<char>('0' + milliseconds / unit % 10);
-  line += process_;
+  line += ' ';
+  line += std::to_string(::getpid());  // which is another one after a fork
+  line += ' ';
   line += level == LogLevel::debug ? 'D' : level == LogLevel::info ? 'I' : level == LogLevel::warning ? 'W' : 'E';
   line += " [";
   line += name_;

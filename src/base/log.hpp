@@ -69,8 +69,6 @@ class Log {
   std::string name_;
   std::int64_t second_ = -1;  ///< what `time_` is of
   std::string time_;
-  pid_t pid_ = -1;  ///< what `process_` is of
-  std::string process_;
 
   std::size_t lines_per_second_ = 20;
   std::size_t bytes_per_day_ = std::size_t{8} * 1024 * 1024;

@@ -20,14 +20,12 @@ KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
     time_.assign(time.data(), static_cast<std::size_t>(n));
     second_ = now.tv_sec;
   }
-  if (const pid_t pid = ::getpid(); pid != pid_) {  // a forked process has the time from its parent
-    process_ = " " + std::to_string(pid) + " ";
-    pid_ = pid;
-  }
   const auto milliseconds = static_cast<int>(now.tv_usec / 1000);
   std::string line = time_;
   for (const int unit : {100, 10, 1}) line += static_cast<char>('0' + milliseconds / unit % 10);
-  line += process_;
+  line += ' ';
+  line += std::to_string(::getpid());  // which is another one after a fork
+  line += ' ';
   line += level == LogLevel::debug ? 'D' : level == LogLevel::info ? 'I' : level == LogLevel::warning ? 'W' : 'E';
   line += " [";
   line += name_;
