@@ -9,8 +9,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// Bounds on what a peer can make us hold. Every one is on by default; zero allows nothing (of a time: none), and never
-/// means "unlimited". What happens beyond each is in the README, chapter *Limits*. Those with an option are taken from
-/// it.
+/// means "unlimited". What happens beyond each is in the README, chapter *Limits*. Some of a service are options, too,
+/// which are named behind them: what the program sets before the start is their default.
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;
   std::size_t head_bytes = 32 * 1024;            ///< request or status line and all header lines

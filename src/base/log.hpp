@@ -36,6 +36,7 @@ std::string log_escaped(std::string_view text);
 class Log {
  public:
   void set_sink(LogSink sink) { sink_ = std::move(sink); }
+  bool has_sink() const noexcept { return static_cast<bool>(sink_); }
   void set_level(int level) noexcept { level_ = level; }
   void set_name(std::string name) { name_ = std::move(name); }
 

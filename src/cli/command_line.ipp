@@ -173,6 +173,7 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     if (command != words_.end()) meant_ = *command;
     own_app_ = server_.settings.app_name;
     for (const Option& option : server_.options.all()) initial_.push_back(option.get());
+    server_.options.adopt();
     configure();
     normalise(server_.settings);
     code = dispatch();

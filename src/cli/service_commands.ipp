@@ -110,7 +110,7 @@ KETTLINGAR_COLD void CommandLine::say_running(bool all) const {
 KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
-    if (standard_error) kitten_.log_to(log_to_standard_error);
+    if (standard_error && !server_.log.has_sink()) kitten_.log_to(log_to_standard_error);
     return;
   }
   auto file = std::make_shared<LogFile>(path, server_.settings.worker_log_size);
@@ -231,6 +231,7 @@ KETTLINGAR_COLD void CommandLine::keep_options_of_running() {
   words.insert(words.end(), configured_.words.begin(), configured_.words.end());
   drop_overridden(words);
   for (std::size_t i = 0; i < initial_.size(); ++i) server_.options.all()[i].set(initial_[i]);
+  server_.options.adopt();
   try {
     configured_ = detail::configure(server_.options, server_.settings, words);
     if (!words.empty())

@@ -127,7 +127,7 @@ inline HiddenWords differing_options(const Options& options) {
   for (const Option& option : options.all()) {
     const json value = option.get();
     // What a configuration file said is in the values.
-    if (option.name == "worker_config" || value == option.fallback) continue;
+    if (option.name == "worker_config" || value == option.declared) continue;
     words.push_back("--" + option.name + "=" + option_text(value));
   }
   return hide_secrets(options, std::move(words));

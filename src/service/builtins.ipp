@@ -168,7 +168,7 @@ struct ConfigRequest {
 
 /// The list in option `key` with `change` applied.
 template <class Change>
-void change_list(const Options& options, const std::string& key, Change change) {
+void change_list(Options& options, const std::string& key, Change change) {
   json list = options.find(key)->get();
   if (!list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
   change(list);
@@ -254,8 +254,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 
 /// Changes the variable of `option`. Returns what the reply calls that; null if nothing was to be changed. Throws
 /// InvalidArgument.
-[[gnu::cold]] inline const char* change_option(const Options& options, const Option& option,
-                                               const ConfigRequest& request) {
+[[gnu::cold]] inline const char* change_option(Options& options, const Option& option, const ConfigRequest& request) {
   const std::string& key = option.name;
   if (request.reset) {
     options.set(key, json(nullptr));
@@ -291,7 +290,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 
 /// What `config` answers, after doing what it says. Throws InvalidArgument, and what a hook throws.
 [[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
-  const Options& options = server.options;
+  Options& options = server.options;
   const Option* const option = option_meant(options, request);
   if (option == nullptr) return config_shown(options, {}, true);
   const std::string& key = option->name;

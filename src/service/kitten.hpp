@@ -192,8 +192,8 @@ class Kitten {
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
   /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
   /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has
-  /// to be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what
-  /// you want.
+  /// to be a std::atomic. A name of a built-in option makes your variable the one that the service goes by, from
+  /// the start on; usually settings() is what you want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
@@ -313,13 +313,13 @@ class Kitten {
   /// ConnectionError, running ones after Limits::drain_timeout. From any thread. The client may outlive the service.
   Client loopback();
 
-  /// The built-in options, to be changed before the service starts.
+  /// The built-in options, to be changed before the service starts, and before main(): what is here then is their
+  /// default, and what the command line or a configuration file says goes before it.
   Settings& settings() noexcept;
-  /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
-  /// from it.
+  /// Bounds on what peers can make the service hold, set and overruled in the same way.
   Limits& limits() noexcept;
-  /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
-  /// and on those that start and end it.
+  /// Where log lines go; nowhere by default, to standard error under main(). A `worker_log_file` goes before it there.
+  /// Called on the service's thread, and on those that start and end it.
   Kitten& log_to(LogSink sink);
 
  private:

@@ -28,7 +28,7 @@ KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::stri
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
   server_->description = std::move(description);
-  detail::add_builtin_options(server_->options, server_->settings);
+  detail::add_builtin_options(server_->options, server_->settings, server_->limits);
   detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
 

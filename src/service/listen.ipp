@@ -29,13 +29,6 @@ inline std::size_t most_connections() {
 KETTLINGAR_COLD void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
-  const auto milliseconds = [](double seconds) {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
-  };
-  limits.head_timeout = milliseconds(settings.worker_http_request_timeout1);
-  limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
-  limits.body_bytes = settings.worker_http_request_max_size;
-  limits.connections = (std::min)(settings.worker_max_connections, most_connections());
   stranger_limits = limits;
   stranger_limits.body_bytes = (std::min)(limits.body_bytes, limits.stranger_body_bytes);
   log.set_level(settings.worker_log_level);
@@ -115,6 +108,8 @@ KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   start_warnings.clear();
   closer = CloserPointer(&blocking_threads(executor));  // a forked child has others than its parent
+  options.adopt();
+  descriptors_allow_ = most_connections();
   apply_settings();
   choose_token();
   try {
@@ -258,10 +253,10 @@ KETTLINGAR_COLD bool Server::make_stream_room() {
 
 /// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
 KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
-  const std::size_t strangers =
-      (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, limits.connections / 2));
+  const std::size_t all = (std::min)(limits.connections, descriptors_allow_);
+  const std::size_t strangers = (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, all / 2));
   if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
-  const std::size_t most = limits.connections - (over_unix_socket ? 0 : limits.connections / 8);
+  const std::size_t most = all - (over_unix_socket ? 0 : all / 8);
   return open_ < most || make_room();
 }
 

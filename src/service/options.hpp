@@ -27,14 +27,18 @@ struct Option {
   std::string name;  ///< with underscores; on the command line dashes do as well
   std::string type;
   std::string help;
-  json fallback;
+  json declared;          ///< its value when it was declared, with which another process of the program begins
+  json fallback;          ///< the default: that, or what the program has set since, see Options::adopt()
   bool secret = false;    ///< its value is shown nowhere, and is in no command line that we make
   bool at_start = false;  ///< a change counts from the next start only
   bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
+  bool built_in = false;
+  bool chosen = false;  ///< words have set it
   std::function<json()> get;
-  std::function<void(const json&)> set;    ///< throws BadValue
-  std::function<void()> validate;          ///< may be empty; throws InvalidArgument where the value cannot be used
-  json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
+  std::function<void(const json&)> set;      ///< throws BadValue
+  std::function<void()> validate;            ///< may be empty; throws InvalidArgument where the value cannot be used
+  std::function<void(const json&)> forward;  ///< sets what the service goes by, if that is another variable
+  json (*convert)(const json&) = nullptr;    ///< what get() returns after set() of that; throws BadValue
 
   // Where people write other words than those of the type: what they mean, before set(), and the way back.
   json (*meaning)(const json&) = nullptr;  ///< throws BadValue
@@ -68,7 +72,7 @@ Option make_option(std::string name, T& variable, std::string help) {
   };
   option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
   option.convert = [](const json& value) { return to_json_value(from_json<Value>(value)); };
-  option.fallback = option.get();
+  option.declared = option.fallback = option.get();
   return option;
 }
 

@@ -2,6 +2,8 @@
 // service/options.ipp: the bodies of options.hpp.
 #pragma once
 
+#include <algorithm>
+
 #include "../base/suggest.ipp"
 #include "../os/trusted_file.ipp"
 #include "options.hpp"
@@ -50,13 +52,19 @@ class Options {
   }
   Option& add(Option option);
 
+  /// Those that are there are not the program's.
+  void all_are_built_in();
+
   const std::vector<Option>& all() const noexcept { return options_; }
   const Option* find(std::string_view name) const noexcept;
   std::vector<std::string> names() const;
 
   /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value (not
   /// that of a secret), and changes nothing then. The hook is not called: it belongs to changes at run time.
-  void set(std::string_view name, const json& value) const;
+  void set(std::string_view name, const json& value);
+  /// Before words are read, and at a start: what the program has set becomes the default of a built-in option, unless
+  /// words have set that. Throws InvalidArgument for a value of the program's variable that the service cannot take.
+  void adopt();
 
   /// What is wrong with a value, which is not said of a secret.
   static InvalidArgument mistake(const Option& option, const BadValue& bad);
@@ -66,7 +74,7 @@ class Options {
   /// InvalidArgument with file and line, also if others can read a secret in it, std::system_error if it cannot be
   /// read, UntrustedFile if others can change it; never waits. With `problems`, what is wrong is added to them instead,
   /// and the lines that are right count.
-  void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
+  void read_file(const std::string& path, std::vector<std::string>* problems = nullptr);
 
   /// `--name=value` for people, on one line whatever the value is; empty for a secret.
   static std::string line(const Option& option);
@@ -82,7 +90,8 @@ class Options {
   };
   static std::optional<Line> parse_line(std::string_view line);
   static std::string read_text(const std::string& path, bool& exposed);
-  const Option* read_line(std::string_view line) const;
+  static void forward(const Option& option);
+  const Option* read_line(std::string_view line);
 
   std::vector<Option> options_;
 };
@@ -97,6 +106,14 @@ KETTLINGAR_COLD Option& Options::add(Option option) {
     option.secret |= present.secret;
     option.at_start |= present.at_start;
     option.on_disk |= present.on_disk;
+    if (present.built_in) {
+      option.built_in = true;
+      option.forward = present.forward ? present.forward : present.set;
+      option.validate = present.validate;
+      option.meaning = present.meaning;
+      option.words = present.words;
+      forward(option);
+    }
     return present = std::move(option);
   }
   return options_.emplace_back(std::move(option));
@@ -119,9 +136,29 @@ KETTLINGAR_COLD InvalidArgument Options::mistake(const Option& option, const Bad
   return InvalidArgument("option '" + option.name + bad.path + "': " + problem_of(bad, !option.secret));
 }
 
-KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
-  const Option* option = find(name);
-  if (option == nullptr) {
+/// The service goes by a variable of its own where the program has declared a built-in option again.
+KETTLINGAR_COLD void Options::forward(const Option& option) {
+  try {
+    if (option.forward) option.forward(option.get());
+  } catch (const BadValue& bad) {
+    throw mistake(option, bad);
+  }
+}
+
+KETTLINGAR_COLD void Options::all_are_built_in() {
+  for (Option& option : options_) option.built_in = true;
+}
+
+KETTLINGAR_COLD void Options::adopt() {
+  for (Option& option : options_) {
+    if (option.built_in && !option.chosen) option.fallback = option.get();
+    forward(option);
+  }
+}
+
+KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) {
+  const auto option = std::find_if(options_.begin(), options_.end(), [&](const Option& o) { return o.name == name; });
+  if (option == options_.end()) {
     throw InvalidArgument("unknown option '" + log_escaped(name) + "'" + suggestion(name, names()));
   }
   const bool reset = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty());
@@ -131,13 +168,15 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   } catch (const BadValue& bad) {
     throw mistake(*option, bad);
   }
-  if (!option->validate) return;
   try {
-    option->validate();
+    forward(*option);
+    if (option->validate) option->validate();
   } catch (...) {
     option->set(before);
+    forward(*option);
     throw;
   }
+  option->chosen = !reset;
 }
 
 KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_view line) {
@@ -159,7 +198,7 @@ KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_vie
 }
 
 /// Returns the option that was set.
-KETTLINGAR_COLD const Option* Options::read_line(std::string_view line) const {
+KETTLINGAR_COLD const Option* Options::read_line(std::string_view line) {
   const std::optional<Line> found = parse_line(line);
   if (!found) return nullptr;
   const std::string name = option_name(found->name);
@@ -185,7 +224,7 @@ KETTLINGAR_COLD std::string Options::read_text(const std::string& path, bool& ex
   return content;
 }
 
-KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) const {
+KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) {
   std::string content;
   bool exposed = false;
   try {

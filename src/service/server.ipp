@@ -204,7 +204,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
-  std::size_t open_ = 0;  ///< of them, how many have not been closed
+  std::size_t open_ = 0;               ///< of them, how many have not been closed
+  std::size_t descriptors_allow_ = 0;  ///< the most of them, however many `limits` allow
   LocalCallList local_calls_;
   Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
   std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token

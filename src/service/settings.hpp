@@ -17,7 +17,8 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// The built-in options. Each is a variable `--app-...` or `--worker-...`, see `help`.
+/// The built-in options, bar those that are Limits. Each is a variable `--app-...` or `--worker-...`, see `help`. What
+/// a program sets before the start is the default of the option: the command line and configuration files go before it.
 struct Settings {
   std::string app_name = "kettlingar";
   std::string app_data_dir;
@@ -40,10 +41,6 @@ struct Settings {
   int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
   std::size_t worker_log_size = std::size_t{16} * 1024 * 1024;
-  double worker_http_request_timeout1 = 10;
-  double worker_http_request_timeout2 = 15;
-  std::size_t worker_http_request_max_size = 1024 * 1024;
-  std::size_t worker_max_connections = 2048;
 };
 
 }  // namespace v0_1

@@ -2,6 +2,9 @@
 // service/settings.ipp: the bodies of settings.hpp.
 #pragma once
 
+#include <chrono>
+#include <cmath>
+
 #include "../os/state.ipp"
 #include "../wire/http_fields.ipp"
 #include "../wire/number_text.ipp"
@@ -56,11 +59,14 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   return true;
 }
 
-/// Throws InvalidArgument for values that a type alone cannot refuse: of all options, or of one.
+[[gnu::cold]] inline void require_option(bool fine, std::string_view option, const char* expected) {
+  if (!fine) throw InvalidArgument("option '" + std::string(option) + "': " + expected);
+}
+
+/// Throws InvalidArgument for values that a type alone cannot refuse: of all settings, or of one.
 [[gnu::cold]] inline void check_settings(const Settings& s, std::string_view only = {}) {
   const auto require = [only](bool fine, std::string_view option, const char* expected) {
-    if (!fine && (only.empty() || only == option))
-      throw InvalidArgument("option '" + std::string(option) + "': " + expected);
+    require_option(fine || (!only.empty() && only != option), option, expected);
   };
   require(safe_file_name(s.app_name), "app_name", "must be usable as a directory name");
   require(safe_file_name(s.worker_name), "worker_name", "must be usable as a file name");
@@ -71,12 +77,6 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   require(s.worker_use_tcp || s.worker_use_unixdomain || !only.empty(), "worker_use_tcp",
           "needed when worker_use_unixdomain is off");
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
-  require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1",
-          "must be positive");
-  require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2",
-          "must be positive");
-  require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
-  require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   require(s.worker_log_size >= 4096, "worker_log_size", "must be at least 4096");
   require(valid_hosts(s.worker_allow_hosts), "worker_allow_hosts",
           "must be names or addresses, with or without a port, separated by commas: a.example,[::1]:8080");
@@ -125,7 +125,38 @@ inline constexpr NamedLevel log_levels[] = {
   return option_text(value);
 }
 
-[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
+/// Binds `variable` to an option in seconds. Words below a millisecond, or of more than eleven days, are refused, what
+/// the program sets is not.
+[[gnu::cold]] inline Option seconds_option(const char* name, std::chrono::milliseconds& variable, const char* help) {
+  double seconds = 0;
+  Option option = make_option(name, seconds, help);
+  option.get = [&variable] { return json(std::chrono::duration<double>(variable).count()); };
+  option.set = [&variable](const json& value) {
+    const double given = from_json<double>(value);
+    variable = given > 0 && given < 1e6 ? std::chrono::milliseconds(std::llround(given * 1000)) : variable.zero();
+  };
+  option.validate = [&variable, name] { require_option(variable > variable.zero(), name, "must be positive"); };
+  option.declared = option.fallback = option.get();
+  return option;
+}
+
+/// Those that are limits. What the words say has bounds; what the program sets is its own business.
+[[gnu::cold]] inline void add_limit_options(Options& options, Limits& limits) {
+  const auto size = [&](const char* name, std::size_t& variable, std::size_t least, const char* wrong,
+                        const char* help) {
+    options.add(name, variable, help).validate = [&variable, name, least, wrong] {
+      require_option(variable >= least, name, wrong);
+    };
+  };
+  options.add(seconds_option("worker_http_request_timeout1", limits.head_timeout, "Seconds for the head of a request"));
+  options.add(seconds_option("worker_http_request_timeout2", limits.body_timeout, "Seconds for a whole request"));
+  size("worker_http_request_max_size", limits.body_bytes, 1024, "must be at least 1024",
+       "Bytes in the body of a request");
+  size("worker_max_connections", limits.connections, 1, "must be positive",
+       "Connections open at once; half of RLIMIT_NOFILE at most");
+}
+
+[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s, Limits& limits) {
   const auto at_once = [&](const char* name, auto& variable, const char* help) -> Option& {
     Option& option = options.add(name, variable, help);
     option.validate = [&s, name] { check_settings(s, name); };
@@ -173,11 +204,8 @@ inline constexpr NamedLevel log_levels[] = {
   level.words = log_level_words;
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_start("worker_log_size", s.worker_log_size, "Bytes in that file; then it becomes FILE.1, and another begins");
-  at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
-  at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
-  at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
-  at_once("worker_max_connections", s.worker_max_connections,
-          "Connections open at once; half of RLIMIT_NOFILE at most");
+  add_limit_options(options, limits);
+  options.all_are_built_in();
 }
 
 inline std::string state_directory(const Settings& s) {
@@ -250,7 +278,7 @@ inline bool names_service(std::string_view word) {
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
 /// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead. `arguments` are
 /// names that mean no option behind the command.
-[[gnu::cold]] inline Configuration configure(const Options& options, const Settings& settings,
+[[gnu::cold]] inline Configuration configure(Options& options, const Settings& settings,
                                              std::vector<std::string>& words, bool tolerant = false,
                                              const std::vector<std::string>& arguments = {}) {
   Configuration done;

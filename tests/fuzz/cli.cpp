@@ -12,8 +12,9 @@ namespace {
 /// Whether `words` are taken; what is no option is left there.
 bool configured(std::vector<std::string>& words) {
   kt::Settings settings;
+  kt::Limits limits;
   kt::detail::Options options;
-  kt::detail::add_builtin_options(options, settings);
+  kt::detail::add_builtin_options(options, settings, limits);
   options.set("app_data_dir", kt::json("/nonexistent"));
   try {
     kt::detail::configure(options, settings, words);

@@ -14,10 +14,11 @@ namespace {
 /// All options after reading `text`; nothing if that is refused.
 std::optional<std::string> configured(std::string_view text) {
   kt::Settings settings;
+  kt::Limits limits;
   kt::detail::Options options;
   std::vector<int> list{1};
   std::optional<bool> flag;
-  kt::detail::add_builtin_options(options, settings);
+  kt::detail::add_builtin_options(options, settings, limits);
   options.add("list", list, "");
   options.add("flag", flag, "");
   char path[] = "/tmp/kettlingar.fuzz.XXXXXX";  // a file of ours with a name: others are refused

@@ -188,7 +188,7 @@ TEST_SUITE("call/form") {
     }
     CHECK(contains(ask("config?key=worker_nice"), R"("worker_nice":0)"));
     CHECK(send(post(path("config?key=worker_http_request_timeout1&val=5"), "{}")).starts_with("200: "));
-    CHECK(kitten.settings().worker_http_request_timeout1 == 5);
+    CHECK(kitten.limits().head_timeout == 5s);
     CHECK(kitten.loopback().call("config", kt::arg("reset") = "worker_http_request_timeout1").is_object());
   }
 

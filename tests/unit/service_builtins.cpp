@@ -113,7 +113,7 @@ TEST_SUITE("service/builtins") {
     CHECK(contains(home.error("config", R"({"key": "worker_max_connections", "val": 0})"), "must be positive"));
     // Saved, it would keep the service from starting again.
     CHECK(contains(home.error("config", R"({"key": "worker_secret", "val": "short"})"), "at least 6 are needed"));
-    CHECK(home.kitten.settings().worker_max_connections == 2048);
+    CHECK(home.kitten.limits().connections == 2048);
     CHECK(sleep_time == 0.5);
 
     home.result("config", R"({"save": "yes"})");

@@ -29,7 +29,7 @@ TEST_SUITE("service/connections") {
     Home home;
     home.kitten.api("secret", [] { return 1; });
     home.start();
-    CHECK(home.kitten.limits().connections == 200);
+    CHECK(home.kitten.limits().connections == 2048);
     CHECK(home.kitten.limits().stranger_connections == 256);
     const int before = open_descriptors();
     std::vector<Wire> strangers;
@@ -47,20 +47,36 @@ TEST_SUITE("service/connections") {
   }
 
   TEST_CASE("more connections than descriptors allow are not taken at their word (166)") {
-    const FewDescriptors few(400);
     Home home;
-    home.kitten.settings().worker_max_connections = 100'000;
-    home.start();
-    CHECK(home.kitten.limits().connections == 200);
+    const auto start_with_few = [&] {
+      const FewDescriptors few(400);
+      home.start();
+    };
+    // One more than fit closes the oldest.
+    const auto check_room = [&](std::size_t room) {
+      std::vector<Wire> wires;
+      for (std::size_t i = 0; i < room; ++i) {
+        wires.push_back(Wire::local(home.kitten));
+        CHECK(wires.back().send(home.get("/ping")).answer().status == 200);
+      }
+      CHECK(wires.front().send(home.get("/ping")).answer().status == 200);
+      CHECK(Wire::local(home.kitten).send(home.get("/ping")).answer().status == 200);
+      CHECK(wires.front().closed());
+    };
+    home.kitten.limits().connections = 100'000;
+    start_with_few();
+    check_room(200);
+    // It is what the program has set, wherever descriptors are fewer.
+    CHECK(home.kitten.limits().connections == 100'000);
     home.kitten.stop();
-    home.kitten.settings().worker_max_connections = 10;
-    home.start();
-    CHECK(home.kitten.limits().connections == 10);
+    home.kitten.limits().connections = 10;
+    start_with_few();
+    check_room(10);
   }
 
   TEST_CASE("strangers push out strangers, the idle ones first, and nobody who has shown the token (166)") {
     Home home;
-    home.kitten.settings().worker_max_connections = 16;
+    home.kitten.limits().connections = 16;
     home.kitten.limits().stranger_connections = 3;
     Happening waiting;
     home.kitten.public_api("wait", [&]() -> kt::Task<int> {
@@ -97,7 +113,7 @@ TEST_SUITE("service/connections") {
 
   TEST_CASE("the unix socket has places that nobody can take over TCP, with the token or without (166)") {
     Home home;
-    home.kitten.settings().worker_max_connections = 16;
+    home.kitten.limits().connections = 16;
     Happening waiting;
     home.kitten.api("wait", [&]() -> kt::Task<int> {
       waiting.happen();
@@ -122,7 +138,7 @@ TEST_SUITE("service/connections") {
 
   TEST_CASE("a crowd that comes at once takes no places but those that it has (166)") {
     Home home;
-    home.kitten.settings().worker_max_connections = 16;
+    home.kitten.limits().connections = 16;
     std::promise<void> all_there;
     home.kitten.api("block", [&] { all_there.get_future().wait(); });
     home.start();
@@ -139,7 +155,7 @@ TEST_SUITE("service/connections") {
 
   TEST_CASE("the unix socket's callers, and kept connections, do not notice a crowd of strangers (166)") {
     Home home;
-    home.kitten.settings().worker_max_connections = 40;
+    home.kitten.limits().connections = 40;
     home.kitten.api("secret", [] { return 1; });
     home.start();
     const kt::Client local = client_of(home);

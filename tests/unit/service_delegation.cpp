@@ -222,7 +222,7 @@ TEST_SUITE("service/delegation") {
 
   TEST_CASE("what is no connected stream socket is not served") {
     Home home;
-    home.kitten.settings().worker_max_connections = 1;
+    home.kitten.limits().connections = 1;
     home.kitten.public_api("meow", [] { return kt::text("Meow"); });
     Happening napping;
     home.kitten.api("nap", [&]() -> kt::Task<> {

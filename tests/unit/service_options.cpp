@@ -6,8 +6,9 @@
 TEST_SUITE("service/options") {
   TEST_CASE("words of the command line are taken out in order, others stay") {
     kt::Settings settings;
+    kt::Limits limits;
     kt::detail::Options options;
-    kt::detail::add_builtin_options(options, settings);
+    kt::detail::add_builtin_options(options, settings, limits);
     std::vector<std::string> words{"--worker-listen-port=80", "call",  "--x=y", "--worker_listen_port=81",
                                    "--worker-name=Tom",       "--flag"};
     kt::detail::configure(options, settings, words);
@@ -45,8 +46,9 @@ TEST_SUITE("service/options") {
                "# comment\n\n--worker-listen-port = 1234\nworker_name=a=b # rest\r\nworker_listen_host = "
                "pass#word\nworker_config = nowhere\n");
     kt::Settings settings;
+    kt::Limits limits;
     kt::detail::Options options;
-    kt::detail::add_builtin_options(options, settings);
+    kt::detail::add_builtin_options(options, settings, limits);
     std::vector<std::string> words{"--worker-listen-port=1", "--worker-config=" + (dir / "good"),
                                    "--worker-log-level=30"};
     kt::detail::configure(options, settings, words);
@@ -75,16 +77,27 @@ TEST_SUITE("service/options") {
   TEST_CASE("a value that cannot be used is not stored, wherever it comes from") {
     TempDir dir;
     kt::Settings settings;
+    kt::Limits limits;
     kt::detail::Options options;
-    kt::detail::add_builtin_options(options, settings);
+    kt::detail::add_builtin_options(options, settings, limits);
     CHECK_THROWS_WITH_AS(options.set("worker_max_connections", json(0)),
                          "option 'worker_max_connections': must be positive", kt::InvalidArgument);
-    CHECK(settings.worker_max_connections == 2048);
+    CHECK(limits.connections == 2048);
     write_file(dir / "bad", "worker_nice = 1\nworker_name = ../x\nworker_listen_queue = 7\n");
     CHECK_THROWS_WITH_AS(options.read_file(dir / "bad"),
                          doctest::Contains("bad:2: option 'worker_name': must be usable as a file name"),
                          kt::InvalidArgument);
     CHECK(settings.worker_name == "worker");
+    for (const char* name : {"worker_http_request_timeout1", "worker_http_request_timeout2"}) {
+      for (const char* wrong : {"0", "-1", "0.0004", "1e6", "inf", "nan"}) {
+        CAPTURE(wrong);
+        CHECK(failure([&] { options.set(name, wrong); }) == "option '"s + name + "': must be positive");
+      }
+    }
+    CHECK(limits.head_timeout == 10s);
+    CHECK(failure([&] { options.set("worker_http_request_max_size", 1023); }) ==
+          "option 'worker_http_request_max_size': must be at least 1024");
+    CHECK(limits.body_bytes == 1024 * 1024);
     // Both ways in may be off for a moment.
     std::vector<std::string> words{"--worker-use-tcp=no", "--worker-use-unixdomain=no", "--worker-use-tcp=yes"};
     kt::detail::configure(options, settings, words);
@@ -94,8 +107,9 @@ TEST_SUITE("service/options") {
   TEST_CASE("what leads to the same settings elsewhere is known, and which files were read") {
     TempDir dir;
     kt::Settings settings;
+    kt::Limits limits;
     kt::detail::Options options;
-    kt::detail::add_builtin_options(options, settings);
+    kt::detail::add_builtin_options(options, settings, limits);
     write_file(dir / "worker.cfg", "worker_nice = 3\n");
     const std::string data = "--app-data-dir=" + dir.path();
     std::vector<std::string> words{data, "start"};
@@ -127,8 +141,9 @@ TEST_SUITE("service/options") {
     TempDir dir;
     kt::Settings settings;
     settings.app_data_dir = dir.path();
+    kt::Limits limits;
     kt::detail::Options options;
-    kt::detail::add_builtin_options(options, settings);
+    kt::detail::add_builtin_options(options, settings, limits);
     std::vector<std::string> words;
     kt::detail::configure(options, settings, words);
     write_file(dir / "worker.cfg", "");
@@ -136,6 +151,97 @@ TEST_SUITE("service/options") {
     write_file(dir / "worker.cfg", "worker_nice = 3\n");
     kt::detail::configure(options, settings, words);
     CHECK(settings.worker_nice == 3);
+  }
+
+  TEST_CASE("an option that is a limit has one value, which the start leaves alone") {
+    Home home;
+    kt::Limits& limits = home.kitten.limits();
+    limits.head_timeout = 100ms;
+    limits.body_timeout = 1500ms;
+    limits.body_bytes = 2000;
+    limits.connections = 7;
+    struct Row {
+      const char* name;
+      const char* here;
+      const char* other;
+    };
+    const Row rows[] = {{"worker_http_request_timeout1", "0.1", "2.0"},
+                        {"worker_http_request_timeout2", "1.5", "2.5"},
+                        {"worker_http_request_max_size", "2000", "5000"},
+                        {"worker_max_connections", "7", "9"}};
+    const auto config = [&](const char* key, const char* name, const char* value = nullptr) {
+      json arguments{{key, name}};
+      if (value != nullptr) arguments["val"] = value;
+      return home.result("config", arguments.dump())["_format"].get<std::string>();
+    };
+    const auto line = [](const char* name, const std::string& value) { return "--"s + name + "=" + value; };
+    for (int start = 0; start < 2; ++start) {
+      home.start();
+      CHECK(limits.head_timeout == 100ms);
+      CHECK(limits.body_timeout == 1500ms);
+      CHECK(limits.body_bytes == 2000);
+      CHECK(limits.connections == 7);
+      CHECK(Wire::tcp(home.kitten).send("GET /pi").answer().status == 408);
+      CHECK(Wire::tcp(home.kitten).send(home.post(home.path("ping"), std::string(2001, ' '))).answer().status == 413);
+      for (const auto& [name, here, other] : rows) {
+        CAPTURE(name);
+        CHECK(config("key", name) == line(name, here));
+        config("key", name, other);
+        CHECK(config("key", name) == line(name, other));
+        // What the program has set is the default.
+        config("reset", name);
+        CHECK(config("key", name) == line(name, here));
+      }
+      config("key", "worker_http_request_timeout1", "2");
+      CHECK(limits.head_timeout == 2s);
+      config("reset", "worker_http_request_timeout1");
+      home.kitten.stop();
+    }
+  }
+
+  TEST_CASE("what a program sets before the start is the default of the option") {
+    Home home;
+    home.kitten.settings().worker_allow_hosts = "kitty.example";
+    home.kitten.settings().worker_nice = 3;
+    home.start();
+    const auto shown = [&](const char* name) {
+      return home.result("config", json{{"key", name}}.dump())["_format"].get<std::string>();
+    };
+    CHECK(contains(home.result("help").get<std::string>(), "--worker-allow-hosts=kitty.example\n"));
+    home.result("config", R"({"key": "worker_allow_hosts", "val": "other.example"})");
+    CHECK(home.kitten.settings().worker_allow_hosts == "other.example");
+    home.kitten.stop();
+    // What `config` has set is none.
+    home.start();
+    CHECK(shown("worker_allow_hosts") == "--worker_allow_hosts=other.example");
+    home.result("config", R"({"reset": "worker_allow_hosts"})");
+    CHECK(shown("worker_allow_hosts") == "--worker_allow_hosts=kitty.example");
+    CHECK(shown("worker_nice") == "--worker_nice=3");
+  }
+
+  TEST_CASE("a program's variable for a built-in option is what the service goes by") {
+    Home home;
+    int bytes = 3000, changes = 0;
+    home.kitten.option("worker_http_request_max_size", bytes, "Mine", [&] { ++changes; });
+    CHECK(home.kitten.limits().body_bytes == 3000);
+    bytes = 4000;
+    home.start();
+    CHECK(home.kitten.limits().body_bytes == 4000);
+    home.result("config", R"({"key": "worker_http_request_max_size", "val": 5000})");
+    CHECK(bytes == 5000);
+    CHECK(home.kitten.limits().body_bytes == 5000);
+    CHECK(changes == 1);
+    // What the service cannot take is not in the variable either.
+    for (const char* wrong : {"100", "-1"}) {
+      CHECK(contains(home.error("config", json{{"key", "worker_http_request_max_size"}, {"val", wrong}}.dump()),
+                     "option 'worker_http_request_max_size': "));
+      CHECK(bytes == 5000);
+      CHECK(home.kitten.limits().body_bytes == 5000);
+    }
+    home.kitten.stop();
+    bytes = -1;
+    CHECK_THROWS_WITH_AS(home.kitten.start_thread(), doctest::Contains("option 'worker_http_request_max_size': "),
+                         kt::InvalidArgument);
   }
 
   TEST_CASE("settings that make no sense are refused before anything is started") {
@@ -149,7 +255,7 @@ TEST_SUITE("service/options") {
     refused([](kt::Settings& s) { s.worker_secret = "with/slash"; });
     refused([](kt::Settings& s) { s.worker_name = "../x"; });
     refused([](kt::Settings& s) { s.worker_use_tcp = s.worker_use_unixdomain = false; });
-    refused([](kt::Settings& s) { s.worker_http_request_timeout1 = 0; });
+    refused([](kt::Settings& s) { s.worker_listen_queue = 0; });
     refused([](kt::Settings& s) { s.worker_url_path = "a b"; });
   }
 
@@ -218,8 +324,9 @@ TEST_SUITE("service/options") {
 
   TEST_CASE("the mode of directories is octal, log levels have names, and both are shown as people write them") {
     kt::Settings settings;
+    kt::Limits limits;
     kt::detail::Options options;
-    kt::detail::add_builtin_options(options, settings);
+    kt::detail::add_builtin_options(options, settings, limits);
     const auto line = [&](const char* name) { return kt::detail::Options::line(*options.find(name)); };
     for (const json& value : {json("0750"), json("0o750"), json("0O750"), json("488"), json(488), json(" 00750 ")}) {
       CAPTURE(value.dump());
@@ -256,8 +363,9 @@ TEST_SUITE("service/options") {
 
   TEST_CASE("the niceness of a service has the bounds that processes have") {
     kt::Settings settings;
+    kt::Limits limits;
     kt::detail::Options options;
-    kt::detail::add_builtin_options(options, settings);
+    kt::detail::add_builtin_options(options, settings, limits);
     for (const char* fine : {"-20", "19", "0"}) options.set("worker_nice", fine);
     for (const char* other : {"-21", "20", "500"})
       CHECK(failure([&] { options.set("worker_nice", other); }) == "option 'worker_nice': must be from -20 to 19");

@@ -577,7 +577,7 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("a body over the limit is 413 at once, announced or in chunks (36, 50)") {
     Home home;
-    home.kitten.settings().worker_http_request_max_size = 2000;
+    home.kitten.limits().body_bytes = 2000;
     home.kitten.limits().stranger_body_bytes = 100;
     home.kitten.public_api(
         "echo", [](std::string text) { return text; }, "", kt::arg("text") = "");
@@ -606,8 +606,8 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("a slow head or body ends with 408 at its deadline, an idle connection silently (58, 62)") {
     Home home;
-    home.kitten.settings().worker_http_request_timeout1 = 0.05;
-    home.kitten.settings().worker_http_request_timeout2 = 0.1;
+    home.kitten.limits().head_timeout = 50ms;
+    home.kitten.limits().body_timeout = 100ms;
     home.kitten.limits().idle_timeout = 50ms;
     home.start();
     Wire head = Wire::tcp(home.kitten);
@@ -637,7 +637,7 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("deadlines hold after answers that had to wait for their reader (62)") {
     Home home;
-    home.kitten.settings().worker_http_request_timeout1 = 0.05;
+    home.kitten.limits().head_timeout = 50ms;
     home.kitten.limits().idle_timeout = 50ms;
     home.kitten.limits().linger_timeout = 50ms;
     home.kitten.public_api("large", [] { return kt::Result{"text/plain", std::string(5'000'000, 'x')}; });
@@ -667,7 +667,7 @@ TEST_SUITE("service/serving") {
     Home home;
     Happening started, gone;
     home.kitten.limits().idle_timeout = 50ms;
-    home.kitten.settings().worker_max_connections = 4;
+    home.kitten.limits().connections = 4;
     home.kitten.public_api("wait", [&]() -> kt::Task<int> {
       const Counted local(&gone);
       started.happen();
@@ -702,7 +702,7 @@ TEST_SUITE("service/serving") {
 
   TEST_CASE("beyond the limit of connections the oldest idle one makes room (63)") {
     Home home;
-    home.kitten.settings().worker_max_connections = 4;
+    home.kitten.limits().connections = 4;
     home.start();
     std::vector<Wire> wires;
     for (int i = 0; i < 8; ++i) {

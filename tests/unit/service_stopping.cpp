@@ -60,7 +60,7 @@ TEST_SUITE("service/stopping") {
 
   TEST_CASE("deadlines hold in a service that is started again, too (62)") {
     Home home;
-    home.kitten.settings().worker_http_request_timeout1 = 0.05;
+    home.kitten.limits().head_timeout = 50ms;
     home.kitten.limits().drain_timeout = 300ms;
     Happening called;
     home.kitten.public_api("nap", [&]() -> kt::Task<> {
