@@ -169,8 +169,8 @@ namespace kettlingar {
 inline namespace v0_1 {
 
 /// Bounds on what a peer can make us hold. Every one is on by default; zero allows nothing (of a time: none), and never
-/// means "unlimited". What happens beyond each is in the README, chapter *Limits*. Those with an option are taken from
-/// it.
+/// means "unlimited". What happens beyond each is in the README, chapter *Limits*. Some of a service are options, too,
+/// which are named behind them: what the program sets before the start is their default.
 struct Limits {
   std::size_t request_line_bytes = 8 * 1024;
   std::size_t head_bytes = 32 * 1024;            ///< request or status line and all header lines
@@ -611,6 +611,7 @@ std::string log_escaped(std::string_view text);
 class Log {
  public:
   void set_sink(LogSink sink) { sink_ = std::move(sink); }
+  bool has_sink() const noexcept { return static_cast<bool>(sink_); }
   void set_level(int level) noexcept { level_ = level; }
   void set_name(std::string name) { name_ = std::move(name); }
 
@@ -2823,14 +2824,18 @@ struct Option {
   std::string name;  ///< with underscores; on the command line dashes do as well
   std::string type;
   std::string help;
-  json fallback;
+  json declared;          ///< its value when it was declared, with which another process of the program begins
+  json fallback;          ///< the default: that, or what the program has set since, see Options::adopt()
   bool secret = false;    ///< its value is shown nowhere, and is in no command line that we make
   bool at_start = false;  ///< a change counts from the next start only
   bool on_disk = false;   ///< says where files are, and so is not for callers over the wire to choose
+  bool built_in = false;
+  bool chosen = false;  ///< words have set it
   std::function<json()> get;
-  std::function<void(const json&)> set;    ///< throws BadValue
-  std::function<void()> validate;          ///< may be empty; throws InvalidArgument where the value cannot be used
-  json (*convert)(const json&) = nullptr;  ///< what get() returns after set() of that; throws BadValue
+  std::function<void(const json&)> set;      ///< throws BadValue
+  std::function<void()> validate;            ///< may be empty; throws InvalidArgument where the value cannot be used
+  std::function<void(const json&)> forward;  ///< sets what the service goes by, if that is another variable
+  json (*convert)(const json&) = nullptr;    ///< what get() returns after set() of that; throws BadValue
 
   // Where people write other words than those of the type: what they mean, before set(), and the way back.
   json (*meaning)(const json&) = nullptr;  ///< throws BadValue
@@ -2864,7 +2869,7 @@ Option make_option(std::string name, T& variable, std::string help) {
   };
   option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
   option.convert = [](const json& value) { return to_json_value(from_json<Value>(value)); };
-  option.fallback = option.get();
+  option.declared = option.fallback = option.get();
   return option;
 }
 
@@ -2883,7 +2888,8 @@ using ConfigHooks = std::map<std::string, std::function<json()>, std::less<>>;
 namespace kettlingar {
 inline namespace v0_1 {
 
-/// The built-in options. Each is a variable `--app-...` or `--worker-...`, see `help`.
+/// The built-in options, bar those that are Limits. Each is a variable `--app-...` or `--worker-...`, see `help`. What
+/// a program sets before the start is the default of the option: the command line and configuration files go before it.
 struct Settings {
   std::string app_name = "kettlingar";
   std::string app_data_dir;
@@ -2906,10 +2912,6 @@ struct Settings {
   int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
   std::size_t worker_log_size = std::size_t{16} * 1024 * 1024;
-  double worker_http_request_timeout1 = 10;
-  double worker_http_request_timeout2 = 15;
-  std::size_t worker_http_request_max_size = 1024 * 1024;
-  std::size_t worker_max_connections = 2048;
 };
 
 }  // namespace v0_1
@@ -3091,8 +3093,8 @@ class Kitten {
   /// Binds a variable, which must outlive the service, to `--name=value`, to a line of the configuration file, and to
   /// the `config` method. Its present value is the default. The service's thread reads and writes the variable, and
   /// calls `changed` after `config` has changed it, with run_handlers_on(), too: what other threads use meanwhile has
-  /// to be a std::atomic. A name of a built-in option gives that a new variable of yours; usually settings() is what
-  /// you want.
+  /// to be a std::atomic. A name of a built-in option makes your variable the one that the service goes by, from
+  /// the start on; usually settings() is what you want.
   template <class T>
   Kitten& option(std::string name, T& variable, std::string help = {}, std::function<void()> changed = {}) {
     return add(detail::make_option(std::move(name), variable, std::move(help)), std::move(changed));
@@ -3212,13 +3214,13 @@ class Kitten {
   /// ConnectionError, running ones after Limits::drain_timeout. From any thread. The client may outlive the service.
   Client loopback();
 
-  /// The built-in options, to be changed before the service starts.
+  /// The built-in options, to be changed before the service starts, and before main(): what is here then is their
+  /// default, and what the command line or a configuration file says goes before it.
   Settings& settings() noexcept;
-  /// Bounds on what peers can make the service hold. Set before the start; those with an option of their own are taken
-  /// from it.
+  /// Bounds on what peers can make the service hold, set and overruled in the same way.
   Limits& limits() noexcept;
-  /// Where log lines go; nowhere by default, to standard error or a file under main(). Called on the service's thread,
-  /// and on those that start and end it.
+  /// Where log lines go; nowhere by default, to standard error under main(). A `worker_log_file` goes before it there.
+  /// Called on the service's thread, and on those that start and end it.
   Kitten& log_to(LogSink sink);
 
  private:
@@ -5380,9 +5382,6 @@ struct ResponseHead : MessageHead {
   std::string_view reason = {};  ///< may be empty
 };
 
-/// Decodes %XX into `out`, which is replaced. False when an escape is broken or stands for a control character.
-bool percent_decode(std::string_view text, std::string& out);
-
 /// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where lenient parsers let requests be smuggled. A
 /// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
 /// throws; total time is linear in the bytes, however they are split.
@@ -5433,21 +5432,6 @@ class ResponseHeadParser : private http::HeadLines {
   http::Span reason_ = {};
   ResponseHead head_ = {};
 };
-
-inline bool percent_decode(std::string_view text, std::string& out) {
-  out.clear();
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    if (text[at] != '%') {
-      out += text[at];
-      continue;
-    }
-    const int byte = http::escaped_byte(text, at);
-    if (byte < 0) return false;
-    out += static_cast<char>(byte);
-    at += 2;
-  }
-  return true;
-}
 
 KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
   using http::Step;
@@ -12159,13 +12143,19 @@ class Options {
   }
   Option& add(Option option);
 
+  /// Those that are there are not the program's.
+  void all_are_built_in();
+
   const std::vector<Option>& all() const noexcept { return options_; }
   const Option* find(std::string_view name) const noexcept;
   std::vector<std::string> names() const;
 
   /// Converts and stores; empty text means the default. Throws InvalidArgument that names option, type and value (not
   /// that of a secret), and changes nothing then. The hook is not called: it belongs to changes at run time.
-  void set(std::string_view name, const json& value) const;
+  void set(std::string_view name, const json& value);
+  /// Before words are read, and at a start: what the program has set becomes the default of a built-in option, unless
+  /// words have set that. Throws InvalidArgument for a value of the program's variable that the service cannot take.
+  void adopt();
 
   /// What is wrong with a value, which is not said of a secret.
   static InvalidArgument mistake(const Option& option, const BadValue& bad);
@@ -12175,7 +12165,7 @@ class Options {
   /// InvalidArgument with file and line, also if others can read a secret in it, std::system_error if it cannot be
   /// read, UntrustedFile if others can change it; never waits. With `problems`, what is wrong is added to them instead,
   /// and the lines that are right count.
-  void read_file(const std::string& path, std::vector<std::string>* problems = nullptr) const;
+  void read_file(const std::string& path, std::vector<std::string>* problems = nullptr);
 
   /// `--name=value` for people, on one line whatever the value is; empty for a secret.
   static std::string line(const Option& option);
@@ -12191,7 +12181,8 @@ class Options {
   };
   static std::optional<Line> parse_line(std::string_view line);
   static std::string read_text(const std::string& path, bool& exposed);
-  const Option* read_line(std::string_view line) const;
+  static void forward(const Option& option);
+  const Option* read_line(std::string_view line);
 
   std::vector<Option> options_;
 };
@@ -12206,6 +12197,14 @@ KETTLINGAR_COLD Option& Options::add(Option option) {
     option.secret |= present.secret;
     option.at_start |= present.at_start;
     option.on_disk |= present.on_disk;
+    if (present.built_in) {
+      option.built_in = true;
+      option.forward = present.forward ? present.forward : present.set;
+      option.validate = present.validate;
+      option.meaning = present.meaning;
+      option.words = present.words;
+      forward(option);
+    }
     return present = std::move(option);
   }
   return options_.emplace_back(std::move(option));
@@ -12228,9 +12227,29 @@ KETTLINGAR_COLD InvalidArgument Options::mistake(const Option& option, const Bad
   return InvalidArgument("option '" + option.name + bad.path + "': " + problem_of(bad, !option.secret));
 }
 
-KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) const {
-  const Option* option = find(name);
-  if (option == nullptr) {
+/// The service goes by a variable of its own where the program has declared a built-in option again.
+KETTLINGAR_COLD void Options::forward(const Option& option) {
+  try {
+    if (option.forward) option.forward(option.get());
+  } catch (const BadValue& bad) {
+    throw mistake(option, bad);
+  }
+}
+
+KETTLINGAR_COLD void Options::all_are_built_in() {
+  for (Option& option : options_) option.built_in = true;
+}
+
+KETTLINGAR_COLD void Options::adopt() {
+  for (Option& option : options_) {
+    if (option.built_in && !option.chosen) option.fallback = option.get();
+    forward(option);
+  }
+}
+
+KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) {
+  const auto option = std::find_if(options_.begin(), options_.end(), [&](const Option& o) { return o.name == name; });
+  if (option == options_.end()) {
     throw InvalidArgument("unknown option '" + log_escaped(name) + "'" + suggestion(name, names()));
   }
   const bool reset = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty());
@@ -12240,13 +12259,15 @@ KETTLINGAR_COLD void Options::set(std::string_view name, const json& value) cons
   } catch (const BadValue& bad) {
     throw mistake(*option, bad);
   }
-  if (!option->validate) return;
   try {
-    option->validate();
+    forward(*option);
+    if (option->validate) option->validate();
   } catch (...) {
     option->set(before);
+    forward(*option);
     throw;
   }
+  option->chosen = !reset;
 }
 
 KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_view line) {
@@ -12268,7 +12289,7 @@ KETTLINGAR_COLD std::optional<Options::Line> Options::parse_line(std::string_vie
 }
 
 /// Returns the option that was set.
-KETTLINGAR_COLD const Option* Options::read_line(std::string_view line) const {
+KETTLINGAR_COLD const Option* Options::read_line(std::string_view line) {
   const std::optional<Line> found = parse_line(line);
   if (!found) return nullptr;
   const std::string name = option_name(found->name);
@@ -12294,7 +12315,7 @@ KETTLINGAR_COLD std::string Options::read_text(const std::string& path, bool& ex
   return content;
 }
 
-KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) const {
+KETTLINGAR_COLD void Options::read_file(const std::string& path, std::vector<std::string>* problems) {
   std::string content;
   bool exposed = false;
   try {
@@ -12409,11 +12430,14 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   return true;
 }
 
-/// Throws InvalidArgument for values that a type alone cannot refuse: of all options, or of one.
+[[gnu::cold]] inline void require_option(bool fine, std::string_view option, const char* expected) {
+  if (!fine) throw InvalidArgument("option '" + std::string(option) + "': " + expected);
+}
+
+/// Throws InvalidArgument for values that a type alone cannot refuse: of all settings, or of one.
 [[gnu::cold]] inline void check_settings(const Settings& s, std::string_view only = {}) {
   const auto require = [only](bool fine, std::string_view option, const char* expected) {
-    if (!fine && (only.empty() || only == option))
-      throw InvalidArgument("option '" + std::string(option) + "': " + expected);
+    require_option(fine || (!only.empty() && only != option), option, expected);
   };
   require(safe_file_name(s.app_name), "app_name", "must be usable as a directory name");
   require(safe_file_name(s.worker_name), "worker_name", "must be usable as a file name");
@@ -12424,12 +12448,6 @@ inline bool listed_host(std::string_view host, std::string_view list) {
   require(s.worker_use_tcp || s.worker_use_unixdomain || !only.empty(), "worker_use_tcp",
           "needed when worker_use_unixdomain is off");
   require(s.worker_listen_queue > 0, "worker_listen_queue", "must be positive");
-  require(s.worker_http_request_timeout1 > 0 && s.worker_http_request_timeout1 < 1e6, "worker_http_request_timeout1",
-          "must be positive");
-  require(s.worker_http_request_timeout2 > 0 && s.worker_http_request_timeout2 < 1e6, "worker_http_request_timeout2",
-          "must be positive");
-  require(s.worker_http_request_max_size >= 1024, "worker_http_request_max_size", "must be at least 1024");
-  require(s.worker_max_connections > 0, "worker_max_connections", "must be positive");
   require(s.worker_log_size >= 4096, "worker_log_size", "must be at least 4096");
   require(valid_hosts(s.worker_allow_hosts), "worker_allow_hosts",
           "must be names or addresses, with or without a port, separated by commas: a.example,[::1]:8080");
@@ -12478,7 +12496,38 @@ inline constexpr NamedLevel log_levels[] = {
   return option_text(value);
 }
 
-[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s) {
+/// Binds `variable` to an option in seconds. Words below a millisecond, or of more than eleven days, are refused, what
+/// the program sets is not.
+[[gnu::cold]] inline Option seconds_option(const char* name, std::chrono::milliseconds& variable, const char* help) {
+  double seconds = 0;
+  Option option = make_option(name, seconds, help);
+  option.get = [&variable] { return json(std::chrono::duration<double>(variable).count()); };
+  option.set = [&variable](const json& value) {
+    const double given = from_json<double>(value);
+    variable = given > 0 && given < 1e6 ? std::chrono::milliseconds(std::llround(given * 1000)) : variable.zero();
+  };
+  option.validate = [&variable, name] { require_option(variable > variable.zero(), name, "must be positive"); };
+  option.declared = option.fallback = option.get();
+  return option;
+}
+
+/// Those that are limits. What the words say has bounds; what the program sets is its own business.
+[[gnu::cold]] inline void add_limit_options(Options& options, Limits& limits) {
+  const auto size = [&](const char* name, std::size_t& variable, std::size_t least, const char* wrong,
+                        const char* help) {
+    options.add(name, variable, help).validate = [&variable, name, least, wrong] {
+      require_option(variable >= least, name, wrong);
+    };
+  };
+  options.add(seconds_option("worker_http_request_timeout1", limits.head_timeout, "Seconds for the head of a request"));
+  options.add(seconds_option("worker_http_request_timeout2", limits.body_timeout, "Seconds for a whole request"));
+  size("worker_http_request_max_size", limits.body_bytes, 1024, "must be at least 1024",
+       "Bytes in the body of a request");
+  size("worker_max_connections", limits.connections, 1, "must be positive",
+       "Connections open at once; half of RLIMIT_NOFILE at most");
+}
+
+[[gnu::cold]] inline void add_builtin_options(Options& options, Settings& s, Limits& limits) {
   const auto at_once = [&](const char* name, auto& variable, const char* help) -> Option& {
     Option& option = options.add(name, variable, help);
     option.validate = [&s, name] { check_settings(s, name); };
@@ -12526,11 +12575,8 @@ inline constexpr NamedLevel log_levels[] = {
   level.words = log_level_words;
   on_disk("worker_log_file", s.worker_log_file, "File to log to; in the background nothing is logged without one");
   at_start("worker_log_size", s.worker_log_size, "Bytes in that file; then it becomes FILE.1, and another begins");
-  at_once("worker_http_request_timeout1", s.worker_http_request_timeout1, "Seconds for the head of a request");
-  at_once("worker_http_request_timeout2", s.worker_http_request_timeout2, "Seconds for a whole request");
-  at_once("worker_http_request_max_size", s.worker_http_request_max_size, "Bytes in the body of a request");
-  at_once("worker_max_connections", s.worker_max_connections,
-          "Connections open at once; half of RLIMIT_NOFILE at most");
+  add_limit_options(options, limits);
+  options.all_are_built_in();
 }
 
 inline std::string state_directory(const Settings& s) {
@@ -12603,7 +12649,7 @@ inline bool names_service(std::string_view word) {
 /// file is read if there is one, but decides nothing of what those say. Throws InvalidArgument, std::system_error for a
 /// file. If `tolerant`, what is wrong in a file that is there becomes one of the problems instead. `arguments` are
 /// names that mean no option behind the command.
-[[gnu::cold]] inline Configuration configure(const Options& options, const Settings& settings,
+[[gnu::cold]] inline Configuration configure(Options& options, const Settings& settings,
                                              std::vector<std::string>& words, bool tolerant = false,
                                              const std::vector<std::string>& arguments = {}) {
   Configuration done;
@@ -13331,7 +13377,8 @@ class Server : public std::enable_shared_from_this<Server> {
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::set<Connection*> connections_;
-  std::size_t open_ = 0;  ///< of them, how many have not been closed
+  std::size_t open_ = 0;               ///< of them, how many have not been closed
+  std::size_t descriptors_allow_ = 0;  ///< the most of them, however many `limits` allow
   LocalCallList local_calls_;
   Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
   std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
@@ -14843,13 +14890,6 @@ inline std::size_t most_connections() {
 KETTLINGAR_COLD void Server::apply_settings() {
   check_settings(settings);
   normalise(settings);
-  const auto milliseconds = [](double seconds) {
-    return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
-  };
-  limits.head_timeout = milliseconds(settings.worker_http_request_timeout1);
-  limits.body_timeout = milliseconds(settings.worker_http_request_timeout2);
-  limits.body_bytes = settings.worker_http_request_max_size;
-  limits.connections = (std::min)(settings.worker_max_connections, most_connections());
   stranger_limits = limits;
   stranger_limits.body_bytes = (std::min)(limits.body_bytes, limits.stranger_body_bytes);
   log.set_level(settings.worker_log_level);
@@ -14929,6 +14969,8 @@ KETTLINGAR_COLD void Server::open() {
   if (state_ == State::open || state_ == State::running || state_ == State::stopping) return;
   start_warnings.clear();
   closer = CloserPointer(&blocking_threads(executor));  // a forked child has others than its parent
+  options.adopt();
+  descriptors_allow_ = most_connections();
   apply_settings();
   choose_token();
   try {
@@ -15072,10 +15114,10 @@ KETTLINGAR_COLD bool Server::make_stream_room() {
 
 /// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
 KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
-  const std::size_t strangers =
-      (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, limits.connections / 2));
+  const std::size_t all = (std::min)(limits.connections, descriptors_allow_);
+  const std::size_t strangers = (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, all / 2));
   if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
-  const std::size_t most = limits.connections - (over_unix_socket ? 0 : limits.connections / 8);
+  const std::size_t most = all - (over_unix_socket ? 0 : all / 8);
   return open_ < most || make_room();
 }
 
@@ -15825,7 +15867,7 @@ struct ConfigRequest {
 
 /// The list in option `key` with `change` applied.
 template <class Change>
-void change_list(const Options& options, const std::string& key, Change change) {
+void change_list(Options& options, const std::string& key, Change change) {
   json list = options.find(key)->get();
   if (!list.is_array()) throw InvalidArgument("config: option '" + key + "' is not a list");
   change(list);
@@ -15911,8 +15953,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 
 /// Changes the variable of `option`. Returns what the reply calls that; null if nothing was to be changed. Throws
 /// InvalidArgument.
-[[gnu::cold]] inline const char* change_option(const Options& options, const Option& option,
-                                               const ConfigRequest& request) {
+[[gnu::cold]] inline const char* change_option(Options& options, const Option& option, const ConfigRequest& request) {
   const std::string& key = option.name;
   if (request.reset) {
     options.set(key, json(nullptr));
@@ -15948,7 +15989,7 @@ void change_list(const Options& options, const std::string& key, Change change) 
 
 /// What `config` answers, after doing what it says. Throws InvalidArgument, and what a hook throws.
 [[gnu::cold]] inline json configure_running(Server& server, const ConfigHooks& hooks, const ConfigRequest& request) {
-  const Options& options = server.options;
+  Options& options = server.options;
   const Option* const option = option_meant(options, request);
   if (option == nullptr) return config_shown(options, {}, true);
   const std::string& key = option->name;
@@ -16068,7 +16109,7 @@ KETTLINGAR_COLD Kitten::Kitten(std::shared_ptr<detail::Runner> runner, std::stri
   server_->settings.app_name = std::move(app_name);
   server_->settings.worker_name = std::move(worker_name);
   server_->description = std::move(description);
-  detail::add_builtin_options(server_->options, server_->settings);
+  detail::add_builtin_options(server_->options, server_->settings, server_->limits);
   detail::add_builtin_methods(*server_, hooks_, [this] { return runner_->until_stopped(); });
 }
 
@@ -18155,7 +18196,7 @@ inline HiddenWords differing_options(const Options& options) {
   for (const Option& option : options.all()) {
     const json value = option.get();
     // What a configuration file said is in the values.
-    if (option.name == "worker_config" || value == option.fallback) continue;
+    if (option.name == "worker_config" || value == option.declared) continue;
     words.push_back("--" + option.name + "=" + option_text(value));
   }
   return hide_secrets(options, std::move(words));
@@ -19972,6 +20013,7 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
     if (command != words_.end()) meant_ = *command;
     own_app_ = server_.settings.app_name;
     for (const Option& option : server_.options.all()) initial_.push_back(option.get());
+    server_.options.adopt();
     configure();
     normalise(server_.settings);
     code = dispatch();
@@ -20693,7 +20735,7 @@ KETTLINGAR_COLD void CommandLine::say_running(bool all) const {
 KETTLINGAR_COLD void CommandLine::log_to_file_or(bool standard_error) const {
   const std::string& path = server_.settings.worker_log_file;
   if (path.empty()) {
-    if (standard_error) kitten_.log_to(log_to_standard_error);
+    if (standard_error && !server_.log.has_sink()) kitten_.log_to(log_to_standard_error);
     return;
   }
   auto file = std::make_shared<LogFile>(path, server_.settings.worker_log_size);
@@ -20814,6 +20856,7 @@ KETTLINGAR_COLD void CommandLine::keep_options_of_running() {
   words.insert(words.end(), configured_.words.begin(), configured_.words.end());
   drop_overridden(words);
   for (std::size_t i = 0; i < initial_.size(); ++i) server_.options.all()[i].set(initial_[i]);
+  server_.options.adopt();
   try {
     configured_ = detail::configure(server_.options, server_.settings, words);
     if (!words.empty())

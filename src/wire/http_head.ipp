@@ -37,9 +37,6 @@ struct ResponseHead : MessageHead {
   std::string_view reason = {};  ///< may be empty
 };
 
-/// Decodes %XX into `out`, which is replaced. False when an escape is broken or stands for a control character.
-bool percent_decode(std::string_view text, std::string& out);
-
 /// Parses request heads (RFC 9112 2 to 7), more strictly than the RFC where lenient parsers let requests be smuggled. A
 /// missing Host is accepted (the Python client sends none); CONNECT is refused with 501. Allocates nothing and never
 /// throws; total time is linear in the bytes, however they are split.
@@ -90,21 +87,6 @@ class ResponseHeadParser : private http::HeadLines {
   http::Span reason_ = {};
   ResponseHead head_ = {};
 };
-
-inline bool percent_decode(std::string_view text, std::string& out) {
-  out.clear();
-  for (std::size_t at = 0; at < text.size(); ++at) {
-    if (text[at] != '%') {
-      out += text[at];
-      continue;
-    }
-    const int byte = http::escaped_byte(text, at);
-    if (byte < 0) return false;
-    out += static_cast<char>(byte);
-    at += 2;
-  }
-  return true;
-}
 
 KETTLINGAR_INLINE ParseResult RequestHeadParser::parse(std::string_view input) {
   using http::Step;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Addresses: escapes there and back; a path leads behind the token only if the token stands in it, whole and in front;
-// url files. Input: a request target, or the text of a url file; `t` is the token, `p` the prefix.
+// Addresses: a path leads behind the token only if the token stands in it, whole and in front; url
+// files. Input: a request target, or the text of a url file; `t` is the token, `p` the prefix.
 #include "client/connect.ipp"
 #include "fuzz.hpp"
 #include "service/auth.ipp"
@@ -8,22 +8,6 @@
 namespace kt = kettlingar;
 
 namespace {
-
-void check_escapes(std::string_view text) {
-  std::string decoded;
-  const bool valid = kt::detail::percent_decode(text, decoded);
-  FUZZ_CHECK(decoded.size() <= text.size());
-  if (valid && text.find('%') == std::string_view::npos) FUZZ_CHECK(decoded == text);
-  std::string escaped;
-  bool control = false;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    control |= byte < 0x20 || byte == 0x7f;
-    escaped += {'%', "0123456789abcdef"[byte >> 4], "0123456789ABCDEF"[byte & 15]};
-  }
-  FUZZ_CHECK(kt::detail::percent_decode(escaped, decoded) != control);
-  if (!control) FUZZ_CHECK(decoded == text);
-}
 
 void check_route(std::string_view path, std::string_view prefix) {
   kt::detail::RequestHead head;
@@ -39,7 +23,6 @@ void check_route(std::string_view path, std::string_view prefix) {
 }  // namespace
 
 FUZZ_TARGET(url) {
-  check_escapes(bytes);
   check_route(bytes, "");
   check_route(bytes, "p");
   if (const auto address = kt::detail::parse_service_url(bytes)) {

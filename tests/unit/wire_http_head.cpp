@@ -419,17 +419,6 @@ TEST_SUITE("wire/http_head") {
     CHECK(http_response("HTTP/1.1 200 OKO", limits) == "431 too-large");
   }
 
-  TEST_CASE("percent_decode decodes once and refuses broken escapes and control characters (17)") {
-    std::string out = "before";
-    CHECK(kt::detail::percent_decode("a%20b%C3%a9%2525+", out));
-    CHECK(out == "a b\xc3\xa9%25+");
-    CHECK(kt::detail::percent_decode("", out));
-    CHECK(out.empty());
-    for (const std::string_view bad : {"%"sv, "%4"sv, "a%zz"sv, "%00"sv, "%0d"sv, "%0A"sv, "%1f"sv, "%7f"sv, "%-1"sv}) {
-      CHECK(!kt::detail::percent_decode(Block(bad).text(), out));
-    }
-  }
-
   TEST_CASE("responses of C++ and Python services are understood (136, 137)") {
     const HttpRow rows[] = {
         {"HTTP/1.1 200 OK\r\nContent-Type: application/x-msgpack\r\nContent-Length: 5\r\n\r\nhello",
