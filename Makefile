@@ -161,17 +161,17 @@ build/fuzz_replay: tests/fuzz/targets.cpp build/deps.mk
 
 test: all build/kettlingar_test build/fuzz_replay
 	build/fuzz_replay tests/fuzz/corpus
-	build/kettlingar_test $(TEST_ARGS)
+	@sh tests/unit/run build/kettlingar_test $(TEST_ARGS)
 
 demo: all
 	sh examples/demo.sh
 
 asan: all build/asan_test
-	UBSAN_OPTIONS=print_stacktrace=1 build/asan_test $(TEST_ARGS)
+	@UBSAN_OPTIONS=print_stacktrace=1 sh tests/unit/run build/asan_test $(TEST_ARGS)
 
 # Not the suites of wire/, which know no threads and would take minutes. Address randomisation wider than g++ 12's ThreadSanitizer expects would stop it; setarch -R turns it off.
 tsan: all build/tsan_test
-	$$(setarch -R true 2>/dev/null && echo setarch -R) build/tsan_test -tse='wire/*' $(TEST_ARGS)
+	@$$(setarch -R true 2>/dev/null && echo setarch -R) sh tests/unit/run build/tsan_test -tse='wire/*' $(TEST_ARGS)
 
 fuzz: build/deps.mk
 	@sh tests/fuzz/run fuzz || [ $$? = 77 ]

@@ -84,7 +84,7 @@ std::string copy_for_all(const TempDir& dir, const std::string& path) {
 }
 }  // namespace
 
-TEST_SUITE("cli/state") {
+TEST_SUITE("cli/hanging") {
   TEST_CASE("stop says after 2 s what it waits for, and stops the service when its handler ends (173)") {
     const BadManners service;
     const std::string pid = std::to_string(service.pid());
@@ -148,7 +148,9 @@ TEST_SUITE("cli/state") {
     CHECK(service("status").code == 1);
     CHECK(other("ping").code == 0);
   }
+}
 
+TEST_SUITE("cli/state") {
   TEST_CASE("a socket that is gone is no service that has ended") {
     const BadManners service("--worker-use-tcp=no ");
     std::filesystem::remove(service.state / "bad.sock");
