@@ -8,6 +8,7 @@
 #include "os/running_process.ipp"
 #include "os/socket.ipp"
 #include "os/state.ipp"
+#include "services.hpp"
 #include "support.hpp"
 
 TEST_SUITE("os") {
