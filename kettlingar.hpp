@@ -241,7 +241,7 @@ inline constexpr std::uint8_t big_integer_ext = 1;
 // ======== base/json_types.hpp ========
 // SPDX-License-Identifier: MIT
 // base/json_types.hpp: what nlohmann_json does not do, or say, by itself: std::optional as a member, the names of an
-// enumeration.
+// enumeration, the types that a class is made of.
 
 #include <concepts>
 #include <exception>
@@ -252,6 +252,24 @@ inline constexpr std::uint8_t big_integer_ext = 1;
 
 namespace kettlingar {
 inline namespace v0_1 {
+
+/// The schema of a class or an enumeration, for `describe`, `help` and whatever is made of them. The library makes one
+/// of nearly every type that nlohmann_json converts: of a struct, it looks at what becomes of a new one, and of one
+/// that is read again with this or that field changed. Where that says too little, as of a class without a default
+/// constructor, or of fields that hold a pattern, say it yourself, before the first method that has the type:
+/// ```
+/// template <>
+/// kt::json kt::schema_of<Colour>() {
+///   return kt::json::parse(R"({"type": "string", "pattern": "^#[0-9a-f]{6}$"})");
+/// }
+/// ```
+/// It is called once, when a schema is first asked for, on the thread that is asked. Nothing is checked with it:
+/// arguments are what from_json() takes. Null, as here, leaves it to the library.
+template <class T>
+json schema_of() {
+  return nullptr;
+}
+
 namespace detail {
 
 /// A text that nobody means: what becomes of it tells how a type treats what it does not know.
@@ -293,67 +311,135 @@ std::vector<std::string> choices_of() {
   return choices;
 }
 
+/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is
+/// needed.
+template <class T>
+constexpr std::string_view class_name() {
+  std::string_view text = __PRETTY_FUNCTION__;
+  const std::size_t begin = text.find("T = ") + 4;
+  const std::size_t end = text.find_first_of(";]", begin);
+  text = text.substr(begin, end - begin);
+  if (const std::size_t angle = text.find('<'); angle != std::string_view::npos) text = text.substr(0, angle);
+  if (const std::size_t colon = text.rfind(':'); colon != std::string_view::npos) text.remove_prefix(colon + 1);
+  return text;
+}
+
+/// Whether nlohmann_json makes a kt::json, or a nlohmann::json, of a T.
+template <class T>
+inline constexpr bool to_ordered_json = requires(json& j, const T& t) {
+  nlohmann::adl_serializer<T>::to_json(j, t);
+};
+template <class T>
+inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) {
+  nlohmann::adl_serializer<T>::to_json(j, t);
+};
+/// Whether it makes a T of a nlohmann::json.
+template <class T>
+inline constexpr bool from_plain_json = requires(const nlohmann::json& j, T& t) {
+  nlohmann::adl_serializer<T>::from_json(j, t);
+};
+
+/// What a class makes of a value, as json again; null if it has no way back. Throws what its from_json() throws.
+template <class T>
+nlohmann::json read_back(const nlohmann::json& value) {
+  if constexpr (to_plain_json<T>) {
+    return nlohmann::json(value.template get<T>());
+  } else {
+    return static_cast<void>(value.template get<T>()), nullptr;
+  }
+}
+using ReadBack = nlohmann::json (*)(const nlohmann::json& value);
+
+/// A new one, as json. Throws what its constructor and its to_json() throw.
+template <class T>
+json sample_of() {
+  if constexpr (to_ordered_json<T>) {
+    return json(T{});
+  } else {
+    return json(nlohmann::json(T{}));
+  }
+}
+
+class InnerTypes;
+/// Adds a type and those that it is made of.
+using AddTypes = void (InnerTypes::*)();
+
+/// A class without its type. Its address stands for the type.
+struct ClassInfo {
+  std::string_view name;
+  json (*sample)();    ///< null if none can be made, or written
+  ReadBack read_back;  ///< null if there is no way to read one and write it again
+  AddTypes add_types;
+  json (*own_schema)();  ///< null of it if the program says nothing
+};
+
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wmissing-braces"
 #endif
 
-/// The names of the enumerations that a type is made of: members of structs without constructors, and what is in
-/// optionals, lists and maps.
-class EnumNames {
+/// The enumerations, by their names, and the classes that a type is made of: members of structs without constructors,
+/// and what is in optionals, lists and maps.
+class InnerTypes {
  public:
   template <class T>
   void add() {
     if (!first_time(&tag<T>)) return;
     if constexpr (std::is_enum_v<T>) {
-      lists_.push_back(choices_of<T>());
+      names_.push_back(choices_of<T>());
     } else if constexpr (requires { typename T::mapped_type; }) {
       add<typename T::mapped_type>();
     } else if constexpr (requires { typename T::value_type; }) {
       add<typename T::value_type>();
-    } else if constexpr (std::is_class_v<T> && std::is_aggregate_v<T>) {
-      add_members<T>();
+    } else if constexpr (std::is_class_v<T>) {
+      add_class<T>();
+      if constexpr (std::is_aggregate_v<T>) add_members<T>();
     }
   }
-  const std::vector<std::vector<std::string>>& lists() const { return lists_; }
+  /// The names of each enumeration.
+  const std::vector<std::vector<std::string>>& names() const { return names_; }
+  /// Those classes that can be written and read again.
+  const std::vector<const ClassInfo*>& classes() const { return classes_; }
 
  private:
   /// A member made of one of these tells its type: an initializer converts to what its member is. The conversions are
   /// not const: a constructor that takes anything would be a better match, and is not to be used.
   struct Member {
-    EnumNames& names;
+    InnerTypes& types;
 
     template <std::default_initializable T>
     operator T() {
-      names.add<T>();
+      types.add<T>();
       return T();
     }
   };
   /// For two kinds of members that have such constructors.
   struct OptionalMember {
-    EnumNames& names;
+    InnerTypes& types;
 
     template <class T>
     operator std::optional<T>() {
-      names.add<T>();
+      types.add<T>();
       return std::nullopt;
     }
   };
   struct JsonMember {
-    EnumNames& names;
+    InnerTypes& types;
 
     operator nlohmann::json() { return nullptr; }
     operator nlohmann::ordered_json() { return nullptr; }
   };
   struct NoMember {
-    EnumNames& names;
+    InnerTypes& types;
   };
   template <class T, class... M>
-  static constexpr bool made_of = requires(EnumNames& names) {
-    T{M{names}...};
+  static constexpr bool made_of = requires(InnerTypes& types) {
+    T{M{types}...};
   };
 
+  template <class T>
+  void add_class();
   template <class T, class... M>
   void add_members() {
     // What is made of anything would compile its constructor for these.
@@ -379,9 +465,26 @@ class EnumNames {
     return true;
   }
 
-  std::vector<std::vector<std::string>> lists_;
+  std::vector<std::vector<std::string>> names_;
+  std::vector<const ClassInfo*> classes_;
   std::vector<const void*> seen_;
 };
+
+template <class T>
+constexpr ClassInfo info_of_class() {
+  ClassInfo info{class_name<T>(), nullptr, nullptr, &InnerTypes::add<T>, &schema_of<T>};
+  if constexpr (std::default_initializable<T> && (to_plain_json<T> || to_ordered_json<T>)) info.sample = &sample_of<T>;
+  if constexpr (std::default_initializable<T> && to_plain_json<T> && from_plain_json<T>) info.read_back = &read_back<T>;
+  return info;
+}
+template <class T>
+inline constexpr ClassInfo class_info = info_of_class<T>();
+
+template <class T>
+void InnerTypes::add_class() {
+  if constexpr (std::default_initializable<T> && to_plain_json<T> && from_plain_json<T>)
+    classes_.push_back(&class_info<T>);
+}
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
@@ -1539,6 +1642,17 @@ struct TaskResult<Task<T>> {
   using type = T;
 };
 
+/// What a handler returns that returns a T: the result of a Task, the item of a Generator.
+template <class T>
+struct Yielded {
+  using type = typename TaskResult<T>::type;
+};
+template <class T>
+requires is_generator<T>
+struct Yielded<T> {
+  using type = typename T::value_type;
+};
+
 template <class T>
 inline constexpr bool is_bytes =
     std::is_same_v<T, std::vector<std::uint8_t>> || std::is_same_v<T, std::vector<std::byte>>;
@@ -1627,19 +1741,6 @@ template <class... T>
 inline constexpr bool holds_descriptors<std::tuple<T...>> = (holds_descriptors<T> || ...);
 template <class T, class U>
 inline constexpr bool holds_descriptors<std::pair<T, U>> = holds_descriptors<T> || holds_descriptors<U>;
-
-/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is
-/// needed.
-template <class T>
-constexpr std::string_view class_name() {
-  std::string_view text = __PRETTY_FUNCTION__;
-  const std::size_t begin = text.find("T = ") + 4;
-  const std::size_t end = text.find_first_of(";]", begin);
-  text = text.substr(begin, end - begin);
-  if (const std::size_t angle = text.find('<'); angle != std::string_view::npos) text = text.substr(0, angle);
-  if (const std::size_t colon = text.rfind(':'); colon != std::string_view::npos) text.remove_prefix(colon + 1);
-  return text;
-}
 
 /// The name of a type in `help` and in the `methods` table, in the words of the Python peers; empty: anything goes.
 template <class T>
@@ -1735,20 +1836,15 @@ inline bool is_exact_integer(double number) {
 std::string problem_of(const BadValue& bad, bool repeat = true);
 /// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
 std::string shown(const json& value);
-/// "one of "a", "b"".
-std::string one_of(const std::vector<std::string>& choices);
-
-/// What a class makes of a value, as json again; null if it has no way back. Throws what its from_json() throws.
-using ReadBack = nlohmann::json (*)(const nlohmann::json& value);
-/// Adds the names of the enumerations in a class.
-using AddNames = void (EnumNames::*)();
+/// "one of "a", "b"", of a list.
+std::string one_of(const json& choices);
 
 /// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
 enum class Fields { known, any };
 
 /// Throws BadValue if the class, which made `result` of `value`, has not understood all of it: nlohmann_json makes 1 of
 /// 1.9, the first name of an enumeration of any text that is none, and leaves out unknown fields. `value` is restored.
-void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddTypes add_types,
                       Fields fields);
 /// Why the class called `name` refuses `value`, which is used up.
 BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name);
@@ -1802,16 +1898,6 @@ constexpr IntegerRange integer_range() {
   return {static_cast<std::int64_t>((Limit::min)()), static_cast<std::uint64_t>((Limit::max)())};
 }
 
-/// Whether nlohmann_json makes a kt::json, or a nlohmann::json, of a T.
-template <class T>
-inline constexpr bool to_ordered_json = requires(json& j, const T& t) {
-  nlohmann::adl_serializer<T>::to_json(j, t);
-};
-template <class T>
-inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) {
-  nlohmann::adl_serializer<T>::to_json(j, t);
-};
-
 template <class T>
 T from_json(const json& value, Fields fields = Fields::known);
 
@@ -1864,22 +1950,15 @@ T enumerator_from_json(const json& value) {
 /// Anything else that nlohmann_json converts.
 template <class T>
 T class_from_json(const json& value, Fields fields) {
-  constexpr ReadBack read_back = [](const nlohmann::json& plain) -> nlohmann::json {
-    if constexpr (to_plain_json<T>) {
-      return nlohmann::json(plain.template get<T>());
-    } else {
-      return static_cast<void>(plain.template get<T>()), nullptr;
-    }
-  };
   nlohmann::json plain(parsed_if_text(value, class_name<T>()));
   for (;;) {
     try {
       T result = plain.template get<T>();
       if constexpr (to_plain_json<T>)
-        check_understood(plain, nlohmann::json(result), read_back, &EnumNames::add<T>, fields);
+        check_understood(plain, nlohmann::json(result), &read_back<T>, &InnerTypes::add<T>, fields);
       return result;
     } catch (const nlohmann::json::exception&) {
-      if (!big_integers_to_doubles(plain)) throw blame(plain, read_back, class_name<T>());
+      if (!big_integers_to_doubles(plain)) throw blame(plain, &read_back<T>, class_name<T>());
     }
   }
 }
@@ -2015,6 +2094,162 @@ json to_json_value(const T& value) {
     return json(value);
   }
 }
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/schema.hpp ========
+// SPDX-License-Identifier: MIT
+// call/schema.hpp: what values of a C++ type look like as JSON, said as a JSON Schema of draft 2020-12.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+
+json schema_of_type(const char* type);
+/// Of a `long double` or `double`, or else of a `float`.
+json schema_of_real(bool is_double);
+json schema_of_integer(const IntegerRange& range);
+json schema_of_bytes();
+json schema_of_descriptor(const char* kind);
+/// Of an enumeration with these names; without any, `sample` is one of its values.
+json schema_of_names(const std::vector<std::string>& names, json (*sample)());
+json schema_or_null(json schema);
+json schema_of_list(json items, bool unique);
+json schema_of_array(json items, std::size_t size);
+json schema_of_map(json values);
+json schema_of_tuple(json schemas);
+json schema_of_any(json schemas);
+/// Refers to the definition of that class, which is made when it is first asked for.
+json schema_of_class(const ClassInfo& info);
+
+/// What nlohmann_json makes a list or map of, by its members.
+template <class T>
+concept Container = requires(const T& container) {
+  typename T::value_type;
+  container.begin();
+  container.end();
+}
+&&!std::is_same_v<typename T::value_type, char>;
+
+template <class T>
+json schema_for();
+
+template <class... T>
+json schemas_for(const std::tuple<T...>*) {
+  json list = json::array();
+  (list.push_back(schema_for<T>()), ...);
+  return list;
+}
+template <class T, class U>
+json schemas_for(const std::pair<T, U>*) {
+  return schemas_for(static_cast<const std::tuple<T, U>*>(nullptr));
+}
+template <class... T>
+json schemas_for(const std::variant<T...>*) {
+  return schemas_for(static_cast<const std::tuple<T...>*>(nullptr));
+}
+
+/// The schema of arguments and results that are a T. Classes are references to definitions(), so that they are
+/// described once. What parameters take beside that, such as text for numbers, is not said.
+template <class T>
+json schema_for() {
+  if constexpr (std::is_void_v<T> || std::is_same_v<T, std::nullptr_t>) {
+    return schema_of_type("null");
+  } else if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> || std::is_same_v<T, Result> ||
+                       std::is_same_v<T, RawReply>) {
+    return json::object();  // anything
+  } else if constexpr (std::is_same_v<T, Event>) {
+    return schema_of_type("object");
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return schema_of_type("boolean");
+  } else if constexpr (std::is_integral_v<T>) {
+    return schema_of_integer(integer_range<T>());
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return schema_of_real(sizeof(T) >= sizeof(double));
+  } else if constexpr (PlainText<T>) {
+    return schema_of_type("string");
+  } else if constexpr (is_bytes<T>) {
+    return schema_of_bytes();
+  } else if constexpr (std::is_same_v<T, Fd>) {
+    return schema_of_descriptor("fd");
+  } else if constexpr (std::is_same_v<T, File>) {
+    return schema_of_descriptor("file");
+  } else if constexpr (std::is_same_v<T, Socket>) {
+    return schema_of_descriptor("socket");
+  } else if constexpr (is_instance<T, std::optional>) {
+    return schema_or_null(schema_for<typename T::value_type>());
+  } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
+    return schema_of_tuple(schemas_for(static_cast<const T*>(nullptr)));
+  } else if constexpr (is_instance<T, std::variant>) {
+    return schema_of_any(schemas_for(static_cast<const T*>(nullptr)));
+  } else if constexpr (std::is_enum_v<T>) {
+    json own = schema_of<T>();
+    return own.is_null() ? schema_of_names(choices_of<T>(), &sample_of<T>) : own;
+  } else if constexpr (Container<T>) {
+    using Item = typename T::value_type;
+    if (json own = schema_of<T>(); !own.is_null()) return own;
+    if constexpr (requires { typename T::mapped_type; }) {
+      if constexpr (std::is_constructible_v<std::string, typename T::key_type>) {
+        return schema_of_map(schema_for<typename T::mapped_type>());
+      } else {
+        using Pair = std::pair<typename T::key_type, typename T::mapped_type>;
+        return schema_of_list(schema_for<Pair>(), false);
+      }
+    } else if constexpr (requires { std::tuple_size<T>::value; }) {
+      return schema_of_array(schema_for<Item>(), std::tuple_size_v<T>);
+    } else {
+      // That of a set says whether it takes one.
+      constexpr bool unique = requires(T & set, const Item& item) { set.insert(item).second; };
+      return schema_of_list(schema_for<Item>(), unique);
+    }
+  } else {
+    return schema_of_class(class_info<T>);
+  }
+}
+
+/// Types whose values can be compared with choices and bounds.
+template <class T>
+inline constexpr bool can_be_limited =
+    std::is_arithmetic_v<T> || std::is_same_v<T, std::string> || std::is_enum_v<T> || std::is_same_v<T, json>;
+
+/// A value of any form that a T is read from, in the one form in which it is written. Throws BadValue.
+template <class T>
+json normal_form(const json& value) {
+  return to_json_value(from_json<T>(value));
+}
+
+/// What can be done with the values of a type, without the type.
+struct TypeInfo {
+  json (*schema)();
+  json (*normal)(const json&);  ///< normal_form(), of an optional that of what is in it; null if it cannot be limited
+  const TypeInfo* item;         ///< of lists; null of all others
+};
+
+template <class T>
+constexpr TypeInfo info_of_type();
+template <class T>
+inline constexpr TypeInfo type_info = info_of_type<T>();
+
+template <class T>
+constexpr TypeInfo info_of_type() {
+  TypeInfo info{&schema_for<T>, nullptr, nullptr};
+  if constexpr (is_instance<T, std::optional>) {
+    info.normal = type_info<typename T::value_type>.normal;
+    info.item = type_info<typename T::value_type>.item;
+  } else if constexpr (is_instance<T, std::vector> && !is_bytes<T>) {
+    info.item = &type_info<typename T::value_type>;
+  } else if constexpr (can_be_limited<T>) {
+    info.normal = &normal_form<T>;
+  }
+  return info;
+}
+
+/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, by name.
+json definitions(const json& schema);
 
 }  // namespace detail
 }  // namespace v0_1
@@ -2306,6 +2541,8 @@ class ConnectionAccess {
 // call/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
 // handler form.
 
+#include <initializer_list>
+
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -2323,14 +2560,39 @@ std::shared_ptr<const json> shared_value(json value);
 /// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
 /// A name has letters, digits and `_`, which does not stand in front; it is not `reply_to_first_fd`, which callers use
 /// to say where the answer goes.
+///
+/// More can be said of a parameter, for callers to read and for the service to insist on:
+/// `kt::arg("count").doc("How often.").min(1).max(9) = 3`. Each returns the same parameter with that. A call with
+/// another value is answered with 400 and a sentence that says which ones there are, before the handler runs; of a
+/// list, that goes for each item, and null in place of an optional value is always taken. Where a method is added, it
+/// is std::invalid_argument if the type of the parameter has no such values, or the default is none of them.
 class Arg {
  public:
   explicit Arg(std::string name) : name_(std::move(name)) {}
+
+  /// What it is for, as `help METHOD` and `describe` say it.
+  Arg doc(const std::string& text) const;
+  /// The values that it can have, `{"calm", "wild"}` or a vector of them. Not for lists in lists, maps and structs.
+  Arg choices(std::initializer_list<json> values) const;
+  template <class T>
+  Arg choices(const std::vector<T>& values) const {
+    json list = json::array();
+    for (const T& value : values) list.push_back(detail::to_json_value(value));
+    return with("enum", std::move(list));
+  }
+  /// The least value that it can have, and the greatest. Only for numbers, or kt::json that is a number.
+  template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg min(T least)
+  const { return with("minimum", detail::scalar_of(least).value()); }
+  template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg max(T greatest)
+  const { return with("maximum", detail::scalar_of(greatest).value()); }
 
   /// The same parameter with a default; `nullptr` is the default of a std::optional.
   template <class T>
   requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
     Arg with_default(name_);
+    with_default.facts_ = facts_;
     if constexpr (detail::PlainArgument<T>) {
       with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
     } else {
@@ -2344,6 +2606,7 @@ class Arg {
   template <detail::DescriptorValue T>
   Arg operator=(T&& value) const {
     Arg with_descriptors(name_);
+    with_descriptors.facts_ = facts_;
     with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
     try {
       with_descriptors.fallback_ =
@@ -2359,17 +2622,50 @@ class Arg {
   const std::shared_ptr<const json>& fallback() const noexcept { return fallback_; }
   /// What the value stands for; null if it has no descriptors.
   const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
+  /// What else has been said of it, in the words of JSON Schema; null if nothing.
+  const std::shared_ptr<const json>& facts() const noexcept { return facts_; }
 
  private:
+  Arg with(const char* fact, json value) const;
+
   std::string name_;
   std::shared_ptr<const json> fallback_;
   std::shared_ptr<std::vector<Fd>> descriptors_;
+  std::shared_ptr<const json> facts_;
 };
 
 /// Names a parameter of a handler.
 inline Arg arg(std::string name) { return Arg(std::move(name)); }
 
+/// What is said of a method beside its parameters, in any place among them:
+/// `api("list", list, "Lists all.", kt::read_only, kt::arg("most") = 10)`.
+class MethodMark {
+ public:
+  enum Kind { reads_only, is_hidden };
+  constexpr explicit MethodMark(Kind kind) noexcept : kind_(kind) {}
+  constexpr Kind kind() const noexcept { return kind_; }
+
+ private:
+  Kind kind_;
+};
+
+/// The method changes nothing: whoever calls it for others need not ask them first. Callers are told so; the library
+/// cannot know whether it is true.
+inline constexpr MethodMark read_only{MethodMark::reads_only};
+/// The method is not offered: not in the list that `help` shows, nor where tools let choose from `describe`. Who knows
+/// its name calls it as any other: this is no protection.
+inline constexpr MethodMark hidden{MethodMark::is_hidden};
+
 namespace detail {
+
+/// What stands behind the description where a method is added: a parameter or a mark.
+struct MethodWord {
+  MethodWord(const Arg& the_argument) : argument(&the_argument) {}
+  MethodWord(const MethodMark& the_mark) : mark(&the_mark) {}
+
+  const Arg* argument = nullptr;
+  const MethodMark* mark = nullptr;
+};
 
 /// The key that holds positional arguments in a request's map.
 inline constexpr std::string_view positional_key = "_args";
@@ -2529,6 +2825,8 @@ struct Parameter {
   std::string type;  ///< empty: any
   std::shared_ptr<const json> fallback;
   bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
+  const TypeInfo* info = &type_info<json>;
+  std::shared_ptr<const json> facts = {};  ///< Arg::facts(), since validate() as the type has them
 
   bool required() const noexcept { return !fallback; }
 };
@@ -2629,6 +2927,12 @@ class Method {
   bool takes_anything() const noexcept { return takes_anything_; }
   /// True if the handler gets the kt::Request, and with it the connection of its caller.
   bool takes_request() const noexcept { return takes_request_; }
+  bool is_read_only() const noexcept { return is_read_only_; }
+  bool is_hidden() const noexcept { return is_hidden_; }
+  /// True if open descriptors are among its arguments or results.
+  bool passes_descriptors() const noexcept;
+  /// Of a result, or of an item of the stream.
+  json result_schema() const { return result_schema_(); }
   /// True if the handler is that function, or that member function: `function` points to one of the type that `tag`,
   /// the address of its function_tag, stands for.
   virtual bool is_function(const void*, const void*) const { return false; }
@@ -2641,6 +2945,7 @@ class Method {
   }
   /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
   void set_takes_anything() noexcept { takes_anything_ = true; }
+  void set_read_only() noexcept { is_read_only_ = true; }
 
   /// Binds a body in MessagePack without making a tree of it. False, with nothing of use in `slots`, if it is anything
   /// else than a map of plain values that fit the parameters in number and name, or if the handler may ask for the
@@ -2660,19 +2965,27 @@ class Method {
   /// whatever a plain handler throws.
   void invoke(Call& call) const;
 
-  /// For the programmer, at registration: throws std::invalid_argument if names clash or a default does not fit.
-  void validate() const;
+  /// For the programmer, at registration: throws std::invalid_argument if names clash, or a default, choice or bound
+  /// does not fit.
+  void validate();
 
  protected:
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
   /// The next one, as callers see it.
-  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false);
-  void describe_as(std::string returns, bool streams = false, bool takes_request = false);
+  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false,
+                     const TypeInfo& info = type_info<json>);
+  /// Takes the marks, and adds the parameters, whose types follow one by one.
+  void add_words(std::span<const MethodWord> words);
+  void set_type(std::size_t parameter, std::string type, bool takes_descriptors, const TypeInfo& info);
+  void describe_as(std::string returns, bool streams = false, bool takes_request = false,
+                   bool gives_descriptors = false, json (*make_schema)() = &schema_for<json>);
 
  private:
   void bind(Call& call) const;
+  void settle_facts(Parameter& parameter);
+  void check_limits(Call& call) const;
   void add_query_argument(const std::string& name, std::string_view text, bool has_value, const Request& request,
                           json& found) const;
   [[noreturn]] void refuse_name(const std::string& name, const Request& request) const;
@@ -2690,6 +3003,11 @@ class Method {
   bool post_only_ = false;
   bool takes_anything_ = false;
   bool takes_request_ = false;
+  bool gives_descriptors_ = false;
+  bool is_read_only_ = false;
+  bool is_hidden_ = false;
+  bool has_limits_ = false;  ///< there is a parameter with choices or bounds
+  json (*result_schema_)() = &schema_for<json>;
 };
 
 /// Its address stands for the type F where there may be no RTTI.
@@ -2724,14 +3042,16 @@ template <class F, class... P>
 class Handler<F, std::tuple<P...>> final : public Method {
   using Sig = Signature<F>;
   using Return = std::remove_cvref_t<typename Sig::Return>;
+  using Value = typename Yielded<Return>::type;
   static constexpr bool takes_request = Sig::Parameters::takes_request;
 
  public:
-  Handler(std::string name, F function, std::string doc, std::span<const Arg> args)
+  Handler(std::string name, F function, std::string doc, std::span<const MethodWord> words)
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
-    [[maybe_unused]] auto next = args.begin();
-    (add_parameter(*next++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
-    describe_as(returned(), is_generator<Return>, takes_request);
+    add_words(words);
+    [[maybe_unused]] std::size_t i = 0;
+    (set_type(i++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>, type_info<Stored<P>>), ...);
+    describe_as(type_name<Value>(), is_generator<Return>, takes_request, holds_descriptors<Value>, &schema_for<Value>);
   }
   bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
     if constexpr (is_bound_member<F>) {
@@ -2751,14 +3071,6 @@ class Handler<F, std::tuple<P...>> final : public Method {
   }
 
  private:
-  static std::string returned() {
-    if constexpr (is_generator<Return>) {
-      return type_name<typename Return::value_type>();
-    } else {
-      return type_name<typename TaskResult<Return>::type>();
-    }
-  }
-
   template <class T>
   static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
     current = i;
@@ -2868,7 +3180,7 @@ Option make_option(std::string name, T& variable, std::string help) {
     return to_json_value(value);
   };
   option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
-  option.convert = [](const json& value) { return to_json_value(from_json<Value>(value)); };
+  option.convert = &normal_form<Value>;
   option.declared = option.fallback = option.get();
   return option;
 }
@@ -2950,7 +3262,7 @@ template <class F, class... A>
 std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args);
 
 template <class A>
-concept IsArg = std::is_same_v<A, Arg>;
+concept IsArg = std::is_same_v<A, Arg> || std::is_same_v<A, MethodMark>;
 template <class F>
 concept MemberFunction = std::is_member_function_pointer_v<F>;
 /// Such as asio::io_context.
@@ -3022,16 +3334,17 @@ class Kitten {
   /// A name has letters, digits, `_`, `-` and `.`, the last two not in front. `web_root` answers `/`. A method that is
   /// called like a command (start, stop, restart, status) is `-- start` on a command line. From any thread; a method of
   /// the same name is replaced. Throws std::invalid_argument if the name of the method or of a parameter is not usable,
-  /// or a default does not fit its parameter.
+  /// or a default, choice or bound does not fit its parameter. Among the args there may be marks: kt::read_only,
+  /// kt::hidden.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
   /// Without a description.
-  template <class F, detail::IsArg... A>
-  Kitten& api(std::string name, F handler, Arg first, A... rest) {
-    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
+  template <class F, detail::IsArg First, detail::IsArg... A>
+  Kitten& api(std::string name, F handler, First first, A... rest) {
+    static_assert(detail::HandlerCheck<F, First, A...>::done);
     return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
@@ -3043,11 +3356,11 @@ class Kitten {
         false);
   }
 
-  /// Adds a method that streams the events of a topic, from the call on.
-  template <class T>
-  Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+  /// Adds a method that streams the events of a topic, from the call on; marks may follow.
+  template <class T, std::same_as<MethodMark>... A>
+  Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}, A... marks) {
     return api(
-        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc), marks...);
   }
 
   /// Adds a method that needs no token, from any thread. Whatever it does can be done by every program, and every web
@@ -3057,9 +3370,9 @@ class Kitten {
     static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
   }
-  template <class F, detail::IsArg... A>
-  Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
-    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
+  template <class F, detail::IsArg First, detail::IsArg... A>
+  Kitten& public_api(std::string name, F handler, First first, A... rest) {
+    static_assert(detail::HandlerCheck<F, First, A...>::done);
     return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
@@ -3070,10 +3383,10 @@ class Kitten {
         true);
   }
 
-  template <class T>
-  Kitten& public_api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+  template <class T, std::same_as<MethodMark>... A>
+  Kitten& public_api(std::string name, const Topic<T>& topic, std::string doc = {}, A... marks) {
     return public_api(
-        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc), marks...);
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds
@@ -4268,16 +4581,6 @@ struct Misfits<std::tuple<P...>> {
   using Borrowed = typename Misfit<MisfitParameter, first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
 };
 
-template <class T>
-struct Yielded {
-  using type = typename TaskResult<T>::type;
-};
-template <class T>
-requires is_generator<T>
-struct Yielded<T> {
-  using type = typename T::value_type;
-};
-
 template <class Sig, bool known = Sig::known>
 struct HandlerTypes {
   using Types = std::tuple<>;
@@ -4302,7 +4605,7 @@ struct HandlerFit {
   using Borrowed = std::conditional_t<is_task<Return> || is_generator<Return>, typename Misfits<Types>::Borrowed, void>;
   using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
   static constexpr bool known = Sig::known;
-  static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
+  static constexpr bool counted = !known || std::tuple_size_v<Types> == (std::size_t{0} + ... + std::is_same_v<A, Arg>);
   static constexpr bool sendable = !is_generator<Return> || !holds_descriptors<Item>;
   static constexpr bool fits = known && counted && sendable && no_misfit<Unreadable> && no_misfit<Mutable> &&
                                no_misfit<Borrowed> && no_misfit<Result>;
@@ -4338,9 +4641,9 @@ struct HandlerCheck {
 template <class F, class... A>
 std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
   if constexpr (HandlerFit<F, A...>::fits) {
-    const std::array<Arg, sizeof...(A)> list{args...};
+    const std::array<MethodWord, sizeof...(A)> words{MethodWord(args)...};
     return std::make_unique<Handler<F, typename HandlerFit<F, A...>::Types>>(
-        std::move(name), std::move(function), std::move(doc), std::span<const Arg>(list));
+        std::move(name), std::move(function), std::move(doc), std::span<const MethodWord>(words));
   } else {
     return nullptr;
   }
@@ -9761,9 +10064,9 @@ namespace detail {
 /// several kinds. If none of them makes a difference, it meant nothing.
 class UnderstandingCheck {
  public:
-  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddTypes add_types,
                      Fields fields)
-      : value_(value), result_(result), read_back_(read_back), add_names_(add_names), fields_(fields) {}
+      : value_(value), result_(result), read_back_(read_back), add_types_(add_types), fields_(fields) {}
 
   void run();
 
@@ -9794,7 +10097,7 @@ class UnderstandingCheck {
   nlohmann::json& value_;
   const nlohmann::json& result_;
   ReadBack read_back_;
-  AddNames add_names_;
+  AddTypes add_types_;
   Fields fields_;
   std::vector<Suspect> suspects_;
 };
@@ -9857,16 +10160,16 @@ KETTLINGAR_COLD std::string shown(const json& value) {
   return out;
 }
 
-KETTLINGAR_COLD std::string one_of(const std::vector<std::string>& choices) {
+KETTLINGAR_COLD std::string one_of(const json& choices) {
   constexpr std::size_t most = 20;
   std::string out = "one of ";
-  for (std::size_t i = 0; i < choices.size() && i < most; ++i) out += (i == 0 ? "" : ", ") + shown(json(choices[i]));
+  for (std::size_t i = 0; i < choices.size() && i < most; ++i) out += (i == 0 ? "" : ", ") + shown(choices[i]);
   return choices.size() > most ? out + " ..." : out;
 }
 
 KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
-                                        AddNames add_names, Fields fields) {
-  if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_names, fields).run();
+                                        AddTypes add_types, Fields fields) {
+  if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_types, fields).run();
 }
 
 KETTLINGAR_INLINE void UnderstandingCheck::run() {
@@ -9962,12 +10265,12 @@ KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
 KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::json& value) const {
   // Each trial converts the whole value: of a large one there are few.
   const std::size_t most_trials = std::clamp<std::size_t>(1'000'000 / count_values(value_), 2, 100);
-  EnumNames names;
-  (names.*add_names_)();
+  InnerTypes types;
+  (types.*add_types_)();
   const std::vector<std::string>* best = nullptr;
   int most = 0;
   std::size_t trials = 0;
-  for (const std::vector<std::string>& list : names.lists()) {
+  for (const std::vector<std::string>& list : types.names()) {
     int different = 0;
     for (const std::string& name : list) {
       if (++trials <= most_trials && trial(value, name) == Trial::different) ++different;
@@ -10260,6 +10563,464 @@ KETTLINGAR_INLINE json parsed_if_text(const json& value, std::string_view expect
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== call/schema.ipp ========
+// SPDX-License-Identifier: MIT
+// call/schema.ipp: the bodies of schema.hpp, and how the schema of a class is found.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+inline constexpr const char* definition_prefix = "#/$defs/";
+
+/// Finds the schema of a class from what becomes of a new one, written as JSON: names, nesting, types and defaults.
+/// What that leaves open is tried: a place is given another value, the whole is read, written again, and looked at.
+class ClassProbe {
+ public:
+  explicit ClassProbe(const ClassInfo& info) : info_(info) {}
+
+  /// Throws what the class throws.
+  json schema();
+
+ private:
+  /// Where a value is in the whole.
+  struct Place {
+    const Place* outer;
+    const std::string* key;  ///< null for an item of a list
+    std::size_t index;
+  };
+  static constexpr int most_depth = 4;
+  static constexpr std::size_t most_fields = 64;
+
+  // All of them: `shape` is what the class has at `place`, where `node` is in the whole.
+  json schema_at(const json& shape, nlohmann::json& node, const Place* place);
+  json object_at(const json& shape, nlohmann::json& node, const Place* place);
+  json fields_at(const json& shape, nlohmann::json& node, const Place* place);
+  json list_at(const json& shape, nlohmann::json& node, const Place* place);
+  json text_at(nlohmann::json& node, const Place* place);
+  json integer_at(bool is_signed, nlohmann::json& node, const Place* place);
+  /// Where nothing tells the type: null if it remains unknown.
+  json unknown_at(nlohmann::json& node, const Place* place);
+  /// That of `value`, if it can stand there; else null.
+  json schema_with(nlohmann::json value, nlohmann::json& node, const Place* place);
+
+  /// Whether `value` in place of `node` is what is written after the whole has been read. `became` gets what that is,
+  /// null if it is refused.
+  bool keeps(const nlohmann::json& value, nlohmann::json& node, const Place* place, nlohmann::json* became = nullptr);
+  bool readable() const;
+  static const nlohmann::json* find(const nlohmann::json& whole, const Place* place);
+  static int depth(const Place* place);
+
+  const ClassInfo& info_;
+  nlohmann::json whole_;
+  InnerTypes types_;
+};
+
+/// What is known of the classes of this process, by name. A class is looked at once.
+class Definitions {
+ public:
+  static Definitions& all() {
+    // Not destroyed at exit: a service may still be running then.
+    static Definitions& definitions = *new Definitions;
+    return definitions;
+  }
+  std::string name_of(const ClassInfo& info);
+  /// Null if there is none.
+  json schema(const std::string& name);
+
+ private:
+  std::recursive_mutex mutex_;  // classes have members of other classes
+  std::vector<const ClassInfo*> classes_;
+  std::vector<std::string> names_;
+  json schemas_ = json::array();
+};
+
+KETTLINGAR_COLD json schema_of_type(const char* type) {
+  json schema = json::object();
+  schema["type"] = type;
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_real(bool is_double) {
+  json schema = schema_of_type("number");
+  schema["format"] = is_double ? "double" : "float";
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_integer(const IntegerRange& range) {
+  json schema = schema_of_type("integer");
+  // Validators in JavaScript compare as doubles: beyond 2^53 a bound would be another one.
+  if (range.high <= std::uint64_t{1} << 53) {
+    schema["minimum"] = range.low;
+    schema["maximum"] = range.high;
+  } else if (range.low == 0) {
+    schema["minimum"] = 0;
+    schema["format"] = "uint64";
+  } else {
+    schema["format"] = "int64";
+  }
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_bytes() {
+  constexpr const char* key = "__base64__";
+  json schema = schema_of_type("object");
+  json content = schema_of_type("string");
+  content["contentEncoding"] = "base64";
+  schema["properties"][key] = std::move(content);
+  schema["required"].push_back(key);
+  schema["additionalProperties"] = false;
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_descriptor(const char* kind) {
+  json schema = schema_of_type("string");
+  schema["x-kettlingar-descriptor"] = kind;
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_names(const std::vector<std::string>& names, json (*sample)()) {
+  if (names.empty()) {
+    const json one = sample();
+    return one.is_number() ? schema_of_type("integer") : one.is_string() ? schema_of_type("string") : json::object();
+  }
+  json schema = schema_of_type("string");
+  schema["enum"] = names;
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_or_null(json schema) {
+  if (schema.empty()) return schema;  // takes anything
+  const auto type = schema.find("type");
+  if (type != schema.end() && type->is_string()) {
+    json types = json::array();
+    types.push_back(*type);
+    types.push_back("null");
+    *type = std::move(types);
+    if (schema.contains("enum")) schema["enum"].push_back(nullptr);
+    return schema;
+  }
+  if (type != schema.end()) return schema;  // an optional of an optional
+  json schemas = json::array();
+  schemas.push_back(std::move(schema));
+  schemas.push_back(schema_of_type("null"));
+  return schema_of_any(std::move(schemas));
+}
+
+KETTLINGAR_COLD json schema_of_list(json items, bool unique) {
+  json schema = schema_of_type("array");
+  schema["items"] = std::move(items);
+  if (unique) schema["uniqueItems"] = true;
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_array(json items, std::size_t size) {
+  json schema = schema_of_list(std::move(items), false);
+  schema["minItems"] = size;
+  schema["maxItems"] = size;
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_map(json values) {
+  json schema = schema_of_type("object");
+  schema["additionalProperties"] = std::move(values);
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_tuple(json schemas) {
+  json schema = schema_of_type("array");
+  const std::size_t size = schemas.size();
+  if (size != 0) schema["prefixItems"] = std::move(schemas);
+  schema["items"] = false;
+  schema["minItems"] = size;
+  schema["maxItems"] = size;
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_any(json schemas) {
+  json schema = json::object();
+  schema["anyOf"] = std::move(schemas);
+  return schema;
+}
+
+KETTLINGAR_COLD json schema_of_class(const ClassInfo& info) {
+  json schema = json::object();
+  schema["$ref"] = definition_prefix + Definitions::all().name_of(info);
+  return schema;
+}
+
+/// Adds the names of definitions in `schema` to `names`, each once.
+KETTLINGAR_COLD void add_references(const json& schema, std::vector<std::string>& names) {
+  if (!schema.is_structured()) return;
+  for (const auto& [key, value] : schema.items()) {
+    if (key != "$ref" || !value.is_string()) {
+      add_references(value, names);
+    } else if (std::string name = value.get<std::string>(); name.starts_with(definition_prefix)) {
+      name.erase(0, std::string_view(definition_prefix).size());
+      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+    }
+  }
+}
+
+KETTLINGAR_COLD json definitions(const json& schema) {
+  std::vector<std::string> names;
+  add_references(schema, names);
+  for (std::size_t i = 0; i < names.size(); ++i) add_references(Definitions::all().schema(names[i]), names);
+  std::sort(names.begin(), names.end());
+  json found = json::object();
+  for (const std::string& name : names) {
+    if (json one = Definitions::all().schema(name); !one.is_null()) found[name] = std::move(one);
+  }
+  return found;
+}
+
+KETTLINGAR_COLD std::string Definitions::name_of(const ClassInfo& info) {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < classes_.size(); ++i) {
+    if (classes_[i] == &info) return names_[i];
+  }
+  std::string plain;
+  for (const char c : info.name) {
+    const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    plain += word ? c : '_';
+  }
+  if (plain.empty()) plain = "Class";
+  // Namespaces and template arguments are left out: several may be called alike.
+  std::string name = plain;
+  for (int number = 2; std::find(names_.begin(), names_.end(), name) != names_.end(); ++number)
+    name = plain + "_" + std::to_string(number);
+  const std::size_t i = classes_.size();
+  classes_.push_back(&info);
+  names_.push_back(name);
+  schemas_.push_back(json::object());  // for classes that contain themselves
+  json schema = info.own_schema();
+  if (schema.is_null()) {
+    try {
+      schema = ClassProbe(info).schema();
+    } catch (...) {
+      schema = json::object();  // a constructor, or what writes the class, does not want to
+    }
+  }
+  schemas_[i] = std::move(schema);
+  return name;
+}
+
+KETTLINGAR_COLD json Definitions::schema(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find(names_.begin(), names_.end(), name);
+  return found == names_.end() ? json(nullptr) : schemas_[static_cast<std::size_t>(found - names_.begin())];
+}
+
+KETTLINGAR_COLD json ClassProbe::schema() {
+  if (info_.sample == nullptr) return json::object();
+  const json shape = info_.sample();
+  whole_ = nlohmann::json(shape);
+  (types_.*info_.add_types)();
+  return schema_at(shape, whole_, nullptr);
+}
+
+KETTLINGAR_COLD int ClassProbe::depth(const Place* place) {
+  int depth = 0;
+  for (; place != nullptr; place = place->outer) ++depth;
+  return depth;
+}
+
+KETTLINGAR_COLD const nlohmann::json* ClassProbe::find(const nlohmann::json& whole, const Place* place) {
+  if (place == nullptr) return &whole;
+  const nlohmann::json* outer = find(whole, place->outer);
+  if (outer == nullptr) return nullptr;
+  if (place->key == nullptr)
+    return outer->is_array() && place->index < outer->size() ? &(*outer)[place->index] : nullptr;
+  const auto found = outer->is_object() ? outer->find(*place->key) : outer->end();
+  return found == outer->end() ? nullptr : &*found;
+}
+
+KETTLINGAR_COLD bool ClassProbe::keeps(const nlohmann::json& value, nlohmann::json& node, const Place* place,
+                                       nlohmann::json* became) {
+  if (info_.read_back == nullptr) return false;
+  nlohmann::json kept = std::exchange(node, value);
+  nlohmann::json result;
+  try {
+    const nlohmann::json whole = info_.read_back(whole_);
+    if (const nlohmann::json* const found = find(whole, place)) result = *found;
+  } catch (...) {
+  }
+  node = std::move(kept);
+  const bool same = result == value;
+  if (became != nullptr) *became = std::move(result);
+  return same;
+}
+
+KETTLINGAR_COLD bool ClassProbe::readable() const {
+  if (info_.read_back == nullptr) return false;
+  try {
+    info_.read_back(whole_);
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+KETTLINGAR_COLD json ClassProbe::schema_at(const json& shape, nlohmann::json& node, const Place* place) {
+  switch (shape.type()) {
+    case json::value_t::null: {
+      json schema = unknown_at(node, place);
+      return schema.is_null() ? json::object() : schema_or_null(std::move(schema));
+    }
+    case json::value_t::boolean:
+      return schema_of_type("boolean");
+    case json::value_t::string:
+      return text_at(node, place);
+    case json::value_t::number_integer:
+    case json::value_t::number_unsigned:
+      return integer_at(!shape.is_number_unsigned(), node, place);
+    case json::value_t::number_float:
+      return schema_of_real(info_.read_back == nullptr || keeps(1e300, node, place));
+    case json::value_t::binary:
+      return shape.get_binary().has_subtype() ? json::object() : schema_of_bytes();
+    case json::value_t::array:
+      return list_at(shape, node, place);
+    case json::value_t::object:
+      return object_at(shape, node, place);
+    case json::value_t::discarded:
+      break;
+  }
+  return json::object();
+}
+
+KETTLINGAR_COLD json ClassProbe::text_at(nlohmann::json& node, const Place* place) {
+  nlohmann::json unknown;
+  if (keeps(meaningless_text, node, place, &unknown)) return schema_of_type("string");
+  // That of an enumeration becomes another one. Which enumeration it is shows in how many of its names do not.
+  const std::vector<std::string>* best = nullptr;
+  std::size_t most = 0;
+  for (const std::vector<std::string>& names : types_.names()) {
+    std::size_t known = 0;
+    nlohmann::json became;
+    for (const std::string& name : names) {
+      if (keeps(name, node, place, &became) || became != unknown) ++known;
+    }
+    if (known < most || known == 0 || (known == most && best->size() <= names.size())) continue;
+    best = &names;
+    most = known;
+  }
+  return best == nullptr ? schema_of_type("string") : schema_of_names(*best, nullptr);
+}
+
+KETTLINGAR_COLD json ClassProbe::integer_at(bool is_signed, nlohmann::json& node, const Place* place) {
+  if (keeps(0.5, node, place)) return schema_of_real(true);
+  for (const std::int64_t bits : {8, 16, 32}) {
+    const std::int64_t high = (std::int64_t{1} << (is_signed ? bits - 1 : bits)) - 1;
+    if (keeps(high, node, place) && !keeps(high + 1, node, place))
+      return schema_of_integer({is_signed ? -high - 1 : 0, static_cast<std::uint64_t>(high)});
+  }
+  return is_signed ? schema_of_integer(integer_range<std::int64_t>())
+                   : schema_of_integer(integer_range<std::uint64_t>());
+}
+
+KETTLINGAR_COLD json ClassProbe::schema_with(nlohmann::json value, nlohmann::json& node, const Place* place) {
+  nlohmann::json became;
+  if (!keeps(value, node, place, &became)) return nullptr;
+  const nlohmann::json kept = std::exchange(node, std::move(value));
+  json schema = schema_at(json(became), node, place);
+  node = kept;
+  return schema;
+}
+
+KETTLINGAR_COLD json ClassProbe::unknown_at(nlohmann::json& node, const Place* place) {
+  const nlohmann::json text = "text", list = nlohmann::json::array({1});
+  if (keeps(text, node, place) && keeps(true, node, place) && keeps(list, node, place)) return json::object();
+  for (const nlohmann::json& value : {nlohmann::json(true), nlohmann::json(1), text, nlohmann::json::array()}) {
+    if (json schema = schema_with(value, node, place); !schema.is_null()) return schema;
+  }
+  for (const std::vector<std::string>& names : types_.names()) {
+    if (names.empty()) continue;
+    if (json schema = schema_with(names.front(), node, place); !schema.is_null()) return schema;
+  }
+  for (const ClassInfo* inner : types_.classes()) {
+    if (keeps(nlohmann::json(inner->sample()), node, place)) return schema_of_class(*inner);
+  }
+  return schema_with(nlohmann::json::object(), node, place);
+}
+
+KETTLINGAR_COLD json ClassProbe::list_at(const json& shape, nlohmann::json& node, const Place* place) {
+  if (depth(place) >= most_depth) return schema_of_type("array");
+  if (shape.empty()) {
+    node.push_back(nullptr);
+    const Place inner{place, nullptr, 0};
+    json items = unknown_at(node[0], &inner);
+    node.clear();
+    return schema_of_list(items.is_null() ? json::object() : std::move(items), false);
+  }
+  json schemas = json::array();
+  bool alike = true;
+  for (std::size_t i = 0; i < shape.size() && i < most_fields; ++i) {
+    const Place inner{place, nullptr, i};
+    schemas.push_back(schema_at(shape[i], node[i], &inner));
+    alike = alike && schemas[i] == schemas[0];
+  }
+  nlohmann::json longer = node;
+  longer.push_back(node.back());
+  if (keeps(longer, node, place)) return schema_of_list(alike ? schemas[0] : json::object(), false);
+  if (info_.read_back == nullptr) return schema_of_list(alike ? schemas[0] : json::object(), false);
+  return alike ? schema_of_array(schemas[0], shape.size()) : schema_of_tuple(std::move(schemas));
+}
+
+KETTLINGAR_COLD json ClassProbe::object_at(const json& shape, nlohmann::json& node, const Place* place) {
+  if (depth(place) >= most_depth) return schema_of_type("object");
+  if (place != nullptr) {
+    for (const ClassInfo* inner : types_.classes()) {
+      const json sample = inner->sample();
+      if (!sample.is_object() || sample.size() != shape.size() || inner == &info_) continue;
+      const auto has = [&](const auto& field) { return shape.contains(field.first); };
+      const auto& fields = sample.get_ref<const json::object_t&>();
+      if (!fields.empty() && std::all_of(fields.begin(), fields.end(), has)) return schema_of_class(*inner);
+    }
+  }
+  // A map takes any key.
+  const std::string key = meaningless_text;
+  const Place inner{place, &key, 0};
+  if (shape.empty()) {
+    node[key] = nullptr;
+    json values = unknown_at(node[key], &inner);
+    node.erase(key);
+    return values.is_null() ? schema_of_type("object") : schema_of_map(std::move(values));
+  }
+  nlohmann::json larger = node;
+  larger[key] = node.begin().value();
+  if (!keeps(larger, node, place)) return fields_at(shape, node, place);
+  const Place first{place, &shape.begin().key(), 0};
+  return schema_of_map(schema_at(shape.begin().value(), node[shape.begin().key()], &first));
+}
+
+KETTLINGAR_COLD json ClassProbe::fields_at(const json& shape, nlohmann::json& node, const Place* place) {
+  json schema = schema_of_type("object");
+  json required = json::array();
+  std::size_t count = 0;
+  for (const auto& [key, value] : shape.items()) {
+    if (++count > most_fields) break;
+    const Place inner{place, &key, 0};
+    json field = schema_at(value, node[key], &inner);
+    const nlohmann::json kept = node[key];
+    node.erase(key);
+    const bool optional = readable();
+    node[key] = kept;
+    if (!optional) {
+      required.push_back(key);
+    } else if (!value.is_null()) {
+      field["default"] = value;
+    }
+    schema["properties"][key] = std::move(field);
+  }
+  if (!required.empty()) schema["required"] = std::move(required);
+  return schema;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== call/transfer.ipp ========
 // SPDX-License-Identifier: MIT
 // call/transfer.ipp: the bodies of transfer.hpp.
@@ -10345,14 +11106,45 @@ KETTLINGAR_COLD Method::Method(std::string name, std::string doc) : name_(std::m
 
 KETTLINGAR_COLD Method::~Method() = default;
 
-KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string type, bool takes_descriptors) {
-  parameters_.push_back({parameter.name(), std::move(type), parameter.fallback(), takes_descriptors});
+KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string type, bool takes_descriptors,
+                                           const TypeInfo& info) {
+  parameters_.push_back(
+      {parameter.name(), std::move(type), parameter.fallback(), takes_descriptors, &info, parameter.facts()});
 }
 
-KETTLINGAR_COLD void Method::describe_as(std::string returns, bool streams, bool takes_request) {
+KETTLINGAR_COLD void Method::add_words(std::span<const MethodWord> words) {
+  for (const MethodWord& word : words) {
+    if (word.argument != nullptr) {
+      add_parameter(*word.argument);
+    } else {
+      is_read_only_ |= word.mark->kind() == MethodMark::reads_only;
+      is_hidden_ |= word.mark->kind() == MethodMark::is_hidden;
+    }
+  }
+}
+
+KETTLINGAR_COLD void Method::set_type(std::size_t parameter, std::string type, bool takes_descriptors,
+                                      const TypeInfo& info) {
+  Parameter& one = parameters_[parameter];
+  one.type = std::move(type);
+  one.takes_descriptors = takes_descriptors;
+  one.info = &info;
+}
+
+KETTLINGAR_COLD void Method::describe_as(std::string returns, bool streams, bool takes_request, bool gives_descriptors,
+                                         json (*make_schema)()) {
   returns_ = std::move(returns);
   streams_ = streams;
   takes_request_ = takes_request;
+  gives_descriptors_ = gives_descriptors;
+  result_schema_ = make_schema;
+}
+
+KETTLINGAR_COLD bool Method::passes_descriptors() const noexcept {
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.takes_descriptors) return true;
+  }
+  return gives_descriptors_;
 }
 
 KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const {
@@ -10507,6 +11299,7 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   bind(call);
   claim_descriptors(call);
   try {
+    if (has_limits_) check_limits(call);
     run(call);
   } catch (const BadValue& bad) {
     // As above: what the caller has sent is not for strangers.
@@ -10514,8 +11307,9 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   }
 }
 
-/// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-KETTLINGAR_COLD void Method::validate() const {
+/// Throws std::invalid_argument, for the programmer, if parameters are named alike, or a default, choice or bound does
+/// not fit its type.
+KETTLINGAR_COLD void Method::validate() {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     const std::string unusable = "kettlingar: " + name_ + ": '" + name + "' cannot be the name of a parameter: ";
@@ -10532,6 +11326,178 @@ KETTLINGAR_COLD void Method::validate() const {
   } catch (const BadValue& bad) {
     throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current], true));
   }
+  for (Parameter& parameter : parameters_) settle_facts(parameter);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/argument_facts.ipp ========
+// SPDX-License-Identifier: MIT
+// call/argument_facts.ipp: what kt::arg says of a parameter beside its name and default: what it is for, its choices
+// and bounds; and that calls keep to them.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+KETTLINGAR_COLD Arg Arg::with(const char* fact, json value) const {
+  Arg more = *this;
+  json facts = facts_ ? *facts_ : json::object();
+  facts[fact] = std::move(value);
+  more.facts_ = detail::shared_value(std::move(facts));
+  return more;
+}
+
+KETTLINGAR_COLD Arg Arg::doc(const std::string& text) const { return with("description", text); }
+
+KETTLINGAR_COLD Arg Arg::choices(std::initializer_list<json> values) const {
+  json list = json::array();
+  for (const json& value : values) list.push_back(value);
+  return with("enum", std::move(list));
+}
+
+namespace detail {
+
+/// What has been said of a parameter; null if nothing.
+KETTLINGAR_COLD json fact_of(const Parameter& parameter, const char* fact) {
+  return parameter.facts && parameter.facts->contains(fact) ? (*parameter.facts)[fact] : json(nullptr);
+}
+
+KETTLINGAR_COLD bool is_limited(const Parameter& parameter) {
+  for (const char* limit : {"enum", "minimum", "maximum"}) {
+    if (!fact_of(parameter, limit).is_null()) return true;
+  }
+  return false;
+}
+
+/// That of the values that are compared: of a list, of its items.
+inline const TypeInfo& limited_type(const Parameter& parameter) {
+  return parameter.info->item == nullptr ? *parameter.info : *parameter.info->item;
+}
+
+/// `one of "a", "b"`, `from 1 to 9`, `at least 1`; empty if there are no limits.
+KETTLINGAR_COLD std::string limits_text(const Parameter& parameter) {
+  const json choices = fact_of(parameter, "enum"), least = fact_of(parameter, "minimum"),
+             greatest = fact_of(parameter, "maximum");
+  std::string text;
+  if (!choices.is_null()) text = one_of(choices);
+  if (least.is_null() && greatest.is_null()) return text;
+  if (!text.empty()) text += ", ";
+  if (greatest.is_null()) return text + "at least " + shown(least);
+  if (least.is_null()) return text + "at most " + shown(greatest);
+  return text + "from " + shown(least) + " to " + shown(greatest);
+}
+
+/// Whether a value in its normal form is within the limits.
+KETTLINGAR_COLD bool is_allowed(const Parameter& parameter, const json& value) {
+  const json choices = fact_of(parameter, "enum"), least = fact_of(parameter, "minimum"),
+             greatest = fact_of(parameter, "maximum");
+  if (!choices.is_null() && std::find(choices.begin(), choices.end(), value) == choices.end()) return false;
+  if (least.is_null() && greatest.is_null()) return true;
+  // Not a number is not within any bounds.
+  return value.is_number() && (least.is_null() || least < value || least == value) &&
+         (greatest.is_null() || value < greatest || value == greatest);
+}
+
+/// Throws BadValue if `value`, which is not a list, is none of those that the parameter can have.
+KETTLINGAR_COLD void check_limit(const Parameter& parameter, const json& value) {
+  const TypeInfo& type = limited_type(parameter);
+  BadValue bad{{}, value};
+  try {
+    if (value.is_null() || is_allowed(parameter, type.normal(value))) return;
+  } catch (const BadValue& unfit) {
+    if (unfit.why != BadValue::Why::unfit || !unfit.path.empty()) throw;
+    bad = unfit;
+  }
+  bad.expected = limits_text(parameter);
+  if (fact_of(parameter, "enum").is_null()) {
+    const std::string name(parameter.info->item == nullptr ? base_type(parameter) : "");
+    bad.expected.insert(0, (name.empty() ? "number" : name) + " ");
+  }
+  throw bad;
+}
+
+/// The same for what may be a list.
+KETTLINGAR_COLD void check_all_limits(const Parameter& parameter, const json& value) {
+  if (parameter.info->item == nullptr || value.is_null()) return check_limit(parameter, value);
+  const json list = parsed_if_text(value, "list");
+  if (!list.is_array()) return;  // which is said where it is converted
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    try {
+      check_limit(parameter, list[i]);
+    } catch (BadValue& bad) {
+      bad.inside(i);
+      throw;
+    }
+  }
+}
+
+KETTLINGAR_COLD void Method::check_limits(Call& call) const {
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& parameter = parameters_[i];
+    const Slot& slot = call.slots[i];
+    if (slot.value == parameter.fallback.get() && !slot.scalar) continue;
+    if (!is_limited(parameter)) continue;
+    call.current = i;
+    check_all_limits(parameter, slot.scalar ? slot.scalar->value() : *slot.value);
+  }
+}
+
+/// Throws std::invalid_argument, for the programmer, if choices and bounds are not of the parameter's type, or its
+/// default is not among them. Afterwards they have the form in which values of that type are written.
+KETTLINGAR_COLD void Method::settle_facts(Parameter& parameter) {
+  if (!is_limited(parameter)) return;
+  const std::string where = "kettlingar: " + name_ + ": argument '" + parameter.name + "': ";
+  const TypeInfo& type = limited_type(parameter);
+  if (type.normal == nullptr) {
+    throw std::invalid_argument(
+        where + "choices and bounds are for numbers, text, enumerations, and lists of them, not for " + parameter.type);
+  }
+  json facts = *parameter.facts;
+  const auto settle = [&](json& value) {
+    try {
+      if (!value.is_null()) value = type.normal(value);
+    } catch (const BadValue& bad) {
+      throw std::invalid_argument(where + "a choice or bound does not fit: " + problem_of(bad));
+    }
+  };
+  if (facts.contains("enum")) {
+    if (facts["enum"].empty()) throw std::invalid_argument(where + "there are no choices");
+    for (json& choice : facts["enum"]) settle(choice);
+  }
+  for (const char* bound : {"minimum", "maximum"}) {
+    if (!facts.contains(bound)) continue;
+    settle(facts[bound]);
+    if (!facts[bound].is_number()) throw std::invalid_argument(where + "bounds are for numbers");
+  }
+  if (facts.contains("minimum") && facts.contains("maximum") && !(facts["minimum"] <= facts["maximum"]))
+    throw std::invalid_argument(where + "the least value is above the greatest");
+  parameter.facts = shared_value(std::move(facts));
+  has_limits_ = true;
+  if (!parameter.fallback) return;
+  try {
+    check_all_limits(parameter, *parameter.fallback);
+  } catch (const BadValue& bad) {
+    throw std::invalid_argument("kettlingar: default of " + describe(bad, parameter, true));
+  }
+}
+
+/// The schema of a parameter: that of its type, with its choices and bounds.
+KETTLINGAR_COLD json schema_of_parameter(const Parameter& parameter) {
+  json schema = parameter.info->schema();
+  if (!is_limited(parameter)) return schema;
+  json& place = parameter.info->item == nullptr ? schema : schema["items"];
+  for (const char* limit : {"enum", "minimum", "maximum"}) {
+    if (json value = fact_of(parameter, limit); !value.is_null()) place[limit] = std::move(value);
+  }
+  const auto type = place.find("type");
+  const bool or_null = type != place.end() && type->is_array();
+  if (!or_null || !place.contains("enum")) return schema;
+  json& choices = place["enum"];
+  if (std::find(choices.begin(), choices.end(), nullptr) == choices.end()) choices.push_back(nullptr);
+  return schema;
 }
 
 }  // namespace detail
@@ -11873,6 +12839,178 @@ KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown)
 }  // namespace kettlingar
 
 
+// ======== service/method_help.ipp ========
+// SPDX-License-Identifier: MIT
+// service/method_help.ipp: what a method and the types that it has look like to those who read.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// `/purr [--count=1] [--sound=purr]`: how to call a method.
+[[gnu::cold]] inline std::string usage(const Method& method) {
+  std::string line = "/" + (method.name() == "web_root" ? "" : method.name());
+  for (const Parameter& parameter : method.parameters()) {
+    if (parameter.required()) {
+      line += " <" + parameter.name + ">";
+    } else {
+      std::string fallback;
+      if (parameter.fallback->is_null()) {
+        fallback = "<" + (parameter.type.empty() ? "value" : parameter.type.substr(0, parameter.type.find(' '))) + ">";
+      } else if (parameter.fallback->is_string()) {
+        fallback = parameter.fallback->get<std::string>();
+      } else {
+        fallback = shown(*parameter.fallback);
+      }
+      line += " [--" + parameter.name + "=" + fallback + "]";
+    }
+  }
+  return line;
+}
+
+/// `text` below a line of the help, moved in by some blanks.
+[[gnu::cold]] inline std::string indented(std::string_view text, std::size_t by) {
+  std::string out;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    out += std::string(line.empty() ? 0 : by, ' ') + std::string(line) + "\n";
+    text.remove_prefix((std::min)(text.size(), line.size() + 1));
+  }
+  return out;
+}
+
+/// A schema in the words of the Python peers: `list of Note`, `int from 0 to 255`, `str | None`.
+[[gnu::cold]] inline std::string words_of(const json& schema);
+
+/// The same, several: `int | str`.
+[[gnu::cold]] inline std::string words_of_each(const json& schemas, const char* between) {
+  std::string words;
+  for (const json& one : schemas) words += (words.empty() ? "" : between) + words_of(one);
+  return words;
+}
+
+[[gnu::cold]] inline std::string words_of_integer(const json& schema) {
+  if (!schema.contains("minimum") || !schema.contains("maximum")) return "int";
+  // Those of an int say nothing to people.
+  if (schema["maximum"] == (std::numeric_limits<std::int32_t>::max)()) return "int";
+  return "int from " + shown(schema["minimum"]) + " to " + shown(schema["maximum"]);
+}
+
+[[gnu::cold]] inline std::string words_of_type(const std::string& type, const json& schema) {
+  if (type == "null") return "None";
+  if (type == "boolean") return "bool";
+  if (type == "integer") return words_of_integer(schema);
+  if (type == "number") return "float";
+  if (type == "string") return schema.value("x-kettlingar-descriptor", std::string("str"));
+  if (type == "array") {
+    if (schema.contains("prefixItems")) return "list of " + words_of_each(schema["prefixItems"], ", ");
+    const std::string size =
+        schema.contains("minItems") ? std::to_string(schema["minItems"].get<std::size_t>()) + " " : "";
+    const std::string items = schema.contains("items") ? words_of(schema["items"]) : "any value";
+    return items == "any value" ? "list" : "list of " + size + items;
+  }
+  if (schema.contains("properties") && schema["properties"].contains("__base64__")) return "bytes";
+  const std::string values =
+      schema.contains("additionalProperties") ? words_of(schema["additionalProperties"]) : "any value";
+  return values == "any value" ? "dict" : "dict of " + values;
+}
+
+std::string words_of(const json& schema) {
+  if (schema.contains("$ref")) {
+    const std::string name = schema["$ref"].get<std::string>();
+    return name.substr(name.rfind('/') + 1);
+  }
+  if (schema.contains("enum")) {
+    json names = json::array();
+    for (const json& name : schema["enum"]) {
+      if (!name.is_null()) names.push_back(name);
+    }
+    return one_of(names) + (names.size() < schema["enum"].size() ? " | None" : "");
+  }
+  if (schema.contains("anyOf")) return words_of_each(schema["anyOf"], " | ");
+  if (!schema.contains("type")) return "any value";
+  const json& type = schema["type"];
+  if (type.is_string()) return words_of_type(type.get<std::string>(), schema);
+  std::string words;
+  for (const json& one : type) words += (words.empty() ? "" : " | ") + words_of_type(one.get<std::string>(), schema);
+  return words;
+}
+
+/// `int, default 3, from 1 to 9`: an argument without its name.
+[[gnu::cold]] inline std::string argument_words(const Parameter& parameter, const json& schema) {
+  const std::string_view base = base_type(parameter);
+  std::string words = parameter.type.empty() ? "any value" : parameter.type;
+  if ((base == "list" || base == "dict") && !is_limited(parameter) && !parameter.takes_descriptors)
+    words = words_of(schema);
+  if (parameter.takes_descriptors && parameter.type != "socket") words += " (a path here, or - for standard input)";
+  words += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
+  std::string limits = limits_text(parameter);
+  if (limits.empty() && schema.contains("enum")) limits = words_of(schema).substr(0, words_of(schema).rfind(" | None"));
+  if (!limits.empty()) words += (base == "list" ? ", each " : ", ") + limits;
+  return words;
+}
+
+/// What the fields of a class are; of one that has none, what it looks like. Which of them are required matters in
+/// arguments only, and `_format` is for printing.
+[[gnu::cold]] inline std::string class_help(const std::string& name, const json& schema, bool in_arguments) {
+  if (!schema.contains("properties")) {
+    const std::string words = words_of(schema);
+    return "\n" + name + ": " + (words == "any value" ? "see the description" : words) + "\n";
+  }
+  std::string out = "\n" + name + ":\n";
+  const json& fields = schema["properties"];
+  const json required = in_arguments ? schema.value("required", json::array()) : json::array();
+  std::size_t width = 0;
+  for (const auto& [field, type] : fields.items()) width = (std::max)(width, field == "_format" ? 0 : field.size());
+  for (const auto& [field, type] : fields.items()) {
+    if (field == "_format") continue;
+    out += "  " + field + std::string(width - field.size() + 2, ' ') + words_of(type);
+    if (std::find(required.begin(), required.end(), field) != required.end()) {
+      out += ", required";
+    } else if (in_arguments && type.contains("default")) {
+      out += ", default " + shown(type["default"]);
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+/// The help of one method: usage, description, arguments with types, defaults and limits, the fields of structs.
+[[gnu::cold]] inline std::string method_help(const Method& method) {
+  std::string out = usage(method) + "\n";
+  if (!method.doc().empty()) out += "\n" + method.doc() + "\n";
+  std::size_t width = 0;
+  for (const Parameter& parameter : method.parameters()) width = (std::max)(width, parameter.name.size());
+  if (width != 0) out += "\nArguments, in this order or by name:\n";
+  json schemas = json::array();
+  for (const Parameter& parameter : method.parameters()) {
+    schemas.push_back(schema_of_parameter(parameter));
+    out += "  " + parameter.name + std::string(width - parameter.name.size() + 2, ' ');
+    out += argument_words(parameter, schemas.back()) + "\n";
+    const json doc = fact_of(parameter, "description");
+    if (!doc.is_null()) out += indented(doc.get_ref<const std::string&>(), width + 4);
+  }
+  const json given = definitions(schemas);
+  schemas.push_back(method.result_schema());
+  const json classes = definitions(schemas);
+  for (const auto& [name, schema] : classes.items()) out += class_help(name, schema, given.contains(name));
+  const std::string result = method.returns().empty() ? "" : " (" + words_of(schemas.back()) + ")";
+  if (method.streams()) {
+    out += "\nStreams its results" + (result == " (any value)" ? " (" + method.returns() + ")" : result) +
+           " as they come.\n";
+  } else if (!definitions(schemas.back()).empty()) {
+    out += "\nReturns " + words_of(schemas.back()) + ".\n";
+  }
+  if (method.is_read_only()) out += "\nChanges nothing.\n";
+  if (method.is_public()) out += "\nNeeds no authentication.\n";
+  return out;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/registry.ipp ========
 // SPDX-License-Identifier: MIT
 // service/registry.ipp: the methods of a service by name, and what they look like from outside.
@@ -11906,8 +13044,8 @@ class Registry {
   std::string similar(std::string_view name) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
-  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
-  /// `web_root`.
+  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere, built-in methods and
+  /// `web_root`, and hidden ones.
   std::vector<std::string> names(bool listed_only) const;
   /// All of them, as they are now.
   std::vector<std::shared_ptr<const Method>> all() const;
@@ -11921,48 +13059,6 @@ class Registry {
   std::map<std::string, std::shared_ptr<Method>, std::less<>> public_;
   std::shared_ptr<Method> fallback_;
 };
-
-/// `/purr [--count=1] [--sound=purr]`: how to call a method.
-[[gnu::cold]] inline std::string usage(const Method& method) {
-  std::string line = "/" + (method.name() == "web_root" ? "" : method.name());
-  for (const Parameter& parameter : method.parameters()) {
-    if (parameter.required()) {
-      line += " <" + parameter.name + ">";
-    } else {
-      std::string fallback;
-      if (parameter.fallback->is_null()) {
-        fallback = "<" + (parameter.type.empty() ? "value" : parameter.type.substr(0, parameter.type.find(' '))) + ">";
-      } else if (parameter.fallback->is_string()) {
-        fallback = parameter.fallback->get<std::string>();
-      } else {
-        fallback = shown(*parameter.fallback);
-      }
-      line += " [--" + parameter.name + "=" + fallback + "]";
-    }
-  }
-  return line;
-}
-
-/// The help of one method: usage, description, arguments with types and defaults.
-[[gnu::cold]] inline std::string method_help(const Method& method) {
-  std::string out = usage(method) + "\n";
-  if (!method.doc().empty()) out += "\n" + method.doc() + "\n";
-  std::size_t width = 0;
-  for (const Parameter& parameter : method.parameters()) width = (std::max)(width, parameter.name.size());
-  if (width != 0) out += "\nArguments, in this order or by name:\n";
-  for (const Parameter& parameter : method.parameters()) {
-    out += "  " + parameter.name + std::string(width - parameter.name.size() + 2, ' ');
-    out += parameter.type.empty() ? "any value" : parameter.type;
-    if (parameter.takes_descriptors && parameter.type != "socket") out += " (a path here, or - for standard input)";
-    out += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
-    out += "\n";
-  }
-  if (method.streams())
-    out +=
-        "\nStreams its results" + (method.returns().empty() ? "" : " (" + method.returns() + ")") + " as they come.\n";
-  if (method.is_public()) out += "\nNeeds no authentication.\n";
-  return out;
-}
 
 /// Names that a Python client would overwrite its own attributes with: they must not appear in the `methods` table.
 inline bool hidden_from_clients(std::string_view name) {
@@ -12058,7 +13154,7 @@ KETTLINGAR_COLD std::vector<std::string> Registry::names(bool listed_only) const
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
-    if (!listed_only || (!method->is_builtin() && name != "web_root")) names.push_back(name);
+    if (!listed_only || (!method->is_builtin() && !method->is_hidden() && name != "web_root")) names.push_back(name);
   }
   return names;
 }
@@ -13307,6 +14403,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Token token;
   std::string start_warnings;  ///< of the last open(), in lines
   std::string description;
+  double started = 0;                       ///< when it began to listen, in seconds since 1970
   bool whole_process = false;               ///< under main(): the process is there for nothing else
   std::vector<std::string> started_with;    ///< under main(): the options that make another process the same service
   std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
@@ -15477,6 +16574,7 @@ KETTLINGAR_COLD void Runner::open() {
   };
   if (own_loop_) own_loop_->restart();
   server_->open();
+  server_->started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   opening_ = static_cast<bool>(start_hook);
   if (start_hook && own_loop_) run_start_hook();
   if (start_hook && !own_loop_) {
@@ -15708,9 +16806,101 @@ KETTLINGAR_COLD Task<void> Runner::until_stopped() {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/manifest.ipp ========
+// SPDX-License-Identifier: MIT
+// service/manifest.ipp: what `describe` answers: everything that a page, a shell or an agent has to know of a service
+// to call its methods, as one value.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// "0.1.0".
+[[gnu::cold]] inline std::string library_version() {
+  return std::to_string(KETTLINGAR_VERSION_MAJOR) + "." + std::to_string(KETTLINGAR_VERSION_MINOR) + "." +
+         std::to_string(KETTLINGAR_VERSION_PATCH);
+}
+
+/// The name of a type; null where anything goes, as in the table of `ping`.
+[[gnu::cold]] inline json type_or_null(const std::string& type) { return type.empty() ? json(nullptr) : json(type); }
+
+[[gnu::cold]] inline json described_argument(const Parameter& parameter) {
+  json entry = json::object();
+  entry["name"] = parameter.name;
+  entry["type"] = type_or_null(parameter.type);
+  entry["required"] = parameter.required();
+  if (!parameter.required()) entry["default"] = *parameter.fallback;
+  entry["schema"] = schema_of_parameter(parameter);
+  const json doc = fact_of(parameter, "description");
+  entry["doc"] = doc.is_null() ? json("") : doc;
+  return entry;
+}
+
+[[gnu::cold]] inline json described_method(const Method& method) {
+  json entry = json::object();
+  entry["name"] = method.name();
+  entry["doc"] = method.doc();
+  entry["public"] = method.is_public();
+  entry["builtin"] = method.is_builtin();
+  entry["stream"] = method.streams();
+  entry["read_only"] = method.is_read_only();
+  entry["hidden"] = method.is_hidden();
+  entry["descriptors"] = method.passes_descriptors();
+  json& args = entry["args"] = json::array();
+  for (const Parameter& parameter : method.parameters()) args.push_back(described_argument(parameter));
+  json& returns = entry["returns"] = json::object();
+  returns["type"] = type_or_null(method.returns());
+  returns["schema"] = method.result_schema();
+  return entry;
+}
+
+/// The value of a secret is left out, and its default, too.
+[[gnu::cold]] inline json described_option(const Option& option) {
+  json entry = json::object();
+  entry["name"] = option.name;
+  entry["type"] = option.type;
+  if (!option.secret) {
+    entry["value"] = option.get();
+    entry["default"] = option.fallback;
+  }
+  entry["help"] = option.help;
+  entry["secret"] = option.secret;
+  entry["at_start"] = option.at_start;
+  return entry;
+}
+
+/// Of all methods, or of the one that is named. Throws InvalidArgument if there is none of that name: NotFound says
+/// that a service has no `describe`.
+[[gnu::cold]] inline json manifest(const Server& server, const std::optional<std::string>& only) {
+  json all = json::object();
+  all["kettlingar"] = 1;
+  all["app"] = server.settings.app_name;
+  all["worker"] = server.settings.worker_name;
+  all["description"] = server.description;
+  all["version"] = library_version();
+  all["pid"] = ::getpid();
+  all["started"] = server.running() ? json(server.started) : json(nullptr);
+  json& methods = all["methods"] = json::array();
+  for (const std::shared_ptr<const Method>& method : server.methods.all()) {
+    if (!only || *only == method->name()) methods.push_back(described_method(*method));
+  }
+  if (only && methods.empty())
+    throw InvalidArgument("describe: no method '" + *only + "'" + server.methods.similar(*only));
+  const json found = definitions(methods);
+  all["$defs"] = found;
+  json& options = all["options"] = json::array();
+  for (const Option& option : server.options.all()) options.push_back(described_option(option));
+  return all;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/builtins.ipp ========
 // SPDX-License-Identifier: MIT
-// service/builtins.ipp: the methods every service has: ping, help, config, quitquitquit.
+// service/builtins.ipp: the methods every service has: ping, help, describe, config, quitquitquit.
 
 
 namespace kettlingar {
@@ -15722,9 +16912,10 @@ class Ping final : public Method {
  public:
   explicit Ping(Registry& methods)
       : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
-    add_parameter(arg("docs") = false, "bool");
+    add_parameter(arg("docs") = false, "bool", false, type_info<bool>);
     describe_as("dict");
     set_public(true);
+    set_read_only();
     set_builtin(false);
     set_takes_anything();
   }
@@ -15784,6 +16975,7 @@ inline constexpr Command commands[] = {
     {"status", "status", "Tell whether it runs, and where"},
     {"ping", "ping", "Check whether it answers"},
     {"help", "help [<method>]", "This text, or the help of a method"},
+    {"describe", "describe [<method>]", "The same for programs: types and options, as JSON Schemas"},
     {"config", "config [...]", "Show or change the configuration of the running service"},
 };
 
@@ -16068,7 +17260,13 @@ class Config final : public Method {
   add(std::make_shared<Ping>(server.methods), false);
   add(make_method(
           "help", [&server](std::optional<std::string> command) { return help(server, command); },
-          "Describes the service, or one of its methods.", arg("command") = nullptr),
+          "Describes the service, or one of its methods.", read_only, arg("command") = nullptr),
+      false);
+  add(make_method(
+          "describe", [&server](std::optional<std::string> method) { return manifest(server, method); },
+          "Describes the service, or one of its methods, for programs: arguments and results with JSON Schemas, "
+          "options.",
+          read_only, arg("method") = nullptr),
       false);
   add(std::make_shared<Config>(server, hooks), false);
   add(make_method(
@@ -20173,9 +21371,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     take_flags();
     if (!command_.empty()) {
       const std::string& app = server_.settings.app_name;
-      const std::string version = std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
-                                  std::to_string(KETTLINGAR_VERSION_MINOR) + "." +
-                                  std::to_string(KETTLINGAR_VERSION_PATCH);
+      const std::string version = library_version();
       say(app + ", built with kettlingar " + version + "\n", {{"app", app}, {"kettlingar", version}});
       return ExitCode::fine;
     }

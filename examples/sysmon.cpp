@@ -116,8 +116,6 @@ class Monitor {
 
 // By-value parameters live in the coroutine; each stream has a Monitor, and so a rhythm, of its own.
 kt::Generator<Snapshot> watch(double interval, std::optional<int> count) {
-  if (!(interval >= 0.01 && interval <= 86400))
-    throw kt::InvalidArgument("interval must be from 0.01 to 86400 seconds");
   Monitor monitor;
   for (int i = 0; !count || i < *count; ++i) {
     if (i > 0) co_await kt::sleep_for(std::chrono::milliseconds(static_cast<long>(interval * 1000)));
@@ -133,8 +131,9 @@ int main(int argc, char** argv) {
   Monitor monitor;
   kitten.api(
       "snapshot", [&] { return monitor.look(static_cast<std::size_t>(std::max(processes, 0))); },
-      "How the machine is doing now.");
-  kitten.api("watch", watch, "How the machine is doing, again and again.", kt::arg("interval") = 1.0,
-             kt::arg("count") = nullptr);
+      "How the machine is doing now.", kt::read_only);
+  kitten.api("watch", watch, "How the machine is doing, again and again.", kt::read_only,
+             kt::arg("interval").doc("Seconds between two looks.").min(0.01).max(86400) = 1.0,
+             kt::arg("count").doc("How many looks; without end if not given.").min(1) = nullptr);
   return kitten.main(argc, argv);
 }

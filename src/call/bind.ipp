@@ -147,6 +147,7 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   bind(call);
   claim_descriptors(call);
   try {
+    if (has_limits_) check_limits(call);
     run(call);
   } catch (const BadValue& bad) {
     // As above: what the caller has sent is not for strangers.
@@ -154,8 +155,9 @@ KETTLINGAR_INLINE void Method::invoke(Call& call) const {
   }
 }
 
-/// Throws std::invalid_argument, for the programmer, if parameters are named alike or a default does not fit its type.
-KETTLINGAR_COLD void Method::validate() const {
+/// Throws std::invalid_argument, for the programmer, if parameters are named alike, or a default, choice or bound does
+/// not fit its type.
+KETTLINGAR_COLD void Method::validate() {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const std::string& name = parameters_[i].name;
     const std::string unusable = "kettlingar: " + name_ + ": '" + name + "' cannot be the name of a parameter: ";
@@ -172,6 +174,7 @@ KETTLINGAR_COLD void Method::validate() const {
   } catch (const BadValue& bad) {
     throw std::invalid_argument("kettlingar: default of " + describe(bad, parameters_[current], true));
   }
+  for (Parameter& parameter : parameters_) settle_facts(parameter);
 }
 
 }  // namespace detail

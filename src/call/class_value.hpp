@@ -44,20 +44,15 @@ inline bool is_exact_integer(double number) {
 std::string problem_of(const BadValue& bad, bool repeat = true);
 /// `value` as a caller would recognise it, for error texts: JSON, cut after 60 bytes.
 std::string shown(const json& value);
-/// "one of "a", "b"".
-std::string one_of(const std::vector<std::string>& choices);
-
-/// What a class makes of a value, as json again; null if it has no way back. Throws what its from_json() throws.
-using ReadBack = nlohmann::json (*)(const nlohmann::json& value);
-/// Adds the names of the enumerations in a class.
-using AddNames = void (EnumNames::*)();
+/// "one of "a", "b"", of a list.
+std::string one_of(const json& choices);
 
 /// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
 enum class Fields { known, any };
 
 /// Throws BadValue if the class, which made `result` of `value`, has not understood all of it: nlohmann_json makes 1 of
 /// 1.9, the first name of an enumeration of any text that is none, and leaves out unknown fields. `value` is restored.
-void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddTypes add_types,
                       Fields fields);
 /// Why the class called `name` refuses `value`, which is used up.
 BadValue blame(nlohmann::json& value, ReadBack read_back, std::string_view name);

@@ -14,9 +14,9 @@ namespace detail {
 /// several kinds. If none of them makes a difference, it meant nothing.
 class UnderstandingCheck {
  public:
-  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddNames add_names,
+  UnderstandingCheck(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back, AddTypes add_types,
                      Fields fields)
-      : value_(value), result_(result), read_back_(read_back), add_names_(add_names), fields_(fields) {}
+      : value_(value), result_(result), read_back_(read_back), add_types_(add_types), fields_(fields) {}
 
   void run();
 
@@ -47,7 +47,7 @@ class UnderstandingCheck {
   nlohmann::json& value_;
   const nlohmann::json& result_;
   ReadBack read_back_;
-  AddNames add_names_;
+  AddTypes add_types_;
   Fields fields_;
   std::vector<Suspect> suspects_;
 };
@@ -110,16 +110,16 @@ KETTLINGAR_COLD std::string shown(const json& value) {
   return out;
 }
 
-KETTLINGAR_COLD std::string one_of(const std::vector<std::string>& choices) {
+KETTLINGAR_COLD std::string one_of(const json& choices) {
   constexpr std::size_t most = 20;
   std::string out = "one of ";
-  for (std::size_t i = 0; i < choices.size() && i < most; ++i) out += (i == 0 ? "" : ", ") + shown(json(choices[i]));
+  for (std::size_t i = 0; i < choices.size() && i < most; ++i) out += (i == 0 ? "" : ", ") + shown(choices[i]);
   return choices.size() > most ? out + " ..." : out;
 }
 
 KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
-                                        AddNames add_names, Fields fields) {
-  if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_names, fields).run();
+                                        AddTypes add_types, Fields fields) {
+  if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_types, fields).run();
 }
 
 KETTLINGAR_INLINE void UnderstandingCheck::run() {
@@ -215,12 +215,12 @@ KETTLINGAR_COLD std::size_t count_values(const nlohmann::json& value) {
 KETTLINGAR_COLD std::vector<std::string> UnderstandingCheck::choices(nlohmann::json& value) const {
   // Each trial converts the whole value: of a large one there are few.
   const std::size_t most_trials = std::clamp<std::size_t>(1'000'000 / count_values(value_), 2, 100);
-  EnumNames names;
-  (names.*add_names_)();
+  InnerTypes types;
+  (types.*add_types_)();
   const std::vector<std::string>* best = nullptr;
   int most = 0;
   std::size_t trials = 0;
-  for (const std::vector<std::string>& list : names.lists()) {
+  for (const std::vector<std::string>& list : types.names()) {
     int different = 0;
     for (const std::string& name : list) {
       if (++trials <= most_trials && trial(value, name) == Trial::different) ++different;

@@ -15,6 +15,7 @@
 
 #include "../base/errors.hpp"
 #include "../base/json.hpp"
+#include "../base/json_types.hpp"
 #include "../base/version.hpp"
 #include "../wire/codec.hpp"
 #include "class_value.hpp"
@@ -56,16 +57,6 @@ constexpr IntegerRange integer_range() {
   using Limit = std::numeric_limits<T>;
   return {static_cast<std::int64_t>((Limit::min)()), static_cast<std::uint64_t>((Limit::max)())};
 }
-
-/// Whether nlohmann_json makes a kt::json, or a nlohmann::json, of a T.
-template <class T>
-inline constexpr bool to_ordered_json = requires(json& j, const T& t) {
-  nlohmann::adl_serializer<T>::to_json(j, t);
-};
-template <class T>
-inline constexpr bool to_plain_json = requires(nlohmann::json& j, const T& t) {
-  nlohmann::adl_serializer<T>::to_json(j, t);
-};
 
 template <class T>
 T from_json(const json& value, Fields fields = Fields::known);
@@ -119,22 +110,15 @@ T enumerator_from_json(const json& value) {
 /// Anything else that nlohmann_json converts.
 template <class T>
 T class_from_json(const json& value, Fields fields) {
-  constexpr ReadBack read_back = [](const nlohmann::json& plain) -> nlohmann::json {
-    if constexpr (to_plain_json<T>) {
-      return nlohmann::json(plain.template get<T>());
-    } else {
-      return static_cast<void>(plain.template get<T>()), nullptr;
-    }
-  };
   nlohmann::json plain(parsed_if_text(value, class_name<T>()));
   for (;;) {
     try {
       T result = plain.template get<T>();
       if constexpr (to_plain_json<T>)
-        check_understood(plain, nlohmann::json(result), read_back, &EnumNames::add<T>, fields);
+        check_understood(plain, nlohmann::json(result), &read_back<T>, &InnerTypes::add<T>, fields);
       return result;
     } catch (const nlohmann::json::exception&) {
-      if (!big_integers_to_doubles(plain)) throw blame(plain, read_back, class_name<T>());
+      if (!big_integers_to_doubles(plain)) throw blame(plain, &read_back<T>, class_name<T>());
     }
   }
 }

@@ -88,16 +88,6 @@ struct Misfits<std::tuple<P...>> {
   using Borrowed = typename Misfit<MisfitParameter, first_misfit<safe_in_coroutine<P>...>(), std::tuple<P...>>::type;
 };
 
-template <class T>
-struct Yielded {
-  using type = typename TaskResult<T>::type;
-};
-template <class T>
-requires is_generator<T>
-struct Yielded<T> {
-  using type = typename T::value_type;
-};
-
 template <class Sig, bool known = Sig::known>
 struct HandlerTypes {
   using Types = std::tuple<>;
@@ -122,7 +112,7 @@ struct HandlerFit {
   using Borrowed = std::conditional_t<is_task<Return> || is_generator<Return>, typename Misfits<Types>::Borrowed, void>;
   using Result = std::conditional_t<writable<Item>, void, MisfitResult<Item>>;
   static constexpr bool known = Sig::known;
-  static constexpr bool counted = !known || std::tuple_size_v<Types> == sizeof...(A);
+  static constexpr bool counted = !known || std::tuple_size_v<Types> == (std::size_t{0} + ... + std::is_same_v<A, Arg>);
   static constexpr bool sendable = !is_generator<Return> || !holds_descriptors<Item>;
   static constexpr bool fits = known && counted && sendable && no_misfit<Unreadable> && no_misfit<Mutable> &&
                                no_misfit<Borrowed> && no_misfit<Result>;
@@ -158,9 +148,9 @@ struct HandlerCheck {
 template <class F, class... A>
 std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args) {
   if constexpr (HandlerFit<F, A...>::fits) {
-    const std::array<Arg, sizeof...(A)> list{args...};
+    const std::array<MethodWord, sizeof...(A)> words{MethodWord(args)...};
     return std::make_unique<Handler<F, typename HandlerFit<F, A...>::Types>>(
-        std::move(name), std::move(function), std::move(doc), std::span<const Arg>(list));
+        std::move(name), std::move(function), std::move(doc), std::span<const MethodWord>(words));
   } else {
     return nullptr;
   }

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -22,6 +23,7 @@
 #include "convert.hpp"
 #include "request.hpp"
 #include "result.hpp"
+#include "schema.hpp"
 #include "signature.hpp"
 #include "transfer.hpp"
 
@@ -41,14 +43,39 @@ std::shared_ptr<const json> shared_value(json value);
 /// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
 /// A name has letters, digits and `_`, which does not stand in front; it is not `reply_to_first_fd`, which callers use
 /// to say where the answer goes.
+///
+/// More can be said of a parameter, for callers to read and for the service to insist on:
+/// `kt::arg("count").doc("How often.").min(1).max(9) = 3`. Each returns the same parameter with that. A call with
+/// another value is answered with 400 and a sentence that says which ones there are, before the handler runs; of a
+/// list, that goes for each item, and null in place of an optional value is always taken. Where a method is added, it
+/// is std::invalid_argument if the type of the parameter has no such values, or the default is none of them.
 class Arg {
  public:
   explicit Arg(std::string name) : name_(std::move(name)) {}
+
+  /// What it is for, as `help METHOD` and `describe` say it.
+  Arg doc(const std::string& text) const;
+  /// The values that it can have, `{"calm", "wild"}` or a vector of them. Not for lists in lists, maps and structs.
+  Arg choices(std::initializer_list<json> values) const;
+  template <class T>
+  Arg choices(const std::vector<T>& values) const {
+    json list = json::array();
+    for (const T& value : values) list.push_back(detail::to_json_value(value));
+    return with("enum", std::move(list));
+  }
+  /// The least value that it can have, and the greatest. Only for numbers, or kt::json that is a number.
+  template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg min(T least)
+  const { return with("minimum", detail::scalar_of(least).value()); }
+  template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg max(T greatest)
+  const { return with("maximum", detail::scalar_of(greatest).value()); }
 
   /// The same parameter with a default; `nullptr` is the default of a std::optional.
   template <class T>
   requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
     Arg with_default(name_);
+    with_default.facts_ = facts_;
     if constexpr (detail::PlainArgument<T>) {
       with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
     } else {
@@ -62,6 +89,7 @@ class Arg {
   template <detail::DescriptorValue T>
   Arg operator=(T&& value) const {
     Arg with_descriptors(name_);
+    with_descriptors.facts_ = facts_;
     with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
     try {
       with_descriptors.fallback_ =
@@ -77,17 +105,50 @@ class Arg {
   const std::shared_ptr<const json>& fallback() const noexcept { return fallback_; }
   /// What the value stands for; null if it has no descriptors.
   const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
+  /// What else has been said of it, in the words of JSON Schema; null if nothing.
+  const std::shared_ptr<const json>& facts() const noexcept { return facts_; }
 
  private:
+  Arg with(const char* fact, json value) const;
+
   std::string name_;
   std::shared_ptr<const json> fallback_;
   std::shared_ptr<std::vector<Fd>> descriptors_;
+  std::shared_ptr<const json> facts_;
 };
 
 /// Names a parameter of a handler.
 inline Arg arg(std::string name) { return Arg(std::move(name)); }
 
+/// What is said of a method beside its parameters, in any place among them:
+/// `api("list", list, "Lists all.", kt::read_only, kt::arg("most") = 10)`.
+class MethodMark {
+ public:
+  enum Kind { reads_only, is_hidden };
+  constexpr explicit MethodMark(Kind kind) noexcept : kind_(kind) {}
+  constexpr Kind kind() const noexcept { return kind_; }
+
+ private:
+  Kind kind_;
+};
+
+/// The method changes nothing: whoever calls it for others need not ask them first. Callers are told so; the library
+/// cannot know whether it is true.
+inline constexpr MethodMark read_only{MethodMark::reads_only};
+/// The method is not offered: not in the list that `help` shows, nor where tools let choose from `describe`. Who knows
+/// its name calls it as any other: this is no protection.
+inline constexpr MethodMark hidden{MethodMark::is_hidden};
+
 namespace detail {
+
+/// What stands behind the description where a method is added: a parameter or a mark.
+struct MethodWord {
+  MethodWord(const Arg& the_argument) : argument(&the_argument) {}
+  MethodWord(const MethodMark& the_mark) : mark(&the_mark) {}
+
+  const Arg* argument = nullptr;
+  const MethodMark* mark = nullptr;
+};
 
 /// The key that holds positional arguments in a request's map.
 inline constexpr std::string_view positional_key = "_args";
@@ -247,6 +308,8 @@ struct Parameter {
   std::string type;  ///< empty: any
   std::shared_ptr<const json> fallback;
   bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
+  const TypeInfo* info = &type_info<json>;
+  std::shared_ptr<const json> facts = {};  ///< Arg::facts(), since validate() as the type has them
 
   bool required() const noexcept { return !fallback; }
 };
@@ -347,6 +410,12 @@ class Method {
   bool takes_anything() const noexcept { return takes_anything_; }
   /// True if the handler gets the kt::Request, and with it the connection of its caller.
   bool takes_request() const noexcept { return takes_request_; }
+  bool is_read_only() const noexcept { return is_read_only_; }
+  bool is_hidden() const noexcept { return is_hidden_; }
+  /// True if open descriptors are among its arguments or results.
+  bool passes_descriptors() const noexcept;
+  /// Of a result, or of an item of the stream.
+  json result_schema() const { return result_schema_(); }
   /// True if the handler is that function, or that member function: `function` points to one of the type that `tag`,
   /// the address of its function_tag, stands for.
   virtual bool is_function(const void*, const void*) const { return false; }
@@ -359,6 +428,7 @@ class Method {
   }
   /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
   void set_takes_anything() noexcept { takes_anything_ = true; }
+  void set_read_only() noexcept { is_read_only_ = true; }
 
   /// Binds a body in MessagePack without making a tree of it. False, with nothing of use in `slots`, if it is anything
   /// else than a map of plain values that fit the parameters in number and name, or if the handler may ask for the
@@ -378,19 +448,27 @@ class Method {
   /// whatever a plain handler throws.
   void invoke(Call& call) const;
 
-  /// For the programmer, at registration: throws std::invalid_argument if names clash or a default does not fit.
-  void validate() const;
+  /// For the programmer, at registration: throws std::invalid_argument if names clash, or a default, choice or bound
+  /// does not fit.
+  void validate();
 
  protected:
   virtual void run(Call& call) const = 0;
   /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
   virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
   /// The next one, as callers see it.
-  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false);
-  void describe_as(std::string returns, bool streams = false, bool takes_request = false);
+  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false,
+                     const TypeInfo& info = type_info<json>);
+  /// Takes the marks, and adds the parameters, whose types follow one by one.
+  void add_words(std::span<const MethodWord> words);
+  void set_type(std::size_t parameter, std::string type, bool takes_descriptors, const TypeInfo& info);
+  void describe_as(std::string returns, bool streams = false, bool takes_request = false,
+                   bool gives_descriptors = false, json (*make_schema)() = &schema_for<json>);
 
  private:
   void bind(Call& call) const;
+  void settle_facts(Parameter& parameter);
+  void check_limits(Call& call) const;
   void add_query_argument(const std::string& name, std::string_view text, bool has_value, const Request& request,
                           json& found) const;
   [[noreturn]] void refuse_name(const std::string& name, const Request& request) const;
@@ -408,6 +486,11 @@ class Method {
   bool post_only_ = false;
   bool takes_anything_ = false;
   bool takes_request_ = false;
+  bool gives_descriptors_ = false;
+  bool is_read_only_ = false;
+  bool is_hidden_ = false;
+  bool has_limits_ = false;  ///< there is a parameter with choices or bounds
+  json (*result_schema_)() = &schema_for<json>;
 };
 
 /// Its address stands for the type F where there may be no RTTI.
@@ -442,14 +525,16 @@ template <class F, class... P>
 class Handler<F, std::tuple<P...>> final : public Method {
   using Sig = Signature<F>;
   using Return = std::remove_cvref_t<typename Sig::Return>;
+  using Value = typename Yielded<Return>::type;
   static constexpr bool takes_request = Sig::Parameters::takes_request;
 
  public:
-  Handler(std::string name, F function, std::string doc, std::span<const Arg> args)
+  Handler(std::string name, F function, std::string doc, std::span<const MethodWord> words)
       : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
-    [[maybe_unused]] auto next = args.begin();
-    (add_parameter(*next++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>), ...);
-    describe_as(returned(), is_generator<Return>, takes_request);
+    add_words(words);
+    [[maybe_unused]] std::size_t i = 0;
+    (set_type(i++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>, type_info<Stored<P>>), ...);
+    describe_as(type_name<Value>(), is_generator<Return>, takes_request, holds_descriptors<Value>, &schema_for<Value>);
   }
   bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
     if constexpr (is_bound_member<F>) {
@@ -469,14 +554,6 @@ class Handler<F, std::tuple<P...>> final : public Method {
   }
 
  private:
-  static std::string returned() {
-    if constexpr (is_generator<Return>) {
-      return type_name<typename Return::value_type>();
-    } else {
-      return type_name<typename TaskResult<Return>::type>();
-    }
-  }
-
   template <class T>
   static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
     current = i;

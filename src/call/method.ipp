@@ -24,14 +24,45 @@ KETTLINGAR_COLD Method::Method(std::string name, std::string doc) : name_(std::m
 
 KETTLINGAR_COLD Method::~Method() = default;
 
-KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string type, bool takes_descriptors) {
-  parameters_.push_back({parameter.name(), std::move(type), parameter.fallback(), takes_descriptors});
+KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string type, bool takes_descriptors,
+                                           const TypeInfo& info) {
+  parameters_.push_back(
+      {parameter.name(), std::move(type), parameter.fallback(), takes_descriptors, &info, parameter.facts()});
 }
 
-KETTLINGAR_COLD void Method::describe_as(std::string returns, bool streams, bool takes_request) {
+KETTLINGAR_COLD void Method::add_words(std::span<const MethodWord> words) {
+  for (const MethodWord& word : words) {
+    if (word.argument != nullptr) {
+      add_parameter(*word.argument);
+    } else {
+      is_read_only_ |= word.mark->kind() == MethodMark::reads_only;
+      is_hidden_ |= word.mark->kind() == MethodMark::is_hidden;
+    }
+  }
+}
+
+KETTLINGAR_COLD void Method::set_type(std::size_t parameter, std::string type, bool takes_descriptors,
+                                      const TypeInfo& info) {
+  Parameter& one = parameters_[parameter];
+  one.type = std::move(type);
+  one.takes_descriptors = takes_descriptors;
+  one.info = &info;
+}
+
+KETTLINGAR_COLD void Method::describe_as(std::string returns, bool streams, bool takes_request, bool gives_descriptors,
+                                         json (*make_schema)()) {
   returns_ = std::move(returns);
   streams_ = streams;
   takes_request_ = takes_request;
+  gives_descriptors_ = gives_descriptors;
+  result_schema_ = make_schema;
+}
+
+KETTLINGAR_COLD bool Method::passes_descriptors() const noexcept {
+  for (const Parameter& parameter : parameters_) {
+    if (parameter.takes_descriptors) return true;
+  }
+  return gives_descriptors_;
 }
 
 KETTLINGAR_INLINE std::size_t Method::index_of(std::string_view parameter) const {

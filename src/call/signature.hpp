@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../base/json.hpp"
+#include "../base/json_types.hpp"
 #include "../os/passing.hpp"
 #include "coroutine.hpp"
 #include "result.hpp"
@@ -47,6 +48,17 @@ struct TaskResult {
 template <class T>
 struct TaskResult<Task<T>> {
   using type = T;
+};
+
+/// What a handler returns that returns a T: the result of a Task, the item of a Generator.
+template <class T>
+struct Yielded {
+  using type = typename TaskResult<T>::type;
+};
+template <class T>
+requires is_generator<T>
+struct Yielded<T> {
+  using type = typename T::value_type;
 };
 
 template <class T>
@@ -137,19 +149,6 @@ template <class... T>
 inline constexpr bool holds_descriptors<std::tuple<T...>> = (holds_descriptors<T> || ...);
 template <class T, class U>
 inline constexpr bool holds_descriptors<std::pair<T, U>> = holds_descriptors<T> || holds_descriptors<U>;
-
-/// The unqualified name of a type, for help texts; taken from the compiler's own description, so that no RTTI is
-/// needed.
-template <class T>
-constexpr std::string_view class_name() {
-  std::string_view text = __PRETTY_FUNCTION__;
-  const std::size_t begin = text.find("T = ") + 4;
-  const std::size_t end = text.find_first_of(";]", begin);
-  text = text.substr(begin, end - begin);
-  if (const std::size_t angle = text.find('<'); angle != std::string_view::npos) text = text.substr(0, angle);
-  if (const std::size_t colon = text.rfind(':'); colon != std::string_view::npos) text.remove_prefix(colon + 1);
-  return text;
-}
 
 /// The name of a type in `help` and in the `methods` table, in the words of the Python peers; empty: anything goes.
 template <class T>

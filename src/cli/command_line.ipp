@@ -333,9 +333,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     take_flags();
     if (!command_.empty()) {
       const std::string& app = server_.settings.app_name;
-      const std::string version = std::to_string(KETTLINGAR_VERSION_MAJOR) + "." +
-                                  std::to_string(KETTLINGAR_VERSION_MINOR) + "." +
-                                  std::to_string(KETTLINGAR_VERSION_PATCH);
+      const std::string version = library_version();
       say(app + ", built with kettlingar " + version + "\n", {{"app", app}, {"kettlingar", version}});
       return ExitCode::fine;
     }

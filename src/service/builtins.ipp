@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/builtins.ipp: the methods every service has: ping, help, config, quitquitquit.
+// service/builtins.ipp: the methods every service has: ping, help, describe, config, quitquitquit.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <string>
 
 #include "../call/handler_check.hpp"
+#include "manifest.ipp"
 #include "registry.ipp"
 #include "server.ipp"
 
@@ -23,9 +24,10 @@ class Ping final : public Method {
  public:
   explicit Ping(Registry& methods)
       : Method("ping", "Says that the service is there, and which methods it has."), methods_(methods) {
-    add_parameter(arg("docs") = false, "bool");
+    add_parameter(arg("docs") = false, "bool", false, type_info<bool>);
     describe_as("dict");
     set_public(true);
+    set_read_only();
     set_builtin(false);
     set_takes_anything();
   }
@@ -85,6 +87,7 @@ inline constexpr Command commands[] = {
     {"status", "status", "Tell whether it runs, and where"},
     {"ping", "ping", "Check whether it answers"},
     {"help", "help [<method>]", "This text, or the help of a method"},
+    {"describe", "describe [<method>]", "The same for programs: types and options, as JSON Schemas"},
     {"config", "config [...]", "Show or change the configuration of the running service"},
 };
 
@@ -369,7 +372,13 @@ class Config final : public Method {
   add(std::make_shared<Ping>(server.methods), false);
   add(make_method(
           "help", [&server](std::optional<std::string> command) { return help(server, command); },
-          "Describes the service, or one of its methods.", arg("command") = nullptr),
+          "Describes the service, or one of its methods.", read_only, arg("command") = nullptr),
+      false);
+  add(make_method(
+          "describe", [&server](std::optional<std::string> method) { return manifest(server, method); },
+          "Describes the service, or one of its methods, for programs: arguments and results with JSON Schemas, "
+          "options.",
+          read_only, arg("method") = nullptr),
       false);
   add(std::make_shared<Config>(server, hooks), false);
   add(make_method(

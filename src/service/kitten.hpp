@@ -6,6 +6,7 @@
 
 #include <asio/any_io_executor.hpp>
 #include <chrono>
+#include <concepts>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -49,7 +50,7 @@ template <class F, class... A>
 std::unique_ptr<Method> make_method(std::string name, F function, std::string doc, const A&... args);
 
 template <class A>
-concept IsArg = std::is_same_v<A, Arg>;
+concept IsArg = std::is_same_v<A, Arg> || std::is_same_v<A, MethodMark>;
 template <class F>
 concept MemberFunction = std::is_member_function_pointer_v<F>;
 /// Such as asio::io_context.
@@ -121,16 +122,17 @@ class Kitten {
   /// A name has letters, digits, `_`, `-` and `.`, the last two not in front. `web_root` answers `/`. A method that is
   /// called like a command (start, stop, restart, status) is `-- start` on a command line. From any thread; a method of
   /// the same name is replaced. Throws std::invalid_argument if the name of the method or of a parameter is not usable,
-  /// or a default does not fit its parameter.
+  /// or a default, choice or bound does not fit its parameter. Among the args there may be marks: kt::read_only,
+  /// kt::hidden.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
     static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
   }
   /// Without a description.
-  template <class F, detail::IsArg... A>
-  Kitten& api(std::string name, F handler, Arg first, A... rest) {
-    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
+  template <class F, detail::IsArg First, detail::IsArg... A>
+  Kitten& api(std::string name, F handler, First first, A... rest) {
+    static_assert(detail::HandlerCheck<F, First, A...>::done);
     return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
@@ -142,11 +144,11 @@ class Kitten {
         false);
   }
 
-  /// Adds a method that streams the events of a topic, from the call on.
-  template <class T>
-  Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+  /// Adds a method that streams the events of a topic, from the call on; marks may follow.
+  template <class T, std::same_as<MethodMark>... A>
+  Kitten& api(std::string name, const Topic<T>& topic, std::string doc = {}, A... marks) {
     return api(
-        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc), marks...);
   }
 
   /// Adds a method that needs no token, from any thread. Whatever it does can be done by every program, and every web
@@ -156,9 +158,9 @@ class Kitten {
     static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
   }
-  template <class F, detail::IsArg... A>
-  Kitten& public_api(std::string name, F handler, Arg first, A... rest) {
-    static_assert(detail::HandlerCheck<F, Arg, A...>::done);
+  template <class F, detail::IsArg First, detail::IsArg... A>
+  Kitten& public_api(std::string name, F handler, First first, A... rest) {
+    static_assert(detail::HandlerCheck<F, First, A...>::done);
     return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
   }
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
@@ -169,10 +171,10 @@ class Kitten {
         true);
   }
 
-  template <class T>
-  Kitten& public_api(std::string name, const Topic<T>& topic, std::string doc = {}) {
+  template <class T, std::same_as<MethodMark>... A>
+  Kitten& public_api(std::string name, const Topic<T>& topic, std::string doc = {}, A... marks) {
     return public_api(
-        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc));
+        std::move(name), [topic] { return topic.subscribe(); }, std::move(doc), marks...);
   }
 
   /// Answers calls of unknown methods, which are 404 otherwise. The handler takes `kt::Request&` or nothing, and finds

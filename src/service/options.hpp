@@ -16,6 +16,7 @@
 #include "../base/log.hpp"
 #include "../base/version.hpp"
 #include "../call/convert.hpp"
+#include "../call/schema.hpp"
 #include "../os/descriptor.hpp"
 
 namespace kettlingar {
@@ -71,7 +72,7 @@ Option make_option(std::string name, T& variable, std::string help) {
     return to_json_value(value);
   };
   option.set = [&variable](const json& value) { variable = from_json<Value>(value); };
-  option.convert = [](const json& value) { return to_json_value(from_json<Value>(value)); };
+  option.convert = &normal_form<Value>;
   option.declared = option.fallback = option.get();
   return option;
 }

@@ -14,6 +14,7 @@
 #include "../base/version.hpp"
 #include "../call/bind.ipp"
 #include "../call/method.hpp"
+#include "method_help.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -43,8 +44,8 @@ class Registry {
   std::string similar(std::string_view name) const;
   /// Any method of exactly that name, for `help`.
   std::shared_ptr<const Method> named(std::string_view name) const;
-  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere: built-in methods and
-  /// `web_root`.
+  /// Names in alphabetical order. `listed_only` leaves out what `help` describes elsewhere, built-in methods and
+  /// `web_root`, and hidden ones.
   std::vector<std::string> names(bool listed_only) const;
   /// All of them, as they are now.
   std::vector<std::shared_ptr<const Method>> all() const;
@@ -58,48 +59,6 @@ class Registry {
   std::map<std::string, std::shared_ptr<Method>, std::less<>> public_;
   std::shared_ptr<Method> fallback_;
 };
-
-/// `/purr [--count=1] [--sound=purr]`: how to call a method.
-[[gnu::cold]] inline std::string usage(const Method& method) {
-  std::string line = "/" + (method.name() == "web_root" ? "" : method.name());
-  for (const Parameter& parameter : method.parameters()) {
-    if (parameter.required()) {
-      line += " <" + parameter.name + ">";
-    } else {
-      std::string fallback;
-      if (parameter.fallback->is_null()) {
-        fallback = "<" + (parameter.type.empty() ? "value" : parameter.type.substr(0, parameter.type.find(' '))) + ">";
-      } else if (parameter.fallback->is_string()) {
-        fallback = parameter.fallback->get<std::string>();
-      } else {
-        fallback = shown(*parameter.fallback);
-      }
-      line += " [--" + parameter.name + "=" + fallback + "]";
-    }
-  }
-  return line;
-}
-
-/// The help of one method: usage, description, arguments with types and defaults.
-[[gnu::cold]] inline std::string method_help(const Method& method) {
-  std::string out = usage(method) + "\n";
-  if (!method.doc().empty()) out += "\n" + method.doc() + "\n";
-  std::size_t width = 0;
-  for (const Parameter& parameter : method.parameters()) width = (std::max)(width, parameter.name.size());
-  if (width != 0) out += "\nArguments, in this order or by name:\n";
-  for (const Parameter& parameter : method.parameters()) {
-    out += "  " + parameter.name + std::string(width - parameter.name.size() + 2, ' ');
-    out += parameter.type.empty() ? "any value" : parameter.type;
-    if (parameter.takes_descriptors && parameter.type != "socket") out += " (a path here, or - for standard input)";
-    out += parameter.required() ? ", required" : ", default " + shown(*parameter.fallback);
-    out += "\n";
-  }
-  if (method.streams())
-    out +=
-        "\nStreams its results" + (method.returns().empty() ? "" : " (" + method.returns() + ")") + " as they come.\n";
-  if (method.is_public()) out += "\nNeeds no authentication.\n";
-  return out;
-}
 
 /// Names that a Python client would overwrite its own attributes with: they must not appear in the `methods` table.
 inline bool hidden_from_clients(std::string_view name) {
@@ -195,7 +154,7 @@ KETTLINGAR_COLD std::vector<std::string> Registry::names(bool listed_only) const
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
   for (const auto& [name, method] : methods_) {
-    if (!listed_only || (!method->is_builtin() && name != "web_root")) names.push_back(name);
+    if (!listed_only || (!method->is_builtin() && !method->is_hidden() && name != "web_root")) names.push_back(name);
   }
   return names;
 }

@@ -134,6 +134,7 @@ class Server : public std::enable_shared_from_this<Server> {
   Token token;
   std::string start_warnings;  ///< of the last open(), in lines
   std::string description;
+  double started = 0;                       ///< when it began to listen, in seconds since 1970
   bool whole_process = false;               ///< under main(): the process is there for nothing else
   std::vector<std::string> started_with;    ///< under main(): the options that make another process the same service
   std::vector<std::string> command_prefix;  ///< what leads to main() in a program with a command line of its own
