@@ -107,6 +107,7 @@ ifeq ($(findstring clang,$(CXX)),)
 PRECOMPILED      := build/unit/example.hpp.gch
 UNIT_PRECOMPILED := build/unit/test.hpp.gch
 use_precompiled   = -Winvalid-pch -include $(1:.gch=)
+GROUPED          := -Wno-subobject-linkage
 endif
 
 build/unit:
@@ -140,7 +141,17 @@ $(UNIT): build/unit/%.o: tests/unit/%.cpp $(UNIT_PRECOMPILED) build/deps.mk | bu
 build/unit/main.o: kettlingar_test.cpp $(UNIT_PRECOMPILED) build/deps.mk | build/unit
 	$(call step,$<,$(COMPILE) $(UNIT_SPLIT) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(DEPENDS) -c $< -o $@)
 
-build/kettlingar_test: build/unit/main.o $(LIBRARY) $(UNIT)
+# All tests: the files of a folder in one object, for what they instantiate is largely the same. In g++'s eyes the files
+# are headers then, and those should have no unnamed namespaces.
+UNIT_GROUPS := $(sort $(foreach file,$(notdir $(basename $(UNIT_TESTS))),$(firstword $(subst _, ,$(file)))))
+UNIT_GROUPS := $(filter service,$(UNIT_GROUPS)) $(filter-out service,$(UNIT_GROUPS))
+group_files  = $(filter tests/unit/$(1).cpp tests/unit/$(1)_%,$(UNIT_TESTS))
+$(foreach group,$(UNIT_GROUPS),$(eval build/unit/all_of_$(group).o: $(call group_files,$(group))))
+
+$(UNIT_GROUPS:%=build/unit/all_of_%.o): build/unit/all_of_%.o: $(UNIT_PRECOMPILED) build/deps.mk | build/unit
+	$(call step,tests/unit/$*,$(COMPILE) $(UNIT_SPLIT) $(GROUPED) $(call use_precompiled,$(UNIT_PRECOMPILED)) $(addprefix -include ,$(call group_files,$*)) $(DEPENDS) -x c++ -c /dev/null -o $@)
+
+build/kettlingar_test: build/unit/main.o $(LIBRARY) $(UNIT_GROUPS:%=build/unit/all_of_%.o)
 	$(call step,$@,$(CXX) $(CXXFLAGS) -pthread $^ -o $@ $(LDFLAGS) $(LDLIBS))
 
 # Some files of tests/unit alone.
