@@ -1838,6 +1838,8 @@ std::string problem_of(const BadValue& bad, bool repeat = true);
 std::string shown(const json& value);
 /// "one of "a", "b"", of a list.
 std::string one_of(const json& choices);
+/// Whether `value` is in a list.
+bool is_in(const json& list, const json& value);
 
 /// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
 enum class Fields { known, any };
@@ -2248,7 +2250,8 @@ constexpr TypeInfo info_of_type() {
   return info;
 }
 
-/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, by name.
+/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, in that
+/// order, by name.
 json definitions(const json& schema);
 
 }  // namespace detail
@@ -10167,6 +10170,13 @@ KETTLINGAR_COLD std::string one_of(const json& choices) {
   return choices.size() > most ? out + " ..." : out;
 }
 
+KETTLINGAR_COLD bool is_in(const json& list, const json& value) {
+  for (const json& one : list) {
+    if (one == value) return true;
+  }
+  return false;
+}
+
 KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
                                         AddTypes add_types, Fields fields) {
   if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_types, fields).run();
@@ -10767,7 +10777,6 @@ KETTLINGAR_COLD json definitions(const json& schema) {
   std::vector<std::string> names;
   add_references(schema, names);
   for (std::size_t i = 0; i < names.size(); ++i) add_references(Definitions::all().schema(names[i]), names);
-  std::sort(names.begin(), names.end());
   json found = json::object();
   for (const std::string& name : names) {
     if (json one = Definitions::all().schema(name); !one.is_null()) found[name] = std::move(one);
@@ -11113,7 +11122,8 @@ KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string typ
 }
 
 KETTLINGAR_COLD void Method::add_words(std::span<const MethodWord> words) {
-  for (const MethodWord& word : words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const MethodWord& word = words[i];
     if (word.argument != nullptr) {
       add_parameter(*word.argument);
     } else {
@@ -11394,7 +11404,7 @@ KETTLINGAR_COLD std::string limits_text(const Parameter& parameter) {
 KETTLINGAR_COLD bool is_allowed(const Parameter& parameter, const json& value) {
   const json choices = fact_of(parameter, "enum"), least = fact_of(parameter, "minimum"),
              greatest = fact_of(parameter, "maximum");
-  if (!choices.is_null() && std::find(choices.begin(), choices.end(), value) == choices.end()) return false;
+  if (!choices.is_null() && !is_in(choices, value)) return false;
   if (least.is_null() && greatest.is_null()) return true;
   // Not a number is not within any bounds.
   return value.is_number() && (least.is_null() || least < value || least == value) &&
@@ -11496,7 +11506,7 @@ KETTLINGAR_COLD json schema_of_parameter(const Parameter& parameter) {
   const bool or_null = type != place.end() && type->is_array();
   if (!or_null || !place.contains("enum")) return schema;
   json& choices = place["enum"];
-  if (std::find(choices.begin(), choices.end(), nullptr) == choices.end()) choices.push_back(nullptr);
+  if (!is_in(choices, nullptr)) choices.push_back(nullptr);
   return schema;
 }
 
@@ -12902,7 +12912,8 @@ namespace detail {
   if (type == "boolean") return "bool";
   if (type == "integer") return words_of_integer(schema);
   if (type == "number") return "float";
-  if (type == "string") return schema.value("x-kettlingar-descriptor", std::string("str"));
+  if (type == "string")
+    return schema.contains("x-kettlingar-descriptor") ? schema["x-kettlingar-descriptor"].get<std::string>() : "str";
   if (type == "array") {
     if (schema.contains("prefixItems")) return "list of " + words_of_each(schema["prefixItems"], ", ");
     const std::string size =
@@ -12960,13 +12971,13 @@ std::string words_of(const json& schema) {
   }
   std::string out = "\n" + name + ":\n";
   const json& fields = schema["properties"];
-  const json required = in_arguments ? schema.value("required", json::array()) : json::array();
+  const json required = in_arguments && schema.contains("required") ? schema["required"] : json::array();
   std::size_t width = 0;
   for (const auto& [field, type] : fields.items()) width = (std::max)(width, field == "_format" ? 0 : field.size());
   for (const auto& [field, type] : fields.items()) {
     if (field == "_format") continue;
     out += "  " + field + std::string(width - field.size() + 2, ' ') + words_of(type);
-    if (std::find(required.begin(), required.end(), field) != required.end()) {
+    if (is_in(required, field)) {
       out += ", required";
     } else if (in_arguments && type.contains("default")) {
       out += ", default " + shown(type["default"]);
@@ -16882,8 +16893,9 @@ namespace detail {
   all["pid"] = ::getpid();
   all["started"] = server.running() ? json(server.started) : json(nullptr);
   json& methods = all["methods"] = json::array();
-  for (const std::shared_ptr<const Method>& method : server.methods.all()) {
-    if (!only || *only == method->name()) methods.push_back(described_method(*method));
+  for (const std::string& name : server.methods.names(false)) {
+    if (only && *only != name) continue;
+    if (const auto method = server.methods.named(name)) methods.push_back(described_method(*method));
   }
   if (only && methods.empty())
     throw InvalidArgument("describe: no method '" + *only + "'" + server.methods.similar(*only));

@@ -3,7 +3,6 @@
 // and bounds; and that calls keep to them.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -70,7 +69,7 @@ KETTLINGAR_COLD std::string limits_text(const Parameter& parameter) {
 KETTLINGAR_COLD bool is_allowed(const Parameter& parameter, const json& value) {
   const json choices = fact_of(parameter, "enum"), least = fact_of(parameter, "minimum"),
              greatest = fact_of(parameter, "maximum");
-  if (!choices.is_null() && std::find(choices.begin(), choices.end(), value) == choices.end()) return false;
+  if (!choices.is_null() && !is_in(choices, value)) return false;
   if (least.is_null() && greatest.is_null()) return true;
   // Not a number is not within any bounds.
   return value.is_number() && (least.is_null() || least < value || least == value) &&
@@ -172,7 +171,7 @@ KETTLINGAR_COLD json schema_of_parameter(const Parameter& parameter) {
   const bool or_null = type != place.end() && type->is_array();
   if (!or_null || !place.contains("enum")) return schema;
   json& choices = place["enum"];
-  if (std::find(choices.begin(), choices.end(), nullptr) == choices.end()) choices.push_back(nullptr);
+  if (!is_in(choices, nullptr)) choices.push_back(nullptr);
   return schema;
 }
 

@@ -46,6 +46,8 @@ std::string problem_of(const BadValue& bad, bool repeat = true);
 std::string shown(const json& value);
 /// "one of "a", "b"", of a list.
 std::string one_of(const json& choices);
+/// Whether `value` is in a list.
+bool is_in(const json& list, const json& value);
 
 /// Whether fields are refused that a class does not know. In results, which may come from newer services, they are not.
 enum class Fields { known, any };

@@ -117,6 +117,13 @@ KETTLINGAR_COLD std::string one_of(const json& choices) {
   return choices.size() > most ? out + " ..." : out;
 }
 
+KETTLINGAR_COLD bool is_in(const json& list, const json& value) {
+  for (const json& one : list) {
+    if (one == value) return true;
+  }
+  return false;
+}
+
 KETTLINGAR_INLINE void check_understood(nlohmann::json& value, const nlohmann::json& result, ReadBack read_back,
                                         AddTypes add_types, Fields fields) {
   if (!result.is_null()) UnderstandingCheck(value, result, read_back, add_types, fields).run();

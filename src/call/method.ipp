@@ -31,7 +31,8 @@ KETTLINGAR_COLD void Method::add_parameter(const Arg& parameter, std::string typ
 }
 
 KETTLINGAR_COLD void Method::add_words(std::span<const MethodWord> words) {
-  for (const MethodWord& word : words) {
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const MethodWord& word = words[i];
     if (word.argument != nullptr) {
       add_parameter(*word.argument);
     } else {

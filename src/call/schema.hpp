@@ -162,7 +162,8 @@ constexpr TypeInfo info_of_type() {
   return info;
 }
 
-/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, by name.
+/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, in that
+/// order, by name.
 json definitions(const json& schema);
 
 }  // namespace detail

@@ -210,7 +210,6 @@ KETTLINGAR_COLD json definitions(const json& schema) {
   std::vector<std::string> names;
   add_references(schema, names);
   for (std::size_t i = 0; i < names.size(); ++i) add_references(Definitions::all().schema(names[i]), names);
-  std::sort(names.begin(), names.end());
   json found = json::object();
   for (const std::string& name : names) {
     if (json one = Definitions::all().schema(name); !one.is_null()) found[name] = std::move(one);

@@ -86,8 +86,9 @@ namespace detail {
   all["pid"] = ::getpid();
   all["started"] = server.running() ? json(server.started) : json(nullptr);
   json& methods = all["methods"] = json::array();
-  for (const std::shared_ptr<const Method>& method : server.methods.all()) {
-    if (!only || *only == method->name()) methods.push_back(described_method(*method));
+  for (const std::string& name : server.methods.names(false)) {
+    if (only && *only != name) continue;
+    if (const auto method = server.methods.named(name)) methods.push_back(described_method(*method));
   }
   if (only && methods.empty())
     throw InvalidArgument("describe: no method '" + *only + "'" + server.methods.similar(*only));

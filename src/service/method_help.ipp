@@ -71,7 +71,8 @@ namespace detail {
   if (type == "boolean") return "bool";
   if (type == "integer") return words_of_integer(schema);
   if (type == "number") return "float";
-  if (type == "string") return schema.value("x-kettlingar-descriptor", std::string("str"));
+  if (type == "string")
+    return schema.contains("x-kettlingar-descriptor") ? schema["x-kettlingar-descriptor"].get<std::string>() : "str";
   if (type == "array") {
     if (schema.contains("prefixItems")) return "list of " + words_of_each(schema["prefixItems"], ", ");
     const std::string size =
@@ -129,13 +130,13 @@ std::string words_of(const json& schema) {
   }
   std::string out = "\n" + name + ":\n";
   const json& fields = schema["properties"];
-  const json required = in_arguments ? schema.value("required", json::array()) : json::array();
+  const json required = in_arguments && schema.contains("required") ? schema["required"] : json::array();
   std::size_t width = 0;
   for (const auto& [field, type] : fields.items()) width = (std::max)(width, field == "_format" ? 0 : field.size());
   for (const auto& [field, type] : fields.items()) {
     if (field == "_format") continue;
     out += "  " + field + std::string(width - field.size() + 2, ' ') + words_of(type);
-    if (std::find(required.begin(), required.end(), field) != required.end()) {
+    if (is_in(required, field)) {
       out += ", required";
     } else if (in_arguments && type.contains("default")) {
       out += ", default " + shown(type["default"]);
