@@ -108,6 +108,9 @@ PRECOMPILED      := build/unit/example.hpp.gch
 UNIT_PRECOMPILED := build/unit/test.hpp.gch
 use_precompiled   = -Winvalid-pch -include $(1:.gch=)
 GROUPED          := -Wno-subobject-linkage
+else
+# It has an opinion about KETTLINGAR_INLINE in tests.
+UNIT_SPLIT       += -Wno-gnu-inline-cpp-without-extern -Wno-static-local-in-inline
 endif
 
 build/unit:

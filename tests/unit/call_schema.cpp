@@ -120,23 +120,25 @@ kt::json kt::schema_of<schemas::Colour>() {
       R"({"type": "object", "properties": {"code": {"type": "string", "pattern": "^#[0-9a-f]{6}$"}}})");
 }
 
-using namespace schemas;
+namespace schemas {
 
 namespace {
 
-using Plain = nlohmann::json;  // the order of keys means nothing
+using PlainJson = nlohmann::json;  // the order of keys means nothing
 
 // What a method looks like to others.
 struct Described {
   explicit Described(Home& home) : home_(home) {}
-  Plain of(const std::string& method) { return home_.result("describe", Plain{{"method", method}}.dump()); }
-  Plain argument(const std::string& method, std::size_t i = 0) { return of(method)["methods"][0]["args"][i]["schema"]; }
-  Plain returns(const std::string& method) { return of(method)["methods"][0]["returns"]["schema"]; }
+  PlainJson of(const std::string& method) { return home_.result("describe", PlainJson{{"method", method}}.dump()); }
+  PlainJson argument(const std::string& method, std::size_t i = 0) {
+    return of(method)["methods"][0]["args"][i]["schema"];
+  }
+  PlainJson returns(const std::string& method) { return of(method)["methods"][0]["returns"]["schema"]; }
   Home& home_;
 };
 
 template <class T>
-Plain schema_of_result(T value) {
+PlainJson schema_of_result(T value) {
   Home home;
   home.kitten.api("get", [value] { return value; });
   home.start();
@@ -144,7 +146,7 @@ Plain schema_of_result(T value) {
 }
 
 template <class T>
-Plain schema_of_argument() {
+PlainJson schema_of_argument() {
   Home home;
   home.kitten.api(
       "put", [](T) {}, kt::arg("value"));
@@ -173,9 +175,9 @@ TEST_SUITE("call/schema") {
     CHECK(schema_of_argument<kt::Bytes>() ==
           R"({"type": "object", "properties": {"__base64__": {"type": "string", "contentEncoding": "base64"}},
               "required": ["__base64__"], "additionalProperties": false})"_json);
-    CHECK(schema_of_argument<kt::json>() == Plain::object());
-    CHECK(schema_of_argument<nlohmann::json>() == Plain::object());
-    CHECK(schema_of_result(kt::text("a document")) == Plain::object());
+    CHECK(schema_of_argument<kt::json>() == PlainJson::object());
+    CHECK(schema_of_argument<nlohmann::json>() == PlainJson::object());
+    CHECK(schema_of_result(kt::text("a document")) == PlainJson::object());
     Home home;
     home.kitten.api("none", [] {});
     home.start();
@@ -186,7 +188,7 @@ TEST_SUITE("call/schema") {
     CHECK(schema_of_argument<std::optional<std::string>>() == R"({"type": ["string", "null"]})"_json);
     CHECK(schema_of_argument<std::optional<Prio>>() ==
           R"({"type": ["string", "null"], "enum": ["low", "normal", "high", null]})"_json);
-    CHECK(schema_of_argument<std::optional<kt::json>>() == Plain::object());
+    CHECK(schema_of_argument<std::optional<kt::json>>() == PlainJson::object());
     CHECK(schema_of_argument<std::optional<Place>>() ==
           R"({"anyOf": [{"$ref": "#/$defs/Place"}, {"type": "null"}]})"_json);
   }
@@ -220,7 +222,7 @@ TEST_SUITE("call/schema") {
     Home home;
     home.kitten.api("give", [] { return kt::File::open("/dev/null"); });
     home.start();
-    const Plain method = Described(home).of("give")["methods"][0];
+    const PlainJson method = Described(home).of("give")["methods"][0];
     CHECK(method["descriptors"] == true);
     CHECK(method["returns"]["schema"]["x-kettlingar-descriptor"] == "file");
   }
@@ -230,15 +232,15 @@ TEST_SUITE("call/schema") {
     home.kitten.api(
         "note", [](Note note) { return note; }, kt::arg("note"));
     home.start();
-    const Plain all = Described(home).of("note");
+    const PlainJson all = Described(home).of("note");
     CHECK(all["methods"][0]["args"][0]["schema"] == R"({"$ref": "#/$defs/Note"})"_json);
     CHECK(all["methods"][0]["returns"]["schema"] == R"({"$ref": "#/$defs/Note"})"_json);
-    const Plain& note = all["$defs"]["Note"];
+    const PlainJson& note = all["$defs"]["Note"];
     CHECK(note["type"] == "object");
     CHECK_FALSE(note.contains("additionalProperties"));  // results may grow
     const auto required = note["required"].get<std::set<std::string>>();
     CHECK(required == std::set<std::string>{"title", "prio", "due", "least", "tags", "places", "counts", "where"});
-    const Plain& fields = note["properties"];
+    const PlainJson& fields = note["properties"];
     CHECK(fields["title"] == R"({"type": "string"})"_json);
     CHECK(fields["prio"] == R"({"type": "string", "enum": ["low", "normal", "high"]})"_json);
     CHECK(fields["due"]["type"] == R"(["integer", "null"])"_json);
@@ -255,9 +257,9 @@ TEST_SUITE("call/schema") {
     Home home;
     home.kitten.api("page", [] { return Page{}; });
     home.start();
-    const Plain page = Described(home).of("page")["$defs"]["Page"];
+    const PlainJson page = Described(home).of("page")["$defs"]["Page"];
     CHECK_FALSE(page.contains("required"));
-    const Plain& fields = page["properties"];
+    const PlainJson& fields = page["properties"];
     CHECK(fields["head"] == R"({"type": "string", "default": "untitled"})"_json);
     CHECK(fields["size"] == R"({"type": "string", "enum": ["low", "tall"], "default": "tall"})"_json);
     CHECK(fields["tiny"] == R"({"type": "integer", "minimum": -128, "maximum": 127, "default": -1})"_json);
@@ -266,7 +268,7 @@ TEST_SUITE("call/schema") {
     CHECK(fields["open"] == R"({"type": "boolean", "default": true})"_json);
     CHECK(fields["range"]["minItems"] == 2);
     CHECK(fields["range"]["items"]["type"] == "integer");
-    CHECK(fields["any"] == Plain::object());
+    CHECK(fields["any"] == PlainJson::object());
     CHECK(fields["where"] == R"({"anyOf": [{"$ref": "#/$defs/Place"}, {"type": "null"}]})"_json);
     CHECK(fields["level"]["type"] == "integer");
   }
@@ -275,9 +277,9 @@ TEST_SUITE("call/schema") {
     Home home;
     home.kitten.api("tree", [] { return Tree{}; }).api("account", [] { return Account{}; });
     home.start();
-    const Plain tree = Described(home).of("tree")["$defs"]["Tree"];
+    const PlainJson tree = Described(home).of("tree")["$defs"]["Tree"];
     CHECK(tree["properties"]["children"] == R"({"type": "array", "items": {"$ref": "#/$defs/Tree"}})"_json);
-    const Plain account = Described(home).of("account")["$defs"]["Account"];
+    const PlainJson account = Described(home).of("account")["$defs"]["Account"];
     CHECK(account["properties"]["owner_"]["type"] == "string");
     CHECK(account["properties"]["cents_"]["type"] == "integer");
   }
@@ -288,12 +290,12 @@ TEST_SUITE("call/schema") {
     home.kitten.api("ticket", [] { return Ticket(7); });
     home.kitten.api("stubborn", []() -> Stubborn { throw kt::NotFound("none"); });
     home.start();
-    const Plain tag = Described(home).of("tag")["$defs"]["Label"];
+    const PlainJson tag = Described(home).of("tag")["$defs"]["Label"];
     CHECK(tag["properties"]["tag"] == R"({"type": "string"})"_json);
-    CHECK(tag["properties"]["of"] == Plain::object());
+    CHECK(tag["properties"]["of"] == PlainJson::object());
     CHECK(tag["required"].size() == 2);
-    CHECK(Described(home).of("ticket")["$defs"]["Ticket"] == Plain::object());
-    CHECK(Described(home).of("stubborn")["$defs"]["Stubborn"] == Plain::object());
+    CHECK(Described(home).of("ticket")["$defs"]["Ticket"] == PlainJson::object());
+    CHECK(Described(home).of("stubborn")["$defs"]["Stubborn"] == PlainJson::object());
   }
 
   TEST_CASE("a program says itself what a type is, where it knows better") {
@@ -301,7 +303,7 @@ TEST_SUITE("call/schema") {
     home.kitten.api(
         "paint", [](std::vector<Colour> colours) { return colours.size(); }, kt::arg("colours"));
     home.start();
-    const Plain all = Described(home).of("paint");
+    const PlainJson all = Described(home).of("paint");
     CHECK(all["methods"][0]["args"][0]["schema"]["items"] == R"({"$ref": "#/$defs/Colour"})"_json);
     CHECK(all["$defs"]["Colour"]["properties"]["code"]["pattern"] == "^#[0-9a-f]{6}$");
   }
@@ -311,9 +313,9 @@ TEST_SUITE("call/schema") {
     home.kitten.api(
         "one", [](Place place, other::Place other) { return place.x + other.row; }, kt::arg("place"), kt::arg("other"));
     home.start();
-    const Plain all = Described(home).of("one");
+    const PlainJson all = Described(home).of("one");
     CHECK(all["$defs"].size() == 2);
-    for (const Plain& argument : all["methods"][0]["args"]) {
+    for (const PlainJson& argument : all["methods"][0]["args"]) {
       const std::string name = argument["schema"]["$ref"].get<std::string>().substr(8);
       CHECK(all["$defs"][name]["properties"].contains(argument["name"] == "place" ? "x" : "row"));
     }
@@ -333,3 +335,5 @@ TEST_SUITE("call/schema") {
     CHECK(made == once);
   }
 }
+
+}  // namespace schemas

@@ -4,6 +4,8 @@
 #include "services.hpp"
 #include "support.hpp"
 
+// Apart, for other tests have types of these names.
+namespace describing {
 namespace {
 
 enum class Mood { calm, shy, wild };
@@ -312,3 +314,5 @@ TEST_SUITE("service/describe") {
     CHECK(contains(refused(kt::arg("f").choices({"a"}), [](kt::File file) { return file; }), kinds));
   }
 }
+
+}  // namespace describing
