@@ -4,6 +4,31 @@
 #include "services.hpp"
 #include "support.hpp"
 
+namespace {
+
+/// A service that accepts nothing, and has no room for more who want to be.
+struct Backlog {
+  Backlog() {
+    write_file(dir / "worker.url", "http://unix-domain:0/TOKEN");
+    const auto address = kt::detail::unix_address(dir / "worker.sock");
+    do waiting.push_back(kt::detail::open_stream_socket(AF_UNIX));
+    while (::connect(waiting.back().get(), address->get(), address->size) == 0);
+  }
+  kt::Client client(std::chrono::milliseconds connect) const {
+    kt::ClientOptions options;
+    options.timeouts.connect = connect;
+    kt::Settings settings;
+    settings.app_state_dir = dir.path();
+    return kt::detail::ClientAccess::make(settings, options);
+  }
+
+  TempDir dir;
+  const kt::Fd listener = kt::detail::listen_unix(dir / "worker.sock", 0);
+  std::vector<kt::Fd> waiting;
+};
+
+}  // namespace
+
 TEST_SUITE("client") {
   TEST_CASE("a url file leads to a service, and nothing else is taken for one") {
     const auto address = kt::detail::parse_service_url("http://127.0.0.1:45441/some/prefix/TOKEN\n");
@@ -688,20 +713,8 @@ TEST_SUITE("client") {
   }
 
   TEST_CASE("a backlog that stays full is a timeout, and waiting for it blocks no loop") {
-    TempDir dir;
-    const kt::Fd listener = kt::detail::listen_unix(dir / "worker.sock", 0);
-    write_file(dir / "worker.url", "http://unix-domain:0/TOKEN");
-    const auto address = kt::detail::unix_address(dir / "worker.sock");
-    std::vector<kt::Fd> waiting;
-    for (;;) {
-      waiting.push_back(kt::detail::open_stream_socket(AF_UNIX));
-      if (::connect(waiting.back().get(), address->get(), address->size) != 0) break;
-    }
-    kt::ClientOptions options;
-    options.timeouts.connect = 50ms;
-    kt::Settings settings;
-    settings.app_state_dir = dir.path();
-    const kt::Client client = kt::detail::ClientAccess::make(settings, options);
+    Backlog backlog;
+    const kt::Client client = backlog.client(50ms);
     CHECK(contains(failure([&] { client.call("x"); }), "timeout 'connect'"));
     asio::io_context loop;
     auto first = asio::co_spawn(loop, client.async_call("x"), asio::use_future);
@@ -714,33 +727,21 @@ TEST_SUITE("client") {
   }
 
   TEST_CASE("without a timeout a client waits until there is room in a full backlog") {
-    TempDir dir;
-    const kt::Fd listener = kt::detail::listen_unix(dir / "worker.sock", 0);
-    write_file(dir / "worker.url", "http://unix-domain:0/TOKEN");
-    const auto address = kt::detail::unix_address(dir / "worker.sock");
-    std::vector<kt::Fd> waiting;
-    for (;;) {
-      waiting.push_back(kt::detail::open_stream_socket(AF_UNIX));
-      if (::connect(waiting.back().get(), address->get(), address->size) != 0) break;
-    }
-    kt::ClientOptions options;
-    options.timeouts.connect = 0ms;
-    kt::Settings settings;
-    settings.app_state_dir = dir.path();
-    const kt::Client client = kt::detail::ClientAccess::make(settings, options);
+    Backlog backlog;
+    const kt::Client client = backlog.client(0ms);
     asio::io_context loop;
     auto awaited = asio::co_spawn(loop, client.async_call<int>("x"), asio::use_future);
     std::thread runner([&] { loop.run(); });
     auto blocking = std::async(std::launch::async, [&] { return client.call<int>("x"); });
     CHECK(blocking.wait_for(50ms) == std::future_status::timeout);
     CHECK(awaited.wait_for(0ms) == std::future_status::timeout);
-    waiting.clear();
+    backlog.waiting.clear();
     for (int answers = 0; answers < 2;) {
-      if (!kt::detail::wait_for(listener.get(), POLLIN, std::chrono::steady_clock::now() + patience)) {
+      if (!kt::detail::wait_for(backlog.listener.get(), POLLIN, std::chrono::steady_clock::now() + patience)) {
         FAIL_CHECK("nobody waits any more");
         break;
       }
-      const kt::Fd connection(::accept(listener.get(), nullptr, nullptr));
+      const kt::Fd connection(::accept(backlog.listener.get(), nullptr, nullptr));
       Scripted::Talk talk(connection.get(), 0);
       if (talk.request().empty()) continue;  // one of those that have filled it
       talk.answer("7");
