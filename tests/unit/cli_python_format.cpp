@@ -62,7 +62,7 @@ TEST_SUITE("cli/python_format") {
   }
 
   TEST_CASE("a format costs no more than what it makes (163)") {
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();  // of this process alone, whatever runs beside it
     std::string format;
     const auto refused = [](const std::string& text, const json& values) {
       CHECK_THROWS_WITH_AS(formatted(text, values), doctest::Contains("the text becomes too long"),
@@ -85,6 +85,6 @@ TEST_SUITE("cli/python_format") {
       format += "%(k" + std::to_string(19'999 - i) + ")s";
     }
     CHECK(formatted(format, many).starts_with("19999199981999719996"));
-    CHECK(std::chrono::steady_clock::now() - begin < 10s);
+    CHECK(std::clock() - begin < 10 * CLOCKS_PER_SEC);
   }
 }

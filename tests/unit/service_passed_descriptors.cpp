@@ -115,13 +115,12 @@ void fill(int fd) {
   const int flags = ::fcntl(fd, F_GETFL);
   ::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
   const std::string much(4096, 'm');
-  do {
-    while (::write(fd, much.data(), much.size()) > 0) {
-    }
-    while (::write(fd, "m", 1) > 0) {
-    }
-    // Buffers of connections grow.
-  } while (kt::detail::wait_for(fd, POLLOUT, std::chrono::steady_clock::now() + 20ms));
+  // A connection has room again when what is on its way has come.
+  for (bool full = false; !full; std::this_thread::sleep_for(10ms)) {
+    full = true;
+    while (::write(fd, much.data(), much.size()) > 0) full = false;
+    while (::write(fd, "m", 1) > 0) full = false;
+  }
   ::fcntl(fd, F_SETFL, flags);
 }
 
@@ -187,6 +186,12 @@ Passed connection() {
   socklen_t size = sizeof address;
   REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
   Passed made(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // Buffers of a size that is set do not grow.
+  const int bytes = 16 * 1024;
+  for (const int end : {made.passed.get(), listener.get()}) {
+    REQUIRE(::setsockopt(end, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) == 0);
+    REQUIRE(::setsockopt(end, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes) == 0);
+  }
   REQUIRE(::connect(made.passed.get(), reinterpret_cast<sockaddr*>(&address), size) == 0);
   kt::Fd other(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   REQUIRE(other);

@@ -28,6 +28,17 @@ TEST_SUITE("service/slow_readers") {
     };
   };
 
+  // A loop of the program on a thread of its own, which ends with the test, however that ends.
+  struct HostThread {
+    explicit HostThread(asio::io_context& loop) : work(asio::make_work_guard(loop)), thread([&loop] { loop.run(); }) {}
+    ~HostThread() {
+      work.reset();
+      thread.join();
+    }
+    asio::executor_work_guard<asio::io_context::executor_type> work;
+    std::thread thread;
+  };
+
   std::size_t resident() {
     std::ifstream file("/proc/self/statm");
     std::size_t all = 0, pages = 0;
@@ -45,8 +56,7 @@ TEST_SUITE("service/slow_readers") {
       LargeItems items;
       home.kitten.api("items", items, &LargeItems::stream, "Large ones.", kt::arg("count"));
       asio::io_context host;
-      auto work = asio::make_work_guard(host);
-      std::thread thread([&] { host.run(); });
+      const HostThread thread(host);
       if (on_another_thread)
         home.kitten.run_handlers_on([&](std::function<void()> call) { asio::post(host, std::move(call)); });
       home.start();
@@ -74,8 +84,6 @@ TEST_SUITE("service/slow_readers") {
       silent.clear();
       CHECK(eventually([&] { return items.present == 0; }));
       home.kitten.stop();
-      work.reset();
-      thread.join();
     }
   }
 
