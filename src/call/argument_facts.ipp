@@ -36,13 +36,15 @@ KETTLINGAR_COLD Arg Arg::choices(std::initializer_list<json> values) const {
 namespace detail {
 
 /// What has been said of a parameter; null if nothing.
-KETTLINGAR_COLD json fact_of(const Parameter& parameter, const char* fact) {
-  return parameter.facts && parameter.facts->contains(fact) ? (*parameter.facts)[fact] : json(nullptr);
+KETTLINGAR_COLD const json* fact_of(const Parameter& parameter, const char* fact) {
+  if (!parameter.facts) return nullptr;
+  const auto found = parameter.facts->find(fact);
+  return found == parameter.facts->end() || found->is_null() ? nullptr : &*found;
 }
 
 KETTLINGAR_COLD bool is_limited(const Parameter& parameter) {
   for (const char* limit : {"enum", "minimum", "maximum"}) {
-    if (!fact_of(parameter, limit).is_null()) return true;
+    if (fact_of(parameter, limit) != nullptr) return true;
   }
   return false;
 }
@@ -54,26 +56,28 @@ inline const TypeInfo& limited_type(const Parameter& parameter) {
 
 /// `one of "a", "b"`, `from 1 to 9`, `at least 1`; empty if there are no limits.
 KETTLINGAR_COLD std::string limits_text(const Parameter& parameter) {
-  const json choices = fact_of(parameter, "enum"), least = fact_of(parameter, "minimum"),
-             greatest = fact_of(parameter, "maximum");
+  const json* const choices = fact_of(parameter, "enum");
+  const json* const least = fact_of(parameter, "minimum");
+  const json* const greatest = fact_of(parameter, "maximum");
   std::string text;
-  if (!choices.is_null()) text = one_of(choices);
-  if (least.is_null() && greatest.is_null()) return text;
+  if (choices != nullptr) text = one_of(*choices);
+  if (least == nullptr && greatest == nullptr) return text;
   if (!text.empty()) text += ", ";
-  if (greatest.is_null()) return text + "at least " + shown(least);
-  if (least.is_null()) return text + "at most " + shown(greatest);
-  return text + "from " + shown(least) + " to " + shown(greatest);
+  if (greatest == nullptr) return text + "at least " + shown(*least);
+  if (least == nullptr) return text + "at most " + shown(*greatest);
+  return text + "from " + shown(*least) + " to " + shown(*greatest);
 }
 
 /// Whether a value in its normal form is within the limits.
 KETTLINGAR_COLD bool is_allowed(const Parameter& parameter, const json& value) {
-  const json choices = fact_of(parameter, "enum"), least = fact_of(parameter, "minimum"),
-             greatest = fact_of(parameter, "maximum");
-  if (!choices.is_null() && !is_in(choices, value)) return false;
-  if (least.is_null() && greatest.is_null()) return true;
+  const json* const choices = fact_of(parameter, "enum");
+  const json* const least = fact_of(parameter, "minimum");
+  const json* const greatest = fact_of(parameter, "maximum");
+  if (choices != nullptr && !is_in(*choices, value)) return false;
+  if (least == nullptr && greatest == nullptr) return true;
   // Not a number is not within any bounds.
-  return value.is_number() && (least.is_null() || least < value || least == value) &&
-         (greatest.is_null() || value < greatest || value == greatest);
+  return value.is_number() && (least == nullptr || *least < value || *least == value) &&
+         (greatest == nullptr || value < *greatest || value == *greatest);
 }
 
 /// Throws BadValue if `value`, which is not a list, is none of those that the parameter can have.
@@ -87,7 +91,7 @@ KETTLINGAR_COLD void check_limit(const Parameter& parameter, const json& value) 
     bad = unfit;
   }
   bad.expected = limits_text(parameter);
-  if (fact_of(parameter, "enum").is_null()) {
+  if (fact_of(parameter, "enum") == nullptr) {
     const std::string name(parameter.info->item == nullptr ? base_type(parameter) : "");
     bad.expected.insert(0, (name.empty() ? "number" : name) + " ");
   }
@@ -165,7 +169,7 @@ KETTLINGAR_COLD json schema_of_parameter(const Parameter& parameter) {
   if (!is_limited(parameter)) return schema;
   json& place = parameter.info->item == nullptr ? schema : schema["items"];
   for (const char* limit : {"enum", "minimum", "maximum"}) {
-    if (json value = fact_of(parameter, limit); !value.is_null()) place[limit] = std::move(value);
+    if (const json* const value = fact_of(parameter, limit)) place[limit] = *value;
   }
   const auto type = place.find("type");
   const bool or_null = type != place.end() && type->is_array();

@@ -36,8 +36,8 @@ namespace detail {
   entry["required"] = parameter.required();
   if (!parameter.required()) entry["default"] = *parameter.fallback;
   entry["schema"] = schema_of_parameter(parameter);
-  const json doc = fact_of(parameter, "description");
-  entry["doc"] = doc.is_null() ? json("") : doc;
+  const json* const doc = fact_of(parameter, "description");
+  entry["doc"] = doc == nullptr ? json("") : *doc;
   return entry;
 }
 

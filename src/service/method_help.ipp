@@ -158,8 +158,8 @@ std::string words_of(const json& schema) {
     schemas.push_back(schema_of_parameter(parameter));
     out += "  " + parameter.name + std::string(width - parameter.name.size() + 2, ' ');
     out += argument_words(parameter, schemas.back()) + "\n";
-    const json doc = fact_of(parameter, "description");
-    if (!doc.is_null()) out += indented(doc.get_ref<const std::string&>(), width + 4);
+    if (const json* const doc = fact_of(parameter, "description"))
+      out += indented(doc->get_ref<const std::string&>(), width + 4);
   }
   const json given = definitions(schemas);
   schemas.push_back(method.result_schema());
