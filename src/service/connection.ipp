@@ -91,6 +91,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
   Next at_head();
   Next at_body();
   Next incomplete(std::string_view what);
+  bool has_unread() const;
 
   // The request being read and answered; see request_steps.hpp.
   Refusal refusal();
@@ -300,7 +301,7 @@ KETTLINGAR_INLINE Connection::Next Connection::advance() {
 
 KETTLINGAR_INLINE Connection::Next Connection::at_head() {
   if (begin_ == end_) {
-    if (end_of_input_ || server_->stopping()) return Next::close;
+    if (end_of_input_ || (server_->stopping() && !has_unread())) return Next::close;
     begin_ = end_ = 0;
     if (in_.size() > flush_threshold) {
       in_.clear();
@@ -514,8 +515,14 @@ KETTLINGAR_COLD void Connection::cut_off() {
   close();
 }
 
+/// Whether bytes have come that nobody has read yet: a request, most likely, which is owed an answer.
+KETTLINGAR_COLD bool Connection::has_unread() const {
+  char byte = 0;
+  return retry_interrupted([&] { return ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); }) > 0;
+}
+
 KETTLINGAR_INLINE void Connection::drain() {
-  if (idle() || phase_ == Phase::slowed) return close();
+  if ((idle() && !has_unread()) || phase_ == Phase::slowed) return close();
   drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
   server_->look_at(drain_deadline_);
 }

@@ -196,4 +196,46 @@ TEST_SUITE("service/stopping") {
       CHECK_FALSE(hooked);
     }
   }
+
+  TEST_CASE("a request that has come before the stop is answered, though nobody has read it by then") {
+    enum class Connection { kept, accepted, passed_on };
+    for (const Connection which : {Connection::kept, Connection::accepted, Connection::passed_on}) {
+      CAPTURE(static_cast<int>(which));
+      TempDir dir;
+      kt::Kitten kitten("polled", "Kitty");
+      kitten.settings().app_state_dir = kitten.settings().app_data_dir = dir.path();
+      kitten.start();
+      const std::string ping = "GET /ping HTTP/1.1\r\n\r\n";
+      int pair[2] = {-1, -1};
+      REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+      kt::Socket passed{kt::Fd(pair[0])};
+      Wire wire = which == Connection::passed_on ? Wire(kt::Fd(pair[1])) : Wire::local(kitten);
+      if (which == Connection::kept) {
+        wire.send(ping);
+        while (!kt::detail::wait_for(wire.fd(), POLLIN, std::chrono::steady_clock::now() + 1ms)) kitten.poll();
+        CHECK(wire.answer().status == 200);
+        kitten.poll();
+      }
+      if (which == Connection::accepted) {
+        for (int i = 0; i < 10; ++i) kitten.poll();
+      }
+      wire.send(ping);
+      if (which == Connection::passed_on) kitten.serve_connection(std::move(passed));
+      kitten.stop();
+      CHECK(wire.answer().status == 200);
+      CHECK(wire.rest().empty());
+    }
+  }
+
+  TEST_CASE("a connection over which nothing has come does not keep a service that stops") {
+    Home home;
+    home.kitten.limits().drain_timeout = 24h;
+    home.start();
+    Wire fresh = Wire::local(home.kitten);
+    Wire kept = Wire::local(home.kitten);
+    CHECK(kept.send(home.get("/ping")).answer().status == 200);
+    home.kitten.stop();
+    CHECK(fresh.rest().empty());
+    CHECK(kept.rest().empty());
+  }
 }

@@ -233,6 +233,7 @@ class Wire {
     REQUIRE(::connect(wire.fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
     return wire;
   }
+  explicit Wire(kt::Fd socket) : fd_(socket.release()) {}
   Wire(Wire&& other) noexcept : fd_(std::exchange(other.fd_, -1)), received_(std::move(other.received_)) {}
   ~Wire() {
     if (fd_ >= 0) ::close(fd_);
