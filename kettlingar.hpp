@@ -16098,6 +16098,7 @@ KETTLINGAR_COLD void Server::open() {
     abandon();
     throw;
   }
+  started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   state_ = State::open;
 }
 
@@ -16596,7 +16597,6 @@ KETTLINGAR_COLD void Runner::open() {
   };
   if (own_loop_) own_loop_->restart();
   server_->open();
-  server_->started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   opening_ = static_cast<bool>(start_hook);
   if (start_hook && own_loop_) run_start_hook();
   if (start_hook && !own_loop_) {

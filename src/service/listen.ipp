@@ -118,6 +118,7 @@ KETTLINGAR_COLD void Server::open() {
     abandon();
     throw;
   }
+  started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   state_ = State::open;
 }
 

@@ -220,7 +220,6 @@ KETTLINGAR_COLD void Runner::open() {
   };
   if (own_loop_) own_loop_->restart();
   server_->open();
-  server_->started = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   opening_ = static_cast<bool>(start_hook);
   if (start_hook && own_loop_) run_start_hook();
   if (start_hook && !own_loop_) {
