@@ -1,14 +1,14 @@
 // accept_and_pass.cpp: a front process accepts TCP connections and passes each one on to a worker, which answers.
 //
-//   accept_and_pass front [--port=N] [--connections=N] [--app-state-dir=DIR]   starts two workers; stops them at its
-//   end accept_and_pass --worker-name=tom ping                                     each of them is a service as any
-//   other
+//   accept_and_pass front [--port=N] [--connections=N] [--app-state-dir=DIR]   starts two workers, and stops them
+//   accept_and_pass --worker-name=tom ping                                     each of them is a service as any other
 #include "kettlingar.hpp"
 
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/signal_set.hpp>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,11 +69,17 @@ class Front {
 
  private:
   void accept() {
-    if (connections_ == 0) return loop_.stop();
-    if (connections_ > 0) --connections_;
     acceptor_.async_accept([this](asio::error_code error, asio::ip::tcp::socket connection) {
-      if (!error) pass_on(kt::Socket(kt::Fd(connection.release())));
+      if (!error) pass_on_when_it_speaks(std::make_shared<asio::ip::tcp::socket>(std::move(connection)));
       accept();
+    });
+  }
+
+  // A connection over which nothing comes is nothing for a worker, which would close it when it is told to stop.
+  void pass_on_when_it_speaks(std::shared_ptr<asio::ip::tcp::socket> connection) {
+    connection->async_wait(asio::ip::tcp::socket::wait_read, [this, connection](asio::error_code error) {
+      if (!error) pass_on(kt::Socket(kt::Fd(connection->release())));
+      if (connections_ > 0 && --connections_ == 0) loop_.stop();
     });
   }
 
