@@ -292,8 +292,9 @@ check:
 # Not a file rule: nothing rebuilds the header behind anyone's back, so `check` sees when it is stale.
 header:
 	@mkdir -p build
-	@new=build/joined.$$$$; sh src/join.sh >$$new || { rm -f $$new; exit 1; }; \
-	  if cmp -s $$new kettlingar.hpp; then rm $$new; else mv $$new kettlingar.hpp; fi
+	@make_of() { new=build/$$$$.new; sh $$1 >$$new || { rm -f $$new; exit 1; }; \
+	  if cmp -s $$new $$2; then rm $$new; else mv $$new $$2; fi; }; \
+	  make_of src/page.sh src/service/explorer_page.ipp; make_of src/join.sh kettlingar.hpp
 
 # Not src/kettlingar.hpp: its includes stand in reading order.
 format:

@@ -3224,6 +3224,7 @@ struct Settings {
   bool worker_use_tcp = true;
   bool worker_use_unixdomain = true;
   bool worker_use_msgpack = true;
+  bool worker_use_explorer = true;
   int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
   std::size_t worker_log_size = std::size_t{16} * 1024 * 1024;
@@ -13680,6 +13681,7 @@ inline constexpr NamedLevel log_levels[] = {
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
+  at_once("worker_use_explorer", s.worker_use_explorer, "Show the explorer page to browsers, at /explorer");
   Option& level = at_once("worker_log_level", s.worker_log_level,
                           "Lowest level to log: debug (each request), info, warning, error, or a number from 10 to 40");
   level.meaning = log_level_meant;
@@ -15227,6 +15229,641 @@ KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) 
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/explorer_page.ipp ========
+// SPDX-License-Identifier: MIT
+// service/explorer_page.ipp: the explorer page. Generated from explorer.html by src/page.sh: edit that and run
+// `make header`.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+#if defined(KETTLINGAR_NO_EXPLORER)
+inline constexpr std::string_view explorer_page = "";
+inline constexpr std::string_view explorer_script = "";
+inline constexpr std::string_view explorer_style = "";
+#else
+inline constexpr std::string_view explorer_script = "sha256-063z74Pvj4qSwwFlaaIm8cBrXPQWq1NQZSG94Ca8WkM=";
+inline constexpr std::string_view explorer_style = "sha256-07b1NHLVyjRemTbCVP+Bdm5oM9OBJhSGFEVndcSO3f8=";
+inline constexpr std::string_view explorer_page = R"html(<!doctype html>
+<!-- SPDX-License-Identifier: MIT
+     explorer.html: the page at /explorer. It makes a form of each method that `describe` tells of. What comes from
+     the service is data: text nodes and values of fields, never markup. `make header` makes explorer_page.ipp of it. -->
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Explorer</title>
+<link rel="icon" href="data:,">
+<style>
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; background: Canvas; color: CanvasText }
+* { box-sizing: border-box; overflow-wrap: anywhere }
+body { max-width: 72rem; margin: 0 auto; padding: 0 1rem 3rem }
+header { border-bottom: 1px solid GrayText }
+h1, h2, h3, p { margin: .3rem 0 }
+h1 { font-size: 1.6rem }
+h3 { font-size: 1rem }
+main:not([hidden]) { display: grid; grid-template-columns: 15rem minmax(0, 1fr); gap: 1rem 2rem; padding-top: 1rem }
+@media (max-width: 45rem) { main:not([hidden]) { grid-template-columns: minmax(0, 1fr) } }
+ul { list-style: none; margin: .5rem 0; padding: 0 }
+button, input, select, textarea, pre { font: inherit; color: inherit; max-width: 100%; padding: .3rem .6rem; border: 1px solid GrayText; border-radius: .4rem }
+button { cursor: pointer; background: ButtonFace; color: ButtonText }
+button:disabled { opacity: .5 }
+li button { width: 100%; text-align: left; border-color: transparent; background: none; color: inherit }
+[aria-current=true], [aria-pressed=true] { font-weight: bold; border-color: currentColor }
+input, select, textarea { background: Field; color: FieldText }
+input:not([type=checkbox]), textarea { width: 26rem }
+:focus-visible { outline: 3px solid Highlight; outline-offset: 1px }
+form > div { margin: .8rem 0 }
+label { font-weight: bold }
+li small { border: 1px solid; border-radius: 1rem; padding: 0 .4rem; margin-left: .4rem }
+pre { overflow: auto; max-height: 26rem; margin: .3rem 0; font: .85rem/1.45 ui-monospace, monospace }
+.text { white-space: pre-wrap }
+canvas, progress { width: 100% }
+.heard { position: absolute; left: -99rem }
+</style>
+<header>
+  <h1 id="name">Explorer</h1>
+  <p id="about"></p>
+</header>
+<form id="entry" hidden>
+  <p>Paste what is in the url file of the service, <code>~/.local/state/APP/WORKER.url</code>, or come here by the
+    command <code>open</code> of the program.</p>
+  <label for="token">Token</label> <input id="token" type="password" autocomplete="off" required> <button>Open</button>
+</form>
+<p id="trouble" role="alert"></p>
+<main id="main" hidden>
+  <div>
+    <button id="see-methods" aria-pressed="true">Methods</button>
+    <button id="see-options" aria-pressed="false">Options</button>
+    <p><label for="filter">Filter</label> <input id="filter" type="search"></p>
+    <nav aria-label="Methods"><ul id="list"></ul></nav>
+  </div>
+  <section id="methods" aria-label="Method"></section>
+  <section id="options" aria-label="Options" hidden></section>
+</main>
+<script>
+'use strict';
+const now = () => performance.now();
+const $ = id => document.getElementById(id);
+const make = (tag, facts = {}, ...inside) => {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(facts)) name in node ? node[name] = value : node.setAttribute(name, value);
+  node.append(...inside);
+  return node;
+};
+
+// == JSON. Numbers stay as they were written: 64 bits do not fit into those of scripts.
+
+const quote = JSON.stringify;
+const words = text => text.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
+class Digits {
+  constructor(text) { this.text = text; }
+}
+function parse(text) {
+  const all = words(text);
+  let at = 0;
+  const until = (end, take) => {
+    for (; all[at] !== end; at += all[at] === ',') take();
+    ++at;
+  };
+  const value = () => {
+    const word = all[at++];
+    if (word === '[') {
+      const list = [];
+      until(']', () => list.push(value()));
+      return list;
+    }
+    if (word === '{') {
+      const map = Object.create(null);
+      until('}', () => {
+        const name = JSON.parse(all[at]);
+        at += 2;
+        map[name] = value();
+      });
+      return map;
+    }
+    const plain = JSON.parse(word);
+    return typeof plain === 'number' ? new Digits(word) : plain;
+  };
+  const result = value();
+  if (at < all.length) throw new SyntaxError('more than one value');
+  return result;
+}
+const map_of = entries => `{${entries.map(([name, text]) => quote(name) + ': ' + text).join(', ')}}`;
+const write = value => value instanceof Digits ? value.text
+  : Array.isArray(value) ? `[${value.map(write).join(', ')}]`
+  : value && typeof value === 'object' ? map_of(Object.entries(value).map(([name, one]) => [name, write(one)]))
+  : quote(value);
+const as_text = value => typeof value === 'string' ? value : write(value);
+// The same text in lines, or in one.
+function pretty(text, lines = true) {
+  let out = '', depth = 0, opened = false, comma = false;
+  for (const word of words(text)) {
+    const closes = /^[\]}]/.test(word);
+    if (closes) --depth;
+    if (comma || opened !== closes) out += lines ? '\n' + '  '.repeat(depth) : comma ? ' ' : '';
+    out += word[0] === '"' ? quote(JSON.parse(word)) : word === ':' ? ': ' : word;
+    comma = word === ',';
+    opened = /^[[{]/.test(word);
+    depth += opened;
+  }
+  return out;
+}
+
+// == The service
+
+let token, service, shown, running;
+// True if the address brought a token, which stays neither there nor in the history.
+function adopt() {
+  const brought = location.hash.slice(1);
+  if (!brought || brought[0] === '/') return false;
+  sessionStorage.kettlingar_token = brought;
+  history.replaceState(null, '', location.pathname);
+  return true;
+}
+const send = (method, body, signal) => fetch(method, {
+  method: 'POST', body, signal, credentials: 'omit',
+  headers: {'Content-Type': 'application/json', ...token && {Authorization: 'Bearer ' + token}},
+});
+function refusal({status}, text) {
+  try {
+    return `${status}: ${as_text(parse(text).error)}`;
+  } catch {
+    return `${status}: ${text}`;
+  }
+}
+
+async function open_service() {
+  token = (sessionStorage.kettlingar_token ?? '').replace(/[^\w.~-]/g, '');
+  let trouble = '';
+  try {
+    const answer = await send('describe', '{}'), text = await answer.text();
+    $('entry').hidden = answer.ok;
+    if (answer.ok) service = parse(text), show_service();
+    else if (token) trouble = 'Not with this token. ' + refusal(answer, text);
+  } catch (error) {
+    trouble = 'No answer: ' + error.message;
+  }
+  $('trouble').textContent = trouble;
+}
+function show_service() {
+  document.title = $('name').textContent = `${service.app}/${service.worker}`;
+  $('about').textContent = service.description;
+  $('main').hidden = false;
+  service.methods = service.methods.filter(method => !method.hidden).sort((a, b) => a.builtin - b.builtin);
+  show_options();
+  show_method(service.methods.find(method => '#/' + method.name === location.hash) ?? service.methods[0]);
+}
+
+function filter() {
+  const wanted = $('filter').value.toLowerCase();
+  const fitting = service.methods.filter(({name, doc}) => (name + doc).toLowerCase().includes(wanted));
+  $('list').replaceChildren(...fitting.map(method => {
+    const marks = ['public', 'stream', 'builtin'].filter(mark => method[mark]);
+    const onclick = () => {
+      history.replaceState(null, '', '#/' + method.name);
+      show_method(method);
+      $('methods').firstChild.focus();
+    };
+    return make('li', {}, make('button', {onclick, 'aria-current': method === shown}, method.name, ...marks.map(mark => make('small', {}, mark))));
+  }));
+  for (const row of document.querySelectorAll('#options form')) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+}
+
+// == Forms
+
+const listed = words => words.filter(Boolean).join(', ');
+function labelled(name, input, hint, ...more) {
+  const id = input.id + '-hint';
+  input.setAttribute('aria-describedby', id);
+  return make('div', {}, make('label', {htmlFor: input.id}, name), make('br'), input, ...more, make('br'), make('small', {id, className: 'text'}, hint));
+}
+
+// What a schema says, without references and without null.
+function plain(schema) {
+  if (schema.$ref) return plain(service.$defs[schema.$ref.split('/').pop()] ?? {});
+  const others = schema.anyOf?.filter(one => one.type !== 'null');
+  if (others?.length === 1) return plain(others[0]);
+  if (!Array.isArray(schema.type)) return schema;
+  return {...schema, type: schema.type[0], enum: schema.enum?.filter(one => one !== null)};
+}
+function kind_of(schema) {
+  const {type, properties, enum: choices} = plain(schema);
+  if (write(schema).includes('"x-kettlingar-descriptor"')) return 'descriptor';
+  if (properties?.__base64__) return 'bytes';
+  return choices ? 'choice' : /^(boolean|integer|number|string)$/.test(type) ? type : 'json';
+}
+// What a value may look like, as JSON.
+function sample(schema, depth = 0) {
+  const {type, properties, enum: choices, default: usual} = plain(schema);
+  if (usual !== undefined || choices) return write(usual ?? choices[0]);
+  if (type === 'object' && depth < 4)
+    return map_of(Object.entries(properties ?? {}).map(([name, one]) => [name, sample(one, depth + 1)]));
+  return {string: '""', integer: '0', number: '0.0', boolean: 'false', array: '[]'}[type] ?? 'null';
+}
+// Why the text is no value of that kind; empty if it is.
+function problem(kind, text) {
+  if (!text || !['integer', 'number', 'json'].includes(kind)) return '';
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    return 'Not JSON: ' + error.message;
+  }
+  return kind === 'json' || (kind === 'integer' ? /^-?\d+$/ : /^-?\d/).test(text) ? '' : 'Not a number';
+}
+const base64 = file => new Promise((resolve, reject) => {
+  const onload = () => resolve(reader.result.replace(/^[^,]*,/, ''));
+  const reader = Object.assign(new FileReader(), {onload, onerror: () => reject(reader.error)});
+  reader.readAsDataURL(file);
+});
+
+// `read` gives the argument as JSON and as a word of a command line; nothing where the default is left alone.
+function field(arg, at, changed) {
+  const schema = plain(arg.schema), kind = kind_of(arg.schema);
+  let begin = arg.required ? kind === 'json' ? pretty(sample(schema)) : '' : arg.default === null ? '' : as_text(arg.default);
+  let input;
+  if (kind === 'choice' || kind === 'boolean') {
+    const choices = (schema.enum ?? [true, false]).map(one => make('option', {value: write(one)}, as_text(one)));
+    if (!arg.required) choices.unshift(make('option', {value: begin = ''}, `default (${write(arg.default)})`));
+    input = make('select', {}, ...choices);
+  } else if (kind === 'json' || begin.includes('\n')) {
+    input = make('textarea', {value: begin, rows: Math.min(12, begin.split('\n').length + 1), spellcheck: false});
+  } else {
+    input = make('input', kind === 'bytes' ? {type: 'file'} : {value: begin, autocomplete: 'off'});
+    if (kind !== 'string') input.inputMode = kind === 'integer' ? 'numeric' : 'decimal';
+  }
+  Object.assign(input, {id: 'argument-' + at, disabled: kind === 'descriptor', required: arg.required && kind !== 'string'});
+  input.oninput = () => {
+    input.setCustomValidity(problem(kind, input.value.trim()));
+    changed();
+  };
+  const facts = [arg.type ?? 'any', schema.minimum && 'from ' + write(schema.minimum), schema.maximum && 'to ' + write(schema.maximum),
+    arg.required ? 'required' : 'default ' + write(arg.default), kind === 'descriptor' && `needs the unix socket: ${service.app} ${shown.name} FILE`];
+  const read = async (all = true) => {
+    if (kind === 'bytes') {
+      const [file] = input.files;
+      return file && {json: map_of([['__base64__', quote(all ? await base64(file) : '...')]]), word: '@' + file.name};
+    }
+    const text = kind === 'string' ? input.value : input.value.trim();
+    if ((!arg.required && text === begin) || (!text && kind !== 'string')) return;
+    if (kind === 'string') return {json: quote(text), word: text.replace(/^@/, '@@')};
+    return {json: text, word: kind === 'choice' ? as_text(parse(text)) : text};
+  };
+  return {read, node: labelled(arg.name, input, listed(facts) + '\n' + arg.doc)};
+}
+// In order; undefined for what is not given.
+const read_all = (method, fields, all) => Promise.all(fields.map(async (one, i) => {
+  const value = await one.read(all);
+  return value && {...value, name: method.args[i].name};
+}));
+const body_of = args => map_of(args.filter(Boolean).map(arg => [arg.name, arg.json]));
+
+// == The same call elsewhere
+
+const quoted = word => /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+const option = name => service.options.find(one => one.name === name);
+function curl_line(method, args) {
+  const folder = option('app_state_dir').value, file = quoted(service.worker + '.url');
+  const url = `"$(cat ${folder ? quoted(folder) : '~/.local/state/' + quoted(service.app)}/${file})/${method.name}"`;
+  const body = args.some(Boolean) || method.name === 'quitquitquit' ? ' --json ' + quoted(body_of(args)) : '';
+  return `curl${method.stream ? ' -N' : ''}${body} ${method.public ? new URL(method.name, location) : url}`;
+}
+function command_line(method, args) {
+  const line = [service.app];
+  for (const {name, value, default: usual} of [option('worker_name'), option('app_state_dir')])
+    if (value !== usual) line.push(`--${name.replaceAll('_', '-')}=${value}`);
+  if (!method.builtin && /^(start|stop|restart|status|open|completion|openapi|mcp)$/.test(method.name)) line.push('--');
+  line.push(method.name);
+  let in_order = true;
+  for (const arg of args) {
+    in_order &&= arg && !/^(-|$)/.test(arg.word);
+    if (arg) line.push(in_order ? arg.word : `--${arg.name}=${arg.word}`);
+  }
+  return line.map(quoted).join(' ');
+}
+
+// == Methods
+
+function show_method(method) {
+  running?.abort();
+  shown = method;
+  filter();
+  const curl = make('pre', {className: 'text'}), command = make('pre', {className: 'text'}), result = make('div');
+  const changed = async () => {
+    const args = await read_all(method, fields, false);
+    curl.textContent = curl_line(method, args);
+    command.textContent = command_line(method, args);
+  };
+  const fields = method.args.map((arg, at) => field(arg, at, changed));
+  const stop = make('button', {type: 'button', disabled: true, hidden: !method.stream}, 'Stop');
+  const call = make('button', {disabled: method.args.some(arg => arg.required && kind_of(arg.schema) === 'descriptor')}, 'Call');
+  const onsubmit = async event => {
+    event.preventDefault();
+    if (method.name === 'quitquitquit' && !confirm('Stop the service?')) return;
+    running?.abort();
+    const mine = running = new AbortController();
+    stop.onclick = () => mine.abort();
+    stop.disabled = false;
+    await run(method, fields, mine.signal, result);
+    if (running === mine) stop.disabled = true;
+  };
+  const marks = [method.public ? 'public' : 'needs the token', method.stream && 'a stream', method.read_only && 'changes nothing',
+    method.returns.type && 'returns ' + method.returns.type];
+  $('methods').replaceChildren(make('h2', {tabIndex: -1}, method.name), make('small', {}, listed(marks)),
+    make('p', {className: 'text'}, method.doc), make('form', {onsubmit}, ...fields.map(one => one.node), call, ' ', stop), result,
+    make('h3', {}, 'With curl'), curl, make('h3', {}, 'On the command line'), command);
+  changed();
+}
+
+async function run(method, fields, signal, result) {
+  const state = make('p', {}, 'Waiting'), heard = make('p', {className: 'heard', role: 'status'});
+  const output = make('output', {'aria-live': method.stream ? 'off' : 'polite'});
+  result.replaceChildren(make('h3', {}, 'Result'), state, heard, output);
+  const stream = new Stream(state, heard, output), began = now();
+  let end;
+  try {
+    const answer = await send(method.name, body_of(await read_all(method, fields)), signal);
+    if (method.stream && answer.ok) {
+      await stream.follow(answer);
+      end = 'complete';
+    } else {
+      const blob = await answer.blob();
+      end = answer.ok ? `${answer.status}, ${Math.round(now() - began)} ms, ${blob.size} bytes` : refusal(answer, await blob.text());
+      await show_document(method, blob, output);
+    }
+  } catch (error) {
+    end = signal.aborted ? 'stopped' : stream.open ? 'incomplete' : 'No answer: ' + error.message;
+  }
+  stream.end();
+  state.textContent = heard.textContent = stream.open ? `${stream.count} items, ${end}` : end;
+}
+
+async function show_document(method, blob, output) {
+  const {type, size} = blob, text = /^(text\/|application\/json)/.test(type), most = 1e6;
+  if (text && size <= most) output.append(make('pre', {}, type.startsWith('text/') ? await blob.text() : pretty(await blob.text())));
+  else if (type.startsWith('image/')) output.append(make('img', {src: `data:${type};base64,${await base64(blob)}`, alt: 'The result'}));
+  if (!text || size > most)
+    output.append(make('a', {href: URL.createObjectURL(blob), download: method.name}, 'Save ' + type));
+}
+
+// == Streams
+
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+class Stream {
+  constructor(state, heard, output) {
+    Object.assign(this, {state, heard, output, count: 0, items: [], series: new Map(), plotted: 0, listed: 0, told: 0});
+    this.bar = make('progress', {hidden: true, 'aria-label': 'Progress'});
+    this.message = make('p');
+    this.plot = make('canvas', {hidden: true, role: 'img', 'aria-label': 'Plot'});
+    this.legend = make('ul');
+    this.list = make('pre', {hidden: true, tabIndex: 0, 'aria-label': 'Items'});
+  }
+  // Values are lines of JSON, events end in an empty line.
+  async follow(answer) {
+    this.open = true;
+    this.output.append(this.bar, this.message, this.plot, this.legend, this.list);
+    const events = answer.headers.get('Content-Type')?.startsWith('text/event-stream'), mark = events ? '\n\n' : '\n';
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = ''; ;) {
+      const {done, value} = await reader.read();
+      const all = rest + (done ? mark : value);
+      let from = 0, turn = now();
+      for (let end; (end = all.indexOf(mark, from)) >= 0; from = end + mark.length) {
+        if (end > from) this.item(events ? all.slice(from, end).replace(/^data: ?/gm, '') : all.slice(from, end));
+        if (now() < turn + 20) continue;
+        await new Promise(resolve => setTimeout(resolve));  // others have their turn
+        turn = now();
+      }
+      if (done) return;
+      rest = all.slice(from);
+    }
+  }
+  item(text) {
+    let value;
+    try {
+      value = parse(text);
+    } catch {
+      return this.keep(text);
+    }
+    if (value?.progress instanceof Digits) {
+      Object.assign(this.bar, {hidden: false, value: Number(value.progress.text)});
+      this.message.textContent = value.message ?? '';
+      if (Object.keys(value).every(name => /^(progress|message|_format)$/.test(name))) return this.later();
+    }
+    this.measure(value, '');
+    this.keep(pretty(text, false));
+  }
+  keep(text) {
+    ++this.count;
+    if (this.items.push(text) > 2000) this.items.splice(0, 1000);
+    this.later();
+  }
+  // Each number is one of a series named after its place.
+  measure(value, path) {
+    if (value instanceof Digits) {
+      const one = this.series.get(path) ?? this.add_series(path), number = Number(value.text);
+      if (!one) return;
+      Object.assign(one, {last: value.text, low: Math.min(one.low, number), high: Math.max(one.high, number)});
+      if (one.points.push(number) > 1200) one.points.splice(0, 600);
+    } else if (value && typeof value === 'object') {
+      for (const name in value) this.measure(value[name], path ? path + '.' + name : name);
+    }
+  }
+  add_series(path) {
+    if (this.series.size === 50) return;
+    const checked = (!path.includes('.') || !this.series.size) && this.plotted++ < 6;
+    const box = make('input', {type: 'checkbox', checked, onchange: () => this.later()});
+    const one = {points: [], low: Infinity, high: -Infinity, box, figures: make('span')};
+    this.legend.append(make('li', {}, make('label', {}, box, ' ', path || 'value'), ' ', one.figures));
+    this.series.set(path, one);
+    return one;
+  }
+  later() {
+    if (this.due) return;
+    this.due = true;
+    const draw = () => this.draw();
+    calm.matches ? setTimeout(draw, 500) : requestAnimationFrame(draw);
+  }
+  draw() {
+    this.due = false;
+    for (const {figures, last, low, high} of this.series.values()) figures.textContent = `${last}, from ${low} to ${high}`;
+    this.draw_plot([...this.series].filter(([, one]) => one.box.checked));
+    if (!this.ended) this.state.textContent = `${this.count} items`;
+    if (!this.ended && now() > this.told + 5000) this.heard.textContent = this.state.textContent, this.told = now();
+    if (now() < this.listed + 250) return this.later();
+    this.listed = now();
+    this.list.hidden = !this.count;
+    this.list.textContent = this.items.slice(-1000).join('\n');
+    this.list.scrollTop = this.list.scrollHeight;
+  }
+  // A lane for each series.
+  draw_plot(chosen) {
+    const {plot} = this, lane = 72, scale = devicePixelRatio;
+    plot.hidden = !chosen.length;
+    const width = plot.clientWidth, pen = plot.getContext('2d');
+    Object.assign(plot, {width: width * scale, height: lane * chosen.length * scale});
+    plot.style.height = lane * chosen.length + 'px';
+    pen.scale(scale, scale);
+    pen.fillStyle = pen.strokeStyle = getComputedStyle(plot).color;
+    pen.font = '13px system-ui, sans-serif';
+    for (const [at, [path, one]] of chosen.entries()) {
+      const points = one.points.slice(-600), low = Math.min(...points), high = Math.max(...points), range = `${low} to ${high}`;
+      pen.fillText(path || 'value', 0, lane * at + 16);
+      pen.fillText(range, width - pen.measureText(range).width, lane * at + 16);
+      pen.beginPath();
+      pen.lineWidth = 1.5;
+      points.forEach((y, x) => pen.lineTo(x * width / (points.length - 1 || 1), lane * (at + 1) - 4 - 44 * (y - low) / (high - low || 1)));
+      pen.stroke();
+    }
+  }
+  end() {
+    this.ended = true;
+    this.listed = 0;
+    if (this.open) this.later();
+  }
+}
+
+// == Options
+
+function show_options() {
+  const said = make('p', {role: 'status'}), save = make('input', {type: 'checkbox', id: 'save'});
+  const built_in = one => /^(app|worker)_/.test(one.name);
+  const rows = service.options.sort((a, b) => built_in(a) - built_in(b)).map((one, at) => {
+    const type = one.secret ? 'password' : 'text';
+    const input = make('input', {id: 'option-' + at, type, value: one.secret ? '' : as_text(one.value), autocomplete: 'off'});
+    const change = async entries => {
+      if (save.checked) entries.push(['save', '"yes"']);
+      try {
+        const answer = await send('config', map_of(entries)), reply = await answer.text();
+        if (!answer.ok) return said.textContent = refusal(answer, reply);
+        const {config, note} = parse(reply);
+        if (!one.secret) input.value = as_text(config[one.name]);
+        said.textContent = note ?? `${one.name} has been changed`;
+      } catch (error) {
+        said.textContent = 'No answer: ' + error.message;
+      }
+    };
+    const onsubmit = event => {
+      event.preventDefault();
+      const raw = one.type !== 'str' && !problem('json', input.value);
+      change([['key', quote(one.name)], ['val', raw && input.value || quote(input.value)]]);
+    };
+    const onclick = () => change([['reset', quote(one.name)]]);
+    const facts = [one.type, !one.secret && 'default ' + write(one.default), one.at_start && 'counts from the next start'];
+    const button = (text, facts) => make('button', {...facts, 'aria-label': `${text} ${one.name}`}, text);
+    return make('form', {onsubmit}, labelled(one.name, input, `${one.help} (${listed(facts)})`, ' ', button('Set'), ' ', button('Reset', {type: 'button', onclick})));
+  });
+  $('options').replaceChildren(save, ' ', make('label', {htmlFor: 'save'}, 'Keep changes for the next start'), said, ...rows);
+}
+
+const see = tab => () => {
+  for (const one of ['methods', 'options']) $('see-' + one).setAttribute('aria-pressed', one === tab), $(one).hidden = one !== tab;
+  $('list').hidden = tab === 'options';
+};
+$('see-methods').onclick = see('methods');
+$('see-options').onclick = see('options');
+$('filter').oninput = filter;
+$('entry').onsubmit = event => {
+  event.preventDefault();
+  sessionStorage.kettlingar_token = $('token').value.trim().split(/[/#]/).pop();
+  $('token').value = '';
+  open_service();
+};
+addEventListener('hashchange', () => adopt() && location.reload());
+adopt();
+open_service();
+</script>
+</html>
+)html";
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/explorer.ipp ========
+// SPDX-License-Identifier: MIT
+// service/explorer.ipp: who gets the explorer page, and from where.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+inline constexpr std::string_view explorer_path = "/explorer";
+
+/// Whether a browser says that it is another site that asks. `same-site` is another port of this machine: another
+/// program, perhaps another user's.
+inline bool from_other_site(const RequestHead& head) {
+  return head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
+         !http::same_word(*head.sec_fetch_site, "none");
+}
+
+/// True if the header line is there once, with that value.
+[[gnu::cold]] inline bool says(const RequestHead& head, std::string_view name, std::string_view value) {
+  int times = 0;
+  for (const HeaderField field : head.fields) {
+    if (!http::same_word(field.name, name)) continue;
+    if (!http::same_word(field.value, value)) return false;
+    ++times;
+  }
+  return times == 1;
+}
+
+/// Whether somebody follows a link, from wherever it may be, to nothing but the page: the one thing that other sites
+/// can have shown. The page is the same for everybody, and they do not get to see it.
+[[gnu::cold]] inline bool follows_link_to_explorer(const RequestHead& head, std::string_view prefix) {
+  std::string_view path = head.path;
+  if (!prefix.empty()) {
+    if (!path.substr(1).starts_with(prefix)) return false;
+    path.remove_prefix(1 + prefix.size());
+  }
+  return path == explorer_path && head.query.empty() && head.method == "GET" &&
+         says(head, "sec-fetch-mode", "navigate") && says(head, "sec-fetch-dest", "document");
+}
+
+/// Whether an address that leads to `method`, null if to none, is that of the page, or leads to it: the status to
+/// answer with, or 0. Methods of the program with these names go first, and so does its router; its fallback goes
+/// before the way to the page, but not before the page.
+[[gnu::cold]] inline int explorer_status(const Server& server, const RequestHead& head, const Route& route,
+                                         const Method* method) {
+  if (explorer_page.empty() || !server.settings.worker_use_explorer) return 0;
+  if (head.method != "GET" && head.method != "HEAD") return 0;
+  if (route.path == explorer_path && route.method == explorer_path.substr(1))
+    return server.methods.named(route.method) ? 0 : 200;
+  const bool at_root = route.path == "/" && route.method == "web_root";
+  return at_root && method == nullptr && !server.methods.named(route.method) ? 302 : 0;
+}
+
+[[gnu::cold]] inline void append_explorer(std::string& out, const ReplyStyle& style) {
+  const std::string policy = "default-src 'none'; script-src '" + std::string(explorer_script) + "'; style-src '" +
+                             std::string(explorer_style) +
+                             "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+                             "frame-ancestors 'none'";
+  const std::array<HeaderField, 5> lines{{{"Content-Security-Policy", policy},
+                                          {"Referrer-Policy", "no-referrer"},
+                                          {"Cross-Origin-Opener-Policy", "same-origin"},
+                                          {"X-Content-Type-Options", "nosniff"},
+                                          {"Cache-Control", "no-cache"}}};
+  append_reply(out, style, 200, "text/html; charset=utf-8", explorer_page, lines);
+}
+
+/// `/prefix/TOKEN` leads to `/prefix/explorer#TOKEN`, where it stays in no history and in no log of a proxy.
+[[gnu::cold]] inline void append_way_to_explorer(std::string& out, const ReplyStyle& style, const Server& server,
+                                                 const RequestHead& head) {
+  const std::string& token = server.token.text();
+  std::string where = server.prefix().empty() ? "" : "/" + server.prefix();
+  const bool with_token = !token.empty() && head.path.substr(where.size()).starts_with("/" + token);
+  where += std::string(explorer_path) + (with_token ? "#" + token : "");
+  const std::array<HeaderField, 2> lines{{{"Location", where}, {"Cache-Control", "no-store"}}};
+  append_reply(out, style, 302, {}, {}, lines);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/request_steps.ipp ========
 // SPDX-License-Identifier: MIT
 // service/request_steps.ipp: from a parsed head to an answer: admission, arguments, plain handlers, refusals, the log
@@ -15278,11 +15915,7 @@ inline std::string_view head_of(std::string_view answer) {
 /// rebinding): the slug of the log line, or nothing.
 KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
   const RequestHead& head = head_parser_.head();
-  // `same-site` is another port of this machine: another program, perhaps another user's.
-  if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
-      !http::same_word(*head.sec_fetch_site, "none")) {
-    return "origin";
-  }
+  if (from_other_site(head) && !follows_link_to_explorer(head, server_->prefix())) return "origin";
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
     const std::string_view name = http::host_name(host);
@@ -15418,6 +16051,11 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   note_caller();
   if (!challenge().empty()) return {200, "proof"};
+  if (!method_ || route_.path == explorer_path) {
+    if (const int status = explorer_status(*server_, head, route_, method_.get()); status != 0)
+      return {status, "explorer"};
+  }
+  if (from_other_site(head)) return {403, "origin"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
@@ -15616,7 +16254,14 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
   switch (refusal.status) {
     case 200:
+      if (refusal.slug == "explorer") {
+        append_explorer(out_, style_);
+        break;
+      }
       append_reply(out_, style_, 200, "text/plain", server_->proof(challenge(), socket_.native_handle()) + "\n");
+      break;
+    case 302:
+      append_way_to_explorer(out_, style_, *server_, head_parser_.head());
       break;
     case 204:
       append_reply(out_, style_, 204, {}, {}, {&allow, 1});

@@ -181,6 +181,8 @@
 #include "service/server.ipp"
 #include "service/connection.ipp"
 #include "service/handover.ipp"
+#include "service/explorer_page.ipp"
+#include "service/explorer.ipp"
 #include "service/request_steps.ipp"
 #include "service/call_steps.ipp"
 #include "service/listen.ipp"

@@ -8,6 +8,7 @@
 #include "../call/form.ipp"
 #include "../wire/json_text.ipp"
 #include "connection.ipp"
+#include "explorer.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -54,11 +55,7 @@ inline std::string_view head_of(std::string_view answer) {
 /// rebinding): the slug of the log line, or nothing.
 KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
   const RequestHead& head = head_parser_.head();
-  // `same-site` is another port of this machine: another program, perhaps another user's.
-  if (head.sec_fetch_site && !http::same_word(*head.sec_fetch_site, "same-origin") &&
-      !http::same_word(*head.sec_fetch_site, "none")) {
-    return "origin";
-  }
+  if (from_other_site(head) && !follows_link_to_explorer(head, server_->prefix())) return "origin";
   const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
   if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
     const std::string_view name = http::host_name(host);
@@ -194,6 +191,11 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
   note_caller();
   if (!challenge().empty()) return {200, "proof"};
+  if (!method_ || route_.path == explorer_path) {
+    if (const int status = explorer_status(*server_, head, route_, method_.get()); status != 0)
+      return {status, "explorer"};
+  }
+  if (from_other_site(head)) return {403, "origin"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
@@ -392,7 +394,14 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
   switch (refusal.status) {
     case 200:
+      if (refusal.slug == "explorer") {
+        append_explorer(out_, style_);
+        break;
+      }
       append_reply(out_, style_, 200, "text/plain", server_->proof(challenge(), socket_.native_handle()) + "\n");
+      break;
+    case 302:
+      append_way_to_explorer(out_, style_, *server_, head_parser_.head());
       break;
     case 204:
       append_reply(out_, style_, 204, {}, {}, {&allow, 1});

@@ -38,6 +38,7 @@ struct Settings {
   bool worker_use_tcp = true;
   bool worker_use_unixdomain = true;
   bool worker_use_msgpack = true;
+  bool worker_use_explorer = true;
   int worker_log_level = static_cast<int>(LogLevel::info);
   std::string worker_log_file;
   std::size_t worker_log_size = std::size_t{16} * 1024 * 1024;

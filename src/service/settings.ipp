@@ -198,6 +198,7 @@ inline constexpr NamedLevel log_levels[] = {
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
+  at_once("worker_use_explorer", s.worker_use_explorer, "Show the explorer page to browsers, at /explorer");
   Option& level = at_once("worker_log_level", s.worker_log_level,
                           "Lowest level to log: debug (each request), info, warning, error, or a number from 10 to 40");
   level.meaning = log_level_meant;
