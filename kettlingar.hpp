@@ -13489,6 +13489,559 @@ KETTLINGAR_COLD std::string Options::file_lines() const {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/explorer_page.ipp ========
+// SPDX-License-Identifier: MIT
+// service/explorer_page.ipp: the explorer page. Generated from explorer.html by src/page.sh: edit that and run
+// `make header`.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+#if defined(KETTLINGAR_NO_EXPLORER)
+inline constexpr std::string_view explorer_page = "";
+inline constexpr std::string_view explorer_script = "";
+inline constexpr std::string_view explorer_style = "";
+#else
+inline constexpr std::string_view explorer_script = "sha256-063z74Pvj4qSwwFlaaIm8cBrXPQWq1NQZSG94Ca8WkM=";
+inline constexpr std::string_view explorer_style = "sha256-07b1NHLVyjRemTbCVP+Bdm5oM9OBJhSGFEVndcSO3f8=";
+inline constexpr std::string_view explorer_page = R"html(<!doctype html>
+<!-- SPDX-License-Identifier: MIT
+     explorer.html: the page at /explorer. It makes a form of each method that `describe` tells of. What comes from
+     the service is data: text nodes and values of fields, never markup. `make header` makes explorer_page.ipp of it. -->
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Explorer</title>
+<link rel="icon" href="data:,">
+<style>
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; background: Canvas; color: CanvasText }
+* { box-sizing: border-box; overflow-wrap: anywhere }
+body { max-width: 72rem; margin: 0 auto; padding: 0 1rem 3rem }
+header { border-bottom: 1px solid GrayText }
+h1, h2, h3, p { margin: .3rem 0 }
+h1 { font-size: 1.6rem }
+h3 { font-size: 1rem }
+main:not([hidden]) { display: grid; grid-template-columns: 15rem minmax(0, 1fr); gap: 1rem 2rem; padding-top: 1rem }
+@media (max-width: 45rem) { main:not([hidden]) { grid-template-columns: minmax(0, 1fr) } }
+ul { list-style: none; margin: .5rem 0; padding: 0 }
+button, input, select, textarea, pre { font: inherit; color: inherit; max-width: 100%; padding: .3rem .6rem; border: 1px solid GrayText; border-radius: .4rem }
+button { cursor: pointer; background: ButtonFace; color: ButtonText }
+button:disabled { opacity: .5 }
+li button { width: 100%; text-align: left; border-color: transparent; background: none; color: inherit }
+[aria-current=true], [aria-pressed=true] { font-weight: bold; border-color: currentColor }
+input, select, textarea { background: Field; color: FieldText }
+input:not([type=checkbox]), textarea { width: 26rem }
+:focus-visible { outline: 3px solid Highlight; outline-offset: 1px }
+form > div { margin: .8rem 0 }
+label { font-weight: bold }
+li small { border: 1px solid; border-radius: 1rem; padding: 0 .4rem; margin-left: .4rem }
+pre { overflow: auto; max-height: 26rem; margin: .3rem 0; font: .85rem/1.45 ui-monospace, monospace }
+.text { white-space: pre-wrap }
+canvas, progress { width: 100% }
+.heard { position: absolute; left: -99rem }
+</style>
+<header>
+  <h1 id="name">Explorer</h1>
+  <p id="about"></p>
+</header>
+<form id="entry" hidden>
+  <p>Paste what is in the url file of the service, <code>~/.local/state/APP/WORKER.url</code>, or come here by the
+    command <code>open</code> of the program.</p>
+  <label for="token">Token</label> <input id="token" type="password" autocomplete="off" required> <button>Open</button>
+</form>
+<p id="trouble" role="alert"></p>
+<main id="main" hidden>
+  <div>
+    <button id="see-methods" aria-pressed="true">Methods</button>
+    <button id="see-options" aria-pressed="false">Options</button>
+    <p><label for="filter">Filter</label> <input id="filter" type="search"></p>
+    <nav aria-label="Methods"><ul id="list"></ul></nav>
+  </div>
+  <section id="methods" aria-label="Method"></section>
+  <section id="options" aria-label="Options" hidden></section>
+</main>
+<script>
+'use strict';
+const now = () => performance.now();
+const $ = id => document.getElementById(id);
+const make = (tag, facts = {}, ...inside) => {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(facts)) name in node ? node[name] = value : node.setAttribute(name, value);
+  node.append(...inside);
+  return node;
+};
+
+// == JSON. Numbers stay as they were written: 64 bits do not fit into those of scripts.
+
+const quote = JSON.stringify;
+const words = text => text.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
+class Digits {
+  constructor(text) { this.text = text; }
+}
+function parse(text) {
+  const all = words(text);
+  let at = 0;
+  const until = (end, take) => {
+    for (; all[at] !== end; at += all[at] === ',') take();
+    ++at;
+  };
+  const value = () => {
+    const word = all[at++];
+    if (word === '[') {
+      const list = [];
+      until(']', () => list.push(value()));
+      return list;
+    }
+    if (word === '{') {
+      const map = Object.create(null);
+      until('}', () => {
+        const name = JSON.parse(all[at]);
+        at += 2;
+        map[name] = value();
+      });
+      return map;
+    }
+    const plain = JSON.parse(word);
+    return typeof plain === 'number' ? new Digits(word) : plain;
+  };
+  const result = value();
+  if (at < all.length) throw new SyntaxError('more than one value');
+  return result;
+}
+const map_of = entries => `{${entries.map(([name, text]) => quote(name) + ': ' + text).join(', ')}}`;
+const write = value => value instanceof Digits ? value.text
+  : Array.isArray(value) ? `[${value.map(write).join(', ')}]`
+  : value && typeof value === 'object' ? map_of(Object.entries(value).map(([name, one]) => [name, write(one)]))
+  : quote(value);
+const as_text = value => typeof value === 'string' ? value : write(value);
+// The same text in lines, or in one.
+function pretty(text, lines = true) {
+  let out = '', depth = 0, opened = false, comma = false;
+  for (const word of words(text)) {
+    const closes = /^[\]}]/.test(word);
+    if (closes) --depth;
+    if (comma || opened !== closes) out += lines ? '\n' + '  '.repeat(depth) : comma ? ' ' : '';
+    out += word[0] === '"' ? quote(JSON.parse(word)) : word === ':' ? ': ' : word;
+    comma = word === ',';
+    opened = /^[[{]/.test(word);
+    depth += opened;
+  }
+  return out;
+}
+
+// == The service
+
+let token, service, shown, running;
+// True if the address brought a token, which stays neither there nor in the history.
+function adopt() {
+  const brought = location.hash.slice(1);
+  if (!brought || brought[0] === '/') return false;
+  sessionStorage.kettlingar_token = brought;
+  history.replaceState(null, '', location.pathname);
+  return true;
+}
+const send = (method, body, signal) => fetch(method, {
+  method: 'POST', body, signal, credentials: 'omit',
+  headers: {'Content-Type': 'application/json', ...token && {Authorization: 'Bearer ' + token}},
+});
+function refusal({status}, text) {
+  try {
+    return `${status}: ${as_text(parse(text).error)}`;
+  } catch {
+    return `${status}: ${text}`;
+  }
+}
+
+async function open_service() {
+  token = (sessionStorage.kettlingar_token ?? '').replace(/[^\w.~-]/g, '');
+  let trouble = '';
+  try {
+    const answer = await send('describe', '{}'), text = await answer.text();
+    $('entry').hidden = answer.ok;
+    if (answer.ok) service = parse(text), show_service();
+    else if (token) trouble = 'Not with this token. ' + refusal(answer, text);
+  } catch (error) {
+    trouble = 'No answer: ' + error.message;
+  }
+  $('trouble').textContent = trouble;
+}
+function show_service() {
+  document.title = $('name').textContent = `${service.app}/${service.worker}`;
+  $('about').textContent = service.description;
+  $('main').hidden = false;
+  service.methods = service.methods.filter(method => !method.hidden).sort((a, b) => a.builtin - b.builtin);
+  show_options();
+  show_method(service.methods.find(method => '#/' + method.name === location.hash) ?? service.methods[0]);
+}
+
+function filter() {
+  const wanted = $('filter').value.toLowerCase();
+  const fitting = service.methods.filter(({name, doc}) => (name + doc).toLowerCase().includes(wanted));
+  $('list').replaceChildren(...fitting.map(method => {
+    const marks = ['public', 'stream', 'builtin'].filter(mark => method[mark]);
+    const onclick = () => {
+      history.replaceState(null, '', '#/' + method.name);
+      show_method(method);
+      $('methods').firstChild.focus();
+    };
+    return make('li', {}, make('button', {onclick, 'aria-current': method === shown}, method.name, ...marks.map(mark => make('small', {}, mark))));
+  }));
+  for (const row of document.querySelectorAll('#options form')) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+}
+
+// == Forms
+
+const listed = words => words.filter(Boolean).join(', ');
+function labelled(name, input, hint, ...more) {
+  const id = input.id + '-hint';
+  input.setAttribute('aria-describedby', id);
+  return make('div', {}, make('label', {htmlFor: input.id}, name), make('br'), input, ...more, make('br'), make('small', {id, className: 'text'}, hint));
+}
+
+// What a schema says, without references and without null.
+function plain(schema) {
+  if (schema.$ref) return plain(service.$defs[schema.$ref.split('/').pop()] ?? {});
+  const others = schema.anyOf?.filter(one => one.type !== 'null');
+  if (others?.length === 1) return plain(others[0]);
+  if (!Array.isArray(schema.type)) return schema;
+  return {...schema, type: schema.type[0], enum: schema.enum?.filter(one => one !== null)};
+}
+function kind_of(schema) {
+  const {type, properties, enum: choices} = plain(schema);
+  if (write(schema).includes('"x-kettlingar-descriptor"')) return 'descriptor';
+  if (properties?.__base64__) return 'bytes';
+  return choices ? 'choice' : /^(boolean|integer|number|string)$/.test(type) ? type : 'json';
+}
+// What a value may look like, as JSON.
+function sample(schema, depth = 0) {
+  const {type, properties, enum: choices, default: usual} = plain(schema);
+  if (usual !== undefined || choices) return write(usual ?? choices[0]);
+  if (type === 'object' && depth < 4)
+    return map_of(Object.entries(properties ?? {}).map(([name, one]) => [name, sample(one, depth + 1)]));
+  return {string: '""', integer: '0', number: '0.0', boolean: 'false', array: '[]'}[type] ?? 'null';
+}
+// Why the text is no value of that kind; empty if it is.
+function problem(kind, text) {
+  if (!text || !['integer', 'number', 'json'].includes(kind)) return '';
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    return 'Not JSON: ' + error.message;
+  }
+  return kind === 'json' || (kind === 'integer' ? /^-?\d+$/ : /^-?\d/).test(text) ? '' : 'Not a number';
+}
+const base64 = file => new Promise((resolve, reject) => {
+  const onload = () => resolve(reader.result.replace(/^[^,]*,/, ''));
+  const reader = Object.assign(new FileReader(), {onload, onerror: () => reject(reader.error)});
+  reader.readAsDataURL(file);
+});
+
+// `read` gives the argument as JSON and as a word of a command line; nothing where the default is left alone.
+function field(arg, at, changed) {
+  const schema = plain(arg.schema), kind = kind_of(arg.schema);
+  let begin = arg.required ? kind === 'json' ? pretty(sample(schema)) : '' : arg.default === null ? '' : as_text(arg.default);
+  let input;
+  if (kind === 'choice' || kind === 'boolean') {
+    const choices = (schema.enum ?? [true, false]).map(one => make('option', {value: write(one)}, as_text(one)));
+    if (!arg.required) choices.unshift(make('option', {value: begin = ''}, `default (${write(arg.default)})`));
+    input = make('select', {}, ...choices);
+  } else if (kind === 'json' || begin.includes('\n')) {
+    input = make('textarea', {value: begin, rows: Math.min(12, begin.split('\n').length + 1), spellcheck: false});
+  } else {
+    input = make('input', kind === 'bytes' ? {type: 'file'} : {value: begin, autocomplete: 'off'});
+    if (kind !== 'string') input.inputMode = kind === 'integer' ? 'numeric' : 'decimal';
+  }
+  Object.assign(input, {id: 'argument-' + at, disabled: kind === 'descriptor', required: arg.required && kind !== 'string'});
+  input.oninput = () => {
+    input.setCustomValidity(problem(kind, input.value.trim()));
+    changed();
+  };
+  const facts = [arg.type ?? 'any', schema.minimum && 'from ' + write(schema.minimum), schema.maximum && 'to ' + write(schema.maximum),
+    arg.required ? 'required' : 'default ' + write(arg.default), kind === 'descriptor' && `needs the unix socket: ${service.app} ${shown.name} FILE`];
+  const read = async (all = true) => {
+    if (kind === 'bytes') {
+      const [file] = input.files;
+      return file && {json: map_of([['__base64__', quote(all ? await base64(file) : '...')]]), word: '@' + file.name};
+    }
+    const text = kind === 'string' ? input.value : input.value.trim();
+    if ((!arg.required && text === begin) || (!text && kind !== 'string')) return;
+    if (kind === 'string') return {json: quote(text), word: text.replace(/^@/, '@@')};
+    return {json: text, word: kind === 'choice' ? as_text(parse(text)) : text};
+  };
+  return {read, node: labelled(arg.name, input, listed(facts) + '\n' + arg.doc)};
+}
+// In order; undefined for what is not given.
+const read_all = (method, fields, all) => Promise.all(fields.map(async (one, i) => {
+  const value = await one.read(all);
+  return value && {...value, name: method.args[i].name};
+}));
+const body_of = args => map_of(args.filter(Boolean).map(arg => [arg.name, arg.json]));
+
+// == The same call elsewhere
+
+const quoted = word => /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+const option = name => service.options.find(one => one.name === name);
+function curl_line(method, args) {
+  const folder = option('app_state_dir').value, file = quoted(service.worker + '.url');
+  const url = `"$(cat ${folder ? quoted(folder) : '~/.local/state/' + quoted(service.app)}/${file})/${method.name}"`;
+  const body = args.some(Boolean) || method.name === 'quitquitquit' ? ' --json ' + quoted(body_of(args)) : '';
+  return `curl${method.stream ? ' -N' : ''}${body} ${method.public ? new URL(method.name, location) : url}`;
+}
+function command_line(method, args) {
+  const line = [service.app];
+  for (const {name, value, default: usual} of [option('worker_name'), option('app_state_dir')])
+    if (value !== usual) line.push(`--${name.replaceAll('_', '-')}=${value}`);
+  if (!method.builtin && /^(start|stop|restart|status|open|completion|openapi|mcp)$/.test(method.name)) line.push('--');
+  line.push(method.name);
+  let in_order = true;
+  for (const arg of args) {
+    in_order &&= arg && !/^(-|$)/.test(arg.word);
+    if (arg) line.push(in_order ? arg.word : `--${arg.name}=${arg.word}`);
+  }
+  return line.map(quoted).join(' ');
+}
+
+// == Methods
+
+function show_method(method) {
+  running?.abort();
+  shown = method;
+  filter();
+  const curl = make('pre', {className: 'text'}), command = make('pre', {className: 'text'}), result = make('div');
+  const changed = async () => {
+    const args = await read_all(method, fields, false);
+    curl.textContent = curl_line(method, args);
+    command.textContent = command_line(method, args);
+  };
+  const fields = method.args.map((arg, at) => field(arg, at, changed));
+  const stop = make('button', {type: 'button', disabled: true, hidden: !method.stream}, 'Stop');
+  const call = make('button', {disabled: method.args.some(arg => arg.required && kind_of(arg.schema) === 'descriptor')}, 'Call');
+  const onsubmit = async event => {
+    event.preventDefault();
+    if (method.name === 'quitquitquit' && !confirm('Stop the service?')) return;
+    running?.abort();
+    const mine = running = new AbortController();
+    stop.onclick = () => mine.abort();
+    stop.disabled = false;
+    await run(method, fields, mine.signal, result);
+    if (running === mine) stop.disabled = true;
+  };
+  const marks = [method.public ? 'public' : 'needs the token', method.stream && 'a stream', method.read_only && 'changes nothing',
+    method.returns.type && 'returns ' + method.returns.type];
+  $('methods').replaceChildren(make('h2', {tabIndex: -1}, method.name), make('small', {}, listed(marks)),
+    make('p', {className: 'text'}, method.doc), make('form', {onsubmit}, ...fields.map(one => one.node), call, ' ', stop), result,
+    make('h3', {}, 'With curl'), curl, make('h3', {}, 'On the command line'), command);
+  changed();
+}
+
+async function run(method, fields, signal, result) {
+  const state = make('p', {}, 'Waiting'), heard = make('p', {className: 'heard', role: 'status'});
+  const output = make('output', {'aria-live': method.stream ? 'off' : 'polite'});
+  result.replaceChildren(make('h3', {}, 'Result'), state, heard, output);
+  const stream = new Stream(state, heard, output), began = now();
+  let end;
+  try {
+    const answer = await send(method.name, body_of(await read_all(method, fields)), signal);
+    if (method.stream && answer.ok) {
+      await stream.follow(answer);
+      end = 'complete';
+    } else {
+      const blob = await answer.blob();
+      end = answer.ok ? `${answer.status}, ${Math.round(now() - began)} ms, ${blob.size} bytes` : refusal(answer, await blob.text());
+      await show_document(method, blob, output);
+    }
+  } catch (error) {
+    end = signal.aborted ? 'stopped' : stream.open ? 'incomplete' : 'No answer: ' + error.message;
+  }
+  stream.end();
+  state.textContent = heard.textContent = stream.open ? `${stream.count} items, ${end}` : end;
+}
+
+async function show_document(method, blob, output) {
+  const {type, size} = blob, text = /^(text\/|application\/json)/.test(type), most = 1e6;
+  if (text && size <= most) output.append(make('pre', {}, type.startsWith('text/') ? await blob.text() : pretty(await blob.text())));
+  else if (type.startsWith('image/')) output.append(make('img', {src: `data:${type};base64,${await base64(blob)}`, alt: 'The result'}));
+  if (!text || size > most)
+    output.append(make('a', {href: URL.createObjectURL(blob), download: method.name}, 'Save ' + type));
+}
+
+// == Streams
+
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+class Stream {
+  constructor(state, heard, output) {
+    Object.assign(this, {state, heard, output, count: 0, items: [], series: new Map(), plotted: 0, listed: 0, told: 0});
+    this.bar = make('progress', {hidden: true, 'aria-label': 'Progress'});
+    this.message = make('p');
+    this.plot = make('canvas', {hidden: true, role: 'img', 'aria-label': 'Plot'});
+    this.legend = make('ul');
+    this.list = make('pre', {hidden: true, tabIndex: 0, 'aria-label': 'Items'});
+  }
+  // Values are lines of JSON, events end in an empty line.
+  async follow(answer) {
+    this.open = true;
+    this.output.append(this.bar, this.message, this.plot, this.legend, this.list);
+    const events = answer.headers.get('Content-Type')?.startsWith('text/event-stream'), mark = events ? '\n\n' : '\n';
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = ''; ;) {
+      const {done, value} = await reader.read();
+      const all = rest + (done ? mark : value);
+      let from = 0, turn = now();
+      for (let end; (end = all.indexOf(mark, from)) >= 0; from = end + mark.length) {
+        if (end > from) this.item(events ? all.slice(from, end).replace(/^data: ?/gm, '') : all.slice(from, end));
+        if (now() < turn + 20) continue;
+        await new Promise(resolve => setTimeout(resolve));  // others have their turn
+        turn = now();
+      }
+      if (done) return;
+      rest = all.slice(from);
+    }
+  }
+  item(text) {
+    let value;
+    try {
+      value = parse(text);
+    } catch {
+      return this.keep(text);
+    }
+    if (value?.progress instanceof Digits) {
+      Object.assign(this.bar, {hidden: false, value: Number(value.progress.text)});
+      this.message.textContent = value.message ?? '';
+      if (Object.keys(value).every(name => /^(progress|message|_format)$/.test(name))) return this.later();
+    }
+    this.measure(value, '');
+    this.keep(pretty(text, false));
+  }
+  keep(text) {
+    ++this.count;
+    if (this.items.push(text) > 2000) this.items.splice(0, 1000);
+    this.later();
+  }
+  // Each number is one of a series named after its place.
+  measure(value, path) {
+    if (value instanceof Digits) {
+      const one = this.series.get(path) ?? this.add_series(path), number = Number(value.text);
+      if (!one) return;
+      Object.assign(one, {last: value.text, low: Math.min(one.low, number), high: Math.max(one.high, number)});
+      if (one.points.push(number) > 1200) one.points.splice(0, 600);
+    } else if (value && typeof value === 'object') {
+      for (const name in value) this.measure(value[name], path ? path + '.' + name : name);
+    }
+  }
+  add_series(path) {
+    if (this.series.size === 50) return;
+    const checked = (!path.includes('.') || !this.series.size) && this.plotted++ < 6;
+    const box = make('input', {type: 'checkbox', checked, onchange: () => this.later()});
+    const one = {points: [], low: Infinity, high: -Infinity, box, figures: make('span')};
+    this.legend.append(make('li', {}, make('label', {}, box, ' ', path || 'value'), ' ', one.figures));
+    this.series.set(path, one);
+    return one;
+  }
+  later() {
+    if (this.due) return;
+    this.due = true;
+    const draw = () => this.draw();
+    calm.matches ? setTimeout(draw, 500) : requestAnimationFrame(draw);
+  }
+  draw() {
+    this.due = false;
+    for (const {figures, last, low, high} of this.series.values()) figures.textContent = `${last}, from ${low} to ${high}`;
+    this.draw_plot([...this.series].filter(([, one]) => one.box.checked));
+    if (!this.ended) this.state.textContent = `${this.count} items`;
+    if (!this.ended && now() > this.told + 5000) this.heard.textContent = this.state.textContent, this.told = now();
+    if (now() < this.listed + 250) return this.later();
+    this.listed = now();
+    this.list.hidden = !this.count;
+    this.list.textContent = this.items.slice(-1000).join('\n');
+    this.list.scrollTop = this.list.scrollHeight;
+  }
+  // A lane for each series.
+  draw_plot(chosen) {
+    const {plot} = this, lane = 72, scale = devicePixelRatio;
+    plot.hidden = !chosen.length;
+    const width = plot.clientWidth, pen = plot.getContext('2d');
+    Object.assign(plot, {width: width * scale, height: lane * chosen.length * scale});
+    plot.style.height = lane * chosen.length + 'px';
+    pen.scale(scale, scale);
+    pen.fillStyle = pen.strokeStyle = getComputedStyle(plot).color;
+    pen.font = '13px system-ui, sans-serif';
+    for (const [at, [path, one]] of chosen.entries()) {
+      const points = one.points.slice(-600), low = Math.min(...points), high = Math.max(...points), range = `${low} to ${high}`;
+      pen.fillText(path || 'value', 0, lane * at + 16);
+      pen.fillText(range, width - pen.measureText(range).width, lane * at + 16);
+      pen.beginPath();
+      pen.lineWidth = 1.5;
+      points.forEach((y, x) => pen.lineTo(x * width / (points.length - 1 || 1), lane * (at + 1) - 4 - 44 * (y - low) / (high - low || 1)));
+      pen.stroke();
+    }
+  }
+  end() {
+    this.ended = true;
+    this.listed = 0;
+    if (this.open) this.later();
+  }
+}
+
+// == Options
+
+function show_options() {
+  const said = make('p', {role: 'status'}), save = make('input', {type: 'checkbox', id: 'save'});
+  const built_in = one => /^(app|worker)_/.test(one.name);
+  const rows = service.options.sort((a, b) => built_in(a) - built_in(b)).map((one, at) => {
+    const type = one.secret ? 'password' : 'text';
+    const input = make('input', {id: 'option-' + at, type, value: one.secret ? '' : as_text(one.value), autocomplete: 'off'});
+    const change = async entries => {
+      if (save.checked) entries.push(['save', '"yes"']);
+      try {
+        const answer = await send('config', map_of(entries)), reply = await answer.text();
+        if (!answer.ok) return said.textContent = refusal(answer, reply);
+        const {config, note} = parse(reply);
+        if (!one.secret) input.value = as_text(config[one.name]);
+        said.textContent = note ?? `${one.name} has been changed`;
+      } catch (error) {
+        said.textContent = 'No answer: ' + error.message;
+      }
+    };
+    const onsubmit = event => {
+      event.preventDefault();
+      const raw = one.type !== 'str' && !problem('json', input.value);
+      change([['key', quote(one.name)], ['val', raw && input.value || quote(input.value)]]);
+    };
+    const onclick = () => change([['reset', quote(one.name)]]);
+    const facts = [one.type, !one.secret && 'default ' + write(one.default), one.at_start && 'counts from the next start'];
+    const button = (text, facts) => make('button', {...facts, 'aria-label': `${text} ${one.name}`}, text);
+    return make('form', {onsubmit}, labelled(one.name, input, `${one.help} (${listed(facts)})`, ' ', button('Set'), ' ', button('Reset', {type: 'button', onclick})));
+  });
+  $('options').replaceChildren(save, ' ', make('label', {htmlFor: 'save'}, 'Keep changes for the next start'), said, ...rows);
+}
+
+const see = tab => () => {
+  for (const one of ['methods', 'options']) $('see-' + one).setAttribute('aria-pressed', one === tab), $(one).hidden = one !== tab;
+  $('list').hidden = tab === 'options';
+};
+$('see-methods').onclick = see('methods');
+$('see-options').onclick = see('options');
+$('filter').oninput = filter;
+$('entry').onsubmit = event => {
+  event.preventDefault();
+  sessionStorage.kettlingar_token = $('token').value.trim().split(/[/#]/).pop();
+  $('token').value = '';
+  open_service();
+};
+addEventListener('hashchange', () => adopt() && location.reload());
+adopt();
+open_service();
+</script>
+</html>
+)html";
+#endif
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/settings.ipp ========
 // SPDX-License-Identifier: MIT
 // service/settings.ipp: the bodies of settings.hpp.
@@ -13681,7 +14234,8 @@ inline constexpr NamedLevel log_levels[] = {
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  at_once("worker_use_explorer", s.worker_use_explorer, "Show the explorer page to browsers, at /explorer");
+  if (!explorer_page.empty())
+    at_once("worker_use_explorer", s.worker_use_explorer, "Show the explorer page to browsers, at /explorer");
   Option& level = at_once("worker_log_level", s.worker_log_level,
                           "Lowest level to log: debug (each request), info, warning, error, or a number from 10 to 40");
   level.meaning = log_level_meant;
@@ -13701,6 +14255,9 @@ inline std::string data_directory(const Settings& s) {
 inline std::string default_config_file(const Settings& s) { return data_directory(s) + "/" + s.worker_name + ".cfg"; }
 inline std::string url_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".url"; }
 inline std::string socket_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".sock"; }
+
+/// Leads a browser to the explorer page, token and all: what `open` writes, and the end of the service removes.
+inline std::string open_page_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".open.html"; }
 
 inline std::string lock_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".lock"; }
 
@@ -15229,559 +15786,6 @@ KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) 
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/explorer_page.ipp ========
-// SPDX-License-Identifier: MIT
-// service/explorer_page.ipp: the explorer page. Generated from explorer.html by src/page.sh: edit that and run
-// `make header`.
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-#if defined(KETTLINGAR_NO_EXPLORER)
-inline constexpr std::string_view explorer_page = "";
-inline constexpr std::string_view explorer_script = "";
-inline constexpr std::string_view explorer_style = "";
-#else
-inline constexpr std::string_view explorer_script = "sha256-063z74Pvj4qSwwFlaaIm8cBrXPQWq1NQZSG94Ca8WkM=";
-inline constexpr std::string_view explorer_style = "sha256-07b1NHLVyjRemTbCVP+Bdm5oM9OBJhSGFEVndcSO3f8=";
-inline constexpr std::string_view explorer_page = R"html(<!doctype html>
-<!-- SPDX-License-Identifier: MIT
-     explorer.html: the page at /explorer. It makes a form of each method that `describe` tells of. What comes from
-     the service is data: text nodes and values of fields, never markup. `make header` makes explorer_page.ipp of it. -->
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Explorer</title>
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; background: Canvas; color: CanvasText }
-* { box-sizing: border-box; overflow-wrap: anywhere }
-body { max-width: 72rem; margin: 0 auto; padding: 0 1rem 3rem }
-header { border-bottom: 1px solid GrayText }
-h1, h2, h3, p { margin: .3rem 0 }
-h1 { font-size: 1.6rem }
-h3 { font-size: 1rem }
-main:not([hidden]) { display: grid; grid-template-columns: 15rem minmax(0, 1fr); gap: 1rem 2rem; padding-top: 1rem }
-@media (max-width: 45rem) { main:not([hidden]) { grid-template-columns: minmax(0, 1fr) } }
-ul { list-style: none; margin: .5rem 0; padding: 0 }
-button, input, select, textarea, pre { font: inherit; color: inherit; max-width: 100%; padding: .3rem .6rem; border: 1px solid GrayText; border-radius: .4rem }
-button { cursor: pointer; background: ButtonFace; color: ButtonText }
-button:disabled { opacity: .5 }
-li button { width: 100%; text-align: left; border-color: transparent; background: none; color: inherit }
-[aria-current=true], [aria-pressed=true] { font-weight: bold; border-color: currentColor }
-input, select, textarea { background: Field; color: FieldText }
-input:not([type=checkbox]), textarea { width: 26rem }
-:focus-visible { outline: 3px solid Highlight; outline-offset: 1px }
-form > div { margin: .8rem 0 }
-label { font-weight: bold }
-li small { border: 1px solid; border-radius: 1rem; padding: 0 .4rem; margin-left: .4rem }
-pre { overflow: auto; max-height: 26rem; margin: .3rem 0; font: .85rem/1.45 ui-monospace, monospace }
-.text { white-space: pre-wrap }
-canvas, progress { width: 100% }
-.heard { position: absolute; left: -99rem }
-</style>
-<header>
-  <h1 id="name">Explorer</h1>
-  <p id="about"></p>
-</header>
-<form id="entry" hidden>
-  <p>Paste what is in the url file of the service, <code>~/.local/state/APP/WORKER.url</code>, or come here by the
-    command <code>open</code> of the program.</p>
-  <label for="token">Token</label> <input id="token" type="password" autocomplete="off" required> <button>Open</button>
-</form>
-<p id="trouble" role="alert"></p>
-<main id="main" hidden>
-  <div>
-    <button id="see-methods" aria-pressed="true">Methods</button>
-    <button id="see-options" aria-pressed="false">Options</button>
-    <p><label for="filter">Filter</label> <input id="filter" type="search"></p>
-    <nav aria-label="Methods"><ul id="list"></ul></nav>
-  </div>
-  <section id="methods" aria-label="Method"></section>
-  <section id="options" aria-label="Options" hidden></section>
-</main>
-<script>
-'use strict';
-const now = () => performance.now();
-const $ = id => document.getElementById(id);
-const make = (tag, facts = {}, ...inside) => {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(facts)) name in node ? node[name] = value : node.setAttribute(name, value);
-  node.append(...inside);
-  return node;
-};
-
-// == JSON. Numbers stay as they were written: 64 bits do not fit into those of scripts.
-
-const quote = JSON.stringify;
-const words = text => text.match(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
-class Digits {
-  constructor(text) { this.text = text; }
-}
-function parse(text) {
-  const all = words(text);
-  let at = 0;
-  const until = (end, take) => {
-    for (; all[at] !== end; at += all[at] === ',') take();
-    ++at;
-  };
-  const value = () => {
-    const word = all[at++];
-    if (word === '[') {
-      const list = [];
-      until(']', () => list.push(value()));
-      return list;
-    }
-    if (word === '{') {
-      const map = Object.create(null);
-      until('}', () => {
-        const name = JSON.parse(all[at]);
-        at += 2;
-        map[name] = value();
-      });
-      return map;
-    }
-    const plain = JSON.parse(word);
-    return typeof plain === 'number' ? new Digits(word) : plain;
-  };
-  const result = value();
-  if (at < all.length) throw new SyntaxError('more than one value');
-  return result;
-}
-const map_of = entries => `{${entries.map(([name, text]) => quote(name) + ': ' + text).join(', ')}}`;
-const write = value => value instanceof Digits ? value.text
-  : Array.isArray(value) ? `[${value.map(write).join(', ')}]`
-  : value && typeof value === 'object' ? map_of(Object.entries(value).map(([name, one]) => [name, write(one)]))
-  : quote(value);
-const as_text = value => typeof value === 'string' ? value : write(value);
-// The same text in lines, or in one.
-function pretty(text, lines = true) {
-  let out = '', depth = 0, opened = false, comma = false;
-  for (const word of words(text)) {
-    const closes = /^[\]}]/.test(word);
-    if (closes) --depth;
-    if (comma || opened !== closes) out += lines ? '\n' + '  '.repeat(depth) : comma ? ' ' : '';
-    out += word[0] === '"' ? quote(JSON.parse(word)) : word === ':' ? ': ' : word;
-    comma = word === ',';
-    opened = /^[[{]/.test(word);
-    depth += opened;
-  }
-  return out;
-}
-
-// == The service
-
-let token, service, shown, running;
-// True if the address brought a token, which stays neither there nor in the history.
-function adopt() {
-  const brought = location.hash.slice(1);
-  if (!brought || brought[0] === '/') return false;
-  sessionStorage.kettlingar_token = brought;
-  history.replaceState(null, '', location.pathname);
-  return true;
-}
-const send = (method, body, signal) => fetch(method, {
-  method: 'POST', body, signal, credentials: 'omit',
-  headers: {'Content-Type': 'application/json', ...token && {Authorization: 'Bearer ' + token}},
-});
-function refusal({status}, text) {
-  try {
-    return `${status}: ${as_text(parse(text).error)}`;
-  } catch {
-    return `${status}: ${text}`;
-  }
-}
-
-async function open_service() {
-  token = (sessionStorage.kettlingar_token ?? '').replace(/[^\w.~-]/g, '');
-  let trouble = '';
-  try {
-    const answer = await send('describe', '{}'), text = await answer.text();
-    $('entry').hidden = answer.ok;
-    if (answer.ok) service = parse(text), show_service();
-    else if (token) trouble = 'Not with this token. ' + refusal(answer, text);
-  } catch (error) {
-    trouble = 'No answer: ' + error.message;
-  }
-  $('trouble').textContent = trouble;
-}
-function show_service() {
-  document.title = $('name').textContent = `${service.app}/${service.worker}`;
-  $('about').textContent = service.description;
-  $('main').hidden = false;
-  service.methods = service.methods.filter(method => !method.hidden).sort((a, b) => a.builtin - b.builtin);
-  show_options();
-  show_method(service.methods.find(method => '#/' + method.name === location.hash) ?? service.methods[0]);
-}
-
-function filter() {
-  const wanted = $('filter').value.toLowerCase();
-  const fitting = service.methods.filter(({name, doc}) => (name + doc).toLowerCase().includes(wanted));
-  $('list').replaceChildren(...fitting.map(method => {
-    const marks = ['public', 'stream', 'builtin'].filter(mark => method[mark]);
-    const onclick = () => {
-      history.replaceState(null, '', '#/' + method.name);
-      show_method(method);
-      $('methods').firstChild.focus();
-    };
-    return make('li', {}, make('button', {onclick, 'aria-current': method === shown}, method.name, ...marks.map(mark => make('small', {}, mark))));
-  }));
-  for (const row of document.querySelectorAll('#options form')) row.hidden = !row.textContent.toLowerCase().includes(wanted);
-}
-
-// == Forms
-
-const listed = words => words.filter(Boolean).join(', ');
-function labelled(name, input, hint, ...more) {
-  const id = input.id + '-hint';
-  input.setAttribute('aria-describedby', id);
-  return make('div', {}, make('label', {htmlFor: input.id}, name), make('br'), input, ...more, make('br'), make('small', {id, className: 'text'}, hint));
-}
-
-// What a schema says, without references and without null.
-function plain(schema) {
-  if (schema.$ref) return plain(service.$defs[schema.$ref.split('/').pop()] ?? {});
-  const others = schema.anyOf?.filter(one => one.type !== 'null');
-  if (others?.length === 1) return plain(others[0]);
-  if (!Array.isArray(schema.type)) return schema;
-  return {...schema, type: schema.type[0], enum: schema.enum?.filter(one => one !== null)};
-}
-function kind_of(schema) {
-  const {type, properties, enum: choices} = plain(schema);
-  if (write(schema).includes('"x-kettlingar-descriptor"')) return 'descriptor';
-  if (properties?.__base64__) return 'bytes';
-  return choices ? 'choice' : /^(boolean|integer|number|string)$/.test(type) ? type : 'json';
-}
-// What a value may look like, as JSON.
-function sample(schema, depth = 0) {
-  const {type, properties, enum: choices, default: usual} = plain(schema);
-  if (usual !== undefined || choices) return write(usual ?? choices[0]);
-  if (type === 'object' && depth < 4)
-    return map_of(Object.entries(properties ?? {}).map(([name, one]) => [name, sample(one, depth + 1)]));
-  return {string: '""', integer: '0', number: '0.0', boolean: 'false', array: '[]'}[type] ?? 'null';
-}
-// Why the text is no value of that kind; empty if it is.
-function problem(kind, text) {
-  if (!text || !['integer', 'number', 'json'].includes(kind)) return '';
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    return 'Not JSON: ' + error.message;
-  }
-  return kind === 'json' || (kind === 'integer' ? /^-?\d+$/ : /^-?\d/).test(text) ? '' : 'Not a number';
-}
-const base64 = file => new Promise((resolve, reject) => {
-  const onload = () => resolve(reader.result.replace(/^[^,]*,/, ''));
-  const reader = Object.assign(new FileReader(), {onload, onerror: () => reject(reader.error)});
-  reader.readAsDataURL(file);
-});
-
-// `read` gives the argument as JSON and as a word of a command line; nothing where the default is left alone.
-function field(arg, at, changed) {
-  const schema = plain(arg.schema), kind = kind_of(arg.schema);
-  let begin = arg.required ? kind === 'json' ? pretty(sample(schema)) : '' : arg.default === null ? '' : as_text(arg.default);
-  let input;
-  if (kind === 'choice' || kind === 'boolean') {
-    const choices = (schema.enum ?? [true, false]).map(one => make('option', {value: write(one)}, as_text(one)));
-    if (!arg.required) choices.unshift(make('option', {value: begin = ''}, `default (${write(arg.default)})`));
-    input = make('select', {}, ...choices);
-  } else if (kind === 'json' || begin.includes('\n')) {
-    input = make('textarea', {value: begin, rows: Math.min(12, begin.split('\n').length + 1), spellcheck: false});
-  } else {
-    input = make('input', kind === 'bytes' ? {type: 'file'} : {value: begin, autocomplete: 'off'});
-    if (kind !== 'string') input.inputMode = kind === 'integer' ? 'numeric' : 'decimal';
-  }
-  Object.assign(input, {id: 'argument-' + at, disabled: kind === 'descriptor', required: arg.required && kind !== 'string'});
-  input.oninput = () => {
-    input.setCustomValidity(problem(kind, input.value.trim()));
-    changed();
-  };
-  const facts = [arg.type ?? 'any', schema.minimum && 'from ' + write(schema.minimum), schema.maximum && 'to ' + write(schema.maximum),
-    arg.required ? 'required' : 'default ' + write(arg.default), kind === 'descriptor' && `needs the unix socket: ${service.app} ${shown.name} FILE`];
-  const read = async (all = true) => {
-    if (kind === 'bytes') {
-      const [file] = input.files;
-      return file && {json: map_of([['__base64__', quote(all ? await base64(file) : '...')]]), word: '@' + file.name};
-    }
-    const text = kind === 'string' ? input.value : input.value.trim();
-    if ((!arg.required && text === begin) || (!text && kind !== 'string')) return;
-    if (kind === 'string') return {json: quote(text), word: text.replace(/^@/, '@@')};
-    return {json: text, word: kind === 'choice' ? as_text(parse(text)) : text};
-  };
-  return {read, node: labelled(arg.name, input, listed(facts) + '\n' + arg.doc)};
-}
-// In order; undefined for what is not given.
-const read_all = (method, fields, all) => Promise.all(fields.map(async (one, i) => {
-  const value = await one.read(all);
-  return value && {...value, name: method.args[i].name};
-}));
-const body_of = args => map_of(args.filter(Boolean).map(arg => [arg.name, arg.json]));
-
-// == The same call elsewhere
-
-const quoted = word => /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
-const option = name => service.options.find(one => one.name === name);
-function curl_line(method, args) {
-  const folder = option('app_state_dir').value, file = quoted(service.worker + '.url');
-  const url = `"$(cat ${folder ? quoted(folder) : '~/.local/state/' + quoted(service.app)}/${file})/${method.name}"`;
-  const body = args.some(Boolean) || method.name === 'quitquitquit' ? ' --json ' + quoted(body_of(args)) : '';
-  return `curl${method.stream ? ' -N' : ''}${body} ${method.public ? new URL(method.name, location) : url}`;
-}
-function command_line(method, args) {
-  const line = [service.app];
-  for (const {name, value, default: usual} of [option('worker_name'), option('app_state_dir')])
-    if (value !== usual) line.push(`--${name.replaceAll('_', '-')}=${value}`);
-  if (!method.builtin && /^(start|stop|restart|status|open|completion|openapi|mcp)$/.test(method.name)) line.push('--');
-  line.push(method.name);
-  let in_order = true;
-  for (const arg of args) {
-    in_order &&= arg && !/^(-|$)/.test(arg.word);
-    if (arg) line.push(in_order ? arg.word : `--${arg.name}=${arg.word}`);
-  }
-  return line.map(quoted).join(' ');
-}
-
-// == Methods
-
-function show_method(method) {
-  running?.abort();
-  shown = method;
-  filter();
-  const curl = make('pre', {className: 'text'}), command = make('pre', {className: 'text'}), result = make('div');
-  const changed = async () => {
-    const args = await read_all(method, fields, false);
-    curl.textContent = curl_line(method, args);
-    command.textContent = command_line(method, args);
-  };
-  const fields = method.args.map((arg, at) => field(arg, at, changed));
-  const stop = make('button', {type: 'button', disabled: true, hidden: !method.stream}, 'Stop');
-  const call = make('button', {disabled: method.args.some(arg => arg.required && kind_of(arg.schema) === 'descriptor')}, 'Call');
-  const onsubmit = async event => {
-    event.preventDefault();
-    if (method.name === 'quitquitquit' && !confirm('Stop the service?')) return;
-    running?.abort();
-    const mine = running = new AbortController();
-    stop.onclick = () => mine.abort();
-    stop.disabled = false;
-    await run(method, fields, mine.signal, result);
-    if (running === mine) stop.disabled = true;
-  };
-  const marks = [method.public ? 'public' : 'needs the token', method.stream && 'a stream', method.read_only && 'changes nothing',
-    method.returns.type && 'returns ' + method.returns.type];
-  $('methods').replaceChildren(make('h2', {tabIndex: -1}, method.name), make('small', {}, listed(marks)),
-    make('p', {className: 'text'}, method.doc), make('form', {onsubmit}, ...fields.map(one => one.node), call, ' ', stop), result,
-    make('h3', {}, 'With curl'), curl, make('h3', {}, 'On the command line'), command);
-  changed();
-}
-
-async function run(method, fields, signal, result) {
-  const state = make('p', {}, 'Waiting'), heard = make('p', {className: 'heard', role: 'status'});
-  const output = make('output', {'aria-live': method.stream ? 'off' : 'polite'});
-  result.replaceChildren(make('h3', {}, 'Result'), state, heard, output);
-  const stream = new Stream(state, heard, output), began = now();
-  let end;
-  try {
-    const answer = await send(method.name, body_of(await read_all(method, fields)), signal);
-    if (method.stream && answer.ok) {
-      await stream.follow(answer);
-      end = 'complete';
-    } else {
-      const blob = await answer.blob();
-      end = answer.ok ? `${answer.status}, ${Math.round(now() - began)} ms, ${blob.size} bytes` : refusal(answer, await blob.text());
-      await show_document(method, blob, output);
-    }
-  } catch (error) {
-    end = signal.aborted ? 'stopped' : stream.open ? 'incomplete' : 'No answer: ' + error.message;
-  }
-  stream.end();
-  state.textContent = heard.textContent = stream.open ? `${stream.count} items, ${end}` : end;
-}
-
-async function show_document(method, blob, output) {
-  const {type, size} = blob, text = /^(text\/|application\/json)/.test(type), most = 1e6;
-  if (text && size <= most) output.append(make('pre', {}, type.startsWith('text/') ? await blob.text() : pretty(await blob.text())));
-  else if (type.startsWith('image/')) output.append(make('img', {src: `data:${type};base64,${await base64(blob)}`, alt: 'The result'}));
-  if (!text || size > most)
-    output.append(make('a', {href: URL.createObjectURL(blob), download: method.name}, 'Save ' + type));
-}
-
-// == Streams
-
-const calm = matchMedia('(prefers-reduced-motion: reduce)');
-class Stream {
-  constructor(state, heard, output) {
-    Object.assign(this, {state, heard, output, count: 0, items: [], series: new Map(), plotted: 0, listed: 0, told: 0});
-    this.bar = make('progress', {hidden: true, 'aria-label': 'Progress'});
-    this.message = make('p');
-    this.plot = make('canvas', {hidden: true, role: 'img', 'aria-label': 'Plot'});
-    this.legend = make('ul');
-    this.list = make('pre', {hidden: true, tabIndex: 0, 'aria-label': 'Items'});
-  }
-  // Values are lines of JSON, events end in an empty line.
-  async follow(answer) {
-    this.open = true;
-    this.output.append(this.bar, this.message, this.plot, this.legend, this.list);
-    const events = answer.headers.get('Content-Type')?.startsWith('text/event-stream'), mark = events ? '\n\n' : '\n';
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let rest = ''; ;) {
-      const {done, value} = await reader.read();
-      const all = rest + (done ? mark : value);
-      let from = 0, turn = now();
-      for (let end; (end = all.indexOf(mark, from)) >= 0; from = end + mark.length) {
-        if (end > from) this.item(events ? all.slice(from, end).replace(/^data: ?/gm, '') : all.slice(from, end));
-        if (now() < turn + 20) continue;
-        await new Promise(resolve => setTimeout(resolve));  // others have their turn
-        turn = now();
-      }
-      if (done) return;
-      rest = all.slice(from);
-    }
-  }
-  item(text) {
-    let value;
-    try {
-      value = parse(text);
-    } catch {
-      return this.keep(text);
-    }
-    if (value?.progress instanceof Digits) {
-      Object.assign(this.bar, {hidden: false, value: Number(value.progress.text)});
-      this.message.textContent = value.message ?? '';
-      if (Object.keys(value).every(name => /^(progress|message|_format)$/.test(name))) return this.later();
-    }
-    this.measure(value, '');
-    this.keep(pretty(text, false));
-  }
-  keep(text) {
-    ++this.count;
-    if (this.items.push(text) > 2000) this.items.splice(0, 1000);
-    this.later();
-  }
-  // Each number is one of a series named after its place.
-  measure(value, path) {
-    if (value instanceof Digits) {
-      const one = this.series.get(path) ?? this.add_series(path), number = Number(value.text);
-      if (!one) return;
-      Object.assign(one, {last: value.text, low: Math.min(one.low, number), high: Math.max(one.high, number)});
-      if (one.points.push(number) > 1200) one.points.splice(0, 600);
-    } else if (value && typeof value === 'object') {
-      for (const name in value) this.measure(value[name], path ? path + '.' + name : name);
-    }
-  }
-  add_series(path) {
-    if (this.series.size === 50) return;
-    const checked = (!path.includes('.') || !this.series.size) && this.plotted++ < 6;
-    const box = make('input', {type: 'checkbox', checked, onchange: () => this.later()});
-    const one = {points: [], low: Infinity, high: -Infinity, box, figures: make('span')};
-    this.legend.append(make('li', {}, make('label', {}, box, ' ', path || 'value'), ' ', one.figures));
-    this.series.set(path, one);
-    return one;
-  }
-  later() {
-    if (this.due) return;
-    this.due = true;
-    const draw = () => this.draw();
-    calm.matches ? setTimeout(draw, 500) : requestAnimationFrame(draw);
-  }
-  draw() {
-    this.due = false;
-    for (const {figures, last, low, high} of this.series.values()) figures.textContent = `${last}, from ${low} to ${high}`;
-    this.draw_plot([...this.series].filter(([, one]) => one.box.checked));
-    if (!this.ended) this.state.textContent = `${this.count} items`;
-    if (!this.ended && now() > this.told + 5000) this.heard.textContent = this.state.textContent, this.told = now();
-    if (now() < this.listed + 250) return this.later();
-    this.listed = now();
-    this.list.hidden = !this.count;
-    this.list.textContent = this.items.slice(-1000).join('\n');
-    this.list.scrollTop = this.list.scrollHeight;
-  }
-  // A lane for each series.
-  draw_plot(chosen) {
-    const {plot} = this, lane = 72, scale = devicePixelRatio;
-    plot.hidden = !chosen.length;
-    const width = plot.clientWidth, pen = plot.getContext('2d');
-    Object.assign(plot, {width: width * scale, height: lane * chosen.length * scale});
-    plot.style.height = lane * chosen.length + 'px';
-    pen.scale(scale, scale);
-    pen.fillStyle = pen.strokeStyle = getComputedStyle(plot).color;
-    pen.font = '13px system-ui, sans-serif';
-    for (const [at, [path, one]] of chosen.entries()) {
-      const points = one.points.slice(-600), low = Math.min(...points), high = Math.max(...points), range = `${low} to ${high}`;
-      pen.fillText(path || 'value', 0, lane * at + 16);
-      pen.fillText(range, width - pen.measureText(range).width, lane * at + 16);
-      pen.beginPath();
-      pen.lineWidth = 1.5;
-      points.forEach((y, x) => pen.lineTo(x * width / (points.length - 1 || 1), lane * (at + 1) - 4 - 44 * (y - low) / (high - low || 1)));
-      pen.stroke();
-    }
-  }
-  end() {
-    this.ended = true;
-    this.listed = 0;
-    if (this.open) this.later();
-  }
-}
-
-// == Options
-
-function show_options() {
-  const said = make('p', {role: 'status'}), save = make('input', {type: 'checkbox', id: 'save'});
-  const built_in = one => /^(app|worker)_/.test(one.name);
-  const rows = service.options.sort((a, b) => built_in(a) - built_in(b)).map((one, at) => {
-    const type = one.secret ? 'password' : 'text';
-    const input = make('input', {id: 'option-' + at, type, value: one.secret ? '' : as_text(one.value), autocomplete: 'off'});
-    const change = async entries => {
-      if (save.checked) entries.push(['save', '"yes"']);
-      try {
-        const answer = await send('config', map_of(entries)), reply = await answer.text();
-        if (!answer.ok) return said.textContent = refusal(answer, reply);
-        const {config, note} = parse(reply);
-        if (!one.secret) input.value = as_text(config[one.name]);
-        said.textContent = note ?? `${one.name} has been changed`;
-      } catch (error) {
-        said.textContent = 'No answer: ' + error.message;
-      }
-    };
-    const onsubmit = event => {
-      event.preventDefault();
-      const raw = one.type !== 'str' && !problem('json', input.value);
-      change([['key', quote(one.name)], ['val', raw && input.value || quote(input.value)]]);
-    };
-    const onclick = () => change([['reset', quote(one.name)]]);
-    const facts = [one.type, !one.secret && 'default ' + write(one.default), one.at_start && 'counts from the next start'];
-    const button = (text, facts) => make('button', {...facts, 'aria-label': `${text} ${one.name}`}, text);
-    return make('form', {onsubmit}, labelled(one.name, input, `${one.help} (${listed(facts)})`, ' ', button('Set'), ' ', button('Reset', {type: 'button', onclick})));
-  });
-  $('options').replaceChildren(save, ' ', make('label', {htmlFor: 'save'}, 'Keep changes for the next start'), said, ...rows);
-}
-
-const see = tab => () => {
-  for (const one of ['methods', 'options']) $('see-' + one).setAttribute('aria-pressed', one === tab), $(one).hidden = one !== tab;
-  $('list').hidden = tab === 'options';
-};
-$('see-methods').onclick = see('methods');
-$('see-options').onclick = see('options');
-$('filter').oninput = filter;
-$('entry').onsubmit = event => {
-  event.preventDefault();
-  sessionStorage.kettlingar_token = $('token').value.trim().split(/[/#]/).pop();
-  $('token').value = '';
-  open_service();
-};
-addEventListener('hashchange', () => adopt() && location.reload());
-adopt();
-open_service();
-</script>
-</html>
-)html";
-#endif
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
 // ======== service/explorer.ipp ========
 // SPDX-License-Identifier: MIT
 // service/explorer.ipp: who gets the explorer page, and from where.
@@ -16697,6 +16701,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
   lock_ = InstanceLock(lock_file(settings), url_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
   remove_stale_socket(socket_file(settings));
+  ::unlink(open_page_file(settings).c_str());  // of one that was killed
   if (whole_process && !lock_.remember(started_with))
     throw StartError("cannot write " + lock_file(settings) + ": " + std::strerror(errno));
 
@@ -17002,6 +17007,7 @@ KETTLINGAR_COLD void Server::stop() {
   close_listeners();
   url_.remove();
   socket_.remove();
+  ::unlink(open_page_file(settings).c_str());
   lock_.release();
   log.write(LogLevel::info, "Stopped " + settings.app_name + "/" + settings.worker_name);
   const std::vector<Connection*> present(connections_.begin(), connections_.end());
@@ -17635,6 +17641,7 @@ struct Command {
   std::string_view name;
   std::string_view usage;
   std::string_view text;
+  bool yields = false;  ///< to a method of the program that has its name
 };
 inline constexpr Command commands[] = {
     {"start", "start [--foreground]", "Start the service in the background, or stay in the foreground"},
@@ -17645,6 +17652,7 @@ inline constexpr Command commands[] = {
     {"help", "help [<method>]", "This text, or the help of a method"},
     {"describe", "describe [<method>]", "The same for programs: types and options, as JSON Schemas"},
     {"config", "config [...]", "Show or change the configuration of the running service"},
+    {"open", "open [--print]", "Open its explorer page in a browser, or say where it is", true},
 };
 
 /// Null if there is no such command.
@@ -17670,10 +17678,13 @@ inline std::string command_line(const Command& command) {
   for (const std::string& word : server.command_prefix) out += " " + word;
   out += " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
   out += "\nCommands:\n";
-  for (const Command& command : commands) out += command_line(command);
+  for (const Command& command : commands) {
+    if (!command.yields || !server.methods.named(command.name)) out += command_line(command);
+  }
   std::vector<std::string> names = server.methods.names(true);
   for (std::string& name : names) {
-    if (find_command(name) != nullptr) name.insert(0, "-- ");
+    if (const Command* const command = find_command(name); command != nullptr && !command->yields)
+      name.insert(0, "-- ");
   }
   if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
   out +=
@@ -18686,7 +18697,11 @@ struct ServiceAddress {
 struct ServiceFiles {
   /// Throws ConnectionError where nobody knows their directory.
   explicit ServiceFiles(const Settings& settings) try
-      : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {
+      : name(settings.worker_name),
+        url(url_file(settings)),
+        socket(socket_file(settings)),
+        lock(lock_file(settings)),
+        open_page(open_page_file(settings)) {
   } catch (const StartError& error) {
     throw ConnectionError(error.what());
   }
@@ -18700,6 +18715,7 @@ struct ServiceFiles {
   std::string url;
   std::string socket;
   std::string lock;
+  std::string open_page;
 };
 
 /// Tells one version of a file from the next.
@@ -21795,6 +21811,8 @@ class CommandLine {
   bool end_service(bool force) const;
   std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
+  ExitCode open_page();
+  std::string explorer_url(const ServiceAddress& address);
   ExitCode help();
   ExitCode call();
   void call_once(json typed, const json& defaults);
@@ -21993,8 +22011,8 @@ KETTLINGAR_COLD bool CommandLine::is_flag(std::string_view word) {
 /// What to do about a word before the command, of that name, which is neither flag nor option.
 KETTLINGAR_COLD std::string CommandLine::advice_about(const std::string& name) const {
   const std::vector<std::string> arguments = argument_names();
-  const bool of_command =
-      name == "force" || name == "foreground" || std::find(arguments.begin(), arguments.end(), name) != arguments.end();
+  const bool of_command = name == "force" || name == "foreground" || name == "print" ||
+                          std::find(arguments.begin(), arguments.end(), name) != arguments.end();
   if (of_command) return " (it stands behind the command)";
   std::string near = suggested_option(name, server_.options.names());
   if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
@@ -22059,6 +22077,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "status") return status();
     if (command_ == "help") return help();
     if (command_ == "restart") return restart();
+    if (command_ == "open" && !server_.methods.named(command_)) return open_page();
     return call();
   } catch (const NotRunning& error) {
     return fail(exit_code(error.state()), error.what());
@@ -22087,7 +22106,7 @@ KETTLINGAR_COLD void CommandLine::require_no_words() const {
   std::vector<std::string> known = server_.options.names();
   const Command* const command = find_command(command_);
   const std::string usage(command == nullptr ? "" : command->usage);
-  for (const char* own : {"force", "foreground"}) {
+  for (const char* own : {"force", "foreground", "print"}) {
     if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
   }
   std::string list;
@@ -22333,8 +22352,7 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
   // Unless a successor has come.
   InstanceLock lock(files_.lock);
   if (!lock.held()) return;
-  ::unlink(files_.url.c_str());
-  ::unlink(files_.socket.c_str());
+  for (const std::string* file : {&files_.url, &files_.socket, &files_.open_page}) ::unlink(file->c_str());
   lock.release();
 }
 
@@ -23192,6 +23210,88 @@ KETTLINGAR_COLD void CommandLine::call_once(json all, const json& defaults) {
       for (const Fd& file : descriptors.take_all()) copy_out(file);
     }
   }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/open_page.ipp ========
+// SPDX-License-Identifier: MIT
+// cli/open_page.ipp: `open`: a browser is led to the explorer page, and no command line of it has the token.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A page that goes on to `url`, whose characters mean nothing in HTML.
+[[gnu::cold]] inline std::string page_leading_to(const std::string& url) {
+  return "<!doctype html>\n<meta charset=\"utf-8\">\n<title>Explorer</title>\n<meta http-equiv=\"refresh\" "
+         "content=\"0; url=" +
+         url + "\">\n<p>On to <a href=\"" + url + "\">the explorer page</a>.</p>\n";
+}
+
+/// Has the browser of the desktop show `file`. False if there is none. One that runs on is left alone.
+[[gnu::cold]] inline bool show_in_browser(const std::string& file) {
+#if defined(__APPLE__)
+  const char* const opener = "open";
+#else
+  const char* const opener = "xdg-open";
+#endif
+  ChildProgram program;
+  program.path = "/usr/bin/env";  // looks along PATH
+  program.words = {"env", opener, file};
+  ChildProcess child(program);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (!child.ended() && std::chrono::steady_clock::now() < end) ::poll(nullptr, 0, 10);
+  return !child.ended() || !child.failed();
+}
+
+/// Where the page of the running service is, without the token. Throws what a call throws, and NotFound if the service
+/// has none.
+KETTLINGAR_COLD std::string CommandLine::explorer_url(const ServiceAddress& address) {
+  if (address.host == "unix-domain")
+    throw NotFound("browsers need TCP, on which the service does not listen (--worker-use-tcp)");
+  json shown = false;
+  try {
+    const char* const option = "worker_use_explorer";
+    shown = client().call<json>("config", arg("key") = option).at("config").value(option, json(false));
+  } catch (const InvalidArgument&) {
+    // It does not know the option.
+  }
+  if (shown != true) throw NotFound("the service has no explorer page (--worker-use-explorer)");
+  return "http://" + address.host + ":" + std::to_string(address.port) +
+         address.path.substr(0, address.path.rfind('/')) + "/explorer";
+}
+
+KETTLINGAR_COLD ExitCode CommandLine::open_page() {
+  const bool print_only = take_word("--print");
+  require_no_words();
+  require_running();
+  const ServiceFiles files(server_.settings);
+  const ServiceAddress address = read_service_address(files);
+  std::string url;
+  try {
+    url = explorer_url(address);
+  } catch (const NotFound& error) {
+    return fail(ExitCode::unknown, error.what());
+  }
+  bool opened = false;
+  if (!print_only) {
+    const std::string token = address.path.substr(address.path.rfind('/') + 1);
+    write_private_file(files.open_page, page_leading_to(url + "#" + token));
+    opened = show_in_browser(files.open_page);
+  }
+  json facts = facts_of(true);
+  facts["explorer"] = url;
+  facts["opened"] = opened;
+  const std::string name = full_name() + ": ";
+  say(name + "Explorer at " + url + "\n" + name + "It asks for the token, which is in " + files.url + "\n", facts);
+  return print_only || opened ? ExitCode::fine
+                              : fail(ExitCode::io_error, "there is no browser that xdg-open could open it in");
 }
 
 }  // namespace detail

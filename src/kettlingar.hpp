@@ -173,6 +173,7 @@
 #include "service/method_help.ipp"
 #include "service/registry.ipp"
 #include "service/options.ipp"
+#include "service/explorer_page.ipp"
 #include "service/settings.ipp"
 #include "service/hidden_words.ipp"
 #include "service/auth.ipp"
@@ -181,7 +182,6 @@
 #include "service/server.ipp"
 #include "service/connection.ipp"
 #include "service/handover.ipp"
-#include "service/explorer_page.ipp"
 #include "service/explorer.ipp"
 #include "service/request_steps.ipp"
 #include "service/call_steps.ipp"
@@ -218,6 +218,7 @@
 #include "cli/service_commands.ipp"
 #include "cli/file_arguments.ipp"
 #include "cli/method_commands.ipp"
+#include "cli/open_page.ipp"
 #endif
 
 #pragma pop_macro("min")

@@ -89,6 +89,8 @@ class CommandLine {
   bool end_service(bool force) const;
   std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
+  ExitCode open_page();
+  std::string explorer_url(const ServiceAddress& address);
   ExitCode help();
   ExitCode call();
   void call_once(json typed, const json& defaults);
@@ -287,8 +289,8 @@ KETTLINGAR_COLD bool CommandLine::is_flag(std::string_view word) {
 /// What to do about a word before the command, of that name, which is neither flag nor option.
 KETTLINGAR_COLD std::string CommandLine::advice_about(const std::string& name) const {
   const std::vector<std::string> arguments = argument_names();
-  const bool of_command =
-      name == "force" || name == "foreground" || std::find(arguments.begin(), arguments.end(), name) != arguments.end();
+  const bool of_command = name == "force" || name == "foreground" || name == "print" ||
+                          std::find(arguments.begin(), arguments.end(), name) != arguments.end();
   if (of_command) return " (it stands behind the command)";
   std::string near = suggested_option(name, server_.options.names());
   if (near.empty()) near = suggested_option(name, {"json", "raw", "tcp", "json_rpc", "help", "version"});
@@ -353,6 +355,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "status") return status();
     if (command_ == "help") return help();
     if (command_ == "restart") return restart();
+    if (command_ == "open" && !server_.methods.named(command_)) return open_page();
     return call();
   } catch (const NotRunning& error) {
     return fail(exit_code(error.state()), error.what());
@@ -381,7 +384,7 @@ KETTLINGAR_COLD void CommandLine::require_no_words() const {
   std::vector<std::string> known = server_.options.names();
   const Command* const command = find_command(command_);
   const std::string usage(command == nullptr ? "" : command->usage);
-  for (const char* own : {"force", "foreground"}) {
+  for (const char* own : {"force", "foreground", "print"}) {
     if (usage.find(own) != std::string::npos) known.insert(known.begin(), own);
   }
   std::string list;

@@ -108,8 +108,7 @@ KETTLINGAR_COLD void EndingService::end_by_force() const {
   // Unless a successor has come.
   InstanceLock lock(files_.lock);
   if (!lock.held()) return;
-  ::unlink(files_.url.c_str());
-  ::unlink(files_.socket.c_str());
+  for (const std::string* file : {&files_.url, &files_.socket, &files_.open_page}) ::unlink(file->c_str());
   lock.release();
 }
 

@@ -74,7 +74,11 @@ struct ServiceAddress {
 struct ServiceFiles {
   /// Throws ConnectionError where nobody knows their directory.
   explicit ServiceFiles(const Settings& settings) try
-      : name(settings.worker_name), url(url_file(settings)), socket(socket_file(settings)), lock(lock_file(settings)) {
+      : name(settings.worker_name),
+        url(url_file(settings)),
+        socket(socket_file(settings)),
+        lock(lock_file(settings)),
+        open_page(open_page_file(settings)) {
   } catch (const StartError& error) {
     throw ConnectionError(error.what());
   }
@@ -88,6 +92,7 @@ struct ServiceFiles {
   std::string url;
   std::string socket;
   std::string lock;
+  std::string open_page;
 };
 
 /// Tells one version of a file from the next.

@@ -79,6 +79,7 @@ struct Command {
   std::string_view name;
   std::string_view usage;
   std::string_view text;
+  bool yields = false;  ///< to a method of the program that has its name
 };
 inline constexpr Command commands[] = {
     {"start", "start [--foreground]", "Start the service in the background, or stay in the foreground"},
@@ -89,6 +90,7 @@ inline constexpr Command commands[] = {
     {"help", "help [<method>]", "This text, or the help of a method"},
     {"describe", "describe [<method>]", "The same for programs: types and options, as JSON Schemas"},
     {"config", "config [...]", "Show or change the configuration of the running service"},
+    {"open", "open [--print]", "Open its explorer page in a browser, or say where it is", true},
 };
 
 /// Null if there is no such command.
@@ -114,10 +116,13 @@ inline std::string command_line(const Command& command) {
   for (const std::string& word : server.command_prefix) out += " " + word;
   out += " [--OPTION=VALUE ...] [--json|--raw] [--tcp] [--json-rpc] <command> [<arguments>]\n";
   out += "\nCommands:\n";
-  for (const Command& command : commands) out += command_line(command);
+  for (const Command& command : commands) {
+    if (!command.yields || !server.methods.named(command.name)) out += command_line(command);
+  }
   std::vector<std::string> names = server.methods.names(true);
   for (std::string& name : names) {
-    if (find_command(name) != nullptr) name.insert(0, "-- ");
+    if (const Command* const command = find_command(name); command != nullptr && !command->yields)
+      name.insert(0, "-- ");
   }
   if (!names.empty()) out += "\n" + wrapped_list("API Commands:", names);
   out +=

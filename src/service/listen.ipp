@@ -72,6 +72,7 @@ KETTLINGAR_COLD void Server::open_files_and_listeners() {
   lock_ = InstanceLock(lock_file(settings), url_file(settings));
   if (!lock_.held()) throw AlreadyRunning(settings.app_name + "/" + settings.worker_name + " is already running");
   remove_stale_socket(socket_file(settings));
+  ::unlink(open_page_file(settings).c_str());  // of one that was killed
   if (whole_process && !lock_.remember(started_with))
     throw StartError("cannot write " + lock_file(settings) + ": " + std::strerror(errno));
 
@@ -377,6 +378,7 @@ KETTLINGAR_COLD void Server::stop() {
   close_listeners();
   url_.remove();
   socket_.remove();
+  ::unlink(open_page_file(settings).c_str());
   lock_.release();
   log.write(LogLevel::info, "Stopped " + settings.app_name + "/" + settings.worker_name);
   const std::vector<Connection*> present(connections_.begin(), connections_.end());

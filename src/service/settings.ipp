@@ -8,6 +8,7 @@
 #include "../os/state.ipp"
 #include "../wire/http_fields.ipp"
 #include "../wire/number_text.ipp"
+#include "explorer_page.ipp"
 #include "options.ipp"
 #include "settings.hpp"
 
@@ -198,7 +199,8 @@ inline constexpr NamedLevel log_levels[] = {
   at_start("worker_use_tcp", s.worker_use_tcp, "Listen on TCP");
   at_start("worker_use_unixdomain", s.worker_use_unixdomain, "Listen on a unix socket");
   at_once("worker_use_msgpack", s.worker_use_msgpack, "Speak msgpack; otherwise JSON only");
-  at_once("worker_use_explorer", s.worker_use_explorer, "Show the explorer page to browsers, at /explorer");
+  if (!explorer_page.empty())
+    at_once("worker_use_explorer", s.worker_use_explorer, "Show the explorer page to browsers, at /explorer");
   Option& level = at_once("worker_log_level", s.worker_log_level,
                           "Lowest level to log: debug (each request), info, warning, error, or a number from 10 to 40");
   level.meaning = log_level_meant;
@@ -218,6 +220,9 @@ inline std::string data_directory(const Settings& s) {
 inline std::string default_config_file(const Settings& s) { return data_directory(s) + "/" + s.worker_name + ".cfg"; }
 inline std::string url_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".url"; }
 inline std::string socket_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".sock"; }
+
+/// Leads a browser to the explorer page, token and all: what `open` writes, and the end of the service removes.
+inline std::string open_page_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".open.html"; }
 
 inline std::string lock_file(const Settings& s) { return state_directory(s) + "/" + s.worker_name + ".lock"; }
 
