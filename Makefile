@@ -15,7 +15,8 @@
 #   make hostile    what nobody should send to a service, over raw sockets   HOSTILE_ARGS=--only=chunk runs some
 #   make interop    our clients and services with those of the Python package, where that can be imported
 #   make proxies    a service behind nginx and HAProxy, where one of them is installed
-#   make browser    a headless browser visits pages of a service, and of strangers who want something of it
+#   make browser    a headless browser visits pages of a service, and of strangers who want something of it, and uses
+#                   the explorer page
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
 #                   FORM=io only short reads, SEEDS='1 2' of these; FORM=thread a service with ThreadSanitizer
@@ -214,8 +215,11 @@ proxies: build/kitten
 build/browser_visit: tests/browser/visit.cpp build/deps.mk
 	$(call step,$<,$(COMPILE) $(DEPENDS) $< -o $@ $(LDFLAGS) $(LDLIBS))
 
+build/browser_explorer: tests/browser/explorer.cpp $(LIBRARY) build/deps.mk
+	$(call step,$<,$(COMPILE) $(SPLIT) $(DEPENDS) $< $(LIBRARY) -o $@ $(LDFLAGS) $(LDLIBS))
+
 # BROWSER names one that is not found by itself.
-browser: build/browser_visit
+browser: build/browser_visit build/browser_explorer
 	@sh tests/browser/run || [ $$? = 77 ]
 
 check-arch: build/deps.mk

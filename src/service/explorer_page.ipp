@@ -16,7 +16,7 @@ inline constexpr std::string_view explorer_page = "";
 inline constexpr std::string_view explorer_script = "";
 inline constexpr std::string_view explorer_style = "";
 #else
-inline constexpr std::string_view explorer_script = "sha256-063z74Pvj4qSwwFlaaIm8cBrXPQWq1NQZSG94Ca8WkM=";
+inline constexpr std::string_view explorer_script = "sha256-UlHXPsSyLCiXRJzeI/+CbPKKxNAbvu738ghxTcnTuCw=";
 inline constexpr std::string_view explorer_style = "sha256-07b1NHLVyjRemTbCVP+Bdm5oM9OBJhSGFEVndcSO3f8=";
 inline constexpr std::string_view explorer_page = R"html(<!doctype html>
 <!-- SPDX-License-Identifier: MIT
@@ -403,7 +403,7 @@ class Stream {
       let from = 0, turn = now();
       for (let end; (end = all.indexOf(mark, from)) >= 0; from = end + mark.length) {
         if (end > from) this.item(events ? all.slice(from, end).replace(/^data: ?/gm, '') : all.slice(from, end));
-        if (now() < turn + 20) continue;
+        if (now() < turn + 10) continue;
         await new Promise(resolve => setTimeout(resolve));  // others have their turn
         turn = now();
       }
