@@ -13505,7 +13505,7 @@ inline constexpr std::string_view explorer_script = "";
 inline constexpr std::string_view explorer_style = "";
 #else
 inline constexpr std::string_view explorer_script = "sha256-UlHXPsSyLCiXRJzeI/+CbPKKxNAbvu738ghxTcnTuCw=";
-inline constexpr std::string_view explorer_style = "sha256-07b1NHLVyjRemTbCVP+Bdm5oM9OBJhSGFEVndcSO3f8=";
+inline constexpr std::string_view explorer_style = "sha256-6RcnB5LBvITuliCM7B7n1acd3+j3wSVeoE45JyKY3Go=";
 inline constexpr std::string_view explorer_page = R"html(<!doctype html>
 <!-- SPDX-License-Identifier: MIT
      explorer.html: the page at /explorer. It makes a form of each method that `describe` tells of. What comes from
@@ -13540,6 +13540,7 @@ li small { border: 1px solid; border-radius: 1rem; padding: 0 .4rem; margin-left
 pre { overflow: auto; max-height: 26rem; margin: .3rem 0; font: .85rem/1.45 ui-monospace, monospace }
 .text { white-space: pre-wrap }
 canvas, progress { width: 100% }
+output ul { columns: 20rem }
 .heard { position: absolute; left: -99rem }
 </style>
 <header>
