@@ -13504,12 +13504,12 @@ inline constexpr std::string_view explorer_page = "";
 inline constexpr std::string_view explorer_script = "";
 inline constexpr std::string_view explorer_style = "";
 #else
-inline constexpr std::string_view explorer_script = "sha256-UlHXPsSyLCiXRJzeI/+CbPKKxNAbvu738ghxTcnTuCw=";
-inline constexpr std::string_view explorer_style = "sha256-6RcnB5LBvITuliCM7B7n1acd3+j3wSVeoE45JyKY3Go=";
+inline constexpr std::string_view explorer_script = "sha256-QrO9vzuKpiHY2pKYzHWone1LqmvFu7y97zTbf2DOGxI=";
+inline constexpr std::string_view explorer_style = "sha256-0JN3xkCFnDRO3PjGzkUHky1UEBCXy3zE8s1vxUWbkqw=";
 inline constexpr std::string_view explorer_page = R"html(<!doctype html>
 <!-- SPDX-License-Identifier: MIT
-     explorer.html: the page at /explorer. It makes a form of each method that `describe` tells of. What comes from
-     the service is data: text nodes and values of fields, never markup. `make header` makes explorer_page.ipp of it. -->
+     explorer.html: the page at /explorer, with a form for each method that `describe` tells of. What the service says
+     is data: text nodes and values of fields, never markup. `make header` makes explorer_page.ipp of this. -->
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -13522,7 +13522,6 @@ body { max-width: 72rem; margin: 0 auto; padding: 0 1rem 3rem }
 header { border-bottom: 1px solid GrayText }
 h1, h2, h3, p { margin: .3rem 0 }
 h1 { font-size: 1.6rem }
-h3 { font-size: 1rem }
 main:not([hidden]) { display: grid; grid-template-columns: 15rem minmax(0, 1fr); gap: 1rem 2rem; padding-top: 1rem }
 @media (max-width: 45rem) { main:not([hidden]) { grid-template-columns: minmax(0, 1fr) } }
 ul { list-style: none; margin: .5rem 0; padding: 0 }
@@ -13533,7 +13532,7 @@ li button { width: 100%; text-align: left; border-color: transparent; background
 [aria-current=true], [aria-pressed=true] { font-weight: bold; border-color: currentColor }
 input, select, textarea { background: Field; color: FieldText }
 input:not([type=checkbox]), textarea { width: 26rem }
-:focus-visible { outline: 3px solid Highlight; outline-offset: 1px }
+:focus-visible { outline: 3px solid Highlight }
 form > div { margin: .8rem 0 }
 label { font-weight: bold }
 li small { border: 1px solid; border-radius: 1rem; padding: 0 .4rem; margin-left: .4rem }
@@ -13548,8 +13547,8 @@ output ul { columns: 20rem }
   <p id="about"></p>
 </header>
 <form id="entry" hidden>
-  <p>Paste what is in the url file of the service, <code>~/.local/state/APP/WORKER.url</code>, or come here by the
-    command <code>open</code> of the program.</p>
+  <p>Paste what the url file of the service says, <code>~/.local/state/APP/WORKER.url</code>, or come here by its
+    command <code>open</code>.</p>
   <label for="token">Token</label> <input id="token" type="password" autocomplete="off" required> <button>Open</button>
 </form>
 <p id="trouble" role="alert"></p>
@@ -13639,7 +13638,7 @@ let token, service, shown, running;
 function adopt() {
   const brought = location.hash.slice(1);
   if (!brought || brought[0] === '/') return false;
-  sessionStorage.kettlingar_token = brought;
+  sessionStorage.explorer_token = brought;
   history.replaceState(null, '', location.pathname);
   return true;
 }
@@ -13656,13 +13655,13 @@ function refusal({status}, text) {
 }
 
 async function open_service() {
-  token = (sessionStorage.kettlingar_token ?? '').replace(/[^\w.~-]/g, '');
+  token = (sessionStorage.explorer_token ?? '').replace(/[^\w.~-]/g, '');
   let trouble = '';
   try {
     const answer = await send('describe', '{}'), text = await answer.text();
     $('entry').hidden = answer.ok;
     if (answer.ok) service = parse(text), show_service();
-    else if (token) trouble = 'Not with this token. ' + refusal(answer, text);
+    else if (token) trouble = 'Wrong token? ' + refusal(answer, text);
   } catch (error) {
     trouble = 'No answer: ' + error.message;
   }
@@ -13764,7 +13763,7 @@ function field(arg, at, changed) {
   const read = async (all = true) => {
     if (kind === 'bytes') {
       const [file] = input.files;
-      return file && {json: map_of([['__base64__', quote(all ? await base64(file) : '...')]]), word: '@' + file.name};
+      return file && {json: map_of([['__base64__', quote(all ? await base64(file) : '@' + file.name)]]), word: '@' + file.name};
     }
     const text = kind === 'string' ? input.value : input.value.trim();
     if ((!arg.required && text === begin) || (!text && kind !== 'string')) return;
@@ -13787,7 +13786,8 @@ const option = name => service.options.find(one => one.name === name);
 function curl_line(method, args) {
   const folder = option('app_state_dir').value, file = quoted(service.worker + '.url');
   const url = `"$(cat ${folder ? quoted(folder) : '~/.local/state/' + quoted(service.app)}/${file})/${method.name}"`;
-  const body = args.some(Boolean) || method.name === 'quitquitquit' ? ' --json ' + quoted(body_of(args)) : '';
+  const json = quoted(body_of(args)).replace(/("__base64__": ")@(.*?)"}/g, `$1'$$(base64 -w0 '$2')'"}`);
+  const body = args.some(Boolean) || method.name === 'quitquitquit' ? ' --json ' + json : '';
   return `curl${method.stream ? ' -N' : ''}${body} ${method.public ? new URL(method.name, location) : url}`;
 }
 function command_line(method, args) {
@@ -14015,7 +14015,7 @@ function show_options() {
     const button = (text, facts) => make('button', {...facts, 'aria-label': `${text} ${one.name}`}, text);
     return make('form', {onsubmit}, labelled(one.name, input, `${one.help} (${listed(facts)})`, ' ', button('Set'), ' ', button('Reset', {type: 'button', onclick})));
   });
-  $('options').replaceChildren(save, ' ', make('label', {htmlFor: 'save'}, 'Keep changes for the next start'), said, ...rows);
+  $('options').replaceChildren(save, ' ', make('label', {htmlFor: 'save'}, 'Keep for the next start'), said, ...rows);
 }
 
 const see = tab => () => {
@@ -14027,7 +14027,7 @@ $('see-options').onclick = see('options');
 $('filter').oninput = filter;
 $('entry').onsubmit = event => {
   event.preventDefault();
-  sessionStorage.kettlingar_token = $('token').value.trim().split(/[/#]/).pop();
+  sessionStorage.explorer_token = $('token').value.trim().split(/[/#]/).pop();
   $('token').value = '';
   open_service();
 };
@@ -15828,6 +15828,12 @@ inline bool from_other_site(const RequestHead& head) {
          says(head, "sec-fetch-mode", "navigate") && says(head, "sec-fetch-dest", "document");
 }
 
+[[gnu::cold]] inline bool token_in_path(const Server& server, const RequestHead& head) {
+  const std::string& token = server.token.text();
+  const std::size_t at = server.prefix().empty() ? 0 : 1 + server.prefix().size();
+  return !token.empty() && head.path.substr(at).starts_with("/" + token);
+}
+
 /// Whether an address that leads to `method`, null if to none, is that of the page, or leads to it: the status to
 /// answer with, or 0. Methods of the program with these names go first, and so does its router; its fallback goes
 /// before the way to the page, but not before the page.
@@ -15836,7 +15842,7 @@ inline bool from_other_site(const RequestHead& head) {
   if (explorer_page.empty() || !server.settings.worker_use_explorer) return 0;
   if (head.method != "GET" && head.method != "HEAD") return 0;
   if (route.path == explorer_path && route.method == explorer_path.substr(1))
-    return server.methods.named(route.method) ? 0 : 200;
+    return server.methods.named(route.method) ? 0 : token_in_path(server, head) ? 302 : 200;
   const bool at_root = route.path == "/" && route.method == "web_root";
   return at_root && method == nullptr && !server.methods.named(route.method) ? 302 : 0;
 }
@@ -15846,22 +15852,21 @@ inline bool from_other_site(const RequestHead& head) {
                              std::string(explorer_style) +
                              "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
                              "frame-ancestors 'none'";
-  const std::array<HeaderField, 5> lines{{{"Content-Security-Policy", policy},
-                                          {"Referrer-Policy", "no-referrer"},
-                                          {"Cross-Origin-Opener-Policy", "same-origin"},
-                                          {"X-Content-Type-Options", "nosniff"},
-                                          {"Cache-Control", "no-cache"}}};
+  const HeaderField lines[] = {{"Content-Security-Policy", policy},
+                               {"Referrer-Policy", "no-referrer"},
+                               {"Cross-Origin-Opener-Policy", "same-origin"},
+                               {"X-Content-Type-Options", "nosniff"},
+                               {"Cache-Control", "no-cache"}};
   append_reply(out, style, 200, "text/html; charset=utf-8", explorer_page, lines);
 }
 
-/// `/prefix/TOKEN` leads to `/prefix/explorer#TOKEN`, where it stays in no history and in no log of a proxy.
+/// `/prefix/TOKEN` leads to `/prefix/explorer#TOKEN`, where the token stays in no history and in no log of a proxy.
 [[gnu::cold]] inline void append_way_to_explorer(std::string& out, const ReplyStyle& style, const Server& server,
                                                  const RequestHead& head) {
-  const std::string& token = server.token.text();
   std::string where = server.prefix().empty() ? "" : "/" + server.prefix();
-  const bool with_token = !token.empty() && head.path.substr(where.size()).starts_with("/" + token);
-  where += std::string(explorer_path) + (with_token ? "#" + token : "");
-  const std::array<HeaderField, 2> lines{{{"Location", where}, {"Cache-Control", "no-store"}}};
+  where += explorer_path;
+  if (token_in_path(server, head)) where += "#" + server.token.text();
+  const HeaderField lines[] = {{"Location", where}, {"Cache-Control", "no-store"}};
   append_reply(out, style, 302, {}, {}, lines);
 }
 
@@ -16054,13 +16059,13 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
-  note_caller();
-  if (!challenge().empty()) return {200, "proof"};
   if (!method_ || route_.path == explorer_path) {
     if (const int status = explorer_status(*server_, head, route_, method_.get()); status != 0)
       return {status, "explorer"};
   }
   if (from_other_site(head)) return {403, "origin"};
+  note_caller();
+  if (!challenge().empty()) return {200, "proof"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};

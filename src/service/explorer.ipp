@@ -2,7 +2,6 @@
 // service/explorer.ipp: who gets the explorer page, and from where.
 #pragma once
 
-#include <array>
 #include <string>
 #include <string_view>
 
@@ -48,6 +47,12 @@ inline bool from_other_site(const RequestHead& head) {
          says(head, "sec-fetch-mode", "navigate") && says(head, "sec-fetch-dest", "document");
 }
 
+[[gnu::cold]] inline bool token_in_path(const Server& server, const RequestHead& head) {
+  const std::string& token = server.token.text();
+  const std::size_t at = server.prefix().empty() ? 0 : 1 + server.prefix().size();
+  return !token.empty() && head.path.substr(at).starts_with("/" + token);
+}
+
 /// Whether an address that leads to `method`, null if to none, is that of the page, or leads to it: the status to
 /// answer with, or 0. Methods of the program with these names go first, and so does its router; its fallback goes
 /// before the way to the page, but not before the page.
@@ -56,7 +61,7 @@ inline bool from_other_site(const RequestHead& head) {
   if (explorer_page.empty() || !server.settings.worker_use_explorer) return 0;
   if (head.method != "GET" && head.method != "HEAD") return 0;
   if (route.path == explorer_path && route.method == explorer_path.substr(1))
-    return server.methods.named(route.method) ? 0 : 200;
+    return server.methods.named(route.method) ? 0 : token_in_path(server, head) ? 302 : 200;
   const bool at_root = route.path == "/" && route.method == "web_root";
   return at_root && method == nullptr && !server.methods.named(route.method) ? 302 : 0;
 }
@@ -66,22 +71,21 @@ inline bool from_other_site(const RequestHead& head) {
                              std::string(explorer_style) +
                              "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
                              "frame-ancestors 'none'";
-  const std::array<HeaderField, 5> lines{{{"Content-Security-Policy", policy},
-                                          {"Referrer-Policy", "no-referrer"},
-                                          {"Cross-Origin-Opener-Policy", "same-origin"},
-                                          {"X-Content-Type-Options", "nosniff"},
-                                          {"Cache-Control", "no-cache"}}};
+  const HeaderField lines[] = {{"Content-Security-Policy", policy},
+                               {"Referrer-Policy", "no-referrer"},
+                               {"Cross-Origin-Opener-Policy", "same-origin"},
+                               {"X-Content-Type-Options", "nosniff"},
+                               {"Cache-Control", "no-cache"}};
   append_reply(out, style, 200, "text/html; charset=utf-8", explorer_page, lines);
 }
 
-/// `/prefix/TOKEN` leads to `/prefix/explorer#TOKEN`, where it stays in no history and in no log of a proxy.
+/// `/prefix/TOKEN` leads to `/prefix/explorer#TOKEN`, where the token stays in no history and in no log of a proxy.
 [[gnu::cold]] inline void append_way_to_explorer(std::string& out, const ReplyStyle& style, const Server& server,
                                                  const RequestHead& head) {
-  const std::string& token = server.token.text();
   std::string where = server.prefix().empty() ? "" : "/" + server.prefix();
-  const bool with_token = !token.empty() && head.path.substr(where.size()).starts_with("/" + token);
-  where += std::string(explorer_path) + (with_token ? "#" + token : "");
-  const std::array<HeaderField, 2> lines{{{"Location", where}, {"Cache-Control", "no-store"}}};
+  where += explorer_path;
+  if (token_in_path(server, head)) where += "#" + server.token.text();
+  const HeaderField lines[] = {{"Location", where}, {"Cache-Control", "no-store"}};
   append_reply(out, style, 302, {}, {}, lines);
 }
 

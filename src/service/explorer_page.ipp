@@ -16,12 +16,12 @@ inline constexpr std::string_view explorer_page = "";
 inline constexpr std::string_view explorer_script = "";
 inline constexpr std::string_view explorer_style = "";
 #else
-inline constexpr std::string_view explorer_script = "sha256-UlHXPsSyLCiXRJzeI/+CbPKKxNAbvu738ghxTcnTuCw=";
-inline constexpr std::string_view explorer_style = "sha256-6RcnB5LBvITuliCM7B7n1acd3+j3wSVeoE45JyKY3Go=";
+inline constexpr std::string_view explorer_script = "sha256-QrO9vzuKpiHY2pKYzHWone1LqmvFu7y97zTbf2DOGxI=";
+inline constexpr std::string_view explorer_style = "sha256-0JN3xkCFnDRO3PjGzkUHky1UEBCXy3zE8s1vxUWbkqw=";
 inline constexpr std::string_view explorer_page = R"html(<!doctype html>
 <!-- SPDX-License-Identifier: MIT
-     explorer.html: the page at /explorer. It makes a form of each method that `describe` tells of. What comes from
-     the service is data: text nodes and values of fields, never markup. `make header` makes explorer_page.ipp of it. -->
+     explorer.html: the page at /explorer, with a form for each method that `describe` tells of. What the service says
+     is data: text nodes and values of fields, never markup. `make header` makes explorer_page.ipp of this. -->
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -34,7 +34,6 @@ body { max-width: 72rem; margin: 0 auto; padding: 0 1rem 3rem }
 header { border-bottom: 1px solid GrayText }
 h1, h2, h3, p { margin: .3rem 0 }
 h1 { font-size: 1.6rem }
-h3 { font-size: 1rem }
 main:not([hidden]) { display: grid; grid-template-columns: 15rem minmax(0, 1fr); gap: 1rem 2rem; padding-top: 1rem }
 @media (max-width: 45rem) { main:not([hidden]) { grid-template-columns: minmax(0, 1fr) } }
 ul { list-style: none; margin: .5rem 0; padding: 0 }
@@ -45,7 +44,7 @@ li button { width: 100%; text-align: left; border-color: transparent; background
 [aria-current=true], [aria-pressed=true] { font-weight: bold; border-color: currentColor }
 input, select, textarea { background: Field; color: FieldText }
 input:not([type=checkbox]), textarea { width: 26rem }
-:focus-visible { outline: 3px solid Highlight; outline-offset: 1px }
+:focus-visible { outline: 3px solid Highlight }
 form > div { margin: .8rem 0 }
 label { font-weight: bold }
 li small { border: 1px solid; border-radius: 1rem; padding: 0 .4rem; margin-left: .4rem }
@@ -60,8 +59,8 @@ output ul { columns: 20rem }
   <p id="about"></p>
 </header>
 <form id="entry" hidden>
-  <p>Paste what is in the url file of the service, <code>~/.local/state/APP/WORKER.url</code>, or come here by the
-    command <code>open</code> of the program.</p>
+  <p>Paste what the url file of the service says, <code>~/.local/state/APP/WORKER.url</code>, or come here by its
+    command <code>open</code>.</p>
   <label for="token">Token</label> <input id="token" type="password" autocomplete="off" required> <button>Open</button>
 </form>
 <p id="trouble" role="alert"></p>
@@ -151,7 +150,7 @@ let token, service, shown, running;
 function adopt() {
   const brought = location.hash.slice(1);
   if (!brought || brought[0] === '/') return false;
-  sessionStorage.kettlingar_token = brought;
+  sessionStorage.explorer_token = brought;
   history.replaceState(null, '', location.pathname);
   return true;
 }
@@ -168,13 +167,13 @@ function refusal({status}, text) {
 }
 
 async function open_service() {
-  token = (sessionStorage.kettlingar_token ?? '').replace(/[^\w.~-]/g, '');
+  token = (sessionStorage.explorer_token ?? '').replace(/[^\w.~-]/g, '');
   let trouble = '';
   try {
     const answer = await send('describe', '{}'), text = await answer.text();
     $('entry').hidden = answer.ok;
     if (answer.ok) service = parse(text), show_service();
-    else if (token) trouble = 'Not with this token. ' + refusal(answer, text);
+    else if (token) trouble = 'Wrong token? ' + refusal(answer, text);
   } catch (error) {
     trouble = 'No answer: ' + error.message;
   }
@@ -276,7 +275,7 @@ function field(arg, at, changed) {
   const read = async (all = true) => {
     if (kind === 'bytes') {
       const [file] = input.files;
-      return file && {json: map_of([['__base64__', quote(all ? await base64(file) : '...')]]), word: '@' + file.name};
+      return file && {json: map_of([['__base64__', quote(all ? await base64(file) : '@' + file.name)]]), word: '@' + file.name};
     }
     const text = kind === 'string' ? input.value : input.value.trim();
     if ((!arg.required && text === begin) || (!text && kind !== 'string')) return;
@@ -299,7 +298,8 @@ const option = name => service.options.find(one => one.name === name);
 function curl_line(method, args) {
   const folder = option('app_state_dir').value, file = quoted(service.worker + '.url');
   const url = `"$(cat ${folder ? quoted(folder) : '~/.local/state/' + quoted(service.app)}/${file})/${method.name}"`;
-  const body = args.some(Boolean) || method.name === 'quitquitquit' ? ' --json ' + quoted(body_of(args)) : '';
+  const json = quoted(body_of(args)).replace(/("__base64__": ")@(.*?)"}/g, `$1'$$(base64 -w0 '$2')'"}`);
+  const body = args.some(Boolean) || method.name === 'quitquitquit' ? ' --json ' + json : '';
   return `curl${method.stream ? ' -N' : ''}${body} ${method.public ? new URL(method.name, location) : url}`;
 }
 function command_line(method, args) {
@@ -527,7 +527,7 @@ function show_options() {
     const button = (text, facts) => make('button', {...facts, 'aria-label': `${text} ${one.name}`}, text);
     return make('form', {onsubmit}, labelled(one.name, input, `${one.help} (${listed(facts)})`, ' ', button('Set'), ' ', button('Reset', {type: 'button', onclick})));
   });
-  $('options').replaceChildren(save, ' ', make('label', {htmlFor: 'save'}, 'Keep changes for the next start'), said, ...rows);
+  $('options').replaceChildren(save, ' ', make('label', {htmlFor: 'save'}, 'Keep for the next start'), said, ...rows);
 }
 
 const see = tab => () => {
@@ -539,7 +539,7 @@ $('see-options').onclick = see('options');
 $('filter').oninput = filter;
 $('entry').onsubmit = event => {
   event.preventDefault();
-  sessionStorage.kettlingar_token = $('token').value.trim().split(/[/#]/).pop();
+  sessionStorage.explorer_token = $('token').value.trim().split(/[/#]/).pop();
   $('token').value = '';
   open_service();
 };

@@ -189,13 +189,13 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
-  note_caller();
-  if (!challenge().empty()) return {200, "proof"};
   if (!method_ || route_.path == explorer_path) {
     if (const int status = explorer_status(*server_, head, route_, method_.get()); status != 0)
       return {status, "explorer"};
   }
   if (from_other_site(head)) return {403, "origin"};
+  note_caller();
+  if (!challenge().empty()) return {200, "proof"};
   // Strangers learn nothing about which methods there are.
   if (!method_ && route_.authenticated) return {404, "unknown"};
   if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -44,6 +45,15 @@ void check(const std::string& what, bool ok, Seen seen) {
 }
 void check(const std::string& what, bool ok) {
   check(what, ok, [] { return std::string("it is not so"); });
+}
+
+// What a shell command says on standard output.
+std::string said_by(const std::string& command) {
+  FILE* const pipe = ::popen(command.c_str(), "r");
+  std::string said;
+  for (int c; pipe != nullptr && (c = std::fgetc(pipe)) != EOF;) said += static_cast<char>(c);
+  if (pipe != nullptr) ::pclose(pipe);
+  return said;
 }
 
 const std::string hostile =
@@ -264,6 +274,14 @@ class Visitor {
                           kt::json(text).dump() + ")");
   }
 
+  // The answer to the line that the page shows for curl, which may not be here.
+  std::string curl_says(const std::string& before) {
+    const std::string line = browser_.text("document.querySelector('pre.text').textContent");
+    const std::string said = said_by(before + "command -v curl >/dev/null && " + line + " --silent");
+    const bool here = !said_by("command -v curl").empty();
+    return kt::json::parse(here ? said : result(), nullptr, false).dump();
+  }
+
   void arrive(const std::string& opener);
   void call();
   void fields();
@@ -317,6 +335,7 @@ void Visitor::call() {
         lines.find("curl --json '{\"a\": -9223372036854775808}' \"$(cat ") == 0 &&
             lines.find("\nexplored add --a=-9223372036854775808") != lines.npos,
         [&] { return lines; });
+  check("curl does the same", curl_says("") == kt::json::parse(result()).dump(), [&] { return curl_says(""); });
   type("a", "one");
   press("Call");
   check("what is no number is not sent",
@@ -359,9 +378,13 @@ void Visitor::fields() {
   choose("size");
   browser_.value(
       "(() => { const files = new DataTransfer(); files.items.add(new File([new Uint8Array([0, 255, 13])], 'x.bin'));"
-      " document.querySelector('#argument-0').files = files.files; })()");
+      " document.querySelector('#argument-0').files = files.files; document.querySelector('#argument-0').oninput(); "
+      "})()");
   press("Call");
   check("files are sent as bytes", state_comes("200") && result() == "3", [&] { return state() + result(); });
+  std::ofstream(service_.settings().app_state_dir + "/x.bin") << std::string("\0\xff\r", 3);
+  check("and by curl", curl_says("cd " + service_.settings().app_state_dir + " && ") == "3",
+        [&] { return curl_says(""); });
   choose("cat");
   check("what needs an open file cannot be called, and says how",
         browser_.value("[...document.querySelectorAll('#methods form button')][0].disabled") == true &&
