@@ -16,7 +16,7 @@ inline constexpr std::string_view explorer_page = "";
 inline constexpr std::string_view explorer_script = "";
 inline constexpr std::string_view explorer_style = "";
 #else
-inline constexpr std::string_view explorer_script = "sha256-QrO9vzuKpiHY2pKYzHWone1LqmvFu7y97zTbf2DOGxI=";
+inline constexpr std::string_view explorer_script = "sha256-cqT4oqQ3SPjNz8Pweadceo9eQ+j8d9d+vWmzg/AXQJ0=";
 inline constexpr std::string_view explorer_style = "sha256-0JN3xkCFnDRO3PjGzkUHky1UEBCXy3zE8s1vxUWbkqw=";
 inline constexpr std::string_view explorer_page = R"html(<!doctype html>
 <!-- SPDX-License-Identifier: MIT
@@ -222,7 +222,7 @@ function plain(schema) {
 }
 function kind_of(schema) {
   const {type, properties, enum: choices} = plain(schema);
-  if (write(schema).includes('"x-kettlingar-descriptor"')) return 'descriptor';
+  if (/"x-\w+-descriptor":/.test(write(schema))) return 'descriptor';
   if (properties?.__base64__) return 'bytes';
   return choices ? 'choice' : /^(boolean|integer|number|string)$/.test(type) ? type : 'json';
 }
