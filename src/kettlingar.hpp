@@ -206,6 +206,7 @@
 #include "client/step_wait.ipp"
 #include "client/loopback.ipp"
 
+#include "cli/help_text.ipp"
 #include "cli/terminal.ipp"
 #include "cli/python_text.ipp"
 #include "cli/python_format.ipp"

@@ -20,10 +20,10 @@
 #include "../client/client.hpp"
 #include "../client/connect.ipp"
 #include "../client/starter.ipp"
-#include "../service/builtins.ipp"
 #include "../service/hidden_words.ipp"
 #include "../service/kitten.hpp"
 #include "../service/settings.ipp"
+#include "help_text.ipp"
 #include "output.ipp"
 
 namespace kettlingar {

@@ -14,6 +14,7 @@
 #include "../base/suggest.ipp"
 #include "../base/version.hpp"
 #include "command_line.ipp"
+#include "help_text.ipp"
 #include "output.ipp"
 #include "prompt.ipp"
 
