@@ -189,11 +189,11 @@ KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
 
   find_method();
   method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
-  if (!method_ || route_.path == explorer_path) {
+  if (!method_ || head.sec_fetch_site || route_.path == explorer_path) {
     if (const int status = explorer_status(*server_, head, route_, method_.get()); status != 0)
       return {status, "explorer"};
+    if (from_other_site(head)) return {403, "origin"};
   }
-  if (from_other_site(head)) return {403, "origin"};
   note_caller();
   if (!challenge().empty()) return {200, "proof"};
   // Strangers learn nothing about which methods there are.
