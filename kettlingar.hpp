@@ -13504,7 +13504,7 @@ inline constexpr std::string_view explorer_page = "";
 inline constexpr std::string_view explorer_script = "";
 inline constexpr std::string_view explorer_style = "";
 #else
-inline constexpr std::string_view explorer_script = "sha256-cqT4oqQ3SPjNz8Pweadceo9eQ+j8d9d+vWmzg/AXQJ0=";
+inline constexpr std::string_view explorer_script = "sha256-+iRrVghlJdqTnDdmXquEfDMEzq9RghknAAYJEUGxY9I=";
 inline constexpr std::string_view explorer_style = "sha256-0JN3xkCFnDRO3PjGzkUHky1UEBCXy3zE8s1vxUWbkqw=";
 inline constexpr std::string_view explorer_page = R"html(<!doctype html>
 <!-- SPDX-License-Identifier: MIT
@@ -13544,7 +13544,7 @@ output ul { columns: 20rem }
 </style>
 <header>
   <h1 id="name">Explorer</h1>
-  <p id="about"></p>
+  <p id="about" class="text"></p>
 </header>
 <form id="entry" hidden>
   <p>Paste what the url file of the service says, <code>~/.local/state/APP/WORKER.url</code>, or come here by its
@@ -13634,7 +13634,7 @@ function pretty(text, lines = true) {
 // == The service
 
 let token, service, shown, running;
-// True if the address brought a token, which stays neither there nor in the history.
+// True if the address brought a token, which does not stay there.
 function adopt() {
   const brought = location.hash.slice(1);
   if (!brought || brought[0] === '/') return false;
@@ -13700,7 +13700,7 @@ function labelled(name, input, hint, ...more) {
   return make('div', {}, make('label', {htmlFor: input.id}, name), make('br'), input, ...more, make('br'), make('small', {id, className: 'text'}, hint));
 }
 
-// What a schema says, without references and without null.
+// A schema without references and null.
 function plain(schema) {
   if (schema.$ref) return plain(service.$defs[schema.$ref.split('/').pop()] ?? {});
   const others = schema.anyOf?.filter(one => one.type !== 'null');
@@ -13722,7 +13722,7 @@ function sample(schema, depth = 0) {
     return map_of(Object.entries(properties ?? {}).map(([name, one]) => [name, sample(one, depth + 1)]));
   return {string: '""', integer: '0', number: '0.0', boolean: 'false', array: '[]'}[type] ?? 'null';
 }
-// Why the text is no value of that kind; empty if it is.
+// Why the text is no such value, or nothing.
 function problem(kind, text) {
   if (!text || !['integer', 'number', 'json'].includes(kind)) return '';
   try {
@@ -13738,7 +13738,7 @@ const base64 = file => new Promise((resolve, reject) => {
   reader.readAsDataURL(file);
 });
 
-// `read` gives the argument as JSON and as a word of a command line; nothing where the default is left alone.
+// `read` gives the argument as JSON and as a word for a shell; nothing for a default.
 function field(arg, at, changed) {
   const schema = plain(arg.schema), kind = kind_of(arg.schema);
   let begin = arg.required ? kind === 'json' ? pretty(sample(schema)) : '' : arg.default === null ? '' : as_text(arg.default);
@@ -13779,7 +13779,7 @@ const read_all = (method, fields, all) => Promise.all(fields.map(async (one, i) 
 }));
 const body_of = args => map_of(args.filter(Boolean).map(arg => [arg.name, arg.json]));
 
-// == The same call elsewhere
+// == Elsewhere
 
 const quoted = word => /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 const option = name => service.options.find(one => one.name === name);
@@ -13862,7 +13862,8 @@ async function run(method, fields, signal, result) {
 
 async function show_document(method, blob, output) {
   const {type, size} = blob, text = /^(text\/|application\/json)/.test(type), most = 1e6;
-  if (text && size <= most) output.append(make('pre', {}, type.startsWith('text/') ? await blob.text() : pretty(await blob.text())));
+  const shown = text => type[0] === 't' ? text : /^".*\\n/.test(text) ? JSON.parse(text) : pretty(text);
+  if (text && size <= most) output.append(make('pre', {}, shown(await blob.text())));
   else if (type.startsWith('image/')) output.append(make('img', {src: `data:${type};base64,${await base64(blob)}`, alt: 'The result'}));
   if (!text || size > most)
     output.append(make('a', {href: URL.createObjectURL(blob), download: method.name}, 'Save ' + type));

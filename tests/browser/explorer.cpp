@@ -375,6 +375,11 @@ void Visitor::fields() {
   check("all of it",
         result().find("\"maybe\": 5") != std::string::npos && result().find("\"flag\": true") != std::string::npos,
         [&] { return result(); });
+  choose("help");
+  press("Call");
+  check("a text of several lines is shown in lines",
+        state_comes("200") && result().find("Explored. ") == 0 && result().find("\n  start ") != std::string::npos,
+        [&] { return state() + result(); });
   choose("size");
   browser_.value(
       "(() => { const files = new DataTransfer(); files.items.add(new File([new Uint8Array([0, 255, 13])], 'x.bin'));"
