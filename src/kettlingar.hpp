@@ -188,6 +188,7 @@
 #include "service/listen.ipp"
 #include "service/runner.ipp"
 #include "service/manifest.ipp"
+#include "service/openapi.ipp"
 #include "service/builtins.ipp"
 #include "service/kitten.ipp"
 

@@ -92,6 +92,7 @@ class CommandLine {
   ExitCode open_page();
   std::string explorer_url(const ServiceAddress& address);
   ExitCode help();
+  ExitCode openapi();
   ExitCode call();
   void call_once(json typed, const json& defaults);
   std::string words_of(const Error& error) const;
@@ -355,6 +356,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "status") return status();
     if (command_ == "help") return help();
     if (command_ == "restart") return restart();
+    if (command_ == "openapi") return openapi();
     if (command_ == "open" && !server_.methods.named(command_)) return open_page();
     return call();
   } catch (const NotRunning& error) {

@@ -44,6 +44,7 @@ inline constexpr Command commands[] = {
     {"ping", "ping", "Check whether it answers"},
     {"help", "help [<method>]", "This text, or the help of a method"},
     {"describe", "describe [<method>]", "The same for programs: types and options, as JSON Schemas"},
+    {"openapi", "openapi", "The same for tools that make clients: an OpenAPI 3.1 document"},
     {"config", "config [...]", "Show or change the configuration of the running service"},
     {"open", "open [--print]", "Open its explorer page in a browser, or say where it is", true},
 };

@@ -61,6 +61,19 @@ KETTLINGAR_COLD ExitCode CommandLine::help() {
   return fail(ExitCode::unknown, why);
 }
 
+/// A running service has the word: it may have other methods, and it has an address.
+KETTLINGAR_COLD ExitCode CommandLine::openapi() {
+  if (style_ == OutputStyle::plain) style_ = OutputStyle::json;
+  try {
+    return call();
+  } catch (const NotRunning& error) {
+    if (error.state() != ServiceState::not_running || !is_own_service()) throw;
+  }
+  require_no_words();
+  Output(style_).print(openapi_document(server_), false);
+  return ExitCode::fine;
+}
+
 /// What services of other programs have is not known here, whatever ours has of that name.
 KETTLINGAR_COLD std::shared_ptr<const Method> CommandLine::known_method(const std::string& name) const {
   const bool builtin = name == "ping" || name == "help" || name == "config" || name == "quitquitquit";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// service/builtins.ipp: the methods every service has: ping, help, describe, config, quitquitquit.
+// service/builtins.ipp: the methods every service has: ping, help, describe, openapi, config, quitquitquit.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 
 #include "../call/handler_check.hpp"
 #include "manifest.ipp"
+#include "openapi.ipp"
 #include "registry.ipp"
 #include "server.ipp"
 
@@ -304,6 +305,10 @@ class Config final : public Method {
           "Describes the service, or one of its methods, for programs: arguments and results with JSON Schemas, "
           "options.",
           read_only, arg("method") = nullptr),
+      false);
+  add(make_method(
+          "openapi", [&server] { return openapi_document(server); },
+          "Describes the methods of the service as an OpenAPI 3.1 document.", read_only),
       false);
   add(std::make_shared<Config>(server, hooks), false);
   add(make_method(

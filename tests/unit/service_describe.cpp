@@ -79,7 +79,7 @@ TEST_SUITE("service/describe") {
     CHECK(all["started"].get<double>() >= before - 1);
     CHECK(all["started"].get<double>() <= static_cast<double>(std::time(nullptr)) + 1);
     CHECK(names_in(all["methods"]) == std::vector<std::string>{"cat", "config", "describe", "help", "items", "meow",
-                                                               "ping", "quitquitquit", "visit"});
+                                                               "openapi", "ping", "quitquitquit", "visit"});
     const json& visit = named(all["methods"], "visit");
     CHECK(visit.dump() ==
           R"({"name":"visit","doc":"Comes along.","public":false,"builtin":false,"stream":false,"read_only":false,)"
@@ -94,9 +94,10 @@ TEST_SUITE("service/describe") {
     CHECK(named(all["methods"], "items")["stream"] == true);
     CHECK(named(all["methods"], "items")["returns"]["type"] == "Item");
     CHECK(named(all["methods"], "cat")["descriptors"] == true);
-    for (const char* reads : {"ping", "help", "describe"}) CHECK(named(all["methods"], reads)["read_only"] == true);
+    for (const char* reads : {"ping", "help", "describe", "openapi"})
+      CHECK(named(all["methods"], reads)["read_only"] == true);
     for (const char* acts : {"config", "quitquitquit"}) CHECK(named(all["methods"], acts)["read_only"] == false);
-    for (const char* ours : {"ping", "help", "describe", "config", "quitquitquit"})
+    for (const char* ours : {"ping", "help", "describe", "openapi", "config", "quitquitquit"})
       CHECK(named(all["methods"], ours)["builtin"] == true);
   }
 
