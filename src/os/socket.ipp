@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -213,14 +214,23 @@ inline std::optional<PeerCredentials> peer_credentials(int fd) {
 #endif
 }
 
+#if defined(MSG_NOSIGNAL)
+inline constexpr int send_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+#else
+inline constexpr int send_flags = MSG_DONTWAIT;  // see prepare_stream_socket()
+#endif
+
 /// Sends what fits now without waiting and without SIGPIPE; -1 with errno set if nothing does.
 inline ssize_t send_some(int fd, std::string_view bytes) {
-#if defined(MSG_NOSIGNAL)
-  constexpr int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
-#else
-  constexpr int flags = MSG_DONTWAIT;  // see prepare_stream_socket()
-#endif
-  return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), flags); });
+  return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), send_flags); });
+}
+/// The same of two pieces.
+inline ssize_t send_some(int fd, std::string_view first, std::string_view second) {
+  iovec parts[] = {{const_cast<char*>(first.data()), first.size()}, {const_cast<char*>(second.data()), second.size()}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  return retry_interrupted([&] { return ::sendmsg(fd, &message, send_flags); });
 }
 
 /// Waits until `events` (POLLIN, POLLOUT) or `deadline`; false when the time is up. Errors of the socket count as

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-// service/connection.ipp: one accepted connection: its buffers, its deadlines, the request it is at.
+// service/connection.ipp: one accepted connection: a state machine over its bytes, its requests and its deadlines.
 #pragma once
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
-#include <asio/buffer.hpp>
+#include <sys/socket.h>
+
+#include <algorithm>
 #include <asio/cancellation_signal.hpp>
-#include <asio/generic/stream_protocol.hpp>
-#include <asio/post.hpp>
-#include <asio/redirect_error.hpp>
+#include <cerrno>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,270 +17,234 @@
 #include <vector>
 
 #include "../call/file_io.ipp"
-#include "../call/host_executor.ipp"
-#include "../call/loop.ipp"
 #include "../call/reply.ipp"
-#include "../call/streaming.ipp"
+#include "../call/served_call.ipp"
 #include "../os/passing.hpp"
+#include "../os/poller.ipp"
 #include "../wire/http_body.ipp"
 #include "../wire/http_head.ipp"
+#include "admission.ipp"
 #include "server.ipp"
+#include "socket_transport.ipp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// One accepted connection, served by one coroutine that owns it: parse what is buffered, run plain handlers on the
-/// spot, collect the answers and send them together; wait only when there is nothing else to do.
+/// The request that is being read and answered.
+struct IncomingRequest {
+  explicit IncomingRequest(const Limits& limits) : parser(limits), body(limits) {}
+
+  RequestHeadParser parser;
+  BodyReader body;
+  std::size_t head_size = 0;  ///< 0 while the head is incomplete
+  Clock::time_point start;
+  Refusal refused;  ///< waits for the end of the body
+  ReplyStyle style;
+  std::uint64_t answer_began = 0;  ///< how much of all answers had been made by then
+  ReceivedDescriptors descriptors;
+  std::size_t held_descriptors = 0;  ///< of them, how many count for the server's limit
+  bool dropped_descriptors = false;  ///< some have come that a stranger may not send
+};
+
+/// Where the answer goes if not to the caller: to a descriptor that came with the call, or to nobody, for somebody else
+/// goes on with it.
+struct AnswerTarget {
+  Fd descriptor = {};
+  bool is_socket = false;
+  bool handing_over = false;              ///< another service is asked to go on
+  bool passed_on = false;                 ///< somebody else answers, or has the connection
+  bool writing = false;                   ///< bytes are on their way to a file
+  asio::cancellation_signal cancel = {};  ///< of that
+};
+
+/// What is known of the reader of a stream.
+struct StreamPace {
+  Clock::time_point comment_due;                 ///< when its silence has become too long
+  Clock::time_point stalled_since;               ///< since when its reader has taken nothing
+  std::uint64_t stalled_at = ~std::uint64_t{0};  ///< after so many bytes of all
+  std::size_t unsent = 0;                        ///< bytes that it keeps while its reader is not ready
+  Clock::time_point unsent_since;
+  std::size_t sent = 0;
+  bool waits_for_room = false;  ///< all streams together keep too much
+};
+
+/// One accepted connection. Each time that its socket, a handler or a deadline has something for it, it goes on as far
+/// as it can without waiting: parses what is there, runs handlers, collects the answers and sends them together.
 ///
-/// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop
-/// (drain() sets a deadline, expire() then closes the socket and cancels whatever a handler awaits).
-///
-/// An answer may go elsewhere than to the caller: to a descriptor that came with the call (`target_`), or to a service
-/// that goes on with it (`released_`).
-class Connection final : public std::enable_shared_from_this<Connection>, public Caller {
+/// It owns itself from start() to close(); what is under way then keeps it until it has ended. At every such end
+/// close() may have been called: the peer has gone, a deadline has passed, or the service stops.
+class Connection final : public std::enable_shared_from_this<Connection>, public CallBringer, Poller::Watcher {
  public:
   /// Serves `descriptor` until either side closes it.
   static void start(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
   Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
-  ~Connection() override {
-    drop_stream();
-    hold_descriptors(0);
-    hold_unsent(0);
-    if (phase_ != Phase::closed) server_->closed(*this);
-    server_->leave(*this);
-  }
+  ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   /// Waiting for a request, with no answer unsent.
   bool idle() const noexcept { return phase_ == Phase::idle; }
   /// Its peer has neither shown the token, nor come over the unix socket.
-  bool stranger() const noexcept { return !known_; }
+  bool stranger() const noexcept { return !admission_.known(); }
   /// At a request that is whole, or its answer.
   bool busy() const noexcept {
     return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
   }
   /// What its stream keeps for a reader who is not ready, and since when; nothing if it is ending anyway.
-  std::size_t unsent() const noexcept { return phase_ == Phase::closed ? 0 : unsent_; }
-  Clock::time_point unsent_since() const noexcept { return unsent_since_; }
+  std::size_t unsent() const noexcept { return phase_ == Phase::closed ? 0 : pace_.unsent; }
+  Clock::time_point unsent_since() const noexcept { return pace_.unsent_since; }
   /// Its reader has had time enough.
   void end_slow_stream();
-  /// Counts all connections, in order.
-  std::uint64_t number() const noexcept { return number_; }
+  /// Streams may go on: there is room for what they make.
+  void room_found();
+  /// Goes on as far as it can without waiting.
+  void go_on();
   /// When expire() has to be called next.
   Clock::time_point deadline() const noexcept { return (std::min)(deadline_, drain_deadline_); }
   void expire(Clock::time_point now);
   /// The service stops: finish what is being done, but not for long.
   void drain();
-  /// Ends everything at once. The coroutine notices at its next step.
+  /// Ends everything at once.
   void close();
 
  private:
-  enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
-  /// What to wait for, or to go on without.
-  enum class Next { go_on, read, write, handle, pause, close };
-  enum class StreamState { going, waiting, ended };
-  /// A refusal that does not depend on the body; status 0: none.
-  struct Refusal {
-    int status = 0;
-    std::string_view slug = {};
-  };
+  friend class ConnectionList;
+  friend class Server;
 
-  static Task<void> serve(std::shared_ptr<Connection> self);
-  Next advance();
+  enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
+  /// What the bytes that are there have led to.
+  enum class Next { go_on, read, pause, close };
+
+  // Its way; see below.
+  void ready(unsigned what) override;
+  bool step();
+  Next advance() { return request_.head_size == 0 ? at_head() : at_body(); }
   Next at_head();
   Next at_body();
   Next incomplete(std::string_view what);
-  bool has_unread() const;
+  bool receive();
+  bool send_now();
+  bool flush();
+  bool go_on_writing();
+  bool begin_end();
+  bool linger();
+  void pause();
+  void go_on_after_pause();
+  bool turn_over();
+  void note_end_of_input();
+  void enter(Phase phase, Clock::time_point deadline);
+  void cut_off();
+  void unwatch();
+  void close_socket();
+  const RequestHead& head() const noexcept { return request_.parser.head(); }
 
-  // The request being read and answered; see request_steps.hpp.
-  Refusal refusal();
-  void find_caller();
-  void find_method();
-  std::string_view challenge() const;
-  void refuse_route();
-  bool through_proxy() const;
-  Hearing hearing();
-  int wrong_tokens() const;
-  bool brings_token();
-  void note_caller();
-  /// Whether this request has come from the user of the service, whatever else comes over the connection.
-  bool ours() const noexcept { return route_.authenticated || peer_.over_unix_socket; }
-  std::string_view foreign_browser();
+  // The request; see request_steps.ipp.
   void begin_body();
   void dispatch();
   std::string_view decode_body(std::string_view body, std::optional<ErrorReply>& reply);
   std::string_view decode_arguments(std::optional<ErrorReply>& reply);
-  void answer_call();
-  void append_answer();
-  void answer_error(const std::exception_ptr& thrown);
   void refuse(const Refusal& refusal);
-  std::string refused_host() const;
   void refuse_and_close(int status, std::string_view slug, std::string_view why);
   void log_request(int status, std::string_view slug, std::size_t bytes);
-  void log_internal(const std::string& what);
+  void log_internal(const std::string& what) { server_->log_internal(admission_.ours(), what); }
   void end_request();
 
-  // Generators and awaited handlers; see call_steps.hpp.
-  Task<void> finish_call();
-  Task<void> run_stream();
-  void end_stream(const StreamWriter& writer, std::size_t sent);
-  Task<void> invoke_on_host();
-  Task<void> resume_on_host();
-  Task<void> give_to_host(Task<void> work) {
-    return on_host(server_->host, std::move(work), shared_from_this(), server_->limits.host_timeout);
-  }
-  void drop_stream();
-  void end_released(const std::exception_ptr& thrown);
-  StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
-  Task<void> wait_for_room();
+  // The call; see call_steps.ipp.
+  void call_goes_on() override;
+  std::shared_ptr<void> keep() override { return shared_from_this(); }
+  bool passed_on() const override { return target_.passed_on; }
+  bool serving() const override { return server_->running() || server_->stopping(); }
+  bool call_step();
+  bool after_progress(ServedCall::Progress progress);
+  bool stream_progress(ServedCall::Progress progress);
+  void end_call();
   void hold_unsent(std::size_t bytes);
   void break_silence_later();
   void break_silence(Clock::time_point now);
-  void watch_peer();
-  void look_at_peer();
 
-  // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
-  ssize_t receive_on_unix_socket();
+  // Descriptors that come and go, and answers that go elsewhere; see handover.ipp.
+  void check_descriptors(std::size_t before);
   void drop_descriptors();
   void refuse_descriptors();
   void hold_descriptors(std::size_t count);
-  ssize_t send_part(std::string_view bytes);
+  void attach(std::vector<Fd> descriptors) override;
   bool answer_elsewhere(json& arguments);
+  void watch_target();
+  bool flush_to_file();
   void require_own_thread() const;
   bool gone() const override;
   HandOver prepare_handover() override;
-  void released() override { released_ = true; }
+  void released() override;
   Socket take_connection(std::string* received) override;
-  int answer_descriptor() { return target_ ? target_.get() : socket_.native_handle(); }
-  Fd duplicate_of_connection();
+  int answer_descriptor() const { return target_.descriptor ? target_.descriptor.get() : transport_.descriptor(); }
+  Fd duplicate_of_connection() const;
 
-  Task<void> fill();
-  Task<void> slow_down();
-  bool send_now();
-  Task<void> flush();
-  Task<void> flush_to_target();
-  Task<void> linger();
-  void cut_off();
-  void close_socket();
-  void make_room();
-  void enter(Phase phase, Clock::time_point deadline);
-  std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
+  static constexpr std::size_t flush_threshold = SocketTransport::large_buffer;
+  /// Large room is given back when it has not been needed for so long.
+  static constexpr std::chrono::milliseconds give_back_after{1000};
 
-  using StreamSocket = asio::generic::stream_protocol::socket;
-  static constexpr std::size_t smallest_buffer = 512;  // most requests need no more, and most connections are idle
-  static constexpr std::size_t flush_threshold = 64 * 1024;
-
-  std::shared_ptr<Server> server_;
-  Peer peer_;
-  mutable StreamSocket socket_;
-  asio::cancellation_signal cancel_;
-
-  std::string in_;         ///< [begin_, end_) has been received and not yet consumed
-  std::size_t begin_ = 0;  ///< first byte of the present request
-  std::size_t end_ = 0;
-  std::string out_;  ///< answers; [sent_, size) has not been sent
-  std::size_t sent_ = 0;
-  std::uint64_t total_sent_ = 0;    ///< bytes of all answers
-  std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
-
-  ReceivedDescriptors received_;      ///< with the present request
-  std::size_t held_ = 0;              ///< of them, how many count for the server's limit
-  bool dropped_descriptors_ = false;  ///< some have come that a stranger may not send
-  std::vector<Fd> out_descriptors_;   ///< go with the byte of `out_` at `out_descriptors_at_`
-  std::size_t out_descriptors_at_ = 0;
-  Fd target_;  ///< where the answer goes, if not to the caller
-  bool target_is_socket_ = false;
-  std::unique_ptr<Readiness> target_watch_;
-  bool handing_over_ = false;
-  bool released_ = false;  ///< somebody else answers
+  const std::shared_ptr<Server> server_;
+  const Peer peer_;
+  SocketTransport transport_;
+  IncomingRequest request_;
+  Admission admission_;
+  ServedCall call_;
+  AnswerTarget target_;
+  StreamPace pace_;
+  std::shared_ptr<Connection> self_;      ///< until it is closed
+  std::optional<Poller::Ticket> ticket_;  ///< of the socket that the answer goes to
 
   Phase phase_ = Phase::idle;
+  Phase phase_before_ = Phase::idle;  ///< the one that goes on when all has been written
   Clock::time_point deadline_ = Clock::time_point::max();
+  Clock::time_point deadline_before_ = Clock::time_point::max();
   Clock::time_point drain_deadline_ = Clock::time_point::max();
-  Clock::time_point request_start_;
-  bool timed_out_ = false;
-  bool end_of_input_ = false;
-  bool close_after_ = false;  ///< when everything has been sent
-  bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
-  bool watching_ = false;
-  bool known_ = false;                  ///< the peer is one of ours, or has shown the token
-  bool throttled_ = false;              ///< too many wrong tokens have come from where this request comes from
-  Hearing hearing_ = Hearing::at_once;  ///< of what it may have as its token
-  bool slowed_ = false;                 ///< the answer waits for Limits::guess_pause
-  std::uint64_t number_ = 0;
-
-  std::string own_host_;  ///< the last Host that was found to be one of ours
-  RequestHeadParser head_parser_;
-  BodyReader body_;
-  std::size_t head_size_ = 0;  ///< 0 while the head is incomplete
-  Refusal refused_;            ///< waits for the end of the body
-  Route route_;
-  std::optional<RouteTo> routed_;  ///< what a router said; `route_` points into it
-  ReplyStyle style_;
-  std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
-  std::optional<Request> request_;
-  std::optional<Call> call_;
-  std::vector<Slot> slots_;                              ///< the buffer of the last call
-  ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
-  StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
-  Clock::time_point comment_due_;                        ///< when its silence has become too long
-  Clock::time_point stalled_since_;                      ///< since when its reader has taken nothing
-  std::uint64_t stalled_at_ = ~std::uint64_t{0};         ///< after so many bytes of all
-  std::size_t unsent_ = 0;                               ///< bytes that it keeps while its reader is not ready
-  Clock::time_point unsent_since_;
+  std::size_t done_ = 0;  ///< bytes of this turn, or while it lingers
+  Turn turn_;
+  struct {
+    bool timed_out = false;
+    bool end_of_input = false;
+    bool half_closed = false;     ///< the end of the input has been seen while a handler worked
+    bool close_after = false;     ///< when everything has been sent
+    bool asked_to_close = false;  ///< by the peer, who sends nothing more
+    bool head_waits = false;      ///< for Limits::guess_pause
+    bool answer_waits = false;    ///< for the same
+  } is_;
+  struct {
+    Connection* next = nullptr;
+    Connection* previous = nullptr;
+    bool listed = false;
+    bool present = false;
+    bool was_stranger = false;
+  } link_;  ///< of the list of the service
 };
 
 KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
     : server_(std::move(server)),
       peer_(std::move(peer)),
-      socket_(server_->executor),
-      known_(peer_.over_unix_socket),
-      head_parser_(server_->limits),
-      body_(server_->limits) {
-  sockaddr_storage name{};
-  socklen_t size = sizeof name;
-  ::getsockname(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &size);
-  socket_.assign(asio::generic::stream_protocol(name.ss_family, 0), descriptor.get());
-  descriptor.release();
-  number_ = server_->enter(*this);
+      transport_(std::move(descriptor)),
+      request_(server_->limits),
+      admission_(*server_, peer_, *this, request_.parser.head(), transport_.descriptor()),
+      call_(*this, {server_->executor, server_->host, server_->limits.host_timeout}, request_.style) {}
+
+KETTLINGAR_INLINE Connection::~Connection() {
+  call_.end();
+  hold_descriptors(0);
+  hold_unsent(0);
+  server_->leave(*this);
 }
 
 KETTLINGAR_INLINE void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
-  auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
-  connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
-  spawn(
-      connection->server_->executor, serve(connection),
-      [connection](const std::exception_ptr&) { connection->close(); }, connection->cancel_.slot());
-}
-
-KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self) {
-  Connection& c = *self;
-  try {
-    while (c.phase_ != Phase::closed) {
-      const Next next = c.advance();
-      if (next == Next::handle) {
-        co_await c.finish_call();
-        continue;
-      }
-      if (c.slowed_) co_await c.slow_down();
-      if (!c.send_now()) co_await c.flush();
-      if (next == Next::pause) {
-        co_await c.slow_down();
-        if (c.phase_ != Phase::closed) c.begin_body();
-      } else if (next == Next::close) {
-        co_await c.linger();
-        c.close();
-      } else if (next == Next::read) {
-        co_await c.fill();
-      }
-    }
-  } catch (...) {
-    // Cancelled, or out of memory: this connection ends, the service goes on.
-    if (c.phase_ != Phase::closed) c.log_internal(log_escaped(words_of(std::current_exception())));
-    c.close();
-  }
+  const auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
+  Connection& c = *connection;
+  c.ticket_ = c.server_->poller->add(c.transport_.descriptor(), c);
+  c.self_ = connection;
+  c.server_->enter(c);
+  c.enter(Phase::idle, Clock::now() + c.server_->limits.idle_timeout);
+  // Its request is there already, most likely.
+  c.transport_.note_readable();
+  c.server_->go_on_later(connection);
 }
 
 KETTLINGAR_INLINE void Connection::enter(Phase phase, Clock::time_point deadline) {
@@ -289,51 +254,120 @@ KETTLINGAR_INLINE void Connection::enter(Phase phase, Clock::time_point deadline
   if (deadline != Clock::time_point::max()) server_->look_at(deadline);
 }
 
-KETTLINGAR_INLINE Connection::Next Connection::advance() {
-  for (;;) {
-    if (phase_ == Phase::closed || close_after_) return Next::close;
-    if (out_.size() - sent_ >= flush_threshold || !out_descriptors_.empty()) return Next::write;
-    const Next next = head_size_ == 0 ? at_head() : at_body();
-    // After a plain handler has answered, the next request may be here already, and its answer can leave with this one.
-    if (next != Next::go_on) return next;
+KETTLINGAR_INLINE void Connection::ready(unsigned what) {
+  const std::shared_ptr<Connection> self = shared_from_this();
+  // As long as all has been sent, room for more is no news.
+  if (what == Poller::writable && transport_.has_sent_all()) return;
+  if (target_.descriptor) {
+    if ((what & Poller::broken) != 0) return close();
+  } else {
+    if ((what & Poller::readable) != 0) transport_.note_readable();
+    if ((what & (Poller::ended | Poller::broken)) != 0) transport_.note_end();
+    // A peer that has gone altogether waits for no answer. What it has sent before is looked at.
+    if ((what & Poller::broken) != 0 && call_.active()) return close();
+  }
+  if ((what & Poller::ended) != 0) note_end_of_input();
+  go_on();
+}
+
+/// Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
+/// more to say (nc -N). Such a one gets what comes in time; every item that it takes renews that.
+KETTLINGAR_INLINE void Connection::note_end_of_input() {
+  if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
+  if (!call_.active() || std::exchange(is_.half_closed, true)) return;
+  const Limits& limits = server_->limits;
+  enter(phase_, Clock::now() + (phase_ == Phase::handling ? limits.idle_timeout : limits.linger_timeout));
+}
+
+KETTLINGAR_INLINE void Connection::go_on() {
+  const std::shared_ptr<Connection> self = shared_from_this();
+  done_ = phase_ == Phase::lingering ? done_ : 0;
+  try {
+    while (step()) {
+    }
+  } catch (...) {
+    // Out of memory, most likely: this connection ends, the service goes on.
+    if (phase_ != Phase::closed) log_internal(log_escaped(words_of(std::current_exception())));
+    close();
   }
 }
 
+/// True if others, and the program, are to have their turn first; this goes on after them.
+KETTLINGAR_INLINE bool Connection::turn_over() {
+  if (done_ < flush_threshold && !server_->budget_used_up()) return false;
+  server_->go_on_later(shared_from_this());
+  return true;
+}
+
+/// Does one thing; false if there is nothing that can be done now.
+KETTLINGAR_INLINE bool Connection::step() {
+  switch (phase_) {
+    case Phase::closed:
+    case Phase::slowed:
+      return false;
+    case Phase::writing:
+      return go_on_writing();
+    case Phase::lingering:
+      return linger();
+    default:
+      break;
+  }
+  if (call_.active()) return call_step();
+  if (is_.answer_waits || is_.head_waits) {
+    if (is_.answer_waits || flush()) pause();
+    return false;
+  }
+  if (is_.close_after) return begin_end();
+  if (transport_.unsent() >= flush_threshold || !transport_.out.large.empty() || !transport_.out_descriptors.empty()) {
+    done_ += transport_.unsent();
+    return flush() && !turn_over();
+  }
+  switch (advance()) {
+    case Next::go_on:
+      // The next request may be here already, and its answer can leave with this one.
+      return !server_->budget_used_up() || (flush() && !turn_over());
+    case Next::read:
+      return flush() && transport_.may_receive() && !turn_over() && receive();
+    case Next::pause:
+      is_.head_waits = true;
+      break;
+    case Next::close:
+      is_.close_after = true;
+      break;
+  }
+  return true;
+}
+
 KETTLINGAR_INLINE Connection::Next Connection::at_head() {
-  if (begin_ == end_) {
-    if (end_of_input_ || (server_->stopping() && !has_unread())) return Next::close;
-    begin_ = end_ = 0;
-    if (in_.size() > flush_threshold) {
-      in_.clear();
-      in_.shrink_to_fit();
-    }
-    enter(Phase::idle, Clock::now() + server_->limits.idle_timeout);
+  const std::string_view input = transport_.input();
+  if (input.empty()) {
+    if (is_.end_of_input || (server_->stopping() && !transport_.has_unread())) return Next::close;
+    transport_.drop_input();
+    const auto patience = server_->limits.idle_timeout;
+    enter(Phase::idle, Clock::now() + (transport_.has_large_room() ? (std::min)(patience, give_back_after) : patience));
     return Next::read;
   }
   if (phase_ != Phase::head) {
-    request_start_ = Clock::now();
-    enter(Phase::head, request_start_ + server_->limits.head_timeout);
+    request_.start = Clock::now();
+    enter(Phase::head, request_.start + server_->limits.head_timeout);
   }
-  const ParseResult result = head_parser_.parse(input());
+  const ParseResult result = request_.parser.parse(input);
   if (result.status == Parse::bad) {
     refuse_and_close(result.http_status, result.slug, result.why);
     return Next::close;
   }
-  if (result.status == Parse::need_more) {
-    return incomplete("head incomplete");
-  }
-  head_size_ = result.consumed;
-  hearing_ = hearing();
-  if (hearing_ == Hearing::slowly && brings_token()) return Next::pause;
+  if (result.status == Parse::need_more) return incomplete("head incomplete");
+  request_.head_size = result.consumed;
+  if (!admission_.may_be_read_now(request_.start)) return Next::pause;
   begin_body();
   return Next::go_on;
 }
 
 /// More is needed: wait for it, unless the time is up or the peer has said that nothing will come.
 KETTLINGAR_INLINE Connection::Next Connection::incomplete(std::string_view what) {
-  if (timed_out_) {
+  if (is_.timed_out) {
     refuse_and_close(408, "timeout", what);
-  } else if (end_of_input_) {
+  } else if (is_.end_of_input) {
     log_request(0, "eof", 0);
   } else {
     return Next::read;
@@ -342,166 +376,169 @@ KETTLINGAR_INLINE Connection::Next Connection::incomplete(std::string_view what)
 }
 
 KETTLINGAR_INLINE Connection::Next Connection::at_body() {
-  const ParseResult result = body_.advance(in_.data() + begin_ + head_size_, end_ - begin_ - head_size_);
+  const std::size_t head_size = request_.head_size, size = transport_.input().size();
+  const ParseResult result = request_.body.advance(transport_.input_at(head_size), size - head_size);
   if (result.status == Parse::bad) {
     refuse_and_close(result.http_status, result.slug, result.why);
     return Next::close;
   }
-  if (result.status == Parse::need_more) {
-    return incomplete("body incomplete");
-  }
-  if ((!received_.owned.empty() || dropped_descriptors_) && end_ != begin_ + head_size_ + body_.raw_size()) {
+  if (result.status == Parse::need_more) return incomplete("body incomplete");
+  if ((!request_.descriptors.owned.empty() || request_.dropped_descriptors) &&
+      size != head_size + request_.body.raw_size()) {
     // Descriptors come with the first byte of what was sent with them, which may be in either.
     refuse_and_close(400, "fd-stray", "descriptors came between two requests");
     return Next::close;
   }
   dispatch();
-  return call_ ? Next::handle : Next::go_on;
+  return Next::go_on;
 }
 
-/// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
-/// was announced.
-KETTLINGAR_INLINE void Connection::make_room() {
-  const bool was_filled = end_ == in_.size();
-  if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
-    std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
-    end_ -= begin_;
-    begin_ = 0;
+/// One read; false if nothing has come.
+KETTLINGAR_INLINE bool Connection::receive() {
+  if (request_.head_size != 0 && request_.body.raw_size() > request_.body.body_size() + flush_threshold) {
+    const std::size_t at = request_.head_size;
+    transport_.shorten(at + request_.body.close_gap(transport_.input_at(at), transport_.input().size() - at));
   }
-  if (head_size_ != 0 && body_.raw_size() > body_.body_size() + flush_threshold) {
-    const std::size_t body_at = begin_ + head_size_;
-    end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
+  transport_.make_room();
+  if (request_.head_size != 0) {
+    // Views of a complete head point into the room, which may have moved.
+    request_.parser.rebase(transport_.input());
+    admission_.rebase();
   }
-  // A small one that was full once will be full again, and is soon as large as it ever needs to be; a large one grows
-  // when there is no other way.
-  const bool small = in_.size() < flush_threshold;
-  if (small ? was_filled : end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * (small ? 4 : 2)));
-  if (head_size_ == 0) return;
-  // Views of a complete head point into the buffer, which may have moved.
-  head_parser_.rebase(input());
-  route_.rebase(head_parser_.head());
-  if (routed_) route_.method = routed_->method;
+  const std::size_t before = transport_.input().size(), descriptors = request_.descriptors.owned.size();
+  const SocketTransport::Received received =
+      peer_.over_unix_socket ? transport_.receive(request_.descriptors, server_->closer) : transport_.receive();
+  switch (received) {
+    case SocketTransport::Received::bytes:
+      done_ += transport_.input().size() - before;
+      if (peer_.over_unix_socket && phase_ != Phase::lingering) check_descriptors(descriptors);
+      return true;
+    case SocketTransport::Received::end:
+      is_.end_of_input = true;
+      return true;
+    case SocketTransport::Received::nothing:
+      break;
+    case SocketTransport::Received::failed:
+      close();
+      break;
+  }
+  return false;
 }
 
-// If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it. Others may
-// have made the socket a blocking one: a connection that came from elsewhere is still open there.
-KETTLINGAR_INLINE Task<void> Connection::fill() {
-  make_room();
-  asio::error_code error;
-  if (peer_.over_unix_socket) {
-    co_await socket_.async_wait(StreamSocket::wait_read, asio::redirect_error(asio::use_awaitable, error));
-    if (!error) {
-      const ssize_t n = receive_on_unix_socket();
-      if (n == 0) error = asio::error::eof;
-      if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
-    }
-  } else {
-    end_ += co_await socket_.async_receive(asio::buffer(in_.data() + end_, in_.size() - end_), MSG_DONTWAIT,
-                                           asio::redirect_error(asio::use_awaitable, error));
+/// Sends what goes without waiting. False if something is left.
+KETTLINGAR_INLINE bool Connection::send_now() {
+  if (transport_.has_sent_all()) return true;
+  if (target_.descriptor && !target_.is_socket) return false;
+  switch (transport_.send(answer_descriptor())) {
+    case SocketTransport::Sent::all:
+      return true;
+    case SocketTransport::Sent::some:
+    case SocketTransport::Sent::nothing:
+      return false;
+    case SocketTransport::Sent::failed:
+      break;
   }
-  if (error == asio::error::eof) {
-    end_of_input_ = true;
-  } else if (error && !timed_out_) {
+#if defined(ETOOMANYREFS)
+  if (errno == ETOOMANYREFS && !transport_.out_descriptors.empty()) {
+    // More are on their way than the kernel allows this user; the answer has not begun, so it can be another.
+    transport_.drop_descriptor_answer();
+    append_error(transport_.out.collected, request_.style, plain_error(503, "too many descriptors are on their way"));
+    return send_now();
+  }
+#endif
+  close();
+  return true;
+}
+
+/// The same; what is left leaves when the reader is ready, and nothing else is done before. A reader that takes nothing
+/// for `write_timeout` is cut off.
+KETTLINGAR_INLINE bool Connection::flush() {
+  if (send_now()) return phase_ != Phase::closed;
+  phase_before_ = phase_;
+  deadline_before_ = deadline_;
+  enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
+  return target_.descriptor && !target_.is_socket && flush_to_file();
+}
+
+KETTLINGAR_INLINE bool Connection::go_on_writing() {
+  if (target_.writing) return false;
+  const std::uint64_t before = transport_.total_sent();
+  if (!send_now()) {
+    if (transport_.total_sent() != before) enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
+    return target_.descriptor && !target_.is_socket && flush_to_file();
+  }
+  if (phase_ == Phase::closed) return false;
+  hold_unsent(0);
+  enter(phase_before_, phase_before_ == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline_before_);
+  if (phase_ == Phase::streaming && is_.half_closed)
+    // A half-closed peer that reads on makes itself known by taking data.
+    enter(phase_, Clock::now() + server_->limits.linger_timeout);
+  if (transport_.ended()) note_end_of_input();
+  return true;
+}
+
+/// Everything has been answered: lets the peer read it before the connection goes. Were it to send anything that is not
+/// read, a plain close would make the kernel drop what it has not received yet (RFC 9112 9.6).
+KETTLINGAR_INLINE bool Connection::begin_end() {
+  if (!flush()) return false;
+  // Others may go on with a connection that was passed on: it must not be shut down.
+  if (is_.end_of_input || (is_.asked_to_close && transport_.is_done()) || target_.descriptor || target_.passed_on) {
     close();
+    return false;
   }
+  ::shutdown(transport_.descriptor(), SHUT_WR);
+  done_ = 0;
+  enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
+  return true;
+}
+
+KETTLINGAR_INLINE bool Connection::linger() {
+  transport_.drop_input();
+  const bool more = transport_.may_receive() && receive();
+  drop_descriptors();
+  if (phase_ == Phase::closed) return false;
+  if (!is_.end_of_input && done_ < server_->limits.linger_bytes) return more;
+  close();
+  return false;
 }
 
 // A peer that goes while it waits here still takes up a connection until the time is over: those who guess get no more
 // guesses by hanging up.
-KETTLINGAR_COLD Task<void> Connection::slow_down() {
-  slowed_ = false;
-  enter(Phase::slowed, Clock::time_point::max());
-  co_await sleep_for(server_->limits.guess_pause);
-}
+KETTLINGAR_COLD void Connection::pause() { enter(Phase::slowed, Clock::now() + server_->limits.guess_pause); }
 
-KETTLINGAR_INLINE void Connection::close_socket() {
-  asio::error_code ignored;
-  Fd socket(socket_.release(ignored), server_->closer);
-  // One that others go on with is merely let go of.
-  if (!released_ && !handing_over_) close_connection(std::move(socket), server_->closer);
-}
-
-/// Sends what the socket takes without waiting. False if something is left for flush().
-KETTLINGAR_INLINE bool Connection::send_now() {
-  if (target_ && !target_is_socket_) return out_.empty();
-  while (sent_ < out_.size() && phase_ != Phase::closed) {
-    const ssize_t n = send_part(std::string_view(out_).substr(sent_));
-    if (n < 0) {
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
-      close();
-      break;
-    }
-    sent_ += static_cast<std::size_t>(n);
-    total_sent_ += static_cast<std::uint64_t>(n);
-  }
-  sent_ = 0;
-  out_.clear();
-  if (out_.capacity() > 4 * flush_threshold) out_.shrink_to_fit();
-  return true;
-}
-
-// A reader that takes nothing for `write_timeout`, vanishes, or is there when the service ends: close() ends the wait.
-KETTLINGAR_INLINE Task<void> Connection::flush() {
-  const Phase before = phase_;
-  const Clock::time_point deadline = deadline_;
-  while (phase_ != Phase::closed) {
-    enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
-    if (target_) {
-      co_await flush_to_target();
-    } else {
-      asio::error_code error;
-      co_await socket_.async_wait(StreamSocket::wait_write, asio::redirect_error(asio::use_awaitable, error));
-      if (error) close();
-    }
-    if (send_now()) break;
-  }
-  if (phase_ != Phase::closed)
-    enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
-}
-
-/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
-/// make the kernel drop what it has not received yet (RFC 9112 9.6).
-KETTLINGAR_INLINE Task<void> Connection::linger() {
-  // Others may go on with a connection that was passed on: it must not be shut down.
-  if (phase_ == Phase::closed || end_of_input_ || target_ || released_) co_return;
-  asio::error_code error;
-  socket_.shutdown(StreamSocket::shutdown_send, error);
-  enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
-  std::size_t dropped = 0;
-  while (dropped < server_->limits.linger_bytes && phase_ != Phase::closed && !end_of_input_) {
-    begin_ = end_ = 0;
-    co_await fill();
-    drop_descriptors();
-    dropped += end_;
-  }
+KETTLINGAR_COLD void Connection::go_on_after_pause() {
+  enter(Phase::handling, Clock::time_point::max());
+  is_.answer_waits = false;
+  if (std::exchange(is_.head_waits, false)) begin_body();
+  go_on();
 }
 
 KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
+  const std::shared_ptr<Connection> self = shared_from_this();
   if (drain_deadline_ <= now) return close();
   deadline_ = Clock::time_point::max();
   switch (phase_) {
     case Phase::head:
-    case Phase::body: {
-      // The coroutine still gets to say 408.
-      timed_out_ = true;
-      asio::error_code ignored;
-      socket_.cancel(ignored);
-      return;
-    }
+    case Phase::body:
+      is_.timed_out = true;  // it still gets its 408
+      return go_on();
     case Phase::streaming:
     case Phase::handling:
-      if (writer_ != nullptr && !handing_over_) {
+      if (call_.writer() != nullptr && !target_.handing_over) {
         break_silence(now);
         if (phase_ == Phase::closed) return;
       }
-      if (half_closed_) break;
-      look_at_peer();
+      if (is_.half_closed) break;
       if (deadline_ == Clock::time_point::max()) break_silence_later();
       return;
     case Phase::writing:
       return cut_off();
-    case Phase::idle:
     case Phase::slowed:
+      return go_on_after_pause();
+    case Phase::idle:
+      if (!transport_.has_large_room() || server_->limits.idle_timeout <= give_back_after) break;
+      transport_.give_back_room();
+      return enter(Phase::idle, now + server_->limits.idle_timeout - give_back_after);
     case Phase::lingering:
     case Phase::closed:
       break;
@@ -515,33 +552,41 @@ KETTLINGAR_COLD void Connection::cut_off() {
   close();
 }
 
-/// Whether bytes have come that nobody has read yet: a request, most likely, which is owed an answer.
-KETTLINGAR_COLD bool Connection::has_unread() const {
-  char byte = 0;
-  return retry_interrupted([&] { return ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); }) > 0;
-}
-
 KETTLINGAR_INLINE void Connection::drain() {
-  if ((idle() && !has_unread()) || phase_ == Phase::slowed) return close();
+  if ((idle() && !transport_.has_unread()) || phase_ == Phase::slowed) return close();
+  request_.style.keep_alive = false;
   drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
   server_->look_at(drain_deadline_);
 }
 
+KETTLINGAR_INLINE void Connection::unwatch() {
+  if (!ticket_) return;
+  server_->poller->remove(answer_descriptor(), *ticket_);
+  ticket_.reset();
+}
+
+KETTLINGAR_INLINE void Connection::close_socket() {
+  Fd socket(transport_.release().release(), server_->closer);
+  // One that others go on with is merely let go of.
+  if (!target_.passed_on && !target_.handing_over) close_connection(std::move(socket), server_->closer);
+}
+
 KETTLINGAR_INLINE void Connection::close() {
   if (phase_ == Phase::closed) return;
+  const std::shared_ptr<Connection> self = std::exchange(self_, nullptr);
+  if (call_.active()) log_request(call_.writer() != nullptr ? call_.writer()->status() : 0, "gone", pace_.sent);
   phase_ = Phase::closed;
-  server_->closed(*this);
   deadline_ = drain_deadline_ = Clock::time_point::max();
-  if (request_) ConnectionAccess::cancel(*request_);
+  unwatch();
+  if (pace_.waits_for_room) server_->await_no_stream_room(*this);
   drop_descriptors();
-  out_descriptors_.clear();
-  target_watch_.reset();
-  target_.reset();
+  transport_.drop_unsent();
+  transport_.out_descriptors.clear();
+  target_.descriptor.reset();
   close_socket();
-  // What the host does for a call may take its time; the service does not wait for that.
-  if (server_->host) server_->leave(*this);
-  // Ends what a handler awaits, here or deeper down.
-  cancel_.emit(asio::cancellation_type::terminal);
+  target_.cancel.emit(asio::cancellation_type::terminal);
+  call_.cancel();
+  server_->closed(*this);
 }
 
 }  // namespace detail

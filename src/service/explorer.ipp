@@ -9,6 +9,7 @@
 #include "../call/reply.ipp"
 #include "../wire/http_head.ipp"
 #include "explorer_page.ipp"
+#include "route.ipp"
 #include "server.ipp"
 
 namespace kettlingar {

@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "../base/version.hpp"
-#include "../call/bind.ipp"
 #include "../call/file_io.ipp"
 #include "connection.ipp"
 
@@ -25,85 +24,76 @@ namespace detail {
 /// Counts `count` descriptors of ours as ones whose sender is not known yet.
 KETTLINGAR_INLINE void Connection::hold_descriptors(std::size_t count) {
   server_->held_descriptors += count;
-  server_->held_descriptors -= held_;
-  held_ = count;
+  server_->held_descriptors -= request_.held_descriptors;
+  request_.held_descriptors = count;
 }
 
 KETTLINGAR_INLINE void Connection::drop_descriptors() {
-  received_ = {};
+  if (!request_.descriptors.owned.empty() || request_.descriptors.truncated) request_.descriptors = {};
   hold_descriptors(0);
 }
 
 /// Strangers may not send any.
 KETTLINGAR_COLD void Connection::refuse_descriptors() {
   drop_descriptors();
-  dropped_descriptors_ = true;
-  if (refused_.status == 0) refused_ = {403, "fd-stray"};
+  request_.dropped_descriptors = true;
+  if (request_.refused.status == 0) request_.refused = {403, "fd-stray"};
 }
 
-/// One read into the room behind the input. Whatever comes is owned before anything else happens, and closed if it
-/// cannot be kept.
-KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
+/// After a read: what came is owned already, and closed here if it cannot be kept. There were `before` of them.
+KETTLINGAR_INLINE void Connection::check_descriptors(std::size_t before) {
+  const ReceivedDescriptors& received = request_.descriptors;
+  if (received.owned.size() == before && !received.truncated) return;
   const Limits& limits = server_->limits;
-  const std::size_t before = received_.owned.size();
-  const ssize_t n = receive_with_descriptors(socket_.native_handle(), in_.data() + end_, in_.size() - end_,
-                                             most_descriptors, received_, server_->closer);
-  if (n > 0) end_ += static_cast<std::size_t>(n);
-  if (received_.owned.size() == before && !received_.truncated) return n;
-  if (received_.owned.size() > limits.descriptors) {
+  if (received.owned.size() > limits.descriptors) {
     refuse_and_close(400, "fd-trunc",
                      "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
-  } else if (received_.truncated) {
+  } else if (received.truncated) {
     refuse_and_close(503, "limit", "descriptors were lost: too many are open");
   } else if (blocking_threads(server_->executor).held_up()) {
     refuse_and_close(503, "limit", "files that came before cannot be closed: what they are on hangs");
-  } else if (head_size_ == 0) {
-    hold_descriptors(received_.owned.size());
+  } else if (request_.head_size == 0) {
+    hold_descriptors(received.owned.size());
     if (server_->held_descriptors > limits.unclaimed_descriptors)
       refuse_and_close(503, "limit", "too many descriptors are waiting");
-  } else if (!route_.authenticated) {
+  } else if (!admission_.route().authenticated) {
     refuse_descriptors();
   }
-  return n;
 }
 
-KETTLINGAR_INLINE ssize_t Connection::send_part(std::string_view bytes) {
-  const int fd = answer_descriptor();
-  if (out_descriptors_.empty()) return send_some(fd, bytes);
-  if (sent_ < out_descriptors_at_) return send_some(fd, bytes.substr(0, out_descriptors_at_ - sent_));
-  const ssize_t n = send_with_descriptors(fd, bytes, out_descriptors_);
-  if (n >= 0) {
-    out_descriptors_.clear();
-    return n;
+KETTLINGAR_INLINE void Connection::attach(std::vector<Fd> descriptors) {
+  if (!peer_.over_unix_socket || target_.descriptor) throw Error(500, "Cannot send file descriptors over TCP");
+  if (descriptors.size() > server_->limits.descriptors) {
+    throw Error(500, "at most " + std::to_string(server_->limits.descriptors) + " descriptors fit into an answer");
   }
-#if defined(ETOOMANYREFS)
-  if (errno == ETOOMANYREFS) {
-    // More are on their way than the kernel allows this user; the answer has not begun, so it can be another.
-    out_descriptors_.clear();
-    out_.resize(out_descriptors_at_);
-    append_error(out_, style_, plain_error(503, "too many descriptors are on their way"));
-    return send_some(fd, std::string_view(out_).substr(sent_));
-  }
-#endif
-  return n;
+  transport_.out_descriptors = std::move(descriptors);
+  transport_.out_descriptors_at = transport_.out.collected.size();
 }
 
-KETTLINGAR_COLD Task<void> Connection::flush_to_target() {
-  if (target_is_socket_) {
-    co_await wait_ready(target_, Readiness::For::writing);
-    co_return;
-  }
+/// Gives what is to leave to a file, whose writing may take its time. False, as that has to be waited for.
+KETTLINGAR_COLD bool Connection::flush_to_file() {
+  target_.writing = true;
   // Own copies: if this is cancelled, the thread that writes a file may still be at it.
-  std::string bytes = std::exchange(out_, {});
-  bytes.erase(0, std::exchange(sent_, 0));
-  total_sent_ += bytes.size();
-  co_await async_write_all(target_, std::move(bytes));
+  WhenEnded ended = [self = shared_from_this()](const std::exception_ptr& thrown) {
+    Connection& c = *self;
+    c.target_.writing = false;
+    if (c.phase_ == Phase::closed) return;
+    if (thrown) {
+      c.log_internal(log_escaped(words_of(thrown)));
+      c.close();
+    } else {
+      c.go_on();
+    }
+  };
+  spawn(server_->executor, async_write_all(target_.descriptor, transport_.take_unsent()), std::move(ended),
+        target_.cancel.slot());
+  return false;
 }
 
 /// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
 /// caller has gone. Throws InvalidArgument.
 KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
-  std::vector<Fd>& descriptors = request_->descriptors();
+  std::vector<Fd>& descriptors = call_.request().descriptors();
   const auto key = arguments.find(reply_to_key);
   if (descriptors.empty() || key == arguments.end()) return true;
   const auto positional = arguments.find(positional_key);
@@ -117,8 +107,9 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   }
   const std::uint64_t sent_before = key->get<std::uint64_t>();
   Fd target = std::move(descriptors.front());
+  bool is_socket = false;
   try {
-    target_is_socket_ = kind_of(target.get(), Readiness::For::writing) == DescriptorKind::socket;
+    is_socket = kind_of(target.get(), Readiness::For::writing) == DescriptorKind::socket;
   } catch (const std::system_error& error) {
     throw InvalidArgument(std::string(reply_to_key) + ": no answer can be written there: " + error.code().message());
   }
@@ -126,18 +117,22 @@ KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   positional->erase(positional->begin());
   arguments.erase(reply_to_key);
 
-  ReplyStyle accepted = style_;
+  ReplyStyle accepted = request_.style;
   accepted.format = Format::json;
   accepted.keep_alive = false;
-  append_reply(out_, accepted, 202, accepted.content_type(), "{\"replied_to_first_fd\": true}\n");
+  append_reply(transport_.out.collected, accepted, 202, accepted.content_type(), "{\"replied_to_first_fd\": true}\n");
   if (!send_now() || phase_ == Phase::closed) return false;
+  unwatch();
   close_socket();
-  target_ = std::move(target);
+  target_.descriptor = std::move(target);
+  target_.is_socket = is_socket;
+  if (is_socket) ticket_ = server_->poller->add(target_.descriptor.get(), *this);
   // Bare LF is understood by everybody. Marks of chunks, which come with CRLF, are not.
-  style_.bare_lf = request_->header(reply_line_ends) != "crlf";
-  style_.http_1_0 = style_.without_body = style_.keep_alive = false;
-  style_.continued = sent_before > 0;
-  answer_began_ = total_sent_ - sent_before;  // wraps around, and back where it is subtracted
+  ReplyStyle& style = request_.style;
+  style.bare_lf = call_.request().header(reply_line_ends) != "crlf";
+  style.http_1_0 = style.without_body = style.keep_alive = false;
+  style.continued = sent_before > 0;
+  request_.answer_began = transport_.total_sent() - sent_before;  // wraps around, and back where it is subtracted
   return true;
 }
 
@@ -149,8 +144,8 @@ KETTLINGAR_INLINE void Connection::require_own_thread() const {
 KETTLINGAR_INLINE bool Connection::gone() const {
   if (server_->host) return false;  // the socket is used by another thread
   require_own_thread();
-  if (target_ && !target_is_socket_) return false;
-  const int fd = target_ ? target_.get() : socket_.native_handle();
+  if (target_.descriptor && !target_.is_socket) return false;
+  const int fd = answer_descriptor();
 #if defined(POLLRDHUP)
   pollfd entry{fd, POLLRDHUP, 0};  // tells of the end behind bytes that wait, too
   return fd < 0 || retry_interrupted([&] { return ::poll(&entry, 1, 0); }) != 0;
@@ -161,7 +156,7 @@ KETTLINGAR_INLINE bool Connection::gone() const {
 #endif
 }
 
-KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
+KETTLINGAR_COLD Fd Connection::duplicate_of_connection() const {
   Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
   if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
   return copy;
@@ -170,34 +165,32 @@ KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
 KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
   if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
   require_own_thread();
-  if (released_) throw Error(500, "the answer has been passed on already");
-  if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
+  if (target_.passed_on) throw Error(500, "the answer has been passed on already");
+  const ReplyStyle& style = request_.style;
+  if (style.http_1_0 || style.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
-  handing_over_ = true;
-  return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack, style_.bare_lf};
+  target_.handing_over = true;
+  return {duplicate_of_connection(), transport_.total_sent() - request_.answer_began, style.format == Format::msgpack,
+          style.bare_lf};
+}
+
+// The kernel would go on to tell of the socket as long as somebody else has it.
+KETTLINGAR_COLD void Connection::released() {
+  target_.passed_on = true;
+  unwatch();
 }
 
 KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
   if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
   require_own_thread();
-  if (released_) throw Error(500, "the answer has been passed on already");
-  if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
+  if (target_.passed_on) throw Error(500, "the answer has been passed on already");
+  if (target_.descriptor && !target_.is_socket) throw Error(500, "there is no connection to take");
   if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
-  if (total_sent_ != answer_began_) throw Error(500, "the answer has begun");
+  if (transport_.total_sent() != request_.answer_began) throw Error(500, "the answer has begun");
   Socket socket{duplicate_of_connection()};
-  if (received != nullptr) received->assign(input().substr(head_size_ + body_.raw_size()));
-  released_ = true;
+  if (received != nullptr) received->assign(transport_.input().substr(request_.head_size + request_.body.raw_size()));
+  released();
   return socket;
-}
-
-/// After somebody else has got the connection: what the handler came to is of interest to the log only.
-KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) {
-  if (thrown) log_internal(std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
-  log_request(202, "passed-on", 0);
-  out_.clear();
-  sent_ = 0;
-  style_.keep_alive = false;
-  end_request();
 }
 
 }  // namespace detail

@@ -114,6 +114,7 @@ KETTLINGAR_COLD void Server::open() {
   apply_settings();
   choose_token();
   try {
+    open_watch();
     open_files_and_listeners();
   } catch (...) {
     abandon();
@@ -123,8 +124,22 @@ KETTLINGAR_COLD void Server::open() {
   state_ = State::open;
 }
 
+/// For this process: a forked child has a set of its own.
+KETTLINGAR_COLD void Server::open_watch() {
+  try {
+    poller = std::make_unique<Poller>();
+    Fd copy(::fcntl(poller->descriptor(), F_DUPFD_CLOEXEC, 0));
+    if (!copy) throw_errno("cannot watch sockets");
+    watch_.assign(copy.get());
+    copy.release();
+  } catch (const std::system_error& error) {
+    throw StartError(error.what());
+  }
+}
+
 KETTLINGAR_COLD void Server::abandon() {
   close_listeners();
+  end_watch();
   url_.remove();
   socket_.remove();
   lock_.release();
@@ -138,31 +153,100 @@ KETTLINGAR_COLD void Server::announce() {
     lock_.publish(publication_);
     // Whoever can read it finds a service that answers.
     url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), full_url_));
+    for (const std::shared_ptr<Listener>& listener : listeners_) {
+      listener->ticket = poller->add(listener->socket.get(), *listener);
+      listener->watched = true;
+    }
   } catch (...) {
     abandon();
     throw;
   }
   state_ = State::running;
-  for (const std::shared_ptr<Listener>& listener : listeners_) accept_later(listener);
+  wait_for_sockets();
   log.write(LogLevel::info,
             "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
 KETTLINGAR_INLINE void Server::listen_on(Fd descriptor, bool over_unix_socket) {
-  auto listener = std::make_shared<Listener>(executor, over_unix_socket);
-  listener->socket.assign(descriptor.get());
-  descriptor.release();
-  listeners_.push_back(std::move(listener));
+  listeners_.push_back(std::make_shared<Listener>(*this, std::move(descriptor), over_unix_socket));
+  listeners_.back()->shared = listeners_.back();
 }
 
-KETTLINGAR_INLINE void Server::accept_later(const std::shared_ptr<Listener>& listener) {
+KETTLINGAR_INLINE void Server::wait_for_sockets() {
+  if (std::exchange(watching_, true)) return;
   with_reserve([&] {
-    listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
-                                WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
-                                  if (error == asio::error::operation_aborted || self->state_ != State::running) return;
-                                  error ? self->accept_after_pause(listener) : self->accept_batch(listener);
-                                }));
+    watch_.async_wait(asio::posix::stream_descriptor::wait_read,
+                      WhenReady([self = shared_from_this(), watch = watch_number_](const asio::error_code& error) {
+                        // What was begun in an earlier run of the service comes to nothing.
+                        if (error || watch != self->watch_number_) return;
+                        self->watching_ = false;
+                        self->serve_sockets();
+                      }));
   });
+}
+
+/// Behind everything else that is ready on the loop.
+KETTLINGAR_INLINE void Server::serve_sockets_later() {
+  if (serving_sockets_ || std::exchange(coming_back_, true)) return;
+  with_reserve([&] {
+    post(executor, [self = shared_from_this(), watch = watch_number_] {
+      if (watch != self->watch_number_) return;
+      self->coming_back_ = false;
+      self->serve_sockets();
+    });
+  });
+}
+
+/// Serves the sockets that are ready, and those that have let others go first.
+KETTLINGAR_INLINE void Server::serve_sockets() {
+  if (!poller) return;
+  serving_sockets_ = true;
+  bool more = true;
+  try {
+    more = serve_batch();
+  } catch (const std::bad_alloc&) {
+    // One connection has lost something; the others go on.
+  }
+  serving_sockets_ = false;
+  if (state_ == State::stopped) return end_watch();
+  more ? serve_sockets_later() : wait_for_sockets();
+}
+
+/// True if there is more that can be done now.
+KETTLINGAR_INLINE bool Server::serve_batch() {
+  bool more = !poller->has_next() && poller->collect();
+  bool any = false;
+  while ((!any || !budget_used_up()) && poller->next()) any = true;
+  for (std::size_t i = 0; i < listeners_.size(); ++i) {
+    if (std::exchange(listeners_[i]->more, false)) accept_batch(listeners_[i]);
+  }
+  std::vector<std::shared_ptr<Connection>> present = std::exchange(later_, {});
+  for (std::shared_ptr<Connection>& connection : present) {
+    if (any && budget_used_up()) {
+      later_.push_back(std::move(connection));
+    } else {
+      any = true;
+      connection->go_on();
+    }
+  }
+  more = more || poller->has_next() || !later_.empty();
+  for (const std::shared_ptr<Listener>& listener : listeners_) more = more || listener->more;
+  return more;
+}
+
+KETTLINGAR_INLINE void Server::go_on_later(std::shared_ptr<Connection> connection) {
+  later_.push_back(std::move(connection));
+  serve_sockets_later();
+}
+
+/// Nothing is open any more.
+KETTLINGAR_COLD void Server::end_watch() {
+  if (serving_sockets_) return;
+  if (watch_.is_open()) watch_.close();
+  ++watch_number_;
+  watching_ = coming_back_ = false;
+  poller.reset();
+  later_.clear();
 }
 
 /// When there is nothing to accept with, readiness would return at once, again and again.
@@ -170,15 +254,16 @@ KETTLINGAR_INLINE void Server::accept_after_pause(const std::shared_ptr<Listener
   with_reserve([&] {
     listener->pause.expires_after(std::chrono::milliseconds(100));
     when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
-      if (!error && self->state_ == State::running) self->accept_batch(listener);
+      if (!error) self->accept_batch(listener);
     });
   });
 }
 
-KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
+KETTLINGAR_INLINE void Server::accept_batch(std::shared_ptr<Listener> listener) {
+  if (state_ != State::running) return;
   // A burst is taken in one go, but not so long that running connections notice.
   for (int batch = 0; batch < 64; ++batch) {
-    Fd descriptor = accept_connection(listener->socket.native_handle());
+    Fd descriptor = accept_connection(listener->socket.get());
     if (descriptor) {
       try {
         admit(std::move(descriptor), listener->over_unix_socket);
@@ -188,19 +273,23 @@ KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& lis
       continue;
     }
     if (errno == ECONNABORTED || errno == EPROTO) continue;
-    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return;
     // EMFILE, ENFILE, ENOBUFS, ENOMEM
     const int error = errno;
     accept_after_pause(listener);
-    return out_of_descriptors(listener->socket.native_handle(), error);
+    return out_of_descriptors(listener->socket.get(), error);
   }
-  accept_later(listener);
+  // More may be there. Those that were accepted come first, or they would be strangers for too long.
+  listener->more = true;
+  serve_sockets_later();
 }
 
 KETTLINGAR_COLD void Server::close_listeners() {
   for (const std::shared_ptr<Listener>& listener : listeners_) {
     listener->pause.cancel();
-    listener->socket.close();
+    if (poller && listener->watched) poller->remove(listener->socket.get(), listener->ticket);
+    listener->socket.reset();
+    listener->shared.reset();
   }
   listeners_.clear();
 }
@@ -213,14 +302,49 @@ KETTLINGAR_COLD void Server::out_of_descriptors(int listener, int error) {
   spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
+KETTLINGAR_INLINE void ConnectionList::insert(Connection& connection) {
+  auto& link = connection.link_;
+  // The oldest one is the last.
+  link.next = first_;
+  if (first_ != nullptr) first_->link_.previous = &connection;
+  first_ = &connection;
+  link.listed = true;
+  link.was_stranger = connection.stranger();
+  strangers += link.was_stranger;
+  link.present = true;
+  ++open;
+  ++present;
+}
+
+KETTLINGAR_INLINE void ConnectionList::remove(Connection& connection) {
+  auto& link = connection.link_;
+  if (!std::exchange(link.listed, false)) return;
+  (link.previous != nullptr ? link.previous->link_.next : first_) = link.next;
+  if (link.next != nullptr) link.next->link_.previous = link.previous;
+  strangers -= std::exchange(link.was_stranger, false);
+  --open;
+}
+
+KETTLINGAR_INLINE std::vector<std::shared_ptr<Connection>> ConnectionList::all() const {
+  std::vector<std::shared_ptr<Connection>> all;
+  all.reserve(open);
+  for (Connection* one = first_; one != nullptr; one = one->link_.next) all.push_back(one->shared_from_this());
+  return all;
+}
+
+template <class Fits, class Better>
+Connection* ConnectionList::best(Fits fits, Better better) const {
+  Connection* best = nullptr;
+  for (Connection* one = first_; one != nullptr; one = one->link_.next) {
+    if (fits(*one) && (best == nullptr || !better(*best, *one))) best = one;
+  }
+  return best;
+}
+
 /// Closes the oldest connection of a stranger, first of all one without a call; false if there is none.
 KETTLINGAR_COLD bool Server::push_out_stranger() {
-  Connection* oldest = nullptr;
-  for (Connection* stranger : strangers_) {
-    if (oldest == nullptr || stranger->busy() < oldest->busy() ||
-        (stranger->busy() == oldest->busy() && stranger->number() < oldest->number()))
-      oldest = stranger;
-  }
+  Connection* oldest = connections_.best([](const Connection& one) { return one.stranger(); },
+                                         [](const Connection& a, const Connection& b) { return a.busy() < b.busy(); });
   if (oldest != nullptr) oldest->close();
   return oldest != nullptr;
 }
@@ -228,10 +352,9 @@ KETTLINGAR_COLD bool Server::push_out_stranger() {
 /// Closes a stranger's connection, else the one that has been idle for longest; false if there is none.
 KETTLINGAR_COLD bool Server::make_room() {
   if (push_out_stranger()) return true;
-  Connection* oldest = nullptr;
-  for (Connection* connection : connections_) {
-    if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
-  }
+  Connection* oldest =
+      connections_.best([](const Connection& one) { return one.idle(); },
+                        [](const Connection& a, const Connection& b) { return a.deadline() < b.deadline(); });
   if (oldest != nullptr) oldest->close();
   return oldest != nullptr;
 }
@@ -241,11 +364,9 @@ KETTLINGAR_COLD bool Server::make_stream_room() {
   const Clock::time_point now = Clock::now();
   // As new ones are behind those that were there, nothing can be done before the time that was found last.
   if (stream_room.expiry() > now) return false;
-  Connection* slowest = nullptr;
-  for (Connection* connection : connections_) {
-    if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
-      slowest = connection;
-  }
+  Connection* slowest =
+      connections_.best([](const Connection& one) { return one.unsent() != 0; },
+                        [](const Connection& a, const Connection& b) { return a.unsent_since() < b.unsent_since(); });
   const Clock::time_point due = slowest != nullptr ? slowest->unsent_since() + limits.stream_grace : now;
   // One at a time: hold_unsent() says when its item has gone.
   stream_room.expires_at(due > now ? due : Clock::time_point::max());
@@ -253,19 +374,40 @@ KETTLINGAR_COLD bool Server::make_stream_room() {
   return false;
 }
 
+KETTLINGAR_COLD void Server::await_stream_room(std::shared_ptr<Connection> connection) {
+  waiting_for_room_.push_back(std::move(connection));
+  if (std::exchange(awaits_room_, true)) return;
+  when_expired(stream_room, [self = shared_from_this()](const asio::error_code&) {
+    self->awaits_room_ = false;
+    // In order; the first ones may fill it again.
+    const auto waiting = std::exchange(self->waiting_for_room_, {});
+    for (const std::shared_ptr<Connection>& one : waiting) one->room_found();
+  });
+}
+
+KETTLINGAR_COLD void Server::await_no_stream_room(const Connection& connection) {
+  std::erase_if(waiting_for_room_, [&](const std::shared_ptr<Connection>& one) { return one.get() == &connection; });
+}
+
+KETTLINGAR_COLD void Server::log_internal(bool ours, const std::string& what) {
+  constexpr std::string_view slug = "internal";
+  ours ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
+}
+
 /// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
 KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
   const std::size_t all = (std::min)(limits.connections, descriptors_allow_);
   const std::size_t strangers = (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, all / 2));
-  if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
+  if (!over_unix_socket && connections_.strangers >= strangers) return push_out_stranger();
   const std::size_t most = all - (over_unix_socket ? 0 : all / 8);
-  return open_ < most || make_room();
+  return connections_.open < most || make_room();
 }
 
 /// False if the connection was turned away.
 KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (!room_for(over_unix_socket)) {
-    log.write_bounded(LogLevel::warning, "limit", "connection turned away, " + std::to_string(open_) + " are open");
+    log.write_bounded(LogLevel::warning, "limit",
+                      "connection turned away, " + std::to_string(connections_.open) + " are open");
     return false;
   }
   Peer peer;
@@ -324,8 +466,7 @@ KETTLINGAR_INLINE void Server::sweep() {
     close_local_calls(true);
   }
   if (local_deadline_ != Clock::time_point::max()) next = local_deadline_;
-  const std::vector<Connection*> present(connections_.begin(), connections_.end());
-  for (Connection* connection : present) {
+  for (const std::shared_ptr<Connection>& connection : connections_.all()) {
     try {
       if (connection->deadline() <= now) connection->expire(now);
     } catch (const std::bad_alloc&) {
@@ -338,16 +479,12 @@ KETTLINGAR_INLINE void Server::sweep() {
   if (next) look_at((std::max)(*next, now + std::chrono::milliseconds(10)));
 }
 
-KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
-  if (connection.stranger()) strangers_.insert(&connection);
-  try {
-    connections_.insert(&connection);
-  } catch (...) {
-    strangers_.erase(&connection);
-    throw;
-  }
-  ++open_;
-  return ++last_number_;
+KETTLINGAR_INLINE void Server::enter(Connection& connection) { connections_.insert(connection); }
+
+KETTLINGAR_INLINE void Server::closed(Connection& connection) {
+  connections_.remove(connection);
+  // What the host does for a call may take its time; the service does not wait for that.
+  if (host) leave(connection);
 }
 
 KETTLINGAR_COLD bool Server::count_wrong_tokens(int socket, int wrong, bool slowly) {
@@ -368,7 +505,8 @@ KETTLINGAR_COLD bool Server::count_wrong_tokens(int socket, int wrong, bool slow
 }
 
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {
-  connections_.erase(&connection);
+  if (!std::exchange(connection.link_.present, false)) return;
+  --connections_.present;
   if (state_ == State::stopping) finish_if_empty();
 }
 
@@ -381,8 +519,7 @@ KETTLINGAR_COLD void Server::stop() {
   ::unlink(open_page_file(settings).c_str());
   lock_.release();
   log.write(LogLevel::info, "Stopped " + settings.app_name + "/" + settings.worker_name);
-  const std::vector<Connection*> present(connections_.begin(), connections_.end());
-  for (Connection* connection : present) connection->drain();
+  for (const std::shared_ptr<Connection>& connection : connections_.all()) connection->drain();
   close_local_calls(false);
   if (!local_calls_.empty()) look_at(local_deadline_ = Clock::now() + limits.drain_timeout);
   finish_if_empty();
@@ -404,14 +541,14 @@ KETTLINGAR_COLD void Server::kill() {
   if (state_ == State::open) abandon();
   stopped = nullptr;
   stop();
-  const std::vector<Connection*> present(connections_.begin(), connections_.end());
-  for (Connection* connection : present) connection->close();
+  for (const std::shared_ptr<Connection>& connection : connections_.all()) connection->close();
   close_local_calls(true);
 }
 
 KETTLINGAR_INLINE void Server::finish_if_empty() {
-  if (!connections_.empty() || !local_calls_.empty() || state_ != State::stopping) return;
+  if (connections_.present != 0 || !local_calls_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
+  end_watch();
   sweep_timer_.cancel();
   next_sweep_.reset();  // or a service that is started again would rely on it
   if (stopped) stopped();

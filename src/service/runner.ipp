@@ -335,11 +335,16 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
     if (mode_ != Mode::polled) return 0;
     poller_ = std::this_thread::get_id();
   }
-  const auto end = std::chrono::steady_clock::now() + budget;
+  // Within what the loop does at once, the service looks at the clock, too.
+  struct Budget {
+    Server& server;
+    ~Budget() { server.budget_end = Clock::time_point::max(); }
+  } given{*server_};
+  server_->budget_end = Clock::now() + budget;
   std::size_t count = 0;
   while (own_loop_->poll_one() != 0) {
     ++count;
-    if (std::chrono::steady_clock::now() >= end) break;
+    if (server_->budget_used_up()) break;
   }
   return count;
 }

@@ -14,7 +14,6 @@
 #include <memory>
 #include <new>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +22,7 @@
 #include "../call/blocking_work.ipp"
 #include "../call/loop.ipp"
 #include "../call/request.hpp"
+#include "../os/poller.ipp"
 #include "../os/socket.ipp"
 #include "../os/state.ipp"
 #include "auth.ipp"
@@ -39,6 +39,27 @@ using Clock = std::chrono::steady_clock;
 
 class Connection;
 
+/// The open connections of a service, which own themselves, and how many of them there are. Those that have been closed
+/// count as present for as long as something of them is under way.
+class ConnectionList {
+ public:
+  void insert(Connection& connection);
+  /// It has been closed.
+  void remove(Connection& connection);
+  /// To be kept while they are looked at, for any of them may be closed by what is done to another.
+  std::vector<std::shared_ptr<Connection>> all() const;
+  /// The first one that `better(this one, best so far)` never turns away; null if there is none that `fits`.
+  template <class Fits, class Better>
+  Connection* best(Fits fits, Better better) const;
+
+  std::size_t open = 0;
+  std::size_t present = 0;
+  std::size_t strangers = 0;  ///< of those that are open, whose peers have not shown the token
+
+ private:
+  Connection* first_ = nullptr;
+};
+
 /// The name is taken by a service that runs. `start` treats it as success, `start --foreground` does not.
 class AlreadyRunning : public StartError {
  public:
@@ -50,7 +71,7 @@ class AlreadyRunning : public StartError {
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop)
-      : executor(std::move(loop)), stream_room(executor), sweep_timer_(executor) {}
+      : executor(std::move(loop)), stream_room(executor), watch_(executor), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -98,21 +119,26 @@ class Server : public std::enable_shared_from_this<Server> {
   bool may_run_here() const { return runs_on_this_thread(executor) != OnThisThread::no; }
 
   // For connections.
-  /// Returns its number.
-  std::uint64_t enter(Connection& connection);
-  /// Its peer is not one any more, or has gone.
-  void forget_stranger(Connection& connection) { strangers_.erase(&connection); }
-  /// Its socket is closed; it leaves when its coroutine has noticed.
-  void closed(Connection& connection) {
-    forget_stranger(connection);
-    --open_;
-  }
+  void enter(Connection& connection);
+  /// A peer has shown the token.
+  void forget_stranger() noexcept { --connections_.strangers; }
+  /// It leaves when nothing of it is under way any more.
+  void closed(Connection& connection);
   void leave(Connection& connection);
+  /// Lets it go on behind everything else that is ready.
+  void go_on_later(std::shared_ptr<Connection> connection);
+  /// Whether the program has given this loop less time than has gone, see Runner::poll_for().
+  bool budget_used_up() const { return budget_end != Clock::time_point::max() && Clock::now() >= budget_end; }
+  /// What a caller is not told, or not all of it. `ours`: the user of the service has called.
+  void log_internal(bool ours, const std::string& what);
   /// Whether streams have to wait before they make more.
   bool streams_full() const noexcept { return unsent >= limits.stream_bytes && unsent != 0; }
   /// Ends streams whose readers have been slow for too long, if they have to make room. False if there is none yet:
   /// `stream_room` tells when to ask again.
   bool make_stream_room();
+  /// Tells the connection when it is time to ask again.
+  void await_stream_room(std::shared_ptr<Connection> connection);
+  void await_no_stream_room(const Connection& connection);
   /// Counts `wrong` tokens that came over `socket`; true if there had been too many before. `slowly`: what comes from
   /// there is still compared.
   bool count_wrong_tokens(int socket, int wrong, bool slowly);
@@ -124,6 +150,8 @@ class Server : public std::enable_shared_from_this<Server> {
   void look_at(Clock::time_point when);
 
   asio::any_io_executor executor;
+  std::unique_ptr<Poller> poller;  ///< watches all sockets, from open() to the end
+  Clock::time_point budget_end = Clock::time_point::max();
   CloserPointer closer;  ///< of what comes from peers, since open()
   Settings settings;
   Options options;
@@ -152,21 +180,33 @@ class Server : public std::enable_shared_from_this<Server> {
 
  private:
   enum class State { fresh, open, running, stopping, stopped };
-  struct Listener {
-    Listener(const asio::any_io_executor& loop, bool for_unix_socket)
-        : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
-    asio::posix::stream_descriptor socket;
+  struct Listener final : Poller::Watcher {
+    Listener(Server& owner, Fd listening, bool for_unix_socket)
+        : server(owner), socket(std::move(listening)), pause(owner.executor), over_unix_socket(for_unix_socket) {}
+    void ready(unsigned) override { server.accept_batch(shared); }
+
+    Server& server;
+    Fd socket;
+    Poller::Ticket ticket = 0;
+    bool watched = false;
+    bool more = false;         ///< that nothing will be told of
     asio::steady_timer pause;  ///< runs while there are no descriptors to accept with
     bool over_unix_socket;
+    std::shared_ptr<Listener> shared;  ///< itself, until it is closed
   };
 
   void warn_at_start(const std::string& text);
   void choose_token();
   void open_files_and_listeners();
   void listen_on(Fd descriptor, bool over_unix_socket);
-  void accept_later(const std::shared_ptr<Listener>& listener);
+  void open_watch();
+  void wait_for_sockets();
+  void serve_sockets();
+  bool serve_batch();
+  void serve_sockets_later();
+  void end_watch();
   void accept_after_pause(const std::shared_ptr<Listener>& listener);
-  void accept_batch(const std::shared_ptr<Listener>& listener);
+  void accept_batch(std::shared_ptr<Listener> listener);
   void close_listeners();
   bool push_out_stranger();
   bool make_room();
@@ -204,13 +244,18 @@ class Server : public std::enable_shared_from_this<Server> {
   std::string socket_path_;
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
-  std::set<Connection*> connections_;
-  std::size_t open_ = 0;               ///< of them, how many have not been closed
-  std::size_t descriptors_allow_ = 0;  ///< the most of them, however many `limits` allow
+  std::size_t descriptors_allow_ = 0;  ///< the most connections, however many `limits` allow
+  ConnectionList connections_;
+  asio::posix::stream_descriptor watch_;            ///< for the loop to wait for the poller
+  std::vector<std::shared_ptr<Connection>> later_;  ///< those that go on behind the others
+  std::vector<std::shared_ptr<Connection>> waiting_for_room_;
+  bool awaits_room_ = false;  ///< a wait for `stream_room` is under way
+  bool watching_ = false;      ///< the loop waits for the poller
+  bool coming_back_ = false;   ///< or comes to it by itself
+  unsigned watch_number_ = 0;  ///< counts the runs of the service
+  bool serving_sockets_ = false;
   LocalCallList local_calls_;
   Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
-  std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
-  std::uint64_t last_number_ = 0;
   asio::steady_timer sweep_timer_;
   std::optional<Clock::time_point> next_sweep_;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "service/auth.ipp"
 #include "service/guess_throttle.ipp"
+#include "service/route.ipp"
 #include "services.hpp"
 #include "support.hpp"
 #include "wire/http_fields.ipp"
