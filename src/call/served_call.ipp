@@ -95,9 +95,8 @@ class ServedCall {
   Request& request() noexcept { return *request_; }
   const Method& method() const noexcept { return *method_; }
 
-  /// Makes the request that the handler sees. `head` and `peer` outlive the call.
-  void begin(std::shared_ptr<const Method> method, const RequestHead& head, const Peer& peer,
-             const asio::any_io_executor& executor);
+  /// Makes the request that the handler sees. All of them outlive the call.
+  void begin(const Method& method, const RequestHead& head, const Peer& peer, const asio::any_io_executor& executor);
   /// Binds a body in MessagePack without making a tree of it; false if that has to be made.
   bool bind_scalars(std::string_view body) { return call_->bound = method_->bind_scalars(call_->slots, body); }
   bool bound() const noexcept { return call_->bound; }
@@ -120,13 +119,16 @@ class ServedCall {
   Progress stream_step();
   void append_answer(AnswerBytes& out);
   void append_document(const Result& document, AnswerBytes& out);
+  bool stays_where_it_is(const std::string& body) const noexcept {
+    return body.size() >= AnswerBytes::large_size && !style_.continued && !style_.without_body;
+  }
   Progress finish(int status, std::string_view slug);
   void drop_stream();
 
   CallBringer& bringer_;
   const CallPlace place_;
   ReplyStyle& style_;
-  std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
+  const Method* method_ = nullptr;  ///< its bringer keeps it, even if it is replaced meanwhile
   std::optional<Request> request_;
   std::optional<Call> call_;
   std::optional<StreamWriter> writer_;
@@ -140,6 +142,11 @@ class ServedCall {
   Outcome outcome_;
 };
 
+inline ReplyStyle head_only(ReplyStyle style) noexcept {
+  style.without_body = true;
+  return style;
+}
+
 /// The part of a whole answer that a HEAD may see: up to its empty line.
 inline std::string_view head_of(std::string_view answer) {
   for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
@@ -150,9 +157,9 @@ inline std::string_view head_of(std::string_view answer) {
   return answer;
 }
 
-KETTLINGAR_INLINE void ServedCall::begin(std::shared_ptr<const Method> method, const RequestHead& head,
-                                         const Peer& peer, const asio::any_io_executor& executor) {
-  method_ = std::move(method);
+KETTLINGAR_INLINE void ServedCall::begin(const Method& method, const RequestHead& head, const Peer& peer,
+                                         const asio::any_io_executor& executor) {
+  method_ = &method;
   request_.emplace(head, peer, bringer_, executor);
   call_.emplace(*request_, style_.format, std::move(slots_));
   on_host_ = place_.host && !method_->is_builtin();
@@ -258,11 +265,9 @@ KETTLINGAR_INLINE ServedCall::Progress ServedCall::finish(int status, std::strin
 }
 
 KETTLINGAR_INLINE void ServedCall::append_document(const Result& document, AnswerBytes& out) {
-  const bool large = document.data.size() >= AnswerBytes::large_size && !style_.continued && !style_.without_body;
-  ReplyStyle style = style_;
-  style.without_body |= large;
-  if (!append_reply(out.collected, style, document.status, document.mime_type, document.data, {},
-                    document_lines(style.bare_lf))) {
+  const bool large = stays_where_it_is(document.data);
+  if (!append_reply(out.collected, large ? head_only(style_) : style_, document.status, document.mime_type,
+                    document.data, {}, document_lines(style_.bare_lf))) {
     throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
   }
   if (large && document.status != 204 && document.status != 304) out.large = std::move(call_->document->data);
@@ -280,10 +285,8 @@ KETTLINGAR_INLINE void ServedCall::append_answer(AnswerBytes& out) {
   }
   if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
   if (!call_->descriptors.empty()) bringer_.attach(std::move(call_->descriptors));
-  const bool large = call_->body.size() >= AnswerBytes::large_size && !style_.continued && !style_.without_body;
-  ReplyStyle style = style_;
-  style.without_body |= large;
-  append_reply(out.collected, style, 200, style.content_type(), call_->body);
+  const bool large = stays_where_it_is(call_->body);
+  append_reply(out.collected, large ? head_only(style_) : style_, 200, style_.content_type(), call_->body);
   if (large) out.large = std::move(call_->body);
   finish(200, "ok");
 }
@@ -314,7 +317,7 @@ KETTLINGAR_INLINE void ServedCall::end() {
   writer_.reset();
   call_.reset();
   request_.reset();
-  method_.reset();
+  method_ = nullptr;
   stepped_ = false;
   outcome_ = {};
 }

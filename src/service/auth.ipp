@@ -58,6 +58,12 @@ class Token {
   bool in_headers(const RequestHead& head, int& wrong) const noexcept;
 
  private:
+  static bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
+  static std::string_view last_word(std::string_view text) noexcept {
+    std::size_t size = 0;
+    while (size < text.size() && !is_blank(text[text.size() - 1 - size])) ++size;
+    return text.substr(text.size() - size);
+  }
   static bool filled_in_by_browsers(std::string_view name) noexcept {
     for (const std::string_view other : {"host", "referer", "origin", "cookie", "user-agent"}) {
       if (http::same_word(name, other)) return true;
@@ -76,18 +82,21 @@ KETTLINGAR_INLINE bool Token::in_headers(const RequestHead& head, int& wrong) co
     return found;
   };
   wrong = 0;
-  if (secret_.empty()) return false;
+  if (secret_.empty() || head.longest_value < secret_.size()) return false;
   const std::string_view authorization = head.authorization;
-  if (!authorization.empty() && compare(authorization.substr(authorization.find_last_of(" \t") + 1))) return true;
+  if (!authorization.empty() && compare(last_word(authorization))) return true;
   for (const HeaderField field : head.fields) {
     if (field.value.size() < secret_.size() || field.value.data() == authorization.data() ||
         filled_in_by_browsers(field.name))
       continue;
-    std::string_view rest = field.value;
-    while (!rest.empty() && wrong < most) {
-      const std::string_view word = rest.substr(0, rest.find_first_of(" \t"));
+    const char* at = field.value.data();
+    const char* const end = at + field.value.size();
+    while (static_cast<std::size_t>(end - at) >= secret_.size() && wrong < most) {
+      const char* stop = at;
+      while (stop != end && !is_blank(*stop)) ++stop;
+      const std::string_view word(at, static_cast<std::size_t>(stop - at));
       if (word.size() == secret_.size() && compare(word)) return true;
-      rest.remove_prefix((std::min)(word.size() + 1, rest.size()));
+      at = stop == end ? end : stop + 1;
     }
   }
   return false;

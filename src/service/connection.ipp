@@ -118,6 +118,7 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
 
   // Its way; see below.
   void ready(unsigned what) override;
+  void take_steps();
   bool step();
   Next advance() { return request_.head_size == 0 ? at_head() : at_body(); }
   Next at_head();
@@ -267,7 +268,7 @@ KETTLINGAR_INLINE void Connection::ready(unsigned what) {
     if ((what & Poller::broken) != 0 && call_.active()) return close();
   }
   if ((what & Poller::ended) != 0) note_end_of_input();
-  go_on();
+  take_steps();
 }
 
 /// Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
@@ -281,6 +282,10 @@ KETTLINGAR_INLINE void Connection::note_end_of_input() {
 
 KETTLINGAR_INLINE void Connection::go_on() {
   const std::shared_ptr<Connection> self = shared_from_this();
+  take_steps();
+}
+
+KETTLINGAR_INLINE void Connection::take_steps() {
   done_ = phase_ == Phase::lingering ? done_ : 0;
   try {
     while (step()) {

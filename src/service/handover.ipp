@@ -90,12 +90,12 @@ KETTLINGAR_COLD bool Connection::flush_to_file() {
   return false;
 }
 
-/// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
+/// With descriptors: if the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
 /// caller has gone. Throws InvalidArgument.
 KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   std::vector<Fd>& descriptors = call_.request().descriptors();
   const auto key = arguments.find(reply_to_key);
-  if (descriptors.empty() || key == arguments.end()) return true;
+  if (key == arguments.end()) return true;
   const auto positional = arguments.find(positional_key);
   const bool fits = positional != arguments.end() && !positional->empty() &&
                     count_placeholders(positional->front()) == 1 && positional->front().is_string() &&

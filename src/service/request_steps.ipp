@@ -129,11 +129,11 @@ KETTLINGAR_INLINE void Connection::dispatch() {
   enter(Phase::handling, Clock::time_point::max());
   request_.answer_began = transport_.total();
   const Route& route = admission_.route();
-  call_.begin(admission_.method(), head(), peer_, server_->executor);
+  call_.begin(*admission_.method(), head(), peer_, server_->executor);
   Request& request = call_.request();
   ConnectionAccess::route(request, route.method, route.path, route.authenticated);
-  request.descriptors() = std::move(request_.descriptors.owned);
-  request_.descriptors = {};
+  if (!request_.descriptors.owned.empty()) request.descriptors() = std::move(request_.descriptors.owned);
+  request_.descriptors.truncated = false;
   std::optional<ErrorReply> reply;
   ServedCall::Progress progress;
   try {
@@ -143,7 +143,7 @@ KETTLINGAR_INLINE void Connection::dispatch() {
       log_request(status, slug, transport_.out.size() - before);
       return end_request();
     }
-    if (!answer_elsewhere(ConnectionAccess::arguments(request))) return close();
+    if (!request.descriptors().empty() && !answer_elsewhere(ConnectionAccess::arguments(request))) return close();
     // The handler may stop the service, or the service be stopped while it works.
     progress = call_.run(transport_.out);
   } catch (...) {

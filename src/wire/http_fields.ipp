@@ -80,6 +80,7 @@ struct MessageHead {
   HeaderFields fields = {};
   std::string_view content_type = {};                ///< with its parameters; empty when absent
   std::optional<std::uint64_t> content_length = {};  ///< at most 2^63-1; never together with `chunked`
+  std::size_t longest_value = 0;                     ///< bytes of the longest value of a header line
   int version_minor = 1;                             ///< HTTP/1.0 or HTTP/1.1
   bool bare_lf = false;                              ///< lines ended in LF alone, as the Python peers write them
   bool keep_alive = false;                           ///< the sender leaves the connection open (RFC 9112 9.3)
@@ -138,6 +139,7 @@ class HeadLines {
   std::size_t pos_ = 0;   // next byte to look at
   std::size_t mark_ = 0;  // where the current element began
   std::size_t count_ = 0;
+  std::size_t longest_ = 0;
   Span name_ = {}, value_ = {}, block_ = {}, content_type_ = {};
   ParseResult error_ = {};
   State state_ = State::start;
@@ -443,7 +445,9 @@ inline Step HeadLines::fields(std::string_view in, std::size_t max_bytes, std::s
   Step step = state_ == State::complete ? Step::done : Step::field;
   while (step == Step::field) {
     if (!whole_field(in, end, max_count)) step = next_field(in, end, max_count);
-    if (step == Step::field) step = known();
+    if (step != Step::field) break;
+    longest_ = (std::max)(longest_, value_.size);
+    step = known();
   }
   return step == Step::more && in.size() >= max_bytes ? fail(431, "too-large", "header lines too long") : step;
 }
@@ -515,6 +519,7 @@ KETTLINGAR_INLINE void HeadLines::connection_options(std::string_view list) {
 KETTLINGAR_INLINE void HeadLines::publish(std::string_view in, MessageHead& head) const {
   head.fields = HeaderFields(block_.of(in));
   head.content_type = content_type_.of(in);
+  head.longest_value = longest_;
   head.bare_lf = eol_ == Eol::lf;
   head.keep_alive = !close_ && !head.bare_lf && (head.version_minor == 1 || keep_alive_);
 }
