@@ -2,11 +2,11 @@
 // call/served_call.ipp: one call, from its bound arguments to the bytes of its answer, whoever brought it.
 #pragma once
 
+#include "../base/limits.hpp"
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 #include <asio/any_io_executor.hpp>
 #include <asio/cancellation_signal.hpp>
-#include <chrono>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -16,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "../wire/json_text.ipp"
+#include "../wire/msgpack.ipp"
 #include "host_executor.ipp"
 #include "loop.ipp"
 #include "method.hpp"
@@ -55,12 +57,17 @@ class CallBringer : public Caller {
   virtual std::shared_ptr<void> keep() = 0;
 };
 
-/// Where handlers run.
+/// Where handlers run, and within which limits.
 struct CallPlace {
   const asio::any_io_executor& executor;  ///< the service's
   const asio::any_io_executor& host;      ///< the host's, if they run there
-  const std::chrono::milliseconds& host_timeout;
+  const Limits& limits;
 };
+
+/// Why more open files than Limits::descriptors are refused, `where` they are.
+inline std::string too_many_descriptors(const Limits& limits, std::string_view where) {
+  return "at most " + std::to_string(limits.descriptors) + " descriptors " + std::string(where);
+}
 
 /// Runs a method for whoever brings the call, which asks for each step: proceed() appends the answer, or one item of
 /// it, or waits. So a bringer that has no room for more holds the handler up, by not asking.
@@ -97,8 +104,9 @@ class ServedCall {
 
   /// Makes the request that the handler sees. All of them outlive the call.
   void begin(const Method& method, const RequestHead& head, const Peer& peer, const asio::any_io_executor& executor);
-  /// Binds a body in MessagePack without making a tree of it; false if that has to be made.
-  bool bind_scalars(std::string_view body) { return call_->bound = method_->bind_scalars(call_->slots, body); }
+  /// Takes the arguments in `body`, a map in that format, which outlives the call. `alone`: the request has no others,
+  /// so they may not even become a tree of values.
+  CodecError take_arguments(std::string_view body, Format format, bool alone);
   bool bound() const noexcept { return call_->bound; }
   /// The arguments are there: runs the handler. Throws nothing; what goes wrong is an answer, too.
   Progress run(AnswerBytes& out);
@@ -108,6 +116,8 @@ class ServedCall {
   Progress fail(const std::exception_ptr& thrown, AnswerBytes& out);
   /// Nobody waits any more: cancels what the handler awaits. If the call waits, call_goes_on() still follows.
   void cancel();
+  /// The same, where what the handler awaits is being destroyed.
+  void tell_handler();
   /// Forgets the call. Not while it waits, unless nothing of it will run any more.
   void end();
 
@@ -138,6 +148,7 @@ class ServedCall {
   ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
   bool stepped_ = false;                                 ///< it has
   bool waiting_ = false;
+  bool cancelled_ = false;
   bool on_host_ = false;
   Outcome outcome_;
 };
@@ -160,15 +171,38 @@ inline std::string_view head_of(std::string_view answer) {
 KETTLINGAR_INLINE void ServedCall::begin(const Method& method, const RequestHead& head, const Peer& peer,
                                          const asio::any_io_executor& executor) {
   method_ = &method;
+  cancelled_ = false;
   request_.emplace(head, peer, bringer_, executor);
   call_.emplace(*request_, style_.format, std::move(slots_));
   on_host_ = place_.host && !method_->is_builtin();
 }
 
+/// What every way of writing arguments has to come to.
+inline CodecError check_arguments(const json& arguments) {
+  if (!arguments.is_object()) return {"bad-body", "arguments must be a map"};
+  const auto positional = arguments.find(positional_key);
+  if (positional != arguments.end() && !positional->is_array()) return {"bad-body", "_args must be a list"};
+  return {};
+}
+
+KETTLINGAR_INLINE CodecError ServedCall::take_arguments(std::string_view body, Format format, bool alone) {
+  json& arguments = ConnectionAccess::arguments(*request_);
+  const int depth = place_.limits.depth;
+  CodecError error;
+  if (format == Format::msgpack) {
+    call_->bound = alone && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
+    if (call_->bound) return {};
+    error = decode_msgpack(body, arguments, depth);
+  } else {
+    error = decode_json(body, arguments, depth);
+  }
+  return error ? error : check_arguments(arguments);
+}
+
 KETTLINGAR_INLINE ServedCall::Progress ServedCall::run(AnswerBytes& out) {
   try {
     if (on_host_) {
-      wait_for(on_host(place_.host, invoke_on_host(), bringer_.keep(), place_.host_timeout));
+      wait_for(on_host(place_.host, invoke_on_host(), bringer_.keep(), place_.limits.host_timeout));
     } else {
       method_->invoke(*call_);
       if (call_->pending.valid()) wait_for(std::move(call_->pending));
@@ -188,6 +222,7 @@ KETTLINGAR_INLINE void ServedCall::wait_for(Task<void> task) {
   };
   spawn(place_.executor, std::move(task), std::move(ended), cancel_.slot());
   waiting_ = true;
+  if (cancelled_) cancel_.emit(asio::cancellation_type::terminal);  // while the handler ran
 }
 
 // On the host's thread. What they use is kept by on_host().
@@ -235,7 +270,7 @@ KETTLINGAR_INLINE ServedCall::Progress ServedCall::begin_stream(AnswerBytes& out
 /// cancelled.
 KETTLINGAR_INLINE ServedCall::Progress ServedCall::stream_step() {
   if (on_host_ && !std::exchange(stepped_, false)) {
-    wait_for(on_host(place_.host, resume_on_host(), bringer_.keep(), place_.host_timeout));
+    wait_for(on_host(place_.host, resume_on_host(), bringer_.keep(), place_.limits.host_timeout));
     stepped_ = true;
     return Progress::waiting;
   }
@@ -284,7 +319,11 @@ KETTLINGAR_INLINE void ServedCall::append_answer(AnswerBytes& out) {
     return;
   }
   if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
-  if (!call_->descriptors.empty()) bringer_.attach(std::move(call_->descriptors));
+  if (!call_->descriptors.empty()) {
+    if (call_->descriptors.size() > place_.limits.descriptors)
+      throw Error(500, too_many_descriptors(place_.limits, "fit into an answer"));
+    bringer_.attach(std::move(call_->descriptors));
+  }
   const bool large = stays_where_it_is(call_->body);
   append_reply(out.collected, large ? head_only(style_) : style_, 200, style_.content_type(), call_->body);
   if (large) out.large = std::move(call_->body);
@@ -305,8 +344,13 @@ KETTLINGAR_INLINE ServedCall::Progress ServedCall::fail(const std::exception_ptr
   return finish(append_error(out.collected, style_, reply), reply.log.empty() ? "error" : "internal");
 }
 
-KETTLINGAR_INLINE void ServedCall::cancel() {
+KETTLINGAR_INLINE void ServedCall::tell_handler() {
+  cancelled_ = true;
   if (request_) ConnectionAccess::cancel(*request_);
+}
+
+KETTLINGAR_INLINE void ServedCall::cancel() {
+  tell_handler();
   // Ends what a handler awaits, here or deeper down.
   cancel_.emit(asio::cancellation_type::terminal);
 }

@@ -367,8 +367,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
     throw;
   } catch (const UnknownMethod& error) {
     abandon();
-    if (!error.method().empty()) throw;
-    throw unknown_method(message_.method, error.what());
+    throw_unknown(error, message_.method);
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());

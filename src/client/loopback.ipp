@@ -5,7 +5,7 @@
 
 #include "../base/version.hpp"  // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
-#include <asio/cancellation_signal.hpp>
+#include <asio/any_io_executor.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/this_coro.hpp>
@@ -17,8 +17,10 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
-#include "../call/streaming.ipp"
+#include "../call/served_call.ipp"
+#include "../service/admission.ipp"
 #include "../service/kitten.hpp"
 #include "client.hpp"
 #include "http_transport.ipp"
@@ -30,18 +32,19 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
+class StepEnd;
+
 /// One call and its answer, which is written and read as it would be on a wire. Owned by the Answer, by the step that
 /// is being made, and by the service while it runs the call. Steps are made one after the other; between them the
 /// caller reads what the last one has written.
-class LoopbackCall final : public LocalCall, public Caller, public std::enable_shared_from_this<LoopbackCall> {
+class LoopbackCall final : public LocalCall, public CallBringer, public std::enable_shared_from_this<LoopbackCall> {
  public:
   LoopbackCall(std::weak_ptr<Server> server, std::shared_ptr<LocalCalls> calls, CallMessage message)
       : server_(std::move(server)), calls_(std::move(calls)), message_(std::move(message)), reader_(limits_) {}
 
-  /// Runs the method until there is something to read. On the executor that handlers are to run on. `served`: by the
-  /// service, not by the caller.
-  static Task<void> step(std::shared_ptr<LoopbackCall> self, bool served);
-  asio::cancellation_slot cancellation() { return cancel_.slot(); }
+  /// Runs the method until there is something to read, which `end` is told then. On the executor that handlers are to
+  /// run on. `served`: by the service, not by the caller.
+  void step(const std::shared_ptr<StepEnd>& end, bool served, const asio::any_io_executor& executor);
 
   bool busy() const override { return stepping_; }
   void close() override { close(true); }
@@ -53,20 +56,26 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   /// What has been read: the result or an item, nothing at the end, or nothing yet.
   enum class Outcome { value, end, more };
   Outcome read(json& value);
-  /// The coroutine of the step has been destroyed by its loop.
-  void step_destroyed();
+  /// Nothing of the step is left, and it has not come to its end.
+  void step_lost();
   const ResponseReader& reader() const noexcept { return reader_; }
   DescriptorQueue& descriptors() noexcept { return descriptors_; }
   bool started() const noexcept { return started_; }
   bool answered() const noexcept { return answered_; }
 
  private:
-  void start(const asio::any_io_executor& executor);
-  void answer();
-  void answer_error(const std::exception_ptr& thrown);
+  ServedCall::Progress start();
+  void go_on(ServedCall::Progress progress, StepEnd& end);
+  void note_internal();
+  void leave();
   void drop();
 
-  bool gone() const override { return closed_; }
+  void call_goes_on() override;
+  bool passed_on() const override { return false; }
+  void attach(std::vector<Fd> descriptors) override { descriptors_ = DescriptorQueue(std::move(descriptors)); }
+  bool serving() const override;
+  std::shared_ptr<void> keep() override;
+  bool gone() const override { return false; }  // close() tells the request
   HandOver prepare_handover() override { throw Error(501, "a call within the process cannot be passed on"); }
   void released() override {}
   Socket take_connection(std::string*) override { throw Error(501, "a call within the process has no connection"); }
@@ -75,16 +84,20 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   const std::shared_ptr<LocalCalls> calls_;
   StepWait wait_;
   CallMessage message_;
+  // Of the service, as they were when it began:
+  asio::any_io_executor executor_;
+  asio::any_io_executor host_;
+  Limits service_limits_;
+
   RequestHead head_;
   std::string path_;
+  std::string body_;
   Peer peer_{"loopback", false, std::nullopt};
-  asio::cancellation_signal cancel_;
-  std::shared_ptr<const Method> method_;
-  std::optional<Request> request_;
-  std::optional<Call> call_;
   ReplyStyle style_;
-  std::optional<StreamWriter> writer_;
-  std::string out_;
+  std::optional<Admission> admission_;
+  std::optional<ServedCall> call_;
+  AnswerBytes out_;
+  std::weak_ptr<StepEnd> end_;  ///< of the step that is being made
   bool started_ = false;
   bool served_ = false;    ///< by the service
   bool known_ = false;     ///< to whoever closes calls at their end
@@ -96,7 +109,8 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   DescriptorQueue descriptors_;
 };
 
-/// Ends the wait for a step when that has ended, or when it will not come to an end.
+/// Ends the wait for a step when that has come to something, or when nothing of it is left: then the loop that ran the
+/// handler has gone, or the call was closed.
 class StepEnd {
  public:
   StepEnd(std::shared_ptr<LoopbackCall> call, std::shared_ptr<PlaceKey> key)
@@ -105,7 +119,7 @@ class StepEnd {
   StepEnd& operator=(const StepEnd&) = delete;
   ~StepEnd() {
     if (made_) return;  // by now the wait may be that for the next step
-    if (begun_) call_->step_destroyed();
+    if (begun_) call_->step_lost();
     call_->wait().finish("the loop that ran the handler has gone");
   }
   void begun() noexcept { begun_ = true; }
@@ -120,44 +134,119 @@ class StepEnd {
   std::shared_ptr<PlaceKey> key_;
 };
 
-KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor) {
-  const std::shared_ptr<Server> server = server_.lock();
-  started_ = true;
-  style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
-  method_ = server->methods.find(message_.method, true);
-  head_.method = "POST";  // what HTTP would say
-  path_ = "/" + message_.method;
-  request_.emplace(head_, peer_, *this, executor);
-  ConnectionAccess::route(*request_, message_.method, path_, true);
-  request_->descriptors() = std::move(message_.descriptors);
-  call_.emplace(*request_, style_.format);
-  if (!method_) {
-    const std::string similar = server->methods.similar(message_.method);
-    throw unknown_method(message_.method, std::string(no_such_method) + similar);
-  }
-  // Through the bytes, so that nothing arrives that could not be sent.
-  std::string body;
-  CodecError error = message_.arguments.append(style_.format, body);
-  if (!error) {
-    json& arguments = ConnectionAccess::arguments(*request_);
-    error = style_.format == Format::msgpack ? decode_msgpack(body, arguments, server->limits.depth)
-                                             : decode_json(body, arguments, server->limits.depth);
-  }
-  if (error) throw InvalidArgument(std::string(error.why));
-  method_->invoke(*call_);
+KETTLINGAR_INLINE std::shared_ptr<void> LoopbackCall::keep() { return end_.lock(); }
+
+KETTLINGAR_INLINE bool LoopbackCall::serving() const {
+  const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
+  return server && (server->running() || server->stopping());
 }
 
-/// What the handler holds goes where it ran.
-KETTLINGAR_INLINE void LoopbackCall::drop() {
-  call_.reset();
-  request_.reset();
-  method_.reset();
+/// The request that would have come over a connection, and what becomes of it.
+KETTLINGAR_INLINE ServedCall::Progress LoopbackCall::start() {
+  const std::shared_ptr<Server> server = server_.lock();
+  started_ = true;
+  service_limits_ = server->limits;
+  if (served_) host_ = server->host;
+  style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
+  head_.method = "POST";
+  path_ = (server->prefix().empty() ? "/" : "/" + server->prefix() + "/") + message_.method;
+  head_.path = head_.target = path_;
+  admission_.emplace(*server, peer_, *this, head_, -1);
+  admission_->trust_caller();
+  Refusal refused = admission_->decide();
+  if (refused.status != 0) {
+    append_error(out_.collected, style_, admission_->reply_to(refused));
+    return ServedCall::Progress::ended;
+  }
+  call_.emplace(*this, CallPlace{executor_, host_, service_limits_}, style_);
+  call_->begin(*admission_->method(), head_, peer_, executor_);
+  Request& request = call_->request();
+  const Route& route = admission_->route();
+  ConnectionAccess::route(request, route.method, route.path, route.authenticated);
+  try {
+    request.descriptors() = std::move(message_.descriptors);
+    if (request.descriptors().size() > service_limits_.descriptors)
+      throw Error(400, too_many_descriptors(service_limits_, "can come with a request"));
+    // Through the bytes, so that nothing arrives that could not be sent.
+    CodecError error = message_.arguments.append(style_.format, body_);
+    if (!error) error = call_->take_arguments(body_, style_.format, !admission_->routed());
+    if (error) throw InvalidArgument(std::string(error.why));
+    if (admission_->routed()) ConnectionAccess::arguments(request).update(admission_->routed()->arguments);
+  } catch (...) {
+    return call_->fail(std::current_exception(), out_);
+  }
+  return call_->run(out_);
+}
+
+KETTLINGAR_INLINE void LoopbackCall::step(const std::shared_ptr<StepEnd>& end, bool served,
+                                          const asio::any_io_executor& executor) {
+  end->begun();
+  // The service may have ended the call since the last step, or the caller may have gone.
+  if (closed_ || wait_.over()) {
+    wait_.finish("the service has stopped");
+    return end->made();
+  }
+  end_ = end;
+  stepping_ = true;
+  ServedCall::Progress progress = ServedCall::Progress::ended;
+  try {
+    if (started_) {
+      progress = call_->proceed(out_);
+    } else {
+      const LocalCalls::Inside inside(*calls_);
+      if (!inside) return close();
+      served_ = served;
+      executor_ = executor;
+      served ? server_.lock()->enter(shared_from_this()) : calls_->enter(shared_from_this());
+      known_ = true;
+      progress = start();
+    }
+  } catch (...) {
+    append_error(out_.collected, style_, error_reply(std::current_exception(), true));
+  }
+  go_on(progress, *end);
+}
+
+KETTLINGAR_INLINE void LoopbackCall::call_goes_on() {
+  const std::shared_ptr<StepEnd> end = end_.lock();
+  // What the handler has is for step_lost(): the host may be at work on it.
+  if (closed_) return leave();
+  go_on(call_->proceed(out_), *end);
+}
+
+/// Until there is something to read.
+KETTLINGAR_INLINE void LoopbackCall::go_on(ServedCall::Progress progress, StepEnd& end) {
+  while (progress == ServedCall::Progress::item && out_.empty() && !closed_) progress = call_->proceed(out_);
+  if (progress == ServedCall::Progress::waiting) return;
+  answered_ = progress == ServedCall::Progress::ended;
+  stepping_ = false;
+  if (answered_) note_internal();
+  if (answered_ || closed_) drop();
+  end.made();
+}
+
+KETTLINGAR_INLINE void LoopbackCall::note_internal() {
+  const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
+  if (server && call_ && !call_->outcome().internal.empty())
+    server->log_internal(true, message_.method + ": " + log_escaped(call_->outcome().internal));
+}
+
+/// Nobody has to wait for the call any more.
+KETTLINGAR_INLINE void LoopbackCall::leave() {
   if (!std::exchange(known_, false)) return;
   if (!served_) return calls_->leave(this);
   if (const std::shared_ptr<Server> server = server_.lock()) server->leave(*this);
 }
 
-KETTLINGAR_INLINE void LoopbackCall::step_destroyed() {
+/// What the handler holds goes where it ran.
+KETTLINGAR_INLINE void LoopbackCall::drop() {
+  if (call_) call_->end();
+  call_.reset();
+  admission_.reset();
+  leave();
+}
+
+KETTLINGAR_INLINE void LoopbackCall::step_lost() {
   std::unique_lock turn(calls_->turn, std::defer_lock);
   if (!served_) turn.lock();
   stepping_ = false;
@@ -168,85 +257,17 @@ KETTLINGAR_INLINE void LoopbackCall::close(bool cancel) {
   if (answered_ || std::exchange(closed_, true)) return;
   const auto self = shared_from_this();
   wait_.finish("the service has stopped");
-  if (request_) ConnectionAccess::cancel(*request_);
-  if (cancel) cancel_.emit(asio::cancellation_type::terminal);
+  if (call_) cancel ? call_->cancel() : call_->tell_handler();
   if (!stepping_) drop();
 }
 
-KETTLINGAR_INLINE void LoopbackCall::answer() {
-  if (call_->raw) {
-    out_ += call_->raw->bytes;
-  } else if (call_->document) {
-    const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data))
-      throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
-  } else {
-    if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
-    descriptors_ = DescriptorQueue(std::move(call_->descriptors));
-    append_reply(out_, style_, 200, style_.content_type(), call_->body);
-  }
-}
-
-KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
-  if (writer_) {
-    const std::string internal = writer_->fail(thrown);
-    // Readers of a stream of documents are not told.
-    const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
-    if (server && !internal.empty())
-      server->log.write(LogLevel::error, "internal: " + message_.method + ": " + log_escaped(internal));
-  } else {
-    out_.clear();  // half an answer, perhaps
-    append_error(out_, style_, error_reply(thrown, true));
-  }
-  answered_ = true;
-}
-
-// Whoever destroys the loop destroys this frame, and with it the call, at whatever it awaits.
-KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self, bool served) {
-  LoopbackCall& c = *self;
-  // The service may have ended the call since the last step, or the caller may have gone.
-  if (c.closed_ || c.wait_.over()) co_return c.wait_.finish("the service has stopped");
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  const std::shared_ptr<Server> server = served ? c.server_.lock() : nullptr;  // handlers may need it
-  std::exception_ptr thrown;
-  c.stepping_ = true;
-  try {
-    if (!c.started_) {
-      const LocalCalls::Inside inside(*c.calls_);
-      if (!inside) co_return c.close();
-      c.served_ = served;
-      served ? server->enter(self) : c.calls_->enter(self);
-      c.known_ = true;
-      c.start(executor);
-    }
-    if (!c.call_->stream) {
-      if (c.call_->pending.valid()) co_await std::move(c.call_->pending);
-      c.answer();
-      c.answered_ = true;
-    } else {
-      if (!c.writer_) c.writer_.emplace(c.out_, c.style_, *c.call_->stream, true, false);
-      Turn turn;
-      ItemStream::Step next = c.call_->stream->resume(executor);
-      while (next == ItemStream::Step::waiting) {
-        co_await c.call_->stream->take_pending();
-        if (turn.over()) co_await let_others_run();
-        next = c.call_->stream->resume(executor);
-      }
-      c.answered_ = next == ItemStream::Step::done;
-      c.answered_ ? c.writer_->finish() : c.writer_->write_item(*c.call_->stream);
-    }
-  } catch (...) {
-    thrown = std::current_exception();
-  }
-  c.stepping_ = false;
-  if (thrown && !c.closed_) c.answer_error(thrown);
-  if (c.answered_ || c.closed_) c.drop();
-}
-
 KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
-  std::memcpy(reader_.prepare(out_.size()), out_.data(), out_.size());
+  char* const room = reader_.prepare(out_.size());
+  std::memcpy(room, out_.collected.data(), out_.collected.size());
+  std::memcpy(room + out_.collected.size(), out_.large.data(), out_.large.size());
   reader_.received(out_.size());
-  out_.clear();
+  out_.collected.clear();
+  out_.large.clear();
   if (answered_) reader_.end_of_input();
   for (;;) {
     switch (reader_.advance()) {
@@ -268,6 +289,7 @@ class LoopbackAnswer final : public Answer {
  public:
   LoopbackAnswer(std::weak_ptr<Server> server, std::shared_ptr<LocalCalls> calls, CallMessage message)
       : calls_(std::move(calls)),
+        method_(message.method),
         call_(std::make_shared<LoopbackCall>(std::move(server), calls_, std::move(message))) {}
   ~LoopbackAnswer() override { abandon(); }
 
@@ -295,6 +317,7 @@ class LoopbackAnswer final : public Answer {
   void forget() noexcept;
 
   const std::shared_ptr<LocalCalls> calls_;
+  const std::string method_;
   const std::shared_ptr<LoopbackCall> call_;
   bool begun_ = false;
   bool served_ = false;   ///< by the service; otherwise the handler runs here
@@ -339,6 +362,9 @@ KETTLINGAR_INLINE bool LoopbackAnswer::read(std::optional<json>& value) {
       case LoopbackCall::Outcome::more:
         break;
     }
+  } catch (const UnknownMethod& error) {
+    abandon();
+    throw_unknown(error, method_);
   } catch (...) {
     abandon();
     throw;
@@ -376,12 +402,7 @@ KETTLINGAR_INLINE void LoopbackAnswer::begin_step() {
   const char* refused = calls_->begin(call_, served_, [&](const asio::any_io_executor& service) {
     const asio::any_io_executor& there = served_ ? service : handlers_;
     // Posted, for the step must not begin within this.
-    post(there, [there, end, call = call_, served = served_] {
-      end->begun();
-      spawn(
-          there, LoopbackCall::step(call, served), [end](const std::exception_ptr&) { end->made(); },
-          call->cancellation());
-    });
+    post(there, [there, end, call = call_, served = served_] { call->step(end, served, there); });
   });
   if (refused != nullptr) call_->wait().finish(refused);
 }

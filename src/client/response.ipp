@@ -116,8 +116,9 @@ inline bool is_error(const json& value) { return value.is_object() && value.cont
 /// What a status and an error body, or the Location in a head, stand for. Never returns.
 [[noreturn]] void throw_reply(int status, const json& body, std::string location = {});
 
-/// The exception for `method`, from the `words` of a service, which does not repeat the name.
-UnknownMethod unknown_method(const std::string& method, std::string words);
+/// Throws what a call of `method` has come to: the service does not repeat the name, so this does. If the method itself
+/// has missed another one, that is told as it is.
+[[noreturn]] void throw_unknown(const UnknownMethod& error, const std::string& method);
 
 inline std::vector<NeededVariable> needed_variables(const json& body) {
   std::vector<NeededVariable> needed;
@@ -155,10 +156,12 @@ KETTLINGAR_COLD void throw_reply(int status, const json& body, std::string locat
   throw Error(status, text);
 }
 
-KETTLINGAR_COLD UnknownMethod unknown_method(const std::string& method, std::string words) {
+KETTLINGAR_COLD void throw_unknown(const UnknownMethod& error, const std::string& method) {
+  if (!error.method().empty()) throw error;
+  std::string words = error.what();
   if (const std::size_t at = words.find(no_such_method); at != words.npos)
     words.replace(at, no_such_method.size(), "no method '" + log_escaped(method) + "'");
-  return {method, words};
+  throw UnknownMethod(method, words);
 }
 
 KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {

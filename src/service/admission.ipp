@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include "../base/suggest.ipp"
+#include "../call/reply.ipp"
 #include "../os/socket.ipp"
 #include "../wire/http_head.ipp"
 #include "explorer.ipp"
@@ -83,10 +85,13 @@ class Admission {
     route_ = Route{};
     routed_.reset();
   }
-  /// What the owner is told of a proxy that calls us by a name of its own.
-  std::string refused_host() const;
+  /// What is answered to a request that is refused.
+  ErrorReply reply_to(const Refusal& refusal) const;
+  /// The caller is this program, which needs no token.
+  void trust_caller() noexcept { within_process_ = true; }
 
  private:
+  std::string refused_host() const;
   void find_caller();
   void find_method();
   void refuse_route();
@@ -108,6 +113,7 @@ class Admission {
   std::string own_host_;                ///< the last Host that was found to be one of ours
   Hearing hearing_ = Hearing::at_once;  ///< of what it may have as its token
   bool known_;
+  bool within_process_ = false;
   bool throttled_ = false;  ///< too many wrong tokens have come from where this request comes from
   bool lost_trust_ = false;
 };
@@ -148,6 +154,7 @@ KETTLINGAR_INLINE std::string_view Admission::foreign_browser() {
 KETTLINGAR_INLINE void Admission::find_caller() {
   const Token nobody_has;
   route_ = find_route(head_, hearing_ == Hearing::never ? nobody_has : server_.token, server_.prefix());
+  if (within_process_) route_.authenticated = true;
 }
 
 /// The same, by those of the program as well.
@@ -263,6 +270,29 @@ KETTLINGAR_INLINE Refusal Admission::decide() {
   return {};
 }
 
+KETTLINGAR_COLD ErrorReply Admission::reply_to(const Refusal& refusal) const {
+  switch (refusal.status) {
+    case 403:
+      return plain_error(403,
+                         refusal.slug == "host" && route_.authenticated ? refused_host() : std::string("Access Denied"));
+    case 404: {
+      // The name that was asked for is not repeated: it comes from whoever made the caller ask.
+      ErrorReply unknown =
+          plain_error(404, route_.method.empty() ? std::string("the path names no method")
+                                                 : std::string(no_such_method) + server_.methods.similar(route_.method));
+      unknown.body["unknown_method"] = true;
+      return unknown;
+    }
+    case 415:
+      return plain_error(415, "a body with Content-Encoding is not understood: send it as it is");
+    case 429:
+      return plain_error(429, "Too many wrong tokens: wait a second");
+    default:
+      return plain_error(refusal.status);
+  }
+}
+
+/// What the owner is told of a proxy that calls us by a name of its own.
 KETTLINGAR_COLD std::string Admission::refused_host() const {
   const std::string host(host_of(head_));
   return "Host '" + host +

@@ -227,7 +227,7 @@ KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd desc
       transport_(std::move(descriptor)),
       request_(server_->limits),
       admission_(*server_, peer_, *this, request_.parser.head(), transport_.descriptor()),
-      call_(*this, {server_->executor, server_->host, server_->limits.host_timeout}, request_.style) {}
+      call_(*this, {server_->executor, server_->host, server_->limits}, request_.style) {}
 
 KETTLINGAR_INLINE Connection::~Connection() {
   call_.end();

@@ -46,8 +46,7 @@ KETTLINGAR_INLINE void Connection::check_descriptors(std::size_t before) {
   if (received.owned.size() == before && !received.truncated) return;
   const Limits& limits = server_->limits;
   if (received.owned.size() > limits.descriptors) {
-    refuse_and_close(400, "fd-trunc",
-                     "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
+    refuse_and_close(400, "fd-trunc", too_many_descriptors(limits, "can come with a request"));
   } else if (received.truncated) {
     refuse_and_close(503, "limit", "descriptors were lost: too many are open");
   } else if (blocking_threads(server_->executor).held_up()) {
@@ -63,9 +62,6 @@ KETTLINGAR_INLINE void Connection::check_descriptors(std::size_t before) {
 
 KETTLINGAR_INLINE void Connection::attach(std::vector<Fd> descriptors) {
   if (!peer_.over_unix_socket || target_.descriptor) throw Error(500, "Cannot send file descriptors over TCP");
-  if (descriptors.size() > server_->limits.descriptors) {
-    throw Error(500, "at most " + std::to_string(server_->limits.descriptors) + " descriptors fit into an answer");
-  }
   transport_.out_descriptors = std::move(descriptors);
   transport_.out_descriptors_at = transport_.out.collected.size();
 }

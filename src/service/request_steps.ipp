@@ -2,7 +2,6 @@
 // service/request_steps.ipp: from an admitted head to a call: body, arguments, refusals, the log line.
 #pragma once
 
-#include "../base/suggest.ipp"
 #include "../base/version.hpp"
 #include "../call/form.ipp"
 #include "../wire/json_text.ipp"
@@ -74,21 +73,19 @@ KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body
     return slug;
   };
   const RequestHead& head = this->head();
-  Request& request = call_.request();
-  json& arguments = ConnectionAccess::arguments(request);
   CodecError error;
   if (request_.style.format == Format::msgpack) {
-    if (!admission_.routed() && head.query.empty() && request.descriptors().empty() && call_.bind_scalars(body))
-      return {};
-    error = decode_msgpack(body, arguments, server_->limits.depth);
+    error = call_.take_arguments(body, Format::msgpack, !admission_.routed() && head.query.empty());
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
     const std::string_view slug = refuse_with(415, "msgpack is switched off");
     reply->accept = "application/json";
     return slug;
   } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
-    error = decode_json(body, arguments, server_->limits.depth);
+    error = call_.take_arguments(body, Format::json, false);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
+    json& arguments = ConnectionAccess::arguments(call_.request());
     error = decode_form(body, arguments);
+    if (!error) error = check_arguments(arguments);
   } else if (http::same_word(type, bytes_type)) {
     return {};
   } else if (http::same_word(type.substr(0, type.find('/')), "multipart")) {
@@ -102,9 +99,6 @@ KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body
                        "application/octet-stream");
   }
   if (error) return refuse_with(400, error.why, error.slug);
-  if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
-  const auto positional = arguments.find(positional_key);
-  if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
   return {};
 }
 
@@ -156,9 +150,9 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
   std::string& out = transport_.out.collected;
   ReplyStyle& style = request_.style;
   const std::size_t before = out.size();
-  const Route& route = admission_.route();
   const bool post_only = admission_.method() && admission_.method()->post_only();
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
+  const HeaderField accept{"Accept-Encoding", "identity"};
   switch (refusal.status) {
     case 200:
       if (refusal.slug == "explorer") {
@@ -174,36 +168,18 @@ KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
     case 204:
       append_reply(out, style, 204, {}, {}, {&allow, 1});
       break;
-    case 403:
-      append_error(out, style,
-                   plain_error(403, refusal.slug == "host" && route.authenticated ? admission_.refused_host()
-                                                                                  : "Access Denied"));
-      break;
     case 405:
-      append_error(out, style, plain_error(405), {&allow, 1});
+      append_error(out, style, admission_.reply_to(refusal), {&allow, 1});
+      break;
+    case 415:
+      append_error(out, style, admission_.reply_to(refusal), {&accept, 1});
       break;
     case 429:
       style.keep_alive = false;
       is_.answer_waits = !admission_.has_waited();
-      append_error(out, style, plain_error(429, "Too many wrong tokens: wait a second"));
-      break;
-    case 415: {
-      const HeaderField accept{"Accept-Encoding", "identity"};
-      append_error(out, style, plain_error(415, "a body with Content-Encoding is not understood: send it as it is"),
-                   {&accept, 1});
-      break;
-    }
-    case 404: {
-      // The name that was asked for is not repeated: it comes from whoever made the caller ask.
-      const std::string similar = server_->methods.similar(route.method);
-      ErrorReply unknown =
-          plain_error(404, route.method.empty() ? "the path names no method" : std::string(no_such_method) + similar);
-      unknown.body["unknown_method"] = true;
-      append_error(out, style, unknown);
-      break;
-    }
+      [[fallthrough]];
     default:
-      append_error(out, style, plain_error(refusal.status));
+      append_error(out, style, admission_.reply_to(refusal));
   }
   log_request(refusal.status, refusal.slug, out.size() - before);
   end_request();
