@@ -309,10 +309,12 @@ class Kitten {
   /// command_prefix().
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
-  /// and for programs that use their own service. If the service runs, handlers run on its thread. It need not run:
-  /// handlers then run on the thread that calls, one at a time between their awaits, whichever threads call. A call
-  /// ends where it began: one that is under way when the service is started, stops or is destroyed ends with a
-  /// ConnectionError, running ones after Limits::drain_timeout. From any thread. The client may outlive the service.
+  /// and for programs that use their own service. It is a caller who knows the token; authenticator and router are
+  /// asked as for any other. If the service runs, handlers run where they do for others: on its thread, or with
+  /// run_handlers_on() on the host's, which must not wait for them then. It need not run: handlers then run on the
+  /// thread that calls, one at a time between their awaits, whichever threads call. A call ends where it began: one
+  /// that is under way when the service is started, stops or is destroyed ends with a ConnectionError, running ones
+  /// after Limits::drain_timeout. From any thread. The client may outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts, and before main(): what is here then is their

@@ -163,4 +163,124 @@ TEST_SUITE("client/loopback") {
     CHECK(home.kitten.connect().call("facts", 2) == "POST /facts? facts");
     CHECK(loopback.call("facts", 2) == "POST /facts? facts");
   }
+
+  // A loop of the program on a thread of its own, where handlers are to run.
+  struct Program {
+    Program() : work(asio::make_work_guard(loop)), thread([this] { loop.run(); }) {}
+    ~Program() {
+      work.reset();
+      thread.join();
+    }
+    asio::io_context loop;
+    asio::executor_work_guard<asio::io_context::executor_type> work;
+    std::thread thread;
+  };
+
+  TEST_CASE(
+      "a call comes to the same over TCP, over the unix socket, in the process, and passed on by another service") {
+    enum class Rules { usual, own, host };
+    for (const Rules rules : {Rules::usual, Rules::own, Rules::host}) {
+      CAPTURE(static_cast<int>(rules));
+      Program program;
+      Looping served;
+      const std::thread::id here = std::this_thread::get_id();
+      const auto where = [&program, here] {
+        const std::thread::id thread = std::this_thread::get_id();
+        return thread == program.thread.get_id() ? "on the program's" : thread == here ? "here" : "on its own";
+      };
+      served.kitten.api("facts", [where](kt::Request& request) {
+        return json{request.http_method(),   request.path(),      request.query(), request.method(),
+                    request.authenticated(), request.cancelled(), where()};
+      });
+      served.kitten.api("steps", [where]() -> kt::Generator<std::string> {
+        co_yield where();
+        co_await kt::sleep_for(1ms);
+        co_yield where();
+      });
+      served.kitten.api("later_where", [where]() -> kt::Task<std::string> {
+        co_await kt::sleep_for(1ms);
+        co_return where();
+      });
+      served.kitten.api("many_files", [&] {
+        std::vector<kt::File> files;
+        for (int i = 0; i < 5; ++i) files.push_back(file_with(served.state / "f", "x"));
+        return files;
+      });
+      served.kitten.api("long", [] { return std::string(100'000, 'm'); });
+      served.kitten.api("page", [] { return kt::Result{"text/html", std::string(100'000, 'p'), 203}; });
+      served.kitten.limits().descriptors = 4;
+      if (rules == Rules::own) {
+        served.kitten.authenticator(
+            [](const kt::Request& request) { return request.authenticated() && request.method() != "later"; });
+        served.kitten.router([](const kt::Request& request) -> std::optional<kt::RouteTo> {
+          if (request.path() == "/alias") return kt::RouteTo{"facts"};
+          if (request.path() == "/sum") return kt::RouteTo{"add", {{"a", 40}}};
+          if (request.path() == "/fails") throw kt::Error(418, "no way");
+          return std::nullopt;
+        });
+      }
+      if (rules == Rules::host)
+        served.kitten.run_handlers_on(
+            [&program](std::function<void()> call) { asio::post(program.loop, std::move(call)); });
+
+      const std::vector<std::pair<std::string, json>> calls{
+          {"add", 3},        {"add", "elephant"}, {"sum", nullptr},  {"alias", nullptr}, {"facts", nullptr},
+          {"later", "x"},    {"count", nullptr},  {"breaks", {}},    {"fails", nullptr}, {"asks", {}},
+          {"big", nullptr},  {"meow", nullptr},   {"nope", nullptr}, {"steps", nullptr}, {"later_where", nullptr},
+          {"long", nullptr}, {"page", nullptr},   {"describe", {}},
+      };
+      std::vector<std::string> idle;
+      const kt::Client loopback = served.kitten.loopback();
+      for (const auto& [method, argument] : calls) idle.push_back(outcome(loopback, method, argument));
+      served.start();
+
+      Home front;
+      const kt::Client behind = served.kitten.connect();
+      for (const auto& [method, argument] : calls) {
+        if (method == "describe") continue;
+        front.kitten.api(
+            method,
+            [behind, name = method](kt::Request& request, json a) -> kt::Task<void> {
+              if (a.is_null()) co_await behind.async_call(name, kt::reply_to(request));
+              if (!a.is_null()) co_await behind.async_call(name, kt::reply_to(request), a);
+            },
+            "", kt::arg("a") = nullptr);
+      }
+      front.start();
+      const std::vector<std::pair<const char*, kt::Client>> ways{
+          {"unix", client_of(served, {.use_unix_socket = true})},
+          {"unix, JSON", client_of(served, {.use_unix_socket = true, .use_msgpack = false})},
+          {"process", loopback},
+          {"passed on", client_of(front)},
+      };
+      const kt::Client tcp = client_of(served, {.use_unix_socket = false});
+      for (std::size_t i = 0; i < calls.size(); ++i) {
+        const auto& [method, argument] = calls[i];
+        CAPTURE(method);
+        const std::string expected = outcome(tcp, method, argument);
+        for (const auto& [way, client] : ways) {
+          CAPTURE(way);
+          if (method == "describe" && way == "passed on"sv) continue;
+          CHECK(outcome(client, method, argument) == expected);
+        }
+        const bool tells_thread =
+            method == "facts" || method == "alias" || method == "steps" || method == "later_where";
+        if (rules != Rules::host && !tells_thread && method != "describe") CHECK(idle[i] == expected);
+        if (method == "facts")
+          CHECK(expected == (rules == Rules::host ? R"(["POST","/facts","","facts",true,false,"on the program's"])"
+                                                  : R"(["POST","/facts","","facts",true,false,"on its own"])") +
+                                ";"s);
+        if (method == "sum" && rules == Rules::own) CHECK(expected == "41;");
+        if (method == "later" && rules == Rules::own) CHECK(expected == "Error 403Access Denied");
+        if (method == "steps" && rules == Rules::host) CHECK(expected == R"("on the program's";"on the program's";)");
+      }
+      for (const kt::Client& client : {ways[0].second, loopback}) {
+        CHECK_THROWS_WITH_AS(client.call("many_files"), "at most 4 descriptors fit into an answer", kt::Error);
+        std::vector<kt::File> files;
+        for (int i = 0; i < 5; ++i) files.push_back(file_with(served.state / "f", "x"));
+        CHECK_THROWS_WITH_AS(client.call("add", std::move(files)), "at most 4 descriptors can come with a request",
+                             kt::Error);
+      }
+    }
+  }
 }
