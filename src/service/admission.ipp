@@ -273,13 +273,13 @@ KETTLINGAR_INLINE Refusal Admission::decide() {
 KETTLINGAR_COLD ErrorReply Admission::reply_to(const Refusal& refusal) const {
   switch (refusal.status) {
     case 403:
-      return plain_error(403,
-                         refusal.slug == "host" && route_.authenticated ? refused_host() : std::string("Access Denied"));
+      return plain_error(
+          403, refusal.slug == "host" && route_.authenticated ? refused_host() : std::string("Access Denied"));
     case 404: {
       // The name that was asked for is not repeated: it comes from whoever made the caller ask.
-      ErrorReply unknown =
-          plain_error(404, route_.method.empty() ? std::string("the path names no method")
-                                                 : std::string(no_such_method) + server_.methods.similar(route_.method));
+      ErrorReply unknown = plain_error(404, route_.method.empty()
+                                                ? std::string("the path names no method")
+                                                : std::string(no_such_method) + server_.methods.similar(route_.method));
       unknown.body["unknown_method"] = true;
       return unknown;
     }

@@ -183,13 +183,13 @@ class Server : public std::enable_shared_from_this<Server> {
   struct Listener final : Poller::Watcher {
     Listener(Server& owner, Fd listening, bool for_unix_socket)
         : server(owner), socket(std::move(listening)), pause(owner.executor), over_unix_socket(for_unix_socket) {}
-    void ready(unsigned) override { server.accept_batch(shared); }
+    void ready(unsigned) override { more = true; }
 
     Server& server;
     Fd socket;
     Poller::Ticket ticket = 0;
     bool watched = false;
-    bool more = false;         ///< that nothing will be told of
+    bool more = false;         ///< to be accepted, perhaps
     asio::steady_timer pause;  ///< runs while there are no descriptors to accept with
     bool over_unix_socket;
     std::shared_ptr<Listener> shared;  ///< itself, until it is closed
@@ -254,6 +254,7 @@ class Server : public std::enable_shared_from_this<Server> {
   bool coming_back_ = false;   ///< or comes to it by itself
   unsigned watch_number_ = 0;  ///< counts the runs of the service
   bool serving_sockets_ = false;
+  int held_back_ = 0;  ///< so many turns nobody has been accepted, for others were to be served
   LocalCallList local_calls_;
   Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
   asio::steady_timer sweep_timer_;
