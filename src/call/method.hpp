@@ -23,7 +23,7 @@
 #include "convert.hpp"
 #include "request.hpp"
 #include "result.hpp"
-#include "schema.hpp"
+#include "type_info.hpp"
 #include "signature.hpp"
 #include "transfer.hpp"
 

@@ -206,6 +206,8 @@ KETTLINGAR_COLD void add_references(const json& schema, std::vector<std::string>
   }
 }
 
+/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, in that
+/// order, by name.
 KETTLINGAR_COLD json definitions(const json& schema) {
   std::vector<std::string> names;
   add_references(schema, names);

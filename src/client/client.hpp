@@ -18,7 +18,6 @@
 #include "../service/kitten.hpp"
 #include "auto_start.hpp"
 #include "client_options.hpp"
-#include "results.hpp"
 #include "running_call.hpp"
 
 namespace kettlingar {

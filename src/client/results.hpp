@@ -81,7 +81,7 @@ Task<T> async_only_result(RunningCall call) {
 /// made when the first one is asked for. Destroying the stream before its end closes the connection, and so tells the
 /// service that nobody reads any further. A method that does not stream gives its result as the only item. For one
 /// thread at a time.
-template <class T = json>
+template <class T>
 class [[nodiscard]] Stream {
  public:
   using value_type = T;
@@ -131,7 +131,7 @@ class [[nodiscard]] Stream {
 };
 
 /// The same for coroutines: `while (auto item = co_await items.next())`.
-template <class T = json>
+template <class T>
 class [[nodiscard]] AsyncStream {
  public:
   using value_type = T;

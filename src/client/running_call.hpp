@@ -24,9 +24,19 @@
 namespace kettlingar {
 inline namespace v0_1 {
 
+// See results.hpp.
+template <class T = json>
+class Stream;
+template <class T = json>
+class AsyncStream;
+
 namespace detail {
 class CallBuilder;
 class RunningCall;
+template <class T>
+T only_result(RunningCall& call);
+template <class T>
+Task<T> async_only_result(RunningCall call);
 }  // namespace detail
 
 /// Where the answer to a call is to go instead of to the caller, see reply_to().

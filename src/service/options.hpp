@@ -16,7 +16,7 @@
 #include "../base/log.hpp"
 #include "../base/version.hpp"
 #include "../call/convert.hpp"
-#include "../call/schema.hpp"
+#include "../call/type_info.hpp"
 #include "../os/descriptor.hpp"
 
 namespace kettlingar {

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "../base/limits.hpp"
-#include "../base/log.hpp"
+#include "../base/log.ipp"
 #include "../call/blocking_work.ipp"
 #include "../call/loop.ipp"
 #include "../call/request.hpp"
