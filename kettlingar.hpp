@@ -685,14 +685,7 @@ std::string words_of(const std::exception_ptr& thrown);
 // SPDX-License-Identifier: MIT
 // base/log.hpp: one callback for everything the library has to say.
 
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <array>
-#include <cstdio>
 #include <functional>
-#include <map>
 
 
 namespace kettlingar {
@@ -708,56 +701,6 @@ using LogSink = std::function<void(LogLevel level, std::string_view line)>;
 /// `text` with control characters, quotes, backslashes and non-ASCII as \xNN, cut after 200 bytes: what a peer sent can
 /// then neither forge log lines nor reach a terminal.
 std::string log_escaped(std::string_view text);
-
-/// Makes lines of the form `2026-01-31 12:00:00,123 PID L [worker] text` and hands them to the sink. Without a sink
-/// nothing is made or written. Not thread-safe: belongs to the thread of its service.
-class Log {
- public:
-  void set_sink(LogSink sink) { sink_ = std::move(sink); }
-  bool has_sink() const noexcept { return static_cast<bool>(sink_); }
-  void set_level(int level) noexcept { level_ = level; }
-  void set_name(std::string name) { name_ = std::move(name); }
-
-  /// True if a line of that level would be written; check it before building an expensive text.
-  bool wants(LogLevel level) const noexcept { return sink_ && static_cast<int>(level) >= level_; }
-
-  void write(LogLevel level, std::string_view text);
-
-  // Lines that callers without the token can cause are bounded, all of them together, so that they cannot fill a disk.
-  // Those of requests do not keep warnings and errors out, which may come as often.
-
-  void set_bounds(std::size_t lines_per_second, std::size_t bytes_per_day) noexcept {
-    lines_per_second_ = lines_per_second;
-    bytes_per_day_ = bytes_per_day;
-  }
-  /// Whether such a line may be written. How many have been left out is counted for each `slug`, a static word, and
-  /// said in the next line of that slug.
-  bool admit(LogLevel level, std::string_view slug);
-  /// What is said about that in another line of that slug; nothing if none has been left out.
-  std::string left_out(std::string_view slug);
-  /// Writes a line that was admitted.
-  void write_admitted(LogLevel level, std::string_view slug, std::string text);
-  /// The same at once.
-  void write_bounded(LogLevel level, std::string_view slug, std::string_view text) {
-    if (admit(level, slug)) write_admitted(level, slug, std::string(slug) + ": " + std::string(text));
-  }
-
- private:
-  LogSink sink_;
-  int level_ = 0;
-  std::string name_;
-  std::int64_t second_ = -1;  ///< what `time_` is of
-  std::string time_;
-
-  std::size_t lines_per_second_ = 20;
-  std::size_t bytes_per_day_ = std::size_t{8} * 1024 * 1024;
-  std::int64_t admitting_second_ = -1;
-  std::size_t lines_ = 0;     ///< admitted in that second
-  std::size_t warnings_ = 0;  ///< the same of warnings and errors, which debug lines are not to hide
-  std::int64_t day_begins_ = 0;
-  std::size_t bytes_ = 0;  ///< of this day
-  std::map<std::string_view, std::uint64_t> left_out_;
-};
 
 }  // namespace v0_1
 }  // namespace kettlingar
@@ -935,7 +878,9 @@ void register_ext_type(ExtType type);
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <system_error>
@@ -1608,6 +1553,7 @@ struct Event {
 // SPDX-License-Identifier: MIT
 // call/signature.hpp: what a handler takes and returns, found at compile time.
 
+#include <map>
 #include <tuple>
 #include <unordered_map>
 
@@ -2106,6 +2052,62 @@ json to_json_value(const T& value) {
 // call/schema.hpp: what values of a C++ type look like as JSON, said as a JSON Schema of draft 2020-12.
 
 
+// ======== call/type_info.hpp ========
+// SPDX-License-Identifier: MIT
+// call/type_info.hpp: what can be done with the values of a parameter's type, without the type.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Types whose values can be compared with choices and bounds.
+template <class T>
+inline constexpr bool can_be_limited =
+    std::is_arithmetic_v<T> || std::is_same_v<T, std::string> || std::is_enum_v<T> || std::is_same_v<T, json>;
+
+/// A value of any form that a T is read from, in the one form in which it is written. Throws BadValue.
+template <class T>
+json normal_form(const json& value) {
+  return to_json_value(from_json<T>(value));
+}
+
+/// The schema of arguments and results that are a T, see schema.hpp.
+template <class T>
+json schema_for();
+
+/// What can be done with the values of a type, without the type.
+struct TypeInfo {
+  json (*schema)();
+  json (*normal)(const json&);  ///< normal_form(), of an optional that of what is in it; null if it cannot be limited
+  const TypeInfo* item;         ///< of lists; null of all others
+};
+
+template <class T>
+constexpr TypeInfo info_of_type();
+template <class T>
+inline constexpr TypeInfo type_info = info_of_type<T>();
+
+template <class T>
+constexpr TypeInfo info_of_type() {
+  TypeInfo info{&schema_for<T>, nullptr, nullptr};
+  if constexpr (is_instance<T, std::optional>) {
+    info.normal = type_info<typename T::value_type>.normal;
+    info.item = type_info<typename T::value_type>.item;
+  } else if constexpr (is_instance<T, std::vector> && !is_bytes<T>) {
+    info.item = &type_info<typename T::value_type>;
+  } else if constexpr (can_be_limited<T>) {
+    info.normal = &normal_form<T>;
+  }
+  return info;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/schema.hpp, continued ========
+
 namespace kettlingar {
 inline namespace v0_1 {
 
@@ -2136,9 +2138,6 @@ concept Container = requires(const T& container) {
   container.end();
 }
 &&!std::is_same_v<typename T::value_type, char>;
-
-template <class T>
-json schema_for();
 
 template <class... T>
 json schemas_for(const std::tuple<T...>*) {
@@ -2212,47 +2211,6 @@ json schema_for() {
     return schema_of_class(class_info<T>);
   }
 }
-
-/// Types whose values can be compared with choices and bounds.
-template <class T>
-inline constexpr bool can_be_limited =
-    std::is_arithmetic_v<T> || std::is_same_v<T, std::string> || std::is_enum_v<T> || std::is_same_v<T, json>;
-
-/// A value of any form that a T is read from, in the one form in which it is written. Throws BadValue.
-template <class T>
-json normal_form(const json& value) {
-  return to_json_value(from_json<T>(value));
-}
-
-/// What can be done with the values of a type, without the type.
-struct TypeInfo {
-  json (*schema)();
-  json (*normal)(const json&);  ///< normal_form(), of an optional that of what is in it; null if it cannot be limited
-  const TypeInfo* item;         ///< of lists; null of all others
-};
-
-template <class T>
-constexpr TypeInfo info_of_type();
-template <class T>
-inline constexpr TypeInfo type_info = info_of_type<T>();
-
-template <class T>
-constexpr TypeInfo info_of_type() {
-  TypeInfo info{&schema_for<T>, nullptr, nullptr};
-  if constexpr (is_instance<T, std::optional>) {
-    info.normal = type_info<typename T::value_type>.normal;
-    info.item = type_info<typename T::value_type>.item;
-  } else if constexpr (is_instance<T, std::vector> && !is_bytes<T>) {
-    info.item = &type_info<typename T::value_type>;
-  } else if constexpr (can_be_limited<T>) {
-    info.normal = &normal_form<T>;
-  }
-  return info;
-}
-
-/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, in that
-/// order, by name.
-json definitions(const json& schema);
 
 }  // namespace detail
 }  // namespace v0_1
@@ -3525,10 +3483,12 @@ class Kitten {
   /// command_prefix().
   Client connect(const AutoStart& start);
   /// A client of this service in this process, without sockets, and with the same results and exceptions: for tests,
-  /// and for programs that use their own service. If the service runs, handlers run on its thread. It need not run:
-  /// handlers then run on the thread that calls, one at a time between their awaits, whichever threads call. A call
-  /// ends where it began: one that is under way when the service is started, stops or is destroyed ends with a
-  /// ConnectionError, running ones after Limits::drain_timeout. From any thread. The client may outlive the service.
+  /// and for programs that use their own service. It is a caller who knows the token; authenticator and router are
+  /// asked as for any other. If the service runs, handlers run where they do for others: on its thread, or with
+  /// run_handlers_on() on the host's, which must not wait for them then. It need not run: handlers then run on the
+  /// thread that calls, one at a time between their awaits, whichever threads call. A call ends where it began: one
+  /// that is under way when the service is started, stops or is destroyed ends with a ConnectionError, running ones
+  /// after Limits::drain_timeout. From any thread. The client may outlive the service.
   Client loopback();
 
   /// The built-in options, to be changed before the service starts, and before main(): what is here then is their
@@ -3766,9 +3726,19 @@ class Transport {
 namespace kettlingar {
 inline namespace v0_1 {
 
+// See results.hpp.
+template <class T = json>
+class Stream;
+template <class T = json>
+class AsyncStream;
+
 namespace detail {
 class CallBuilder;
 class RunningCall;
+template <class T>
+T only_result(RunningCall& call);
+template <class T>
+Task<T> async_only_result(RunningCall call);
 }  // namespace detail
 
 /// Where the answer to a call is to go instead of to the caller, see reply_to().
@@ -3967,7 +3937,7 @@ Task<T> async_only_result(RunningCall call) {
 /// made when the first one is asked for. Destroying the stream before its end closes the connection, and so tells the
 /// service that nobody reads any further. A method that does not stream gives its result as the only item. For one
 /// thread at a time.
-template <class T = json>
+template <class T>
 class [[nodiscard]] Stream {
  public:
   using value_type = T;
@@ -4017,7 +3987,7 @@ class [[nodiscard]] Stream {
 };
 
 /// The same for coroutines: `while (auto item = co_await items.next())`.
-template <class T = json>
+template <class T>
 class [[nodiscard]] AsyncStream {
  public:
   using value_type = T;
@@ -4913,11 +4883,67 @@ KETTLINGAR_COLD NeedInfo::NeedInfo(const std::string& text, std::vector<NeededVa
 
 // ======== base/log.ipp ========
 // SPDX-License-Identifier: MIT
-// base/log.ipp: the bodies of log.hpp.
+// base/log.ipp: lines of the log, and how many of them strangers can cause.
+
+#include <sys/time.h>
+#include <time.h>
+
+#include <cstdio>
 
 
 namespace kettlingar {
 inline namespace v0_1 {
+namespace detail {
+
+/// Makes lines of the form `2026-01-31 12:00:00,123 PID L [worker] text` and hands them to the sink. Without a sink
+/// nothing is made or written. Not thread-safe: belongs to the thread of its service.
+class Log {
+ public:
+  void set_sink(LogSink sink) { sink_ = std::move(sink); }
+  bool has_sink() const noexcept { return static_cast<bool>(sink_); }
+  void set_level(int level) noexcept { level_ = level; }
+  void set_name(std::string name) { name_ = std::move(name); }
+
+  /// True if a line of that level would be written; check it before building an expensive text.
+  bool wants(LogLevel level) const noexcept { return sink_ && static_cast<int>(level) >= level_; }
+
+  void write(LogLevel level, std::string_view text);
+
+  // Lines that callers without the token can cause are bounded, all of them together, so that they cannot fill a disk.
+  // Those of requests do not keep warnings and errors out, which may come as often.
+
+  void set_bounds(std::size_t lines_per_second, std::size_t bytes_per_day) noexcept {
+    lines_per_second_ = lines_per_second;
+    bytes_per_day_ = bytes_per_day;
+  }
+  /// Whether such a line may be written. How many have been left out is counted for each `slug`, a static word, and
+  /// said in the next line of that slug.
+  bool admit(LogLevel level, std::string_view slug);
+  /// What is said about that in another line of that slug; nothing if none has been left out.
+  std::string left_out(std::string_view slug);
+  /// Writes a line that was admitted.
+  void write_admitted(LogLevel level, std::string_view slug, std::string text);
+  /// The same at once.
+  void write_bounded(LogLevel level, std::string_view slug, std::string_view text) {
+    if (admit(level, slug)) write_admitted(level, slug, std::string(slug) + ": " + std::string(text));
+  }
+
+ private:
+  LogSink sink_;
+  int level_ = 0;
+  std::string name_;
+  std::int64_t second_ = -1;  ///< what `time_` is of
+  std::string time_;
+
+  std::size_t lines_per_second_ = 20;
+  std::size_t bytes_per_day_ = std::size_t{8} * 1024 * 1024;
+  std::int64_t admitting_second_ = -1;
+  std::size_t lines_ = 0;     ///< admitted in that second
+  std::size_t warnings_ = 0;  ///< the same of warnings and errors, which debug lines are not to hide
+  std::int64_t day_begins_ = 0;
+  std::size_t bytes_ = 0;  ///< of this day
+  std::map<std::string_view, std::uint64_t> left_out_;
+};
 
 KETTLINGAR_INLINE void Log::write(LogLevel level, std::string_view text) {
   if (!wants(level)) return;
@@ -4983,6 +5009,8 @@ KETTLINGAR_INLINE void Log::write_admitted(LogLevel level, std::string_view slug
     write(LogLevel::warning,
           "log: no more lines about strangers for a day, they have had " + std::to_string(bytes_) + " bytes");
 }
+
+}  // namespace detail
 
 KETTLINGAR_INLINE std::string log_escaped(std::string_view text) {
   constexpr std::size_t longest = 200;
@@ -5189,6 +5217,7 @@ struct MessageHead {
   HeaderFields fields = {};
   std::string_view content_type = {};                ///< with its parameters; empty when absent
   std::optional<std::uint64_t> content_length = {};  ///< at most 2^63-1; never together with `chunked`
+  std::size_t longest_value = 0;                     ///< bytes of the longest value of a header line
   int version_minor = 1;                             ///< HTTP/1.0 or HTTP/1.1
   bool bare_lf = false;                              ///< lines ended in LF alone, as the Python peers write them
   bool keep_alive = false;                           ///< the sender leaves the connection open (RFC 9112 9.3)
@@ -5247,6 +5276,7 @@ class HeadLines {
   std::size_t pos_ = 0;   // next byte to look at
   std::size_t mark_ = 0;  // where the current element began
   std::size_t count_ = 0;
+  std::size_t longest_ = 0;
   Span name_ = {}, value_ = {}, block_ = {}, content_type_ = {};
   ParseResult error_ = {};
   State state_ = State::start;
@@ -5552,7 +5582,9 @@ inline Step HeadLines::fields(std::string_view in, std::size_t max_bytes, std::s
   Step step = state_ == State::complete ? Step::done : Step::field;
   while (step == Step::field) {
     if (!whole_field(in, end, max_count)) step = next_field(in, end, max_count);
-    if (step == Step::field) step = known();
+    if (step != Step::field) break;
+    longest_ = (std::max)(longest_, value_.size);
+    step = known();
   }
   return step == Step::more && in.size() >= max_bytes ? fail(431, "too-large", "header lines too long") : step;
 }
@@ -5624,6 +5656,7 @@ KETTLINGAR_INLINE void HeadLines::connection_options(std::string_view list) {
 KETTLINGAR_INLINE void HeadLines::publish(std::string_view in, MessageHead& head) const {
   head.fields = HeaderFields(block_.of(in));
   head.content_type = content_type_.of(in);
+  head.longest_value = longest_;
   head.bare_lf = eol_ == Eol::lf;
   head.keep_alive = !close_ && !head.bare_lf && (head.version_minor == 1 || keep_alive_);
 }
@@ -8633,14 +8666,23 @@ inline std::optional<PeerCredentials> peer_credentials(int fd) {
 #endif
 }
 
+#if defined(MSG_NOSIGNAL)
+inline constexpr int send_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+#else
+inline constexpr int send_flags = MSG_DONTWAIT;  // see prepare_stream_socket()
+#endif
+
 /// Sends what fits now without waiting and without SIGPIPE; -1 with errno set if nothing does.
 inline ssize_t send_some(int fd, std::string_view bytes) {
-#if defined(MSG_NOSIGNAL)
-  constexpr int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
-#else
-  constexpr int flags = MSG_DONTWAIT;  // see prepare_stream_socket()
-#endif
-  return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), flags); });
+  return retry_interrupted([&] { return ::send(fd, bytes.data(), bytes.size(), send_flags); });
+}
+/// The same of two pieces.
+inline ssize_t send_some(int fd, std::string_view first, std::string_view second) {
+  iovec parts[] = {{const_cast<char*>(first.data()), first.size()}, {const_cast<char*>(second.data()), second.size()}};
+  msghdr message{};
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  return retry_interrupted([&] { return ::sendmsg(fd, &message, send_flags); });
 }
 
 /// Waits until `events` (POLLIN, POLLOUT) or `deadline`; false when the time is up. Errors of the socket count as
@@ -10774,6 +10816,8 @@ KETTLINGAR_COLD void add_references(const json& schema, std::vector<std::string>
   }
 }
 
+/// The definitions that `schema` refers to by `#/$defs/Name`, and those that they refer to, in that
+/// order, by name.
 KETTLINGAR_COLD json definitions(const json& schema) {
   std::vector<std::string> names;
   add_references(schema, names);
@@ -14488,6 +14532,12 @@ class Token {
   bool in_headers(const RequestHead& head, int& wrong) const noexcept;
 
  private:
+  static bool is_blank(char c) noexcept { return c == ' ' || c == '\t'; }
+  static std::string_view last_word(std::string_view text) noexcept {
+    std::size_t size = 0;
+    while (size < text.size() && !is_blank(text[text.size() - 1 - size])) ++size;
+    return text.substr(text.size() - size);
+  }
   static bool filled_in_by_browsers(std::string_view name) noexcept {
     for (const std::string_view other : {"host", "referer", "origin", "cookie", "user-agent"}) {
       if (http::same_word(name, other)) return true;
@@ -14506,70 +14556,24 @@ KETTLINGAR_INLINE bool Token::in_headers(const RequestHead& head, int& wrong) co
     return found;
   };
   wrong = 0;
-  if (secret_.empty()) return false;
+  if (secret_.empty() || head.longest_value < secret_.size()) return false;
   const std::string_view authorization = head.authorization;
-  if (!authorization.empty() && compare(authorization.substr(authorization.find_last_of(" \t") + 1))) return true;
+  if (!authorization.empty() && compare(last_word(authorization))) return true;
   for (const HeaderField field : head.fields) {
     if (field.value.size() < secret_.size() || field.value.data() == authorization.data() ||
         filled_in_by_browsers(field.name))
       continue;
-    std::string_view rest = field.value;
-    while (!rest.empty() && wrong < most) {
-      const std::string_view word = rest.substr(0, rest.find_first_of(" \t"));
+    const char* at = field.value.data();
+    const char* const end = at + field.value.size();
+    while (static_cast<std::size_t>(end - at) >= secret_.size() && wrong < most) {
+      const char* stop = at;
+      while (stop != end && !is_blank(*stop)) ++stop;
+      const std::string_view word(at, static_cast<std::size_t>(stop - at));
       if (word.size() == secret_.size() && compare(word)) return true;
-      rest.remove_prefix((std::min)(word.size() + 1, rest.size()));
+      at = stop == end ? end : stop + 1;
     }
   }
   return false;
-}
-
-/// Where a request's path leads, and whether the caller has shown the token.
-struct Route {
-  bool authenticated = false;
-  bool wrong_path = false;                  ///< the path begins with something that may have been meant as the token
-  int wrong_words = 0;                      ///< so many words of header lines may have been
-  std::string_view method{};                ///< empty: nowhere
-  std::string_view path{};                  ///< without prefix and token
-  std::size_t at = std::string_view::npos;  ///< where `path` begins in that of the head, if it is a part of it
-
-  /// The same in a head whose buffer has moved.
-  void rebase(const RequestHead& head) noexcept {
-    if (at == std::string_view::npos) return;
-    path = head.path.substr(at);
-    if (path.size() > 1) method = path.substr(1, path.find('/', 1) - 1);
-  }
-};
-
-/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
-/// `web_root`. Nobody has an empty token.
-inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
-  Route route;
-  std::size_t at = 0;
-  if (!prefix.empty()) {
-    // Whole components only: /prefixes is not below /prefix.
-    if (!head.path.starts_with('/') || !head.path.substr(1).starts_with(prefix)) return route;
-    at = 1 + prefix.size();
-  }
-  std::string_view path = head.path.substr(at);
-  if (!path.empty() && path.front() != '/') return route;
-  const std::string_view first = path.substr((std::min<std::size_t>)(1, path.size()), path.find('/', 1) - 1);
-  route.authenticated = token.matches(first);
-  if (route.authenticated) {
-    at += 1 + first.size();
-    path = head.path.substr(at);
-  } else {
-    route.wrong_path = !first.empty() && first.size() == token.text().size();
-    route.authenticated = token.in_headers(head, route.wrong_words);
-  }
-  // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
-  const bool token_again = route.authenticated && path.find(token.text()) != std::string_view::npos;
-  route.path = "/";
-  if (token_again) return route;
-  route.method = "web_root";
-  if (path.size() <= 1) return route;
-  route.at = at;
-  route.rebase(head);
-  return route;
 }
 
 }  // namespace detail
@@ -14873,8 +14877,220 @@ KETTLINGAR_INLINE LocalCalls::Inside::~Inside() {
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
-#include <set>
 
+// ======== os/poller.ipp ========
+// SPDX-License-Identifier: MIT
+// os/poller.ipp: one watch over many sockets: epoll, or kqueue on BSD and macOS, edge-triggered.
+
+#if defined(__linux__)
+#include <sys/epoll.h>
+#else
+#include <sys/event.h>
+#endif
+
+#include <ctime>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Watches sockets for reading, writing and hang-up. Each is registered once; it tells of changes only, so whoever is
+/// told reads or writes until nothing more comes or goes, or remembers that there is more to do.
+///
+/// For one thread. It belongs to the process that made it: a forked child shares the kernel's set, and must neither
+/// collect from it nor change it. There nothing happens.
+class Poller {
+ public:
+  /// What has happened to a socket; several of them at once.
+  enum : unsigned {
+    readable = 1,
+    writable = 2,
+    ended = 4,  ///< the peer sends nothing more
+    broken = 8  ///< the connection is closed in both directions, or has failed
+  };
+
+  /// Is told of one socket. Not before add() has returned, and not after remove().
+  class Watcher {
+   public:
+    virtual void ready(unsigned what) = 0;
+
+   protected:
+    ~Watcher() = default;
+  };
+
+  /// A place in the set.
+  using Ticket = std::uint32_t;
+
+  /// Throws std::system_error.
+  Poller();
+
+  /// Readable when collect() would find something. For a loop to wait for.
+  int descriptor() const noexcept { return set_.get(); }
+
+  /// Begins to watch `fd`, which stays the caller's, and `watcher`, until remove(). Throws std::system_error for what
+  /// cannot be watched, as regular files, and std::bad_alloc.
+  Ticket add(int fd, Watcher& watcher);
+  /// Nothing more is told, not even what was collected before. To be called before `fd` is closed: as long as others
+  /// have the same open socket, the kernel would go on to watch it.
+  void remove(int fd, Ticket ticket) noexcept;
+
+  /// Fetches what has happened since, without waiting, at most `batch_size` sockets. Only when next() has none left.
+  /// Returns true if there may be more.
+  bool collect() noexcept;
+  /// Tells the watcher of the next one of the batch; false if there is none.
+  bool next();
+  bool has_next() const noexcept { return at_ < count_; }
+
+ private:
+  static constexpr std::size_t batch_size = 64;
+
+#if defined(__linux__)
+  using Event = epoll_event;
+#else
+  using Event = struct kevent;
+#endif
+  struct Place {
+    Watcher* watcher = nullptr;
+    std::uint32_t use = 0;  ///< so many times it has been given away: what is told of an earlier one is dropped
+  };
+
+  bool elsewhere() const noexcept { return process_ != ::getpid(); }
+  static std::uint64_t key_of(const Event& event) noexcept;
+  static unsigned what_of(const Event& event) noexcept;
+  int change(int fd, std::uint64_t key, bool add) noexcept;
+
+  Fd set_;
+  const pid_t process_ = ::getpid();
+  std::vector<Place> places_;
+  std::vector<Ticket> free_;
+  std::array<Event, batch_size> batch_;
+  std::size_t at_ = 0;
+  std::size_t count_ = 0;
+};
+
+#if defined(__linux__)
+
+KETTLINGAR_COLD Poller::Poller() : set_(::epoll_create1(EPOLL_CLOEXEC)) {
+  if (!set_) throw_errno("cannot watch sockets");
+}
+
+KETTLINGAR_INLINE std::uint64_t Poller::key_of(const Event& event) noexcept { return event.data.u64; }
+
+KETTLINGAR_INLINE unsigned Poller::what_of(const Event& event) noexcept {
+  unsigned what = 0;
+  if ((event.events & EPOLLIN) != 0) what |= readable;
+  if ((event.events & EPOLLOUT) != 0) what |= writable;
+  if ((event.events & EPOLLRDHUP) != 0) what |= ended;
+  if ((event.events & (EPOLLHUP | EPOLLERR)) != 0) what |= broken;
+  return what;
+}
+
+KETTLINGAR_INLINE int Poller::change(int fd, std::uint64_t key, bool add) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = key;
+  return ::epoll_ctl(set_.get(), add ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &event);
+}
+
+KETTLINGAR_INLINE bool Poller::collect() noexcept {
+  at_ = count_ = 0;
+  if (elsewhere()) return false;
+  const int n = ::epoll_wait(set_.get(), batch_.data(), static_cast<int>(batch_size), 0);
+  count_ = n > 0 ? static_cast<std::size_t>(n) : 0;
+  return count_ == batch_size || (n < 0 && errno == EINTR);
+}
+
+#else
+
+KETTLINGAR_COLD Poller::Poller() : set_(::kqueue()) {
+  if (!set_) throw_errno("cannot watch sockets");
+  ::fcntl(set_.get(), F_SETFD, FD_CLOEXEC);
+}
+
+KETTLINGAR_INLINE std::uint64_t Poller::key_of(const Event& event) noexcept {
+  return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(event.udata));
+}
+
+KETTLINGAR_INLINE unsigned Poller::what_of(const Event& event) noexcept {
+  unsigned what = event.filter == EVFILT_READ ? readable : writable;
+  if ((event.flags & EV_EOF) != 0) what |= event.filter == EVFILT_READ ? ended : broken;
+  if ((event.flags & EV_ERROR) != 0 || ((event.flags & EV_EOF) != 0 && event.fflags != 0)) what |= broken;
+  return what;
+}
+
+KETTLINGAR_INLINE int Poller::change(int fd, std::uint64_t key, bool add) noexcept {
+  void* const data = reinterpret_cast<void*>(static_cast<std::uintptr_t>(key));
+  std::array<struct kevent, 2> changes;
+  const auto flags = static_cast<unsigned short>(add ? EV_ADD | EV_CLEAR : EV_DELETE);
+  EV_SET(&changes[0], fd, EVFILT_READ, flags, 0, 0, data);
+  EV_SET(&changes[1], fd, EVFILT_WRITE, flags, 0, 0, data);
+  return ::kevent(set_.get(), changes.data(), 2, nullptr, 0, nullptr);
+}
+
+KETTLINGAR_INLINE bool Poller::collect() noexcept {
+  at_ = count_ = 0;
+  if (elsewhere()) return false;
+  const timespec at_once{};
+  const int n = ::kevent(set_.get(), nullptr, 0, batch_.data(), static_cast<int>(batch_size), &at_once);
+  count_ = n > 0 ? static_cast<std::size_t>(n) : 0;
+  return count_ == batch_size || (n < 0 && errno == EINTR);
+}
+
+#endif
+
+// A key has the ticket in its lower half and the use in the other; pointers of 32 bits have room for 65,536 sockets.
+inline constexpr unsigned poller_key_bits = sizeof(void*) >= 8 ? 32 : 16;
+inline constexpr std::uint64_t poller_key_mask = (std::uint64_t{1} << poller_key_bits) - 1;
+
+KETTLINGAR_INLINE Poller::Ticket Poller::add(int fd, Watcher& watcher) {
+  if (elsewhere()) throw_errno("cannot watch a socket of another process", EPERM);
+  if (free_.empty()) {
+    // Room for all tickets: remove() must not fail.
+    free_.reserve(places_.size() + 1);
+    free_.push_back(static_cast<Ticket>(places_.size()));
+    try {
+      places_.emplace_back();
+    } catch (...) {
+      free_.pop_back();
+      throw;
+    }
+  }
+  const Ticket ticket = free_.back();
+  Place& place = places_[ticket];
+  const std::uint64_t key = (std::uint64_t{place.use} & poller_key_mask) << poller_key_bits | ticket;
+  if (ticket > poller_key_mask || change(fd, key, true) != 0) throw_errno("cannot watch a descriptor");
+  free_.pop_back();
+  place.watcher = &watcher;
+  return ticket;
+}
+
+KETTLINGAR_INLINE void Poller::remove(int fd, Ticket ticket) noexcept {
+  Place& place = places_[ticket];
+  if (place.watcher == nullptr) return;
+  place.watcher = nullptr;
+  ++place.use;
+  free_.push_back(ticket);
+  if (!elsewhere()) change(fd, 0, false);
+}
+
+KETTLINGAR_INLINE bool Poller::next() {
+  while (at_ < count_) {
+    const Event& event = batch_[at_++];
+    const std::uint64_t key = key_of(event);
+    const Place& place = places_[key & poller_key_mask];
+    if (place.watcher == nullptr || (place.use & poller_key_mask) != key >> poller_key_bits) continue;
+    place.watcher->ready(what_of(event));
+    return true;
+  }
+  return false;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/server.ipp, continued ========
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -14883,6 +15099,27 @@ namespace detail {
 using Clock = std::chrono::steady_clock;
 
 class Connection;
+
+/// The open connections of a service, which own themselves, and how many of them there are. Those that have been closed
+/// count as present for as long as something of them is under way.
+class ConnectionList {
+ public:
+  void insert(Connection& connection);
+  /// It has been closed.
+  void remove(Connection& connection);
+  /// To be kept while they are looked at, for any of them may be closed by what is done to another.
+  std::vector<std::shared_ptr<Connection>> all() const;
+  /// The first one that `better(this one, best so far)` never turns away; null if there is none that `fits`.
+  template <class Fits, class Better>
+  Connection* best(Fits fits, Better better) const;
+
+  std::size_t open = 0;
+  std::size_t present = 0;
+  std::size_t strangers = 0;  ///< of those that are open, whose peers have not shown the token
+
+ private:
+  Connection* first_ = nullptr;
+};
 
 /// The name is taken by a service that runs. `start` treats it as success, `start --foreground` does not.
 class AlreadyRunning : public StartError {
@@ -14895,7 +15132,7 @@ class AlreadyRunning : public StartError {
 class Server : public std::enable_shared_from_this<Server> {
  public:
   explicit Server(asio::any_io_executor loop)
-      : executor(std::move(loop)), stream_room(executor), sweep_timer_(executor) {}
+      : executor(std::move(loop)), stream_room(executor), watch_(executor), sweep_timer_(executor) {}
 
   /// Takes name, files and addresses, without serving yet. Throws StartError or InvalidArgument and leaves nothing
   /// behind then.
@@ -14943,21 +15180,26 @@ class Server : public std::enable_shared_from_this<Server> {
   bool may_run_here() const { return runs_on_this_thread(executor) != OnThisThread::no; }
 
   // For connections.
-  /// Returns its number.
-  std::uint64_t enter(Connection& connection);
-  /// Its peer is not one any more, or has gone.
-  void forget_stranger(Connection& connection) { strangers_.erase(&connection); }
-  /// Its socket is closed; it leaves when its coroutine has noticed.
-  void closed(Connection& connection) {
-    forget_stranger(connection);
-    --open_;
-  }
+  void enter(Connection& connection);
+  /// A peer has shown the token.
+  void forget_stranger() noexcept { --connections_.strangers; }
+  /// It leaves when nothing of it is under way any more.
+  void closed(Connection& connection);
   void leave(Connection& connection);
+  /// Lets it go on behind everything else that is ready.
+  void go_on_later(std::shared_ptr<Connection> connection);
+  /// Whether the program has given this loop less time than has gone, see Runner::poll_for().
+  bool budget_used_up() const { return budget_end != Clock::time_point::max() && Clock::now() >= budget_end; }
+  /// What a caller is not told, or not all of it. `ours`: the user of the service has called.
+  void log_internal(bool ours, const std::string& what);
   /// Whether streams have to wait before they make more.
   bool streams_full() const noexcept { return unsent >= limits.stream_bytes && unsent != 0; }
   /// Ends streams whose readers have been slow for too long, if they have to make room. False if there is none yet:
   /// `stream_room` tells when to ask again.
   bool make_stream_room();
+  /// Tells the connection when it is time to ask again.
+  void await_stream_room(std::shared_ptr<Connection> connection);
+  void await_no_stream_room(const Connection& connection);
   /// Counts `wrong` tokens that came over `socket`; true if there had been too many before. `slowly`: what comes from
   /// there is still compared.
   bool count_wrong_tokens(int socket, int wrong, bool slowly);
@@ -14969,6 +15211,8 @@ class Server : public std::enable_shared_from_this<Server> {
   void look_at(Clock::time_point when);
 
   asio::any_io_executor executor;
+  std::unique_ptr<Poller> poller;  ///< watches all sockets, from open() to the end
+  Clock::time_point budget_end = Clock::time_point::max();
   CloserPointer closer;  ///< of what comes from peers, since open()
   Settings settings;
   Options options;
@@ -14997,21 +15241,33 @@ class Server : public std::enable_shared_from_this<Server> {
 
  private:
   enum class State { fresh, open, running, stopping, stopped };
-  struct Listener {
-    Listener(const asio::any_io_executor& loop, bool for_unix_socket)
-        : socket(loop), pause(loop), over_unix_socket(for_unix_socket) {}
-    asio::posix::stream_descriptor socket;
+  struct Listener final : Poller::Watcher {
+    Listener(Server& owner, Fd listening, bool for_unix_socket)
+        : server(owner), socket(std::move(listening)), pause(owner.executor), over_unix_socket(for_unix_socket) {}
+    void ready(unsigned) override { more = true; }
+
+    Server& server;
+    Fd socket;
+    Poller::Ticket ticket = 0;
+    bool watched = false;
+    bool more = false;         ///< to be accepted, perhaps
     asio::steady_timer pause;  ///< runs while there are no descriptors to accept with
     bool over_unix_socket;
+    std::shared_ptr<Listener> shared;  ///< itself, until it is closed
   };
 
   void warn_at_start(const std::string& text);
   void choose_token();
   void open_files_and_listeners();
   void listen_on(Fd descriptor, bool over_unix_socket);
-  void accept_later(const std::shared_ptr<Listener>& listener);
+  void open_watch();
+  void wait_for_sockets();
+  void serve_sockets();
+  bool serve_batch();
+  void serve_sockets_later();
+  void end_watch();
   void accept_after_pause(const std::shared_ptr<Listener>& listener);
-  void accept_batch(const std::shared_ptr<Listener>& listener);
+  void accept_batch(std::shared_ptr<Listener> listener);
   void close_listeners();
   bool push_out_stranger();
   bool make_room();
@@ -15049,13 +15305,19 @@ class Server : public std::enable_shared_from_this<Server> {
   std::string socket_path_;
   Fd spare_;  ///< given up for a moment when descriptors run out, so that a waiting peer can be turned away
   std::vector<std::shared_ptr<Listener>> listeners_;
-  std::set<Connection*> connections_;
-  std::size_t open_ = 0;               ///< of them, how many have not been closed
-  std::size_t descriptors_allow_ = 0;  ///< the most of them, however many `limits` allow
+  std::size_t descriptors_allow_ = 0;  ///< the most connections, however many `limits` allow
+  ConnectionList connections_;
+  asio::posix::stream_descriptor watch_;            ///< for the loop to wait for the poller
+  std::vector<std::shared_ptr<Connection>> later_;  ///< those that go on behind the others
+  std::vector<std::shared_ptr<Connection>> waiting_for_room_;
+  bool awaits_room_ = false;  ///< a wait for `stream_room` is under way
+  bool watching_ = false;      ///< the loop waits for the poller
+  bool coming_back_ = false;   ///< or comes to it by itself
+  unsigned watch_number_ = 0;  ///< counts the runs of the service
+  bool serving_sockets_ = false;
+  int held_back_ = 0;  ///< so many turns nobody has been accepted, for others were to be served
   LocalCallList local_calls_;
   Clock::time_point local_deadline_ = Clock::time_point::max();  ///< when those that are busy are closed
-  std::set<Connection*> strangers_;  ///< of them, those whose peers have not shown the token
-  std::uint64_t last_number_ = 0;
   asio::steady_timer sweep_timer_;
   std::optional<Clock::time_point> next_sweep_;
 };
@@ -15066,732 +15328,447 @@ class Server : public std::enable_shared_from_this<Server> {
 
 // ======== service/connection.ipp ========
 // SPDX-License-Identifier: MIT
-// service/connection.ipp: one accepted connection: its buffers, its deadlines, the request it is at.
+// service/connection.ipp: one accepted connection: a state machine over its bytes, its requests and its deadlines.
 
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
-#include <asio/buffer.hpp>
-#include <asio/generic/stream_protocol.hpp>
+
+// ======== call/served_call.ipp ========
+// SPDX-License-Identifier: MIT
+// call/served_call.ipp: one call, from its bound arguments to the bytes of its answer, whoever brought it.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
-/// One accepted connection, served by one coroutine that owns it: parse what is buffered, run plain handlers on the
-/// spot, collect the answers and send them together; wait only when there is nothing else to do.
-///
-/// At every await the peer may vanish (the operation ends with an error, the coroutine ends) or the service may stop
-/// (drain() sets a deadline, expire() then closes the socket and cancels whatever a handler awaits).
-///
-/// An answer may go elsewhere than to the caller: to a descriptor that came with the call (`target_`), or to a service
-/// that goes on with it (`released_`).
-class Connection final : public std::enable_shared_from_this<Connection>, public Caller {
- public:
-  /// Serves `descriptor` until either side closes it.
-  static void start(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
-  Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
-  ~Connection() override {
-    drop_stream();
-    hold_descriptors(0);
-    hold_unsent(0);
-    if (phase_ != Phase::closed) server_->closed(*this);
-    server_->leave(*this);
-  }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
+/// The bytes of answers on their way. Small ones are collected; a large body stays where it was made, behind them, and
+/// has to leave before anything else is appended.
+struct AnswerBytes {
+  /// From here on a body is not worth copying.
+  static constexpr std::size_t large_size = 16 * 1024;
 
-  /// Waiting for a request, with no answer unsent.
-  bool idle() const noexcept { return phase_ == Phase::idle; }
-  /// Its peer has neither shown the token, nor come over the unix socket.
-  bool stranger() const noexcept { return !known_; }
-  /// At a request that is whole, or its answer.
-  bool busy() const noexcept {
-    return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
-  }
-  /// What its stream keeps for a reader who is not ready, and since when; nothing if it is ending anyway.
-  std::size_t unsent() const noexcept { return phase_ == Phase::closed ? 0 : unsent_; }
-  Clock::time_point unsent_since() const noexcept { return unsent_since_; }
-  /// Its reader has had time enough.
-  void end_slow_stream();
-  /// Counts all connections, in order.
-  std::uint64_t number() const noexcept { return number_; }
-  /// When expire() has to be called next.
-  Clock::time_point deadline() const noexcept { return (std::min)(deadline_, drain_deadline_); }
-  void expire(Clock::time_point now);
-  /// The service stops: finish what is being done, but not for long.
-  void drain();
-  /// Ends everything at once. The coroutine notices at its next step.
-  void close();
+  std::string collected;
+  std::string large;
 
- private:
-  enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
-  /// What to wait for, or to go on without.
-  enum class Next { go_on, read, write, handle, pause, close };
-  enum class StreamState { going, waiting, ended };
-  /// A refusal that does not depend on the body; status 0: none.
-  struct Refusal {
-    int status = 0;
-    std::string_view slug = {};
-  };
-
-  static Task<void> serve(std::shared_ptr<Connection> self);
-  Next advance();
-  Next at_head();
-  Next at_body();
-  Next incomplete(std::string_view what);
-  bool has_unread() const;
-
-  // The request being read and answered; see request_steps.hpp.
-  Refusal refusal();
-  void find_caller();
-  void find_method();
-  std::string_view challenge() const;
-  void refuse_route();
-  bool through_proxy() const;
-  Hearing hearing();
-  int wrong_tokens() const;
-  bool brings_token();
-  void note_caller();
-  /// Whether this request has come from the user of the service, whatever else comes over the connection.
-  bool ours() const noexcept { return route_.authenticated || peer_.over_unix_socket; }
-  std::string_view foreign_browser();
-  void begin_body();
-  void dispatch();
-  std::string_view decode_body(std::string_view body, std::optional<ErrorReply>& reply);
-  std::string_view decode_arguments(std::optional<ErrorReply>& reply);
-  void answer_call();
-  void append_answer();
-  void answer_error(const std::exception_ptr& thrown);
-  void refuse(const Refusal& refusal);
-  std::string refused_host() const;
-  void refuse_and_close(int status, std::string_view slug, std::string_view why);
-  void log_request(int status, std::string_view slug, std::size_t bytes);
-  void log_internal(const std::string& what);
-  void end_request();
-
-  // Generators and awaited handlers; see call_steps.hpp.
-  Task<void> finish_call();
-  Task<void> run_stream();
-  void end_stream(const StreamWriter& writer, std::size_t sent);
-  Task<void> invoke_on_host();
-  Task<void> resume_on_host();
-  Task<void> give_to_host(Task<void> work) {
-    return on_host(server_->host, std::move(work), shared_from_this(), server_->limits.host_timeout);
-  }
-  void drop_stream();
-  void end_released(const std::exception_ptr& thrown);
-  StreamState stream_step(StreamWriter& writer, const std::exception_ptr& thrown);
-  Task<void> wait_for_room();
-  void hold_unsent(std::size_t bytes);
-  void break_silence_later();
-  void break_silence(Clock::time_point now);
-  void watch_peer();
-  void look_at_peer();
-
-  // Descriptors that come and go, and answers that go elsewhere; see handover.hpp.
-  ssize_t receive_on_unix_socket();
-  void drop_descriptors();
-  void refuse_descriptors();
-  void hold_descriptors(std::size_t count);
-  ssize_t send_part(std::string_view bytes);
-  bool answer_elsewhere(json& arguments);
-  void require_own_thread() const;
-  bool gone() const override;
-  HandOver prepare_handover() override;
-  void released() override { released_ = true; }
-  Socket take_connection(std::string* received) override;
-  int answer_descriptor() { return target_ ? target_.get() : socket_.native_handle(); }
-  Fd duplicate_of_connection();
-
-  Task<void> fill();
-  Task<void> slow_down();
-  bool send_now();
-  Task<void> flush();
-  Task<void> flush_to_target();
-  Task<void> linger();
-  void cut_off();
-  void close_socket();
-  void make_room();
-  void enter(Phase phase, Clock::time_point deadline);
-  std::string_view input() const noexcept { return std::string_view(in_).substr(begin_, end_ - begin_); }
-
-  using StreamSocket = asio::generic::stream_protocol::socket;
-  static constexpr std::size_t smallest_buffer = 512;  // most requests need no more, and most connections are idle
-  static constexpr std::size_t flush_threshold = 64 * 1024;
-
-  std::shared_ptr<Server> server_;
-  Peer peer_;
-  mutable StreamSocket socket_;
-  asio::cancellation_signal cancel_;
-
-  std::string in_;         ///< [begin_, end_) has been received and not yet consumed
-  std::size_t begin_ = 0;  ///< first byte of the present request
-  std::size_t end_ = 0;
-  std::string out_;  ///< answers; [sent_, size) has not been sent
-  std::size_t sent_ = 0;
-  std::uint64_t total_sent_ = 0;    ///< bytes of all answers
-  std::uint64_t answer_began_ = 0;  ///< `total_sent_` when the present one begins
-
-  ReceivedDescriptors received_;      ///< with the present request
-  std::size_t held_ = 0;              ///< of them, how many count for the server's limit
-  bool dropped_descriptors_ = false;  ///< some have come that a stranger may not send
-  std::vector<Fd> out_descriptors_;   ///< go with the byte of `out_` at `out_descriptors_at_`
-  std::size_t out_descriptors_at_ = 0;
-  Fd target_;  ///< where the answer goes, if not to the caller
-  bool target_is_socket_ = false;
-  std::unique_ptr<Readiness> target_watch_;
-  bool handing_over_ = false;
-  bool released_ = false;  ///< somebody else answers
-
-  Phase phase_ = Phase::idle;
-  Clock::time_point deadline_ = Clock::time_point::max();
-  Clock::time_point drain_deadline_ = Clock::time_point::max();
-  Clock::time_point request_start_;
-  bool timed_out_ = false;
-  bool end_of_input_ = false;
-  bool close_after_ = false;  ///< when everything has been sent
-  bool half_closed_ = false;  ///< seen while a handler worked; bytes may still be unread
-  bool watching_ = false;
-  bool known_ = false;                  ///< the peer is one of ours, or has shown the token
-  bool throttled_ = false;              ///< too many wrong tokens have come from where this request comes from
-  Hearing hearing_ = Hearing::at_once;  ///< of what it may have as its token
-  bool slowed_ = false;                 ///< the answer waits for Limits::guess_pause
-  std::uint64_t number_ = 0;
-
-  std::string own_host_;  ///< the last Host that was found to be one of ours
-  RequestHeadParser head_parser_;
-  BodyReader body_;
-  std::size_t head_size_ = 0;  ///< 0 while the head is incomplete
-  Refusal refused_;            ///< waits for the end of the body
-  Route route_;
-  std::optional<RouteTo> routed_;  ///< what a router said; `route_` points into it
-  ReplyStyle style_;
-  std::shared_ptr<const Method> method_;  ///< kept while its handler runs, even if it is replaced meanwhile
-  std::optional<Request> request_;
-  std::optional<Call> call_;
-  std::vector<Slot> slots_;                              ///< the buffer of the last call
-  ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
-  StreamWriter* writer_ = nullptr;                       ///< of the stream that runs
-  Clock::time_point comment_due_;                        ///< when its silence has become too long
-  Clock::time_point stalled_since_;                      ///< since when its reader has taken nothing
-  std::uint64_t stalled_at_ = ~std::uint64_t{0};         ///< after so many bytes of all
-  std::size_t unsent_ = 0;                               ///< bytes that it keeps while its reader is not ready
-  Clock::time_point unsent_since_;
+  std::size_t size() const noexcept { return collected.size() + large.size(); }
+  bool empty() const noexcept { return collected.empty() && large.empty(); }
 };
 
-KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
-    : server_(std::move(server)),
-      peer_(std::move(peer)),
-      socket_(server_->executor),
-      known_(peer_.over_unix_socket),
-      head_parser_(server_->limits),
-      body_(server_->limits) {
-  sockaddr_storage name{};
-  socklen_t size = sizeof name;
-  ::getsockname(descriptor.get(), reinterpret_cast<sockaddr*>(&name), &size);
-  socket_.assign(asio::generic::stream_protocol(name.ss_family, 0), descriptor.get());
-  descriptor.release();
-  number_ = server_->enter(*this);
+/// Whoever brings a call: a connection, or a caller within the process.
+class CallBringer : public Caller {
+ public:
+  /// What the call waited for has come: ask it to proceed. On the service's executor.
+  virtual void call_goes_on() = 0;
+  /// True once somebody else has the answer, or the connection: nothing more is written.
+  virtual bool passed_on() const = 0;
+  /// Takes the open files of an answer that is being appended. Throws Error if they cannot be sent.
+  virtual void attach(std::vector<Fd> descriptors) = 0;
+  /// Whether the service still runs, so that the host's thread may be given something to do for it.
+  virtual bool serving() const = 0;
+  /// Keeps the bringer, and with it the call, while something of it runs.
+  virtual std::shared_ptr<void> keep() = 0;
+};
+
+/// Where handlers run, and within which limits.
+struct CallPlace {
+  const asio::any_io_executor& executor;  ///< the service's
+  const asio::any_io_executor& host;      ///< the host's, if they run there
+  const Limits& limits;
+};
+
+/// Why more open files than Limits::descriptors are refused, `where` they are.
+inline std::string too_many_descriptors(const Limits& limits, std::string_view where) {
+  return "at most " + std::to_string(limits.descriptors) + " descriptors " + std::string(where);
 }
 
-KETTLINGAR_INLINE void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
-  auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
-  connection->enter(Phase::idle, Clock::now() + connection->server_->limits.idle_timeout);
-  spawn(
-      connection->server_->executor, serve(connection),
-      [connection](const std::exception_ptr&) { connection->close(); }, connection->cancel_.slot());
+/// Runs a method for whoever brings the call, which asks for each step: proceed() appends the answer, or one item of
+/// it, or waits. So a bringer that has no room for more holds the handler up, by not asking.
+///
+/// Belongs to its bringer, which keeps itself alive while the call runs. On the service's thread.
+class ServedCall {
+ public:
+  enum class Progress {
+    item,     ///< of a stream, which may have more; or it is about to begin
+    waiting,  ///< CallBringer::call_goes_on() follows
+    ended     ///< the answer is complete, or is nothing to the bringer any more
+  };
+  /// How it has ended, for the log.
+  struct Outcome {
+    int status = 200;
+    std::string_view slug = "ok";
+    std::string internal = {};  ///< what the caller is not told
+  };
+
+  /// `style` is that of the answer; the end of it may change whether the connection can be kept.
+  ServedCall(CallBringer& bringer, CallPlace place, ReplyStyle& style)
+      : bringer_(bringer), place_(place), style_(style) {}
+  ServedCall(const ServedCall&) = delete;
+  ServedCall& operator=(const ServedCall&) = delete;
+
+  /// There is a call, from begin() to end().
+  bool active() const noexcept { return call_.has_value(); }
+  bool waiting() const noexcept { return waiting_; }
+  /// Of a call that streams, once it has begun to.
+  StreamWriter* writer() noexcept { return writer_ ? &*writer_ : nullptr; }
+  const Outcome& outcome() const noexcept { return outcome_; }
+  Request& request() noexcept { return *request_; }
+  const Method& method() const noexcept { return *method_; }
+
+  /// Makes the request that the handler sees. All of them outlive the call.
+  void begin(const Method& method, const RequestHead& head, const Peer& peer, const asio::any_io_executor& executor);
+  /// Takes the arguments in `body`, a map in that format, which outlives the call. `alone`: the request has no others,
+  /// so they may not even become a tree of values.
+  CodecError take_arguments(std::string_view body, Format format, bool alone);
+  bool bound() const noexcept { return call_->bound; }
+  /// The arguments are there: runs the handler. Throws nothing; what goes wrong is an answer, too.
+  Progress run(AnswerBytes& out);
+  /// After Progress::item, and after call_goes_on().
+  Progress proceed(AnswerBytes& out);
+  /// Appends an answer that says what went wrong.
+  Progress fail(const std::exception_ptr& thrown, AnswerBytes& out);
+  /// Nobody waits any more: cancels what the handler awaits. If the call waits, call_goes_on() still follows.
+  void cancel();
+  /// The same, where what the handler awaits is being destroyed.
+  void tell_handler();
+  /// Forgets the call. Not while it waits, unless nothing of it will run any more.
+  void end();
+
+ private:
+  void wait_for(Task<void> task);
+  Task<void> invoke_on_host();
+  Task<void> resume_on_host();
+  Progress begin_stream(AnswerBytes& out);
+  Progress stream_step();
+  void append_answer(AnswerBytes& out);
+  void append_document(const Result& document, AnswerBytes& out);
+  bool stays_where_it_is(const std::string& body) const noexcept {
+    return body.size() >= AnswerBytes::large_size && !style_.continued && !style_.without_body;
+  }
+  Progress finish(int status, std::string_view slug);
+  void drop_stream();
+
+  CallBringer& bringer_;
+  const CallPlace place_;
+  ReplyStyle& style_;
+  const Method* method_ = nullptr;  ///< its bringer keeps it, even if it is replaced meanwhile
+  std::optional<Request> request_;
+  std::optional<Call> call_;
+  std::optional<StreamWriter> writer_;
+  std::vector<Slot> slots_;  ///< the buffer of the last call
+  asio::cancellation_signal cancel_;
+  std::exception_ptr thrown_;                            ///< what it waited for ended with
+  ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
+  bool stepped_ = false;                                 ///< it has
+  bool waiting_ = false;
+  bool cancelled_ = false;
+  bool on_host_ = false;
+  Outcome outcome_;
+};
+
+inline ReplyStyle head_only(ReplyStyle style) noexcept {
+  style.without_body = true;
+  return style;
 }
 
-KETTLINGAR_INLINE Task<void> Connection::serve(std::shared_ptr<Connection> self) {
-  Connection& c = *self;
+/// The part of a whole answer that a HEAD may see: up to its empty line.
+inline std::string_view head_of(std::string_view answer) {
+  for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
+    const std::string_view rest = answer.substr(at + 1);
+    if (rest.starts_with('\n')) return answer.substr(0, at + 2);
+    if (rest.starts_with("\r\n")) return answer.substr(0, at + 3);
+  }
+  return answer;
+}
+
+KETTLINGAR_INLINE void ServedCall::begin(const Method& method, const RequestHead& head, const Peer& peer,
+                                         const asio::any_io_executor& executor) {
+  method_ = &method;
+  cancelled_ = false;
+  request_.emplace(head, peer, bringer_, executor);
+  call_.emplace(*request_, style_.format, std::move(slots_));
+  on_host_ = place_.host && !method_->is_builtin();
+}
+
+/// What every way of writing arguments has to come to.
+inline CodecError check_arguments(const json& arguments) {
+  if (!arguments.is_object()) return {"bad-body", "arguments must be a map"};
+  const auto positional = arguments.find(positional_key);
+  if (positional != arguments.end() && !positional->is_array()) return {"bad-body", "_args must be a list"};
+  return {};
+}
+
+KETTLINGAR_INLINE CodecError ServedCall::take_arguments(std::string_view body, Format format, bool alone) {
+  json& arguments = ConnectionAccess::arguments(*request_);
+  const int depth = place_.limits.depth;
+  CodecError error;
+  if (format == Format::msgpack) {
+    call_->bound = alone && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
+    if (call_->bound) return {};
+    error = decode_msgpack(body, arguments, depth);
+  } else {
+    error = decode_json(body, arguments, depth);
+  }
+  return error ? error : check_arguments(arguments);
+}
+
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::run(AnswerBytes& out) {
   try {
-    while (c.phase_ != Phase::closed) {
-      const Next next = c.advance();
-      if (next == Next::handle) {
-        co_await c.finish_call();
-        continue;
-      }
-      if (c.slowed_) co_await c.slow_down();
-      if (!c.send_now()) co_await c.flush();
-      if (next == Next::pause) {
-        co_await c.slow_down();
-        if (c.phase_ != Phase::closed) c.begin_body();
-      } else if (next == Next::close) {
-        co_await c.linger();
-        c.close();
-      } else if (next == Next::read) {
-        co_await c.fill();
-      }
+    if (on_host_) {
+      wait_for(on_host(place_.host, invoke_on_host(), bringer_.keep(), place_.limits.host_timeout));
+    } else {
+      method_->invoke(*call_);
+      if (call_->pending.valid()) wait_for(std::move(call_->pending));
     }
   } catch (...) {
-    // Cancelled, or out of memory: this connection ends, the service goes on.
-    if (c.phase_ != Phase::closed) c.log_internal(log_escaped(words_of(std::current_exception())));
-    c.close();
+    return fail(std::current_exception(), out);
+  }
+  return proceed(out);
+}
+
+// The frame that awaits belongs to the loop. What it uses is kept by the bringer, until `ended` has gone.
+KETTLINGAR_INLINE void ServedCall::wait_for(Task<void> task) {
+  WhenEnded ended = [this, kept = bringer_.keep()](const std::exception_ptr& thrown) {
+    waiting_ = false;
+    thrown_ = thrown;
+    bringer_.call_goes_on();
+  };
+  spawn(place_.executor, std::move(task), std::move(ended), cancel_.slot());
+  waiting_ = true;
+  if (cancelled_) cancel_.emit(asio::cancellation_type::terminal);  // while the handler ran
+}
+
+// On the host's thread. What they use is kept by on_host().
+KETTLINGAR_INLINE Task<void> ServedCall::invoke_on_host() {
+  method_->invoke(*call_);
+  if (call_->pending.valid()) co_await std::move(call_->pending);
+}
+KETTLINGAR_INLINE Task<void> ServedCall::resume_on_host() {
+  Turn turn;
+  host_step_ = call_->stream->resume(place_.host);
+  while (host_step_ == ItemStream::Step::waiting) {
+    co_await call_->stream->take_pending();
+    if (turn.over()) co_await let_others_run();
+    host_step_ = call_->stream->resume(place_.host);
   }
 }
 
-KETTLINGAR_INLINE void Connection::enter(Phase phase, Clock::time_point deadline) {
-  if (phase_ == Phase::closed) return;  // for good
-  phase_ = phase;
-  deadline_ = deadline;
-  if (deadline != Clock::time_point::max()) server_->look_at(deadline);
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::proceed(AnswerBytes& out) {
+  if (waiting_) return Progress::waiting;
+  try {
+    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+    if (call_->stream) return writer_ ? stream_step() : begin_stream(out);
+    if (bringer_.passed_on()) return finish(202, "passed-on");
+    append_answer(out);
+  } catch (...) {
+    return fail(std::current_exception(), out);
+  }
+  return Progress::ended;
 }
 
-KETTLINGAR_INLINE Connection::Next Connection::advance() {
-  for (;;) {
-    if (phase_ == Phase::closed || close_after_) return Next::close;
-    if (out_.size() - sent_ >= flush_threshold || !out_descriptors_.empty()) return Next::write;
-    const Next next = head_size_ == 0 ? at_head() : at_body();
-    // After a plain handler has answered, the next request may be here already, and its answer can leave with this one.
-    if (next != Next::go_on) return next;
-  }
+/// Makes ready to stream, before the generator runs at all: its bringer may have no room yet.
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::begin_stream(AnswerBytes& out) {
+  const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
+  // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
+  // may have written an end mark.
+  if (method_->takes_request()) style_.keep_alive = false;
+  writer_.emplace(out.collected, style_, *call_->stream, request_->authenticated(), wants_events);
+  if (!style_.without_body) return Progress::item;
+  writer_->finish_head_only();
+  return finish(writer_->status(), "stream");
 }
 
-KETTLINGAR_INLINE Connection::Next Connection::at_head() {
-  if (begin_ == end_) {
-    if (end_of_input_ || (server_->stopping() && !has_unread())) return Next::close;
-    begin_ = end_ = 0;
-    if (in_.size() > flush_threshold) {
-      in_.clear();
-      in_.shrink_to_fit();
-    }
-    enter(Phase::idle, Clock::now() + server_->limits.idle_timeout);
-    return Next::read;
+/// Runs the generator to its next item, wait or end, and writes what came of it. It is resumed only from here, so it is
+/// suspended whenever its reader is slow or has gone; it is destroyed with the call, after what it awaited has been
+/// cancelled.
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::stream_step() {
+  if (on_host_ && !std::exchange(stepped_, false)) {
+    wait_for(on_host(place_.host, resume_on_host(), bringer_.keep(), place_.limits.host_timeout));
+    stepped_ = true;
+    return Progress::waiting;
   }
-  if (phase_ != Phase::head) {
-    request_start_ = Clock::now();
-    enter(Phase::head, request_start_ + server_->limits.head_timeout);
-  }
-  const ParseResult result = head_parser_.parse(input());
-  if (result.status == Parse::bad) {
-    refuse_and_close(result.http_status, result.slug, result.why);
-    return Next::close;
-  }
-  if (result.status == Parse::need_more) {
-    return incomplete("head incomplete");
-  }
-  head_size_ = result.consumed;
-  hearing_ = hearing();
-  if (hearing_ == Hearing::slowly && brings_token()) return Next::pause;
-  begin_body();
-  return Next::go_on;
-}
-
-/// More is needed: wait for it, unless the time is up or the peer has said that nothing will come.
-KETTLINGAR_INLINE Connection::Next Connection::incomplete(std::string_view what) {
-  if (timed_out_) {
-    refuse_and_close(408, "timeout", what);
-  } else if (end_of_input_) {
-    log_request(0, "eof", 0);
-  } else {
-    return Next::read;
-  }
-  return Next::close;
-}
-
-KETTLINGAR_INLINE Connection::Next Connection::at_body() {
-  const ParseResult result = body_.advance(in_.data() + begin_ + head_size_, end_ - begin_ - head_size_);
-  if (result.status == Parse::bad) {
-    refuse_and_close(result.http_status, result.slug, result.why);
-    return Next::close;
-  }
-  if (result.status == Parse::need_more) {
-    return incomplete("body incomplete");
-  }
-  if ((!received_.owned.empty() || dropped_descriptors_) && end_ != begin_ + head_size_ + body_.raw_size()) {
-    // Descriptors come with the first byte of what was sent with them, which may be in either.
-    refuse_and_close(400, "fd-stray", "descriptors came between two requests");
-    return Next::close;
-  }
-  dispatch();
-  return call_ ? Next::handle : Next::go_on;
-}
-
-/// Room for more input behind what is there: by moving it to the front, or by growing as the bytes come, never by what
-/// was announced.
-KETTLINGAR_INLINE void Connection::make_room() {
-  const bool was_filled = end_ == in_.size();
-  if (begin_ > 0 && (begin_ == end_ || end_ == in_.size())) {
-    std::memmove(in_.data(), in_.data() + begin_, end_ - begin_);
-    end_ -= begin_;
-    begin_ = 0;
-  }
-  if (head_size_ != 0 && body_.raw_size() > body_.body_size() + flush_threshold) {
-    const std::size_t body_at = begin_ + head_size_;
-    end_ = body_at + body_.close_gap(in_.data() + body_at, end_ - body_at);
-  }
-  // A small one that was full once will be full again, and is soon as large as it ever needs to be; a large one grows
-  // when there is no other way.
-  const bool small = in_.size() < flush_threshold;
-  if (small ? was_filled : end_ == in_.size()) in_.resize((std::max)(smallest_buffer, in_.size() * (small ? 4 : 2)));
-  if (head_size_ == 0) return;
-  // Views of a complete head point into the buffer, which may have moved.
-  head_parser_.rebase(input());
-  route_.rebase(head_parser_.head());
-  if (routed_) route_.method = routed_->method;
-}
-
-// If the peer vanishes or the service stops here, the read ends with an error and the coroutine with it. Others may
-// have made the socket a blocking one: a connection that came from elsewhere is still open there.
-KETTLINGAR_INLINE Task<void> Connection::fill() {
-  make_room();
-  asio::error_code error;
-  if (peer_.over_unix_socket) {
-    co_await socket_.async_wait(StreamSocket::wait_read, asio::redirect_error(asio::use_awaitable, error));
-    if (!error) {
-      const ssize_t n = receive_on_unix_socket();
-      if (n == 0) error = asio::error::eof;
-      if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) error = asio::error::connection_reset;
-    }
-  } else {
-    end_ += co_await socket_.async_receive(asio::buffer(in_.data() + end_, in_.size() - end_), MSG_DONTWAIT,
-                                           asio::redirect_error(asio::use_awaitable, error));
-  }
-  if (error == asio::error::eof) {
-    end_of_input_ = true;
-  } else if (error && !timed_out_) {
-    close();
-  }
-}
-
-// A peer that goes while it waits here still takes up a connection until the time is over: those who guess get no more
-// guesses by hanging up.
-KETTLINGAR_COLD Task<void> Connection::slow_down() {
-  slowed_ = false;
-  enter(Phase::slowed, Clock::time_point::max());
-  co_await sleep_for(server_->limits.guess_pause);
-}
-
-KETTLINGAR_INLINE void Connection::close_socket() {
-  asio::error_code ignored;
-  Fd socket(socket_.release(ignored), server_->closer);
-  // One that others go on with is merely let go of.
-  if (!released_ && !handing_over_) close_connection(std::move(socket), server_->closer);
-}
-
-/// Sends what the socket takes without waiting. False if something is left for flush().
-KETTLINGAR_INLINE bool Connection::send_now() {
-  if (target_ && !target_is_socket_) return out_.empty();
-  while (sent_ < out_.size() && phase_ != Phase::closed) {
-    const ssize_t n = send_part(std::string_view(out_).substr(sent_));
-    if (n < 0) {
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
-      close();
-      break;
-    }
-    sent_ += static_cast<std::size_t>(n);
-    total_sent_ += static_cast<std::uint64_t>(n);
-  }
-  sent_ = 0;
-  out_.clear();
-  if (out_.capacity() > 4 * flush_threshold) out_.shrink_to_fit();
-  return true;
-}
-
-// A reader that takes nothing for `write_timeout`, vanishes, or is there when the service ends: close() ends the wait.
-KETTLINGAR_INLINE Task<void> Connection::flush() {
-  const Phase before = phase_;
-  const Clock::time_point deadline = deadline_;
-  while (phase_ != Phase::closed) {
-    enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
-    if (target_) {
-      co_await flush_to_target();
-    } else {
-      asio::error_code error;
-      co_await socket_.async_wait(StreamSocket::wait_write, asio::redirect_error(asio::use_awaitable, error));
-      if (error) close();
-    }
-    if (send_now()) break;
-  }
-  if (phase_ != Phase::closed)
-    enter(before, before == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline);
-}
-
-/// Lets the peer read the answer before the connection goes: had it sent anything that is not read, a plain close would
-/// make the kernel drop what it has not received yet (RFC 9112 9.6).
-KETTLINGAR_INLINE Task<void> Connection::linger() {
-  // Others may go on with a connection that was passed on: it must not be shut down.
-  if (phase_ == Phase::closed || end_of_input_ || target_ || released_) co_return;
-  asio::error_code error;
-  socket_.shutdown(StreamSocket::shutdown_send, error);
-  enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
-  std::size_t dropped = 0;
-  while (dropped < server_->limits.linger_bytes && phase_ != Phase::closed && !end_of_input_) {
-    begin_ = end_ = 0;
-    co_await fill();
-    drop_descriptors();
-    dropped += end_;
-  }
-}
-
-KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
-  if (drain_deadline_ <= now) return close();
-  deadline_ = Clock::time_point::max();
-  switch (phase_) {
-    case Phase::head:
-    case Phase::body: {
-      // The coroutine still gets to say 408.
-      timed_out_ = true;
-      asio::error_code ignored;
-      socket_.cancel(ignored);
-      return;
-    }
-    case Phase::streaming:
-    case Phase::handling:
-      if (writer_ != nullptr && !handing_over_) {
-        break_silence(now);
-        if (phase_ == Phase::closed) return;
-      }
-      if (half_closed_) break;
-      look_at_peer();
-      if (deadline_ == Clock::time_point::max()) break_silence_later();
-      return;
-    case Phase::writing:
-      return cut_off();
-    case Phase::idle:
-    case Phase::slowed:
-    case Phase::lingering:
-    case Phase::closed:
+  const ItemStream::Step step = on_host_ ? host_step_ : call_->stream->resume(request_->executor());
+  if (bringer_.passed_on() && step == ItemStream::Step::item)
+    throw std::runtime_error("an item after the answer was passed on");
+  switch (step) {
+    case ItemStream::Step::item:
+      writer_->write_item(*call_->stream);
+      return Progress::item;
+    case ItemStream::Step::waiting:
+      wait_for(call_->stream->take_pending());
+      return Progress::waiting;
+    case ItemStream::Step::done:
       break;
   }
-  close();
+  if (bringer_.passed_on()) return finish(202, "passed-on");
+  writer_->finish();
+  return finish(writer_->status(), "stream");
 }
 
-/// Of a reader that takes nothing.
-KETTLINGAR_COLD void Connection::cut_off() {
-  server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
-  close();
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::finish(int status, std::string_view slug) {
+  outcome_.status = status;
+  outcome_.slug = slug;
+  if (writer_) style_.keep_alive = style_.keep_alive && writer_->keep_alive();
+  return Progress::ended;
 }
 
-/// Whether bytes have come that nobody has read yet: a request, most likely, which is owed an answer.
-KETTLINGAR_COLD bool Connection::has_unread() const {
-  char byte = 0;
-  return retry_interrupted([&] { return ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); }) > 0;
+KETTLINGAR_INLINE void ServedCall::append_document(const Result& document, AnswerBytes& out) {
+  const bool large = stays_where_it_is(document.data);
+  if (!append_reply(out.collected, large ? head_only(style_) : style_, document.status, document.mime_type,
+                    document.data, {}, document_lines(style_.bare_lf))) {
+    throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
+  }
+  if (large && document.status != 204 && document.status != 304) out.large = std::move(call_->document->data);
+  finish(document.status, "ok");
 }
 
-KETTLINGAR_INLINE void Connection::drain() {
-  if ((idle() && !has_unread()) || phase_ == Phase::slowed) return close();
-  drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
-  server_->look_at(drain_deadline_);
+KETTLINGAR_INLINE void ServedCall::append_answer(AnswerBytes& out) {
+  if (call_->document) return append_document(*call_->document, out);
+  if (call_->raw) {
+    const std::string_view answer = call_->raw->bytes;
+    out.collected += style_.without_body ? head_of(answer) : answer;
+    style_.keep_alive = false;
+    finish(200, "raw");
+    return;
+  }
+  if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
+  if (!call_->descriptors.empty()) {
+    if (call_->descriptors.size() > place_.limits.descriptors)
+      throw Error(500, too_many_descriptors(place_.limits, "fit into an answer"));
+    bringer_.attach(std::move(call_->descriptors));
+  }
+  const bool large = stays_where_it_is(call_->body);
+  append_reply(out.collected, large ? head_only(style_) : style_, 200, style_.content_type(), call_->body);
+  if (large) out.large = std::move(call_->body);
+  finish(200, "ok");
 }
 
-KETTLINGAR_INLINE void Connection::close() {
-  if (phase_ == Phase::closed) return;
-  phase_ = Phase::closed;
-  server_->closed(*this);
-  deadline_ = drain_deadline_ = Clock::time_point::max();
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::fail(const std::exception_ptr& thrown, AnswerBytes& out) {
+  if (bringer_.passed_on()) {
+    outcome_.internal = words_of(thrown);
+    return finish(202, "passed-on");
+  }
+  if (writer_) {
+    outcome_.internal = writer_->fail(thrown);
+    return finish(writer_->status(), "stream");
+  }
+  const ErrorReply reply = error_reply(thrown, request_->authenticated());
+  outcome_.internal = reply.log;
+  return finish(append_error(out.collected, style_, reply), reply.log.empty() ? "error" : "internal");
+}
+
+KETTLINGAR_INLINE void ServedCall::tell_handler() {
+  cancelled_ = true;
   if (request_) ConnectionAccess::cancel(*request_);
-  drop_descriptors();
-  out_descriptors_.clear();
-  target_watch_.reset();
-  target_.reset();
-  close_socket();
-  // What the host does for a call may take its time; the service does not wait for that.
-  if (server_->host) server_->leave(*this);
+}
+
+KETTLINGAR_INLINE void ServedCall::cancel() {
+  tell_handler();
   // Ends what a handler awaits, here or deeper down.
   cancel_.emit(asio::cancellation_type::terminal);
 }
 
+KETTLINGAR_INLINE void ServedCall::end() {
+  drop_stream();
+  if (call_) slots_ = std::move(call_->slots);
+  writer_.reset();
+  call_.reset();
+  request_.reset();
+  method_ = nullptr;
+  stepped_ = false;
+  outcome_ = {};
+}
+
+/// A generator's locals are destroyed where they were made.
+KETTLINGAR_INLINE void ServedCall::drop_stream() {
+  if (!call_ || !call_->stream) return;
+  if (on_host_ && bringer_.serving())
+    post(place_.host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  call_->stream.reset();
+}
+
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/handover.ipp ========
+// ======== service/connection.ipp, continued ========
+
+// ======== service/admission.ipp ========
 // SPDX-License-Identifier: MIT
-// service/handover.ipp: descriptors that come and go with calls, and answers that go elsewhere than to the caller.
+// service/admission.ipp: who sends a request, what it is for, and whether it is served: Host, Origin, token, method.
 
 
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Counts `count` descriptors of ours as ones whose sender is not known yet.
-KETTLINGAR_INLINE void Connection::hold_descriptors(std::size_t count) {
-  server_->held_descriptors += count;
-  server_->held_descriptors -= held_;
-  held_ = count;
-}
-
-KETTLINGAR_INLINE void Connection::drop_descriptors() {
-  received_ = {};
-  hold_descriptors(0);
-}
-
-/// Strangers may not send any.
-KETTLINGAR_COLD void Connection::refuse_descriptors() {
-  drop_descriptors();
-  dropped_descriptors_ = true;
-  if (refused_.status == 0) refused_ = {403, "fd-stray"};
-}
-
-/// One read into the room behind the input. Whatever comes is owned before anything else happens, and closed if it
-/// cannot be kept.
-KETTLINGAR_INLINE ssize_t Connection::receive_on_unix_socket() {
-  const Limits& limits = server_->limits;
-  const std::size_t before = received_.owned.size();
-  const ssize_t n = receive_with_descriptors(socket_.native_handle(), in_.data() + end_, in_.size() - end_,
-                                             most_descriptors, received_, server_->closer);
-  if (n > 0) end_ += static_cast<std::size_t>(n);
-  if (received_.owned.size() == before && !received_.truncated) return n;
-  if (received_.owned.size() > limits.descriptors) {
-    refuse_and_close(400, "fd-trunc",
-                     "at most " + std::to_string(limits.descriptors) + " descriptors can come with a request");
-  } else if (received_.truncated) {
-    refuse_and_close(503, "limit", "descriptors were lost: too many are open");
-  } else if (blocking_threads(server_->executor).held_up()) {
-    refuse_and_close(503, "limit", "files that came before cannot be closed: what they are on hangs");
-  } else if (head_size_ == 0) {
-    hold_descriptors(received_.owned.size());
-    if (server_->held_descriptors > limits.unclaimed_descriptors)
-      refuse_and_close(503, "limit", "too many descriptors are waiting");
-  } else if (!route_.authenticated) {
-    refuse_descriptors();
-  }
-  return n;
-}
-
-KETTLINGAR_INLINE ssize_t Connection::send_part(std::string_view bytes) {
-  const int fd = answer_descriptor();
-  if (out_descriptors_.empty()) return send_some(fd, bytes);
-  if (sent_ < out_descriptors_at_) return send_some(fd, bytes.substr(0, out_descriptors_at_ - sent_));
-  const ssize_t n = send_with_descriptors(fd, bytes, out_descriptors_);
-  if (n >= 0) {
-    out_descriptors_.clear();
-    return n;
-  }
-#if defined(ETOOMANYREFS)
-  if (errno == ETOOMANYREFS) {
-    // More are on their way than the kernel allows this user; the answer has not begun, so it can be another.
-    out_descriptors_.clear();
-    out_.resize(out_descriptors_at_);
-    append_error(out_, style_, plain_error(503, "too many descriptors are on their way"));
-    return send_some(fd, std::string_view(out_).substr(sent_));
-  }
-#endif
-  return n;
-}
-
-KETTLINGAR_COLD Task<void> Connection::flush_to_target() {
-  if (target_is_socket_) {
-    co_await wait_ready(target_, Readiness::For::writing);
-    co_return;
-  }
-  // Own copies: if this is cancelled, the thread that writes a file may still be at it.
-  std::string bytes = std::exchange(out_, {});
-  bytes.erase(0, std::exchange(sent_, 0));
-  total_sent_ += bytes.size();
-  co_await async_write_all(target_, std::move(bytes));
-}
-
-/// If the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
-/// caller has gone. Throws InvalidArgument.
-KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
-  std::vector<Fd>& descriptors = request_->descriptors();
-  const auto key = arguments.find(reply_to_key);
-  if (descriptors.empty() || key == arguments.end()) return true;
-  const auto positional = arguments.find(positional_key);
-  const bool fits = positional != arguments.end() && !positional->empty() &&
-                    count_placeholders(positional->front()) == 1 && positional->front().is_string() &&
-                    parse_placeholder(positional->front().get_ref<const std::string&>());
-  constexpr std::uint64_t most = std::uint64_t{1} << 53;
-  if (!key->is_number_unsigned() || key->get<std::uint64_t>() > most || !fits) {
-    throw InvalidArgument(std::string(reply_to_key) +
-                          " must be the number of bytes already sent to the first argument, which is a descriptor");
-  }
-  const std::uint64_t sent_before = key->get<std::uint64_t>();
-  Fd target = std::move(descriptors.front());
-  try {
-    target_is_socket_ = kind_of(target.get(), Readiness::For::writing) == DescriptorKind::socket;
-  } catch (const std::system_error& error) {
-    throw InvalidArgument(std::string(reply_to_key) + ": no answer can be written there: " + error.code().message());
-  }
-  descriptors.erase(descriptors.begin());
-  positional->erase(positional->begin());
-  arguments.erase(reply_to_key);
-
-  ReplyStyle accepted = style_;
-  accepted.format = Format::json;
-  accepted.keep_alive = false;
-  append_reply(out_, accepted, 202, accepted.content_type(), "{\"replied_to_first_fd\": true}\n");
-  if (!send_now() || phase_ == Phase::closed) return false;
-  close_socket();
-  target_ = std::move(target);
-  // Bare LF is understood by everybody. Marks of chunks, which come with CRLF, are not.
-  style_.bare_lf = request_->header(reply_line_ends) != "crlf";
-  style_.http_1_0 = style_.without_body = style_.keep_alive = false;
-  style_.continued = sent_before > 0;
-  answer_began_ = total_sent_ - sent_before;  // wraps around, and back where it is subtracted
-  return true;
-}
-
-KETTLINGAR_INLINE void Connection::require_own_thread() const {
-  if (!server_->may_run_here())
-    throw std::logic_error("kettlingar: a kt::Request is for the thread that runs its handler");
-}
-
-KETTLINGAR_INLINE bool Connection::gone() const {
-  if (server_->host) return false;  // the socket is used by another thread
-  require_own_thread();
-  if (target_ && !target_is_socket_) return false;
-  const int fd = target_ ? target_.get() : socket_.native_handle();
-#if defined(POLLRDHUP)
-  pollfd entry{fd, POLLRDHUP, 0};  // tells of the end behind bytes that wait, too
-  return fd < 0 || retry_interrupted([&] { return ::poll(&entry, 1, 0); }) != 0;
-#else
-  char byte = 0;
-  const ssize_t n = retry_interrupted([&] { return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
-  return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
-#endif
-}
-
-KETTLINGAR_COLD Fd Connection::duplicate_of_connection() {
-  Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
-  if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
-  return copy;
-}
-
-KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
-  if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
-  require_own_thread();
-  if (released_) throw Error(500, "the answer has been passed on already");
-  if (style_.http_1_0 || style_.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
-  if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
-  handing_over_ = true;
-  return {duplicate_of_connection(), total_sent_ - answer_began_, style_.format == Format::msgpack, style_.bare_lf};
-}
-
-KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
-  if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
-  require_own_thread();
-  if (released_) throw Error(500, "the answer has been passed on already");
-  if (target_ && !target_is_socket_) throw Error(500, "there is no connection to take");
-  if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
-  if (total_sent_ != answer_began_) throw Error(500, "the answer has begun");
-  Socket socket{duplicate_of_connection()};
-  if (received != nullptr) received->assign(input().substr(head_size_ + body_.raw_size()));
-  released_ = true;
-  return socket;
-}
-
-/// After somebody else has got the connection: what the handler came to is of interest to the log only.
-KETTLINGAR_COLD void Connection::end_released(const std::exception_ptr& thrown) {
-  if (thrown) log_internal(std::string(route_.method) + ": " + log_escaped(words_of(thrown)));
-  log_request(202, "passed-on", 0);
-  out_.clear();
-  sent_ = 0;
-  style_.keep_alive = false;
-  end_request();
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
 
 // ======== service/explorer.ipp ========
 // SPDX-License-Identifier: MIT
 // service/explorer.ipp: who gets the explorer page, and from where.
 
+
+// ======== service/route.ipp ========
+// SPDX-License-Identifier: MIT
+// service/route.ipp: where the path of a request leads: prefix, token, method.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Where a request's path leads, and whether the caller has shown the token.
+struct Route {
+  bool authenticated = false;
+  bool wrong_path = false;                  ///< the path begins with something that may have been meant as the token
+  int wrong_words = 0;                      ///< so many words of header lines may have been
+  std::string_view method{};                ///< empty: nowhere
+  std::string_view path{};                  ///< without prefix and token
+  std::size_t at = std::string_view::npos;  ///< where `path` begins in that of the head, if it is a part of it
+
+  /// The same in a head whose buffer has moved.
+  void rebase(const RequestHead& head) noexcept {
+    if (at == std::string_view::npos) return;
+    path = head.path.substr(at);
+    if (path.size() > 1) method = path.substr(1, path.find('/', 1) - 1);
+  }
+};
+
+/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
+/// `web_root`. Nobody has an empty token.
+inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
+  Route route;
+  std::size_t at = 0;
+  if (!prefix.empty()) {
+    // Whole components only: /prefixes is not below /prefix.
+    if (!head.path.starts_with('/') || !head.path.substr(1).starts_with(prefix)) return route;
+    at = 1 + prefix.size();
+  }
+  std::string_view path = head.path.substr(at);
+  if (!path.empty() && path.front() != '/') return route;
+  const std::string_view first = path.substr((std::min<std::size_t>)(1, path.size()), path.find('/', 1) - 1);
+  route.authenticated = token.matches(first);
+  if (route.authenticated) {
+    at += 1 + first.size();
+    path = head.path.substr(at);
+  } else {
+    route.wrong_path = !first.empty() && first.size() == token.text().size();
+    route.authenticated = token.in_headers(head, route.wrong_words);
+  }
+  // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
+  const bool token_again = route.authenticated && path.find(token.text()) != std::string_view::npos;
+  route.path = "/";
+  if (token_again) return route;
+  route.method = "web_root";
+  if (path.size() <= 1) return route;
+  route.at = at;
+  route.rebase(head);
+  return route;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/explorer.ipp, continued ========
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -15875,10 +15852,911 @@ inline bool from_other_site(const RequestHead& head) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/admission.ipp, continued ========
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// A refusal that does not depend on the body; status 0: none.
+struct Refusal {
+  int status = 0;
+  std::string_view slug = {};
+};
+
+/// Whether a Host that names us by `name` can be meant for a service that listens on `listen_host`. Not 0.0.0.0, which
+/// browsers take to this machine without saying which site asks.
+inline bool own_name(std::string_view name, const std::string& listen_host) {
+  if (http::same_word(name, "localhost")) return true;
+  const auto address = tcp_address(std::string(name), 0);
+  if (!address || address->is_any()) return false;
+  if (address->is_loopback()) return true;
+  const auto ours = tcp_address(listen_host, 0);
+  return ours && (ours->is_any() || *address == *ours);
+}
+
+inline bool has_body(const RequestHead& head) { return head.chunked || head.content_length.value_or(0) > 0; }
+
+/// What the Host header, or an absolute target, calls us.
+inline std::string_view host_of(const RequestHead& head) {
+  return !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
+}
+
+/// Decides, for one connection after the other request, who calls what and whether that is served.
+class Admission {
+ public:
+  /// `peer`, `caller` and `head`, in which each request stands in turn, are those of the connection over `socket`.
+  Admission(Server& server, const Peer& peer, Caller& caller, const RequestHead& head, int socket)
+      : server_(server), peer_(peer), caller_(caller), head_(head), socket_(socket), known_(peer.over_unix_socket) {}
+
+  const Route& route() const noexcept { return route_; }
+  const std::optional<RouteTo>& routed() const noexcept { return routed_; }
+  const std::shared_ptr<const Method>& method() const noexcept { return method_; }
+  /// The peer is the user of the service, or has shown the token.
+  bool known() const noexcept { return known_; }
+  /// Whether this request has come from the user of the service, whatever else comes over the connection.
+  bool ours() const noexcept { return route_.authenticated || peer_.over_unix_socket; }
+
+  /// A head is there, which began to come at `start`. False if it brings what may be the token, and those who guess
+  /// have to wait before that is looked at.
+  bool may_be_read_now(Clock::time_point start);
+  /// A head that had to wait has waited.
+  bool has_waited() const noexcept { return hearing_ == Hearing::slowly; }
+  /// Finds route and method; says whether the request is refused whatever its body says.
+  Refusal decide();
+  /// What the service is to prove to a stranger that it is the one of the url file; empty if nothing.
+  std::string_view challenge() const;
+  /// Too many wrong tokens came over a connection that had shown the right one: it ends with this answer.
+  bool lost_trust() const noexcept { return lost_trust_; }
+  /// The head is elsewhere now.
+  void rebase() noexcept {
+    route_.rebase(head_);
+    if (routed_) route_.method = routed_->method;
+  }
+  /// Forgets the request, not the peer.
+  void reset() noexcept {
+    method_.reset();
+    route_ = Route{};
+    routed_.reset();
+  }
+  /// What is answered to a request that is refused.
+  ErrorReply reply_to(const Refusal& refusal) const;
+  /// The caller is this program, which needs no token.
+  void trust_caller() noexcept { within_process_ = true; }
+
+ private:
+  std::string refused_host() const;
+  void find_caller();
+  void find_method();
+  void refuse_route();
+  bool through_proxy() const;
+  Hearing hearing(Clock::time_point now);
+  int wrong_tokens() const;
+  bool brings_token();
+  void note_caller();
+  std::string_view foreign_browser();
+
+  Server& server_;
+  const Peer& peer_;
+  Caller& caller_;
+  const RequestHead& head_;
+  const int socket_;
+  Route route_;
+  std::optional<RouteTo> routed_;  ///< what a router said; `route_` points into it
+  std::shared_ptr<const Method> method_;
+  std::string own_host_;                ///< the last Host that was found to be one of ours
+  Hearing hearing_ = Hearing::at_once;  ///< of what it may have as its token
+  bool known_;
+  bool within_process_ = false;
+  bool throttled_ = false;  ///< too many wrong tokens have come from where this request comes from
+  bool lost_trust_ = false;
+};
+
+KETTLINGAR_INLINE bool Admission::may_be_read_now(Clock::time_point start) {
+  hearing_ = hearing(start);
+  return hearing_ != Hearing::slowly || !brings_token();
+}
+
+/// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
+/// rebinding): the slug of the log line, or nothing.
+KETTLINGAR_INLINE std::string_view Admission::foreign_browser() {
+  if (from_other_site(head_) && !follows_link_to_explorer(head_, server_.prefix())) return "origin";
+  const std::string_view host = host_of(head_);
+  if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
+    const std::string_view name = http::host_name(host);
+    if (!own_name(name, server_.settings.worker_listen_host)) {
+      // It may have been accepted by another process, which listens elsewhere.
+      const std::string here = socket_name(socket_, false);
+      if (!own_name(name, here.substr(0, here.rfind(':'))) && !listed_host(host, server_.settings.worker_allow_hosts))
+        return "host";
+    }
+    own_host_ = host;
+  }
+  if (!head_.origin) return {};
+  const std::string_view origin = *head_.origin;
+  if (!host.empty() && origin.starts_with("http://") && http::same_word(origin.substr(7), host)) return {};
+  // Pages that came through a proxy have its name, perhaps by https, which it does not always tell us as Host.
+  const std::string_view rest = origin.starts_with("http://")    ? origin.substr(7)
+                                : origin.starts_with("https://") ? origin.substr(8)
+                                                                 : std::string_view{};
+  return !rest.empty() && http::valid_authority(rest) && listed_host(rest, server_.settings.worker_allow_hosts)
+             ? std::string_view{}
+             : "origin";
+}
+
+/// Who calls what, by the usual rules.
+KETTLINGAR_INLINE void Admission::find_caller() {
+  const Token nobody_has;
+  route_ = find_route(head_, hearing_ == Hearing::never ? nobody_has : server_.token, server_.prefix());
+  if (within_process_) route_.authenticated = true;
+}
+
+/// The same, by those of the program as well.
+KETTLINGAR_INLINE void Admission::find_method() {
+  find_caller();
+  if ((!server_.authenticator && !server_.router) || !challenge().empty()) return;
+  Request request(head_, peer_, caller_, server_.executor);
+  try {
+    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
+    if (server_.authenticator) route_.authenticated = server_.authenticator(request);
+    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
+    if (server_.router) routed_ = server_.router(request);
+    if (routed_) route_.method = routed_->method;
+  } catch (const Error&) {
+    refuse_route();
+  } catch (...) {
+    server_.log_internal(ours(), "authenticator or router: " + log_escaped(words_of(std::current_exception())));
+    refuse_route();
+  }
+}
+
+/// What has been guessed of the token still counts.
+KETTLINGAR_COLD void Admission::refuse_route() {
+  Route nowhere;
+  nowhere.wrong_path = route_.wrong_path;
+  nowhere.wrong_words = route_.wrong_words;
+  route_ = nowhere;
+  routed_.reset();
+}
+
+KETTLINGAR_INLINE std::string_view Admission::challenge() const {
+  if (route_.authenticated || !route_.path.starts_with(challenge_path)) return {};
+  const std::string_view words = route_.path.substr(challenge_path.size());
+  return words.size() >= 16 && words.size() <= 64 ? words : std::string_view{};
+}
+
+/// Whether the caller has been named by a proxy, behind which there may be anybody.
+KETTLINGAR_COLD bool Admission::through_proxy() const {
+  return listed_host(host_of(head_), server_.settings.worker_allow_hosts);
+}
+
+/// When what this peer sends is compared with the token. A connection over which the right one came does not wait: it
+/// ends with the first wrong one instead.
+KETTLINGAR_INLINE Hearing Admission::hearing(Clock::time_point now) {
+  throttled_ = lost_trust_ = false;
+  if (known_ || !server_.guesses.any_wrong_tokens(now)) return Hearing::at_once;
+  const GuessOrigin origin(socket_);
+  const Hearing hearing = server_.guesses.hearing(origin.name, now);
+  throttled_ = hearing != Hearing::at_once;
+  if (!throttled_) return hearing;
+  if (through_proxy()) return Hearing::slowly;
+  return origin.trusted ? Hearing::at_once : hearing;
+}
+
+/// How many tokens, all of them wrong, the request has brought. After the search for its method.
+KETTLINGAR_INLINE int Admission::wrong_tokens() const {
+  if (!route_.wrong_path) return route_.wrong_words;
+  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
+  return route_.wrong_words + (challenge().empty() && !(method_ && first.starts_with(method_->name())));
+}
+
+/// Whether the request, which is to wait if so, has brought what may be the token. Nothing comes of that as yet.
+KETTLINGAR_COLD bool Admission::brings_token() {
+  find_caller();
+  method_ = server_.methods.find(route_.method, false);
+  const bool brings = route_.authenticated || wrong_tokens() != 0;
+  route_ = Route{};
+  method_.reset();
+  return brings;
+}
+
+/// Remembers whoever has shown the token, and counts what was something else.
+KETTLINGAR_INLINE void Admission::note_caller() {
+  if (route_.authenticated) {
+    known_ = true;
+  } else if (const int wrong = wrong_tokens(); wrong != 0 && !peer_.over_unix_socket) {
+    if (!server_.count_wrong_tokens(socket_, wrong, through_proxy())) return;
+    throttled_ = true;
+    lost_trust_ = known_;
+  }
+}
+
+KETTLINGAR_INLINE Refusal Admission::decide() {
+  if (const std::string_view slug = foreign_browser(); !slug.empty()) {
+    if (slug == "host") {
+      // Who has the token is told more, so whoever has not is counted.
+      find_caller();
+      note_caller();
+    }
+    return {403, slug};
+  }
+  if (head_.method != "GET" && head_.method != "POST" && head_.method != "HEAD") {
+    for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
+      if (head_.method == other) return {405, "bad-line"};
+    }
+    return head_.method == "OPTIONS" ? Refusal{204, "ok"} : Refusal{501, "bad-line"};
+  }
+
+  find_method();
+  method_ = route_.method.empty() ? nullptr : server_.methods.find(route_.method, route_.authenticated);
+  if (!method_ || head_.sec_fetch_site || route_.path == explorer_path) {
+    if (const int status = explorer_status(server_, head_, route_, method_.get()); status != 0)
+      return {status, "explorer"};
+    if (from_other_site(head_)) return {403, "origin"};
+  }
+  note_caller();
+  if (!challenge().empty()) return {200, "proof"};
+  // Strangers learn nothing about which methods there are.
+  if (!method_ && route_.authenticated) return {404, "unknown"};
+  if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
+  if (method_->post_only() && head_.method != "POST") return {405, "bad-line"};
+  if (head_.encoded && head_.method == "POST" && has_body(head_)) return {415, "bad-body"};
+  return {};
+}
+
+KETTLINGAR_COLD ErrorReply Admission::reply_to(const Refusal& refusal) const {
+  switch (refusal.status) {
+    case 403:
+      return plain_error(
+          403, refusal.slug == "host" && route_.authenticated ? refused_host() : std::string("Access Denied"));
+    case 404: {
+      // The name that was asked for is not repeated: it comes from whoever made the caller ask.
+      ErrorReply unknown = plain_error(404, route_.method.empty()
+                                                ? std::string("the path names no method")
+                                                : std::string(no_such_method) + server_.methods.similar(route_.method));
+      unknown.body["unknown_method"] = true;
+      return unknown;
+    }
+    case 415:
+      return plain_error(415, "a body with Content-Encoding is not understood: send it as it is");
+    case 429:
+      return plain_error(429, "Too many wrong tokens: wait a second");
+    default:
+      return plain_error(refusal.status);
+  }
+}
+
+/// What the owner is told of a proxy that calls us by a name of its own.
+KETTLINGAR_COLD std::string Admission::refused_host() const {
+  const std::string host(host_of(head_));
+  return "Host '" + host +
+         "' is not a name of this service; --worker-allow-hosts=" + std::string(http::host_name(host)) +
+         " makes it one";
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/connection.ipp, continued ========
+
+// ======== service/socket_transport.ipp ========
+// SPDX-License-Identifier: MIT
+// service/socket_transport.ipp: the bytes and descriptors of one connection: what has come, and what is to leave.
+
+
+#include <sys/ioctl.h>
+#if defined(__linux__)
+#include <linux/sockios.h>
+#endif
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Room for bytes that are received. It is not filled with zeros first, and grows in place where it can.
+class InputRoom {
+ public:
+  InputRoom() = default;
+  InputRoom(const InputRoom&) = delete;
+  InputRoom& operator=(const InputRoom&) = delete;
+  ~InputRoom() { std::free(data_); }
+
+  char* data() const noexcept { return data_; }
+  std::size_t size() const noexcept { return size_; }
+  /// Keeps what is there. Throws std::bad_alloc.
+  void grow(std::size_t size) {
+    void* grown = std::realloc(data_, size);
+    if (grown == nullptr) throw std::bad_alloc();
+    data_ = static_cast<char*>(grown);
+    size_ = size;
+  }
+  void give_back() noexcept {
+    std::free(std::exchange(data_, nullptr));
+    size_ = 0;
+  }
+
+ private:
+  char* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// One connected socket with its buffers. Decides nothing: it receives and sends what it can without waiting, and
+/// remembers whether the socket has told that there is more.
+class SocketTransport {
+ public:
+  /// From here on buffers are large: a connection does not keep them while it is idle.
+  static constexpr std::size_t large_buffer = 64 * 1024;
+
+  enum class Received { bytes, nothing, end, failed };
+
+  explicit SocketTransport(Fd socket) : socket_(std::move(socket)) {}
+
+  int descriptor() const noexcept { return socket_.get(); }
+  Fd release() noexcept { return std::move(socket_); }
+
+  // What has come.
+  std::string_view input() const noexcept { return {room_.data() + begin_, end_ - begin_}; }
+  /// The bytes from `offset` of the input on, which may be changed in place.
+  char* input_at(std::size_t offset) noexcept { return room_.data() + begin_ + offset; }
+  void consume(std::size_t size) noexcept { begin_ += size; }
+  /// The last bytes of the input have been joined to others.
+  void shorten(std::size_t size) noexcept { end_ = begin_ + size; }
+  void drop_input() noexcept { begin_ = end_ = 0; }
+  /// Makes room for more behind what is there: by moving that to the front, or by growing as the bytes come, never by
+  /// what was announced. The input may be elsewhere afterwards.
+  void make_room();
+  bool has_large_room() const noexcept { return room_.size() > large_buffer; }
+  /// The input is empty, and will be for a while.
+  void give_back_room() noexcept {
+    drop_input();
+    room_.give_back();
+  }
+  /// Whether the socket may have something that receive() has not had yet.
+  bool may_receive() const noexcept { return may_receive_; }
+  void note_readable() noexcept { may_receive_ = true; }
+  /// The peer sends no more than what may_receive() stands for.
+  void note_end() noexcept { may_receive_ = may_end_ = true; }
+  bool ended() const noexcept { return may_end_; }
+  /// One read into the room that make_room() has made.
+  Received receive();
+  /// The same, with descriptors, which are owned before anything else happens.
+  Received receive(ReceivedDescriptors& descriptors, const CloserPointer& closer);
+
+  /// Whether bytes have come that receive() has not had: a request, most likely, which is owed an answer.
+  bool has_unread() const noexcept {
+    char byte = 0;
+    return retry_interrupted([&] { return ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT); }) > 0;
+  }
+
+  /// Nothing has come that is not read, and the peer's kernel has all that was sent: whatever comes now costs the peer
+  /// nothing of it. False where that cannot be told.
+  bool is_done() const noexcept {
+#if defined(SIOCOUTQ)
+    int on_its_way = 0;
+    return begin_ == end_ && !may_receive_ && ::ioctl(socket_.get(), SIOCOUTQ, &on_its_way) == 0 && on_its_way == 0;
+#else
+    return false;
+#endif
+  }
+
+  // What is to leave.
+  AnswerBytes out;
+  std::vector<Fd> out_descriptors;  ///< go with the byte of `out` at `out_descriptors_at`
+  std::size_t out_descriptors_at = 0;
+  bool has_sent_all() const noexcept { return out.empty(); }
+  std::size_t unsent() const noexcept { return out.size() - sent_; }
+  /// Bytes of all answers that have left.
+  std::uint64_t total_sent() const noexcept { return total_sent_; }
+  /// The same, with those that have not.
+  std::uint64_t total() const noexcept { return total_sent_ + unsent(); }
+
+  enum class Sent { all, some, nothing, failed };
+  /// Sends over `fd`, this socket or another that gets the answer, what goes without waiting. After Sent::failed,
+  /// errno says why.
+  Sent send(int fd);
+  /// Takes back the answer that was to come with descriptors, of which nothing has left.
+  void drop_descriptor_answer() noexcept {
+    out_descriptors.clear();
+    out.collected.resize(out_descriptors_at);
+    out.large.clear();
+  }
+  /// Takes what is to leave, for somebody else to write.
+  std::string take_unsent();
+  void drop_unsent() noexcept;
+
+ private:
+  static constexpr std::size_t smallest_room = 512;  // most requests need no more, and most connections are idle
+
+  Received after_receive(ssize_t n, bool may_be_more);
+  ssize_t send_part(int fd) const;
+
+  Fd socket_;
+  InputRoom room_;
+  std::size_t begin_ = 0;  ///< first byte of the present request
+  std::size_t end_ = 0;
+  std::size_t sent_ = 0;  ///< of `out`
+  std::uint64_t total_sent_ = 0;
+  bool may_receive_ = false;
+  bool may_end_ = false;
+  bool was_filled_ = false;
+};
+
+KETTLINGAR_INLINE void SocketTransport::make_room() {
+  if (begin_ > 0 && (begin_ == end_ || end_ == room_.size())) {
+    std::memmove(room_.data(), room_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  // A small one that was full once will be full again, and is soon as large as it ever needs to be; a large one grows
+  // when there is no other way.
+  const bool small = room_.size() < large_buffer;
+  if (small ? was_filled_ || room_.size() == 0 : end_ == room_.size())
+    room_.grow((std::max)(smallest_room, room_.size() * (small ? 4 : 2)));
+  was_filled_ = false;
+}
+
+KETTLINGAR_INLINE SocketTransport::Received SocketTransport::after_receive(ssize_t n, bool may_be_more) {
+  if (n > 0) {
+    end_ += static_cast<std::size_t>(n);
+    was_filled_ = end_ == room_.size();
+    // A stream socket that had less than there was room for has nothing more, but for its end.
+    may_receive_ = was_filled_ || may_be_more || may_end_;
+    return Received::bytes;
+  }
+  may_receive_ = false;
+  if (n == 0) return Received::end;
+  return errno == EAGAIN || errno == EWOULDBLOCK ? Received::nothing : Received::failed;
+}
+
+// Others may have made the socket a blocking one: a connection that came from elsewhere is still open there.
+KETTLINGAR_INLINE SocketTransport::Received SocketTransport::receive() {
+  const ssize_t n =
+      retry_interrupted([&] { return ::recv(socket_.get(), room_.data() + end_, room_.size() - end_, MSG_DONTWAIT); });
+  return after_receive(n, false);
+}
+
+KETTLINGAR_INLINE SocketTransport::Received SocketTransport::receive(ReceivedDescriptors& descriptors,
+                                                                     const CloserPointer& closer) {
+  const std::size_t before = descriptors.owned.size();
+  const ssize_t n = receive_with_descriptors(socket_.get(), room_.data() + end_, room_.size() - end_, most_descriptors,
+                                             descriptors, closer);
+  // Bytes that came with descriptors are not joined to those behind them.
+  return after_receive(n, descriptors.owned.size() != before || descriptors.truncated);
+}
+
+KETTLINGAR_INLINE ssize_t SocketTransport::send_part(int fd) const {
+  const std::string_view collected = out.collected;
+  if (sent_ >= collected.size()) return send_some(fd, std::string_view(out.large).substr(sent_ - collected.size()));
+  const std::string_view rest = collected.substr(sent_);
+  if (!out_descriptors.empty()) {
+    if (sent_ < out_descriptors_at) return send_some(fd, rest.substr(0, out_descriptors_at - sent_));
+    return send_with_descriptors(fd, rest, out_descriptors);
+  }
+  return out.large.empty() ? send_some(fd, rest) : send_some(fd, rest, out.large);
+}
+
+KETTLINGAR_INLINE SocketTransport::Sent SocketTransport::send(int fd) {
+  const std::uint64_t before = total_sent_;
+  while (sent_ < out.size()) {
+    const ssize_t n = send_part(fd);
+    if (n < 0) {
+      if (errno != EAGAIN && errno != EWOULDBLOCK) return Sent::failed;
+      return total_sent_ != before ? Sent::some : Sent::nothing;
+    }
+    if (sent_ >= out_descriptors_at) out_descriptors.clear();
+    sent_ += static_cast<std::size_t>(n);
+    total_sent_ += static_cast<std::uint64_t>(n);
+  }
+  drop_unsent();
+  return Sent::all;
+}
+
+KETTLINGAR_INLINE std::string SocketTransport::take_unsent() {
+  std::string bytes = std::exchange(out.collected, {});
+  bytes += out.large;
+  bytes.erase(0, sent_);
+  total_sent_ += bytes.size();
+  drop_unsent();
+  return bytes;
+}
+
+KETTLINGAR_INLINE void SocketTransport::drop_unsent() noexcept {
+  sent_ = 0;
+  out.collected.clear();
+  if (out.collected.capacity() > 4 * large_buffer) out.collected = std::string();
+  if (!out.large.empty()) out.large = std::string();
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/connection.ipp, continued ========
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The request that is being read and answered.
+struct IncomingRequest {
+  explicit IncomingRequest(const Limits& limits) : parser(limits), body(limits) {}
+
+  RequestHeadParser parser;
+  BodyReader body;
+  std::size_t head_size = 0;  ///< 0 while the head is incomplete
+  Clock::time_point start;
+  Refusal refused;  ///< waits for the end of the body
+  ReplyStyle style;
+  std::uint64_t answer_began = 0;  ///< how much of all answers had been made by then
+  ReceivedDescriptors descriptors;
+  std::size_t held_descriptors = 0;  ///< of them, how many count for the server's limit
+  bool dropped_descriptors = false;  ///< some have come that a stranger may not send
+};
+
+/// Where the answer goes if not to the caller: to a descriptor that came with the call, or to nobody, for somebody else
+/// goes on with it.
+struct AnswerTarget {
+  Fd descriptor = {};
+  bool is_socket = false;
+  bool handing_over = false;              ///< another service is asked to go on
+  bool passed_on = false;                 ///< somebody else answers, or has the connection
+  bool writing = false;                   ///< bytes are on their way to a file
+  asio::cancellation_signal cancel = {};  ///< of that
+};
+
+/// What is known of the reader of a stream.
+struct StreamPace {
+  Clock::time_point comment_due;                 ///< when its silence has become too long
+  Clock::time_point stalled_since;               ///< since when its reader has taken nothing
+  std::uint64_t stalled_at = ~std::uint64_t{0};  ///< after so many bytes of all
+  std::size_t unsent = 0;                        ///< bytes that it keeps while its reader is not ready
+  Clock::time_point unsent_since;
+  std::size_t sent = 0;
+  bool waits_for_room = false;  ///< all streams together keep too much
+};
+
+/// One accepted connection. Each time that its socket, a handler or a deadline has something for it, it goes on as far
+/// as it can without waiting: parses what is there, runs handlers, collects the answers and sends them together.
+///
+/// It owns itself from start() to close(); what is under way then keeps it until it has ended. At every such end
+/// close() may have been called: the peer has gone, a deadline has passed, or the service stops.
+class Connection final : public std::enable_shared_from_this<Connection>, public CallBringer, Poller::Watcher {
+ public:
+  /// Serves `descriptor` until either side closes it.
+  static void start(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
+  Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer);
+  ~Connection() override;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  /// Waiting for a request, with no answer unsent.
+  bool idle() const noexcept { return phase_ == Phase::idle; }
+  /// Its peer has neither shown the token, nor come over the unix socket.
+  bool stranger() const noexcept { return !admission_.known(); }
+  /// At a request that is whole, or its answer.
+  bool busy() const noexcept {
+    return phase_ == Phase::handling || phase_ == Phase::streaming || phase_ == Phase::writing;
+  }
+  /// What its stream keeps for a reader who is not ready, and since when; nothing if it is ending anyway.
+  std::size_t unsent() const noexcept { return phase_ == Phase::closed ? 0 : pace_.unsent; }
+  Clock::time_point unsent_since() const noexcept { return pace_.unsent_since; }
+  /// Its reader has had time enough.
+  void end_slow_stream();
+  /// Streams may go on: there is room for what they make.
+  void room_found();
+  /// Goes on as far as it can without waiting.
+  void go_on();
+  /// When expire() has to be called next.
+  Clock::time_point deadline() const noexcept { return (std::min)(deadline_, drain_deadline_); }
+  void expire(Clock::time_point now);
+  /// The service stops: finish what is being done, but not for long.
+  void drain();
+  /// Ends everything at once.
+  void close();
+
+ private:
+  friend class ConnectionList;
+  friend class Server;
+
+  enum class Phase { idle, head, body, handling, streaming, writing, slowed, lingering, closed };
+  /// What the bytes that are there have led to.
+  enum class Next { go_on, read, pause, close };
+
+  // Its way; see below.
+  void ready(unsigned what) override;
+  void take_steps();
+  bool step();
+  Next advance() { return request_.head_size == 0 ? at_head() : at_body(); }
+  Next at_head();
+  Next at_body();
+  Next incomplete(std::string_view what);
+  bool receive();
+  bool send_now();
+  bool flush();
+  bool go_on_writing();
+  bool begin_end();
+  bool linger();
+  void pause();
+  void go_on_after_pause();
+  bool turn_over();
+  void note_end_of_input();
+  void enter(Phase phase, Clock::time_point deadline);
+  void cut_off();
+  void unwatch();
+  void close_socket();
+  const RequestHead& head() const noexcept { return request_.parser.head(); }
+
+  // The request; see request_steps.ipp.
+  void begin_body();
+  void dispatch();
+  std::string_view decode_body(std::string_view body, std::optional<ErrorReply>& reply);
+  std::string_view decode_arguments(std::optional<ErrorReply>& reply);
+  void refuse(const Refusal& refusal);
+  void refuse_and_close(int status, std::string_view slug, std::string_view why);
+  void log_request(int status, std::string_view slug, std::size_t bytes);
+  void log_internal(const std::string& what) { server_->log_internal(admission_.ours(), what); }
+  void end_request();
+
+  // The call; see call_steps.ipp.
+  void call_goes_on() override;
+  std::shared_ptr<void> keep() override { return shared_from_this(); }
+  bool passed_on() const override { return target_.passed_on; }
+  bool serving() const override { return server_->running() || server_->stopping(); }
+  bool call_step();
+  bool after_progress(ServedCall::Progress progress);
+  bool stream_progress(ServedCall::Progress progress);
+  void end_call();
+  void hold_unsent(std::size_t bytes);
+  void break_silence_later();
+  void break_silence(Clock::time_point now);
+
+  // Descriptors that come and go, and answers that go elsewhere; see handover.ipp.
+  void check_descriptors(std::size_t before);
+  void drop_descriptors();
+  void refuse_descriptors();
+  void hold_descriptors(std::size_t count);
+  void attach(std::vector<Fd> descriptors) override;
+  bool answer_elsewhere(json& arguments);
+  void watch_target();
+  bool flush_to_file();
+  void require_own_thread() const;
+  bool gone() const override;
+  HandOver prepare_handover() override;
+  void released() override;
+  Socket take_connection(std::string* received) override;
+  int answer_descriptor() const { return target_.descriptor ? target_.descriptor.get() : transport_.descriptor(); }
+  Fd duplicate_of_connection() const;
+
+  static constexpr std::size_t flush_threshold = SocketTransport::large_buffer;
+  /// Large room is given back when it has not been needed for so long.
+  static constexpr std::chrono::milliseconds give_back_after{1000};
+
+  const std::shared_ptr<Server> server_;
+  const Peer peer_;
+  SocketTransport transport_;
+  IncomingRequest request_;
+  Admission admission_;
+  ServedCall call_;
+  AnswerTarget target_;
+  StreamPace pace_;
+  std::shared_ptr<Connection> self_;      ///< until it is closed
+  std::optional<Poller::Ticket> ticket_;  ///< of the socket that the answer goes to
+
+  Phase phase_ = Phase::idle;
+  Phase phase_before_ = Phase::idle;  ///< the one that goes on when all has been written
+  Clock::time_point deadline_ = Clock::time_point::max();
+  Clock::time_point deadline_before_ = Clock::time_point::max();
+  Clock::time_point drain_deadline_ = Clock::time_point::max();
+  std::size_t done_ = 0;  ///< bytes of this turn, or while it lingers
+  Turn turn_;
+  struct {
+    bool timed_out = false;
+    bool end_of_input = false;
+    bool half_closed = false;     ///< the end of the input has been seen while a handler worked
+    bool close_after = false;     ///< when everything has been sent
+    bool asked_to_close = false;  ///< by the peer, who sends nothing more
+    bool head_waits = false;      ///< for Limits::guess_pause
+    bool answer_waits = false;    ///< for the same
+  } is_;
+  struct {
+    Connection* next = nullptr;
+    Connection* previous = nullptr;
+    bool listed = false;
+    bool present = false;
+    bool was_stranger = false;
+  } link_;  ///< of the list of the service
+};
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/handover.ipp ========
+// SPDX-License-Identifier: MIT
+// service/handover.ipp: descriptors that come and go with calls, and answers that go elsewhere than to the caller.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Counts `count` descriptors of ours as ones whose sender is not known yet.
+KETTLINGAR_INLINE void Connection::hold_descriptors(std::size_t count) {
+  server_->held_descriptors += count;
+  server_->held_descriptors -= request_.held_descriptors;
+  request_.held_descriptors = count;
+}
+
+KETTLINGAR_INLINE void Connection::drop_descriptors() {
+  if (!request_.descriptors.owned.empty() || request_.descriptors.truncated) request_.descriptors = {};
+  hold_descriptors(0);
+}
+
+/// Strangers may not send any.
+KETTLINGAR_COLD void Connection::refuse_descriptors() {
+  drop_descriptors();
+  request_.dropped_descriptors = true;
+  if (request_.refused.status == 0) request_.refused = {403, "fd-stray"};
+}
+
+/// After a read: what came is owned already, and closed here if it cannot be kept. There were `before` of them.
+KETTLINGAR_INLINE void Connection::check_descriptors(std::size_t before) {
+  const ReceivedDescriptors& received = request_.descriptors;
+  if (received.owned.size() == before && !received.truncated) return;
+  const Limits& limits = server_->limits;
+  if (received.owned.size() > limits.descriptors) {
+    refuse_and_close(400, "fd-trunc", too_many_descriptors(limits, "can come with a request"));
+  } else if (received.truncated) {
+    refuse_and_close(503, "limit", "descriptors were lost: too many are open");
+  } else if (blocking_threads(server_->executor).held_up()) {
+    refuse_and_close(503, "limit", "files that came before cannot be closed: what they are on hangs");
+  } else if (request_.head_size == 0) {
+    hold_descriptors(received.owned.size());
+    if (server_->held_descriptors > limits.unclaimed_descriptors)
+      refuse_and_close(503, "limit", "too many descriptors are waiting");
+  } else if (!admission_.route().authenticated) {
+    refuse_descriptors();
+  }
+}
+
+KETTLINGAR_INLINE void Connection::attach(std::vector<Fd> descriptors) {
+  if (!peer_.over_unix_socket || target_.descriptor) throw Error(500, "Cannot send file descriptors over TCP");
+  transport_.out_descriptors = std::move(descriptors);
+  transport_.out_descriptors_at = transport_.out.collected.size();
+}
+
+/// Gives what is to leave to a file, whose writing may take its time. False, as that has to be waited for.
+KETTLINGAR_COLD bool Connection::flush_to_file() {
+  target_.writing = true;
+  // Own copies: if this is cancelled, the thread that writes a file may still be at it.
+  WhenEnded ended = [self = shared_from_this()](const std::exception_ptr& thrown) {
+    Connection& c = *self;
+    c.target_.writing = false;
+    if (c.phase_ == Phase::closed) return;
+    if (thrown) {
+      c.log_internal(log_escaped(words_of(thrown)));
+      c.close();
+    } else {
+      c.go_on();
+    }
+  };
+  spawn(server_->executor, async_write_all(target_.descriptor, transport_.take_unsent()), std::move(ended),
+        target_.cancel.slot());
+  return false;
+}
+
+/// Of a call with descriptors: if it says so, sends its caller away and makes the first one get the answer. False if
+/// the caller has gone. Throws InvalidArgument.
+KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
+  std::vector<Fd>& descriptors = call_.request().descriptors();
+  const auto key = arguments.find(reply_to_key);
+  if (key == arguments.end()) return true;
+  const auto positional = arguments.find(positional_key);
+  const bool fits = positional != arguments.end() && !positional->empty() &&
+                    count_placeholders(positional->front()) == 1 && positional->front().is_string() &&
+                    parse_placeholder(positional->front().get_ref<const std::string&>());
+  constexpr std::uint64_t most = std::uint64_t{1} << 53;
+  if (!key->is_number_unsigned() || key->get<std::uint64_t>() > most || !fits) {
+    throw InvalidArgument(std::string(reply_to_key) +
+                          " must be the number of bytes already sent to the first argument, which is a descriptor");
+  }
+  const std::uint64_t sent_before = key->get<std::uint64_t>();
+  Fd target = std::move(descriptors.front());
+  bool is_socket = false;
+  try {
+    is_socket = kind_of(target.get(), Readiness::For::writing) == DescriptorKind::socket;
+  } catch (const std::system_error& error) {
+    throw InvalidArgument(std::string(reply_to_key) + ": no answer can be written there: " + error.code().message());
+  }
+  descriptors.erase(descriptors.begin());
+  positional->erase(positional->begin());
+  arguments.erase(reply_to_key);
+
+  ReplyStyle accepted = request_.style;
+  accepted.format = Format::json;
+  accepted.keep_alive = false;
+  append_reply(transport_.out.collected, accepted, 202, accepted.content_type(), "{\"replied_to_first_fd\": true}\n");
+  if (!send_now() || phase_ == Phase::closed) return false;
+  unwatch();
+  close_socket();
+  target_.descriptor = std::move(target);
+  target_.is_socket = is_socket;
+  if (is_socket) ticket_ = server_->poller->add(target_.descriptor.get(), *this);
+  // Bare LF is understood by everybody. Marks of chunks, which come with CRLF, are not.
+  ReplyStyle& style = request_.style;
+  style.bare_lf = call_.request().header(reply_line_ends) != "crlf";
+  style.http_1_0 = style.without_body = style.keep_alive = false;
+  style.continued = sent_before > 0;
+  request_.answer_began = transport_.total_sent() - sent_before;  // wraps around, and back where it is subtracted
+  return true;
+}
+
+KETTLINGAR_INLINE void Connection::require_own_thread() const {
+  if (!server_->may_run_here())
+    throw std::logic_error("kettlingar: a kt::Request is for the thread that runs its handler");
+}
+
+KETTLINGAR_INLINE bool Connection::gone() const {
+  if (server_->host) return false;  // the socket is used by another thread
+  require_own_thread();
+  if (target_.descriptor && !target_.is_socket) return false;
+  const int fd = answer_descriptor();
+#if defined(POLLRDHUP)
+  pollfd entry{fd, POLLRDHUP, 0};  // tells of the end behind bytes that wait, too
+  return fd < 0 || retry_interrupted([&] { return ::poll(&entry, 1, 0); }) != 0;
+#else
+  char byte = 0;
+  const ssize_t n = retry_interrupted([&] { return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT); });
+  return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+#endif
+}
+
+KETTLINGAR_COLD Fd Connection::duplicate_of_connection() const {
+  Fd copy(::fcntl(answer_descriptor(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) throw Error(500, std::string("cannot pass the connection on: ") + std::strerror(errno));
+  return copy;
+}
+
+KETTLINGAR_COLD Caller::HandOver Connection::prepare_handover() {
+  if (server_->host) throw Error(501, "answers cannot be passed on where handlers run on the host's thread");
+  require_own_thread();
+  if (target_.passed_on) throw Error(500, "the answer has been passed on already");
+  const ReplyStyle& style = request_.style;
+  if (style.http_1_0 || style.without_body) throw Error(501, "answers to HTTP/1.0 and to HEAD cannot be passed on");
+  if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
+  target_.handing_over = true;
+  return {duplicate_of_connection(), transport_.total_sent() - request_.answer_began, style.format == Format::msgpack,
+          style.bare_lf};
+}
+
+// The kernel would go on to tell of the socket as long as somebody else has it.
+KETTLINGAR_COLD void Connection::released() {
+  target_.passed_on = true;
+  unwatch();
+}
+
+KETTLINGAR_COLD Socket Connection::take_connection(std::string* received) {
+  if (server_->host) throw Error(501, "connections cannot be taken where handlers run on the host's thread");
+  require_own_thread();
+  if (target_.passed_on) throw Error(500, "the answer has been passed on already");
+  if (target_.descriptor && !target_.is_socket) throw Error(500, "there is no connection to take");
+  if (phase_ == Phase::closed || !send_now()) throw Error(503, "the caller does not read");
+  if (transport_.total_sent() != request_.answer_began) throw Error(500, "the answer has begun");
+  Socket socket{duplicate_of_connection()};
+  if (received != nullptr) received->assign(transport_.input().substr(request_.head_size + request_.body.raw_size()));
+  released();
+  return socket;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/request_steps.ipp ========
 // SPDX-License-Identifier: MIT
-// service/request_steps.ipp: from a parsed head to an answer: admission, arguments, plain handlers, refusals, the log
-// line.
+// service/request_steps.ipp: from an admitted head to a call: body, arguments, refusals, the log line.
 
 
 namespace kettlingar {
@@ -15899,214 +16777,45 @@ inline bool is_msgpack_type(std::string_view type) {
 /// What is one argument as it is.
 inline constexpr std::string_view bytes_type = "application/octet-stream";
 
-/// Whether a Host that names us by `name` can be meant for a service that listens on `listen_host`. Not 0.0.0.0, which
-/// browsers take to this machine without saying which site asks.
-inline bool own_name(std::string_view name, const std::string& listen_host) {
-  if (http::same_word(name, "localhost")) return true;
-  const auto address = tcp_address(std::string(name), 0);
-  if (!address || address->is_any()) return false;
-  if (address->is_loopback()) return true;
-  const auto ours = tcp_address(listen_host, 0);
-  return ours && (ours->is_any() || *address == *ours);
-}
-
-inline bool has_body(const RequestHead& head) { return head.chunked || head.content_length.value_or(0) > 0; }
-
-/// The part of a whole answer that a HEAD may see: up to its empty line.
-inline std::string_view head_of(std::string_view answer) {
-  for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
-    const std::string_view rest = answer.substr(at + 1);
-    if (rest.starts_with('\n')) return answer.substr(0, at + 2);
-    if (rest.starts_with("\r\n")) return answer.substr(0, at + 3);
-  }
-  return answer;
-}
-
-/// Why the request is refused if it comes from a web page that is not ours, or was led here under a foreign name (DNS
-/// rebinding): the slug of the log line, or nothing.
-KETTLINGAR_INLINE std::string_view Connection::foreign_browser() {
-  const RequestHead& head = head_parser_.head();
-  if (from_other_site(head) && !follows_link_to_explorer(head, server_->prefix())) return "origin";
-  const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
-  if (!peer_.over_unix_socket && !host.empty() && host != own_host_) {
-    const std::string_view name = http::host_name(host);
-    if (!own_name(name, server_->settings.worker_listen_host)) {
-      // It may have been accepted by another process, which listens elsewhere.
-      const std::string here = socket_name(socket_.native_handle(), false);
-      if (!own_name(name, here.substr(0, here.rfind(':'))) && !listed_host(host, server_->settings.worker_allow_hosts))
-        return "host";
-    }
-    own_host_ = host;
-  }
-  if (!head.origin) return {};
-  const std::string_view origin = *head.origin;
-  if (!host.empty() && origin.starts_with("http://") && http::same_word(origin.substr(7), host)) return {};
-  // Pages that came through a proxy have its name, perhaps by https, which it does not always tell us as Host.
-  const std::string_view rest = origin.starts_with("http://")    ? origin.substr(7)
-                                : origin.starts_with("https://") ? origin.substr(8)
-                                                                 : std::string_view{};
-  return !rest.empty() && http::valid_authority(rest) && listed_host(rest, server_->settings.worker_allow_hosts)
-             ? std::string_view{}
-             : "origin";
-}
-
-/// Who calls what, by the usual rules.
-KETTLINGAR_INLINE void Connection::find_caller() {
-  const Token nobody_has;
-  route_ = find_route(head_parser_.head(), hearing_ == Hearing::never ? nobody_has : server_->token, server_->prefix());
-}
-
-/// The same, by those of the program as well.
-KETTLINGAR_INLINE void Connection::find_method() {
-  const RequestHead& head = head_parser_.head();
-  find_caller();
-  if ((!server_->authenticator && !server_->router) || !challenge().empty()) return;
-  Request request(head, peer_, *this, server_->executor);
-  try {
-    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
-    if (server_->authenticator) route_.authenticated = server_->authenticator(request);
-    ConnectionAccess::route(request, route_.method, route_.path, route_.authenticated);
-    if (server_->router) routed_ = server_->router(request);
-    if (routed_) route_.method = routed_->method;
-  } catch (const Error&) {
-    refuse_route();
-  } catch (...) {
-    log_internal("authenticator or router: " + log_escaped(words_of(std::current_exception())));
-    refuse_route();
-  }
-}
-
-/// What has been guessed of the token still counts.
-KETTLINGAR_COLD void Connection::refuse_route() {
-  Route nowhere;
-  nowhere.wrong_path = route_.wrong_path;
-  nowhere.wrong_words = route_.wrong_words;
-  route_ = nowhere;
-  routed_.reset();
-}
-
-/// What the service is to prove to a stranger that it is the one of the url file; empty if nothing.
-KETTLINGAR_INLINE std::string_view Connection::challenge() const {
-  if (route_.authenticated || !route_.path.starts_with(challenge_path)) return {};
-  const std::string_view words = route_.path.substr(challenge_path.size());
-  return words.size() >= 16 && words.size() <= 64 ? words : std::string_view{};
-}
-
-/// Whether the caller has been named by a proxy, behind which there may be anybody.
-KETTLINGAR_COLD bool Connection::through_proxy() const {
-  const RequestHead& head = head_parser_.head();
-  const std::string_view host = !head.authority.empty() ? head.authority : head.host.value_or(std::string_view{});
-  return listed_host(host, server_->settings.worker_allow_hosts);
-}
-
-/// When what this peer sends is compared with the token. A connection over which the right one came does not wait: it
-/// ends with the first wrong one instead.
-KETTLINGAR_INLINE Hearing Connection::hearing() {
-  throttled_ = false;
-  if (known_ || !server_->guesses.any_wrong_tokens(request_start_)) return Hearing::at_once;
-  const GuessOrigin origin(socket_.native_handle());
-  const Hearing hearing = server_->guesses.hearing(origin.name, request_start_);
-  throttled_ = hearing != Hearing::at_once;
-  if (!throttled_) return hearing;
-  if (through_proxy()) return Hearing::slowly;
-  return origin.trusted ? Hearing::at_once : hearing;
-}
-
-/// How many tokens, all of them wrong, the request has brought. After the search for its method.
-KETTLINGAR_INLINE int Connection::wrong_tokens() const {
-  if (!route_.wrong_path) return route_.wrong_words;
-  const std::string_view first = route_.path.substr((std::min<std::size_t>)(1, route_.path.size()));
-  return route_.wrong_words + (challenge().empty() && !(method_ && first.starts_with(method_->name())));
-}
-
-/// Whether the request, which is to wait if so, has brought what may be the token. Nothing comes of that as yet.
-KETTLINGAR_COLD bool Connection::brings_token() {
-  find_caller();
-  method_ = server_->methods.find(route_.method, false);
-  const bool brings = route_.authenticated || wrong_tokens() != 0;
-  route_ = Route{};
-  method_.reset();
-  return brings;
-}
-
-/// Remembers whoever has shown the token, and counts what was something else.
-KETTLINGAR_INLINE void Connection::note_caller() {
-  if (route_.authenticated) {
-    if (!std::exchange(known_, true)) server_->forget_stranger(*this);
-  } else if (const int wrong = wrong_tokens(); wrong != 0 && !peer_.over_unix_socket) {
-    if (!server_->count_wrong_tokens(socket_.native_handle(), wrong, through_proxy())) return;
-    throttled_ = true;
-    if (known_) style_.keep_alive = false;
-  }
-}
-
-/// Whether this request is refused whatever its body says. Finds route and method.
-KETTLINGAR_INLINE Connection::Refusal Connection::refusal() {
-  const RequestHead& head = head_parser_.head();
-  if (const std::string_view slug = foreign_browser(); !slug.empty()) {
-    if (slug == "host") {
-      // Who has the token is told more, so whoever has not is counted.
-      find_caller();
-      note_caller();
-    }
-    return {403, slug};
-  }
-  if (head.method != "GET" && head.method != "POST" && head.method != "HEAD") {
-    for (const std::string_view other : {"PUT", "DELETE", "PATCH", "TRACE", "CONNECT"}) {
-      if (head.method == other) return {405, "bad-line"};
-    }
-    return head.method == "OPTIONS" ? Refusal{204, "ok"} : Refusal{501, "bad-line"};
-  }
-
-  find_method();
-  method_ = route_.method.empty() ? nullptr : server_->methods.find(route_.method, route_.authenticated);
-  if (!method_ || head.sec_fetch_site || route_.path == explorer_path) {
-    if (const int status = explorer_status(*server_, head, route_, method_.get()); status != 0)
-      return {status, "explorer"};
-    if (from_other_site(head)) return {403, "origin"};
-  }
-  note_caller();
-  if (!challenge().empty()) return {200, "proof"};
-  // Strangers learn nothing about which methods there are.
-  if (!method_ && route_.authenticated) return {404, "unknown"};
-  if (!method_) return throttled_ ? Refusal{429, "guess"} : Refusal{403, "auth"};
-  if (method_->post_only() && head.method != "POST") return {405, "bad-line"};
-  if (head.encoded && head.method == "POST" && has_body(head)) return {415, "bad-body"};
-  return {};
-}
-
 KETTLINGAR_INLINE void Connection::begin_body() {
-  const RequestHead& head = head_parser_.head();
-  style_ = ReplyStyle{};
-  style_.bare_lf = head.bare_lf;
-  style_.http_1_0 = head.version_minor == 0;
-  style_.keep_alive = head.keep_alive && !server_->stopping();
-  style_.without_body = head.method == "HEAD";
+  const RequestHead& head = this->head();
+  ReplyStyle& style = request_.style;
+  style = ReplyStyle{};
+  style.bare_lf = head.bare_lf;
+  style.http_1_0 = head.version_minor == 0;
+  style.keep_alive = head.keep_alive && !server_->stopping();
+  style.without_body = head.method == "HEAD";
   if (head.method == "POST" && is_msgpack_type(media_type(head.content_type)) && server_->settings.worker_use_msgpack) {
-    style_.format = Format::msgpack;
+    style.format = Format::msgpack;
   }
-  enter(Phase::body, request_start_ + server_->limits.body_timeout);
+  is_.asked_to_close = !head.keep_alive;
+  enter(Phase::body, request_.start + server_->limits.body_timeout);
 
-  refused_ = refusal();
-  if (route_.authenticated) {
+  request_.refused = admission_.decide();
+  const bool authenticated = admission_.route().authenticated;
+  if (admission_.known() && std::exchange(link_.was_stranger, false)) server_->forget_stranger();
+  if (admission_.lost_trust()) style.keep_alive = false;
+  if (authenticated) {
     hold_descriptors(0);
-  } else if (!received_.owned.empty()) {
+  } else if (!request_.descriptors.owned.empty()) {
     refuse_descriptors();
   }
-  const Limits& limits = route_.authenticated ? server_->limits : server_->stranger_limits;
-  if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused_.status == 0) {
+  const Refusal& refused = request_.refused;
+  const Limits& limits = authenticated ? server_->limits : server_->stranger_limits;
+  if (const ParseResult fits = check_body_length(head, limits); fits.status == Parse::bad && refused.status == 0) {
     return refuse_and_close(fits.http_status, fits.slug, fits.why);
   }
-  if (refused_.status != 0 && has_body(head) &&
+  if (refused.status != 0 && has_body(head) &&
       (head.expect_continue || head.chunked || *head.content_length > server_->limits.drain_bytes)) {
     // Not worth reading: say so now, and let the connection go.
-    style_.keep_alive = false;
-    return refuse(refused_);
+    style.keep_alive = is_.asked_to_close = false;
+    return refuse(refused);
   }
-  if (has_body(head) && head.expect_continue && head.version_minor > 0 && input().size() == head_size_)
-    out_ += continue_response;
-  body_ = BodyReader(limits);
-  body_.start(head);
+  if (has_body(head) && head.expect_continue && head.version_minor > 0 &&
+      transport_.input().size() == request_.head_size)
+    transport_.out.collected += continue_response;
+  request_.body = BodyReader(limits);
+  request_.body.start(head);
 }
 
 /// Binds the body, or decodes it into a map of arguments. Otherwise the refusal is in `reply`, and its slug returned.
@@ -16115,22 +16824,20 @@ KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body
     reply = plain_error(status, why);
     return slug;
   };
-  const RequestHead& head = head_parser_.head();
-  json& arguments = ConnectionAccess::arguments(*request_);
+  const RequestHead& head = this->head();
   CodecError error;
-  if (style_.format == Format::msgpack) {
-    call_->bound =
-        !routed_ && head.query.empty() && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
-    if (call_->bound) return {};
-    error = decode_msgpack(body, arguments, server_->limits.depth);
+  if (request_.style.format == Format::msgpack) {
+    error = call_.take_arguments(body, Format::msgpack, !admission_.routed() && head.query.empty());
   } else if (const std::string_view type = media_type(head.content_type); is_msgpack_type(type)) {
     const std::string_view slug = refuse_with(415, "msgpack is switched off");
     reply->accept = "application/json";
     return slug;
   } else if (http::same_word(type, "application/json") || (type.empty() && body.front() == '{')) {
-    error = decode_json(body, arguments, server_->limits.depth);
+    error = call_.take_arguments(body, Format::json, false);
   } else if (http::same_word(type, "application/x-www-form-urlencoded")) {
+    json& arguments = ConnectionAccess::arguments(call_.request());
     error = decode_form(body, arguments);
+    if (!error) error = check_arguments(arguments);
   } else if (http::same_word(type, bytes_type)) {
     return {};
   } else if (http::same_word(type.substr(0, type.find('/')), "multipart")) {
@@ -16144,233 +16851,148 @@ KETTLINGAR_INLINE std::string_view Connection::decode_body(std::string_view body
                        "application/octet-stream");
   }
   if (error) return refuse_with(400, error.why, error.slug);
-  if (!arguments.is_object()) return refuse_with(400, "arguments must be a map");
-  const auto positional = arguments.find(positional_key);
-  if (positional != arguments.end() && !positional->is_array()) return refuse_with(400, "_args must be a list");
   return {};
 }
 
 /// All arguments, from wherever a request may have them. Returns and throws what decode_body() and the method do.
 KETTLINGAR_INLINE std::string_view Connection::decode_arguments(std::optional<ErrorReply>& reply) {
-  const RequestHead& head = head_parser_.head();
-  const std::string_view body = std::string_view(in_).substr(begin_ + head_size_, body_.body_size());
+  const RequestHead& head = this->head();
+  Request& request = call_.request();
+  const std::string_view body(transport_.input_at(request_.head_size), request_.body.body_size());
   const bool is_post = head.method == "POST";
   if (is_post && !body.empty()) {
-    if (const std::string_view slug = decode_body(body, reply); call_->bound || !slug.empty()) return slug;
+    if (const std::string_view slug = decode_body(body, reply); call_.bound() || !slug.empty()) return slug;
   }
-  if (!head.query.empty()) method_->add_query(head.query, *request_);
-  if (routed_) ConnectionAccess::arguments(*request_).update(routed_->arguments);
-  if (is_post && style_.format == Format::json && http::same_word(media_type(head.content_type), bytes_type))
-    method_->add_bytes(body, *request_);
+  if (!head.query.empty()) call_.method().add_query(head.query, request);
+  if (admission_.routed()) ConnectionAccess::arguments(request).update(admission_.routed()->arguments);
+  if (is_post && request_.style.format == Format::json && http::same_word(media_type(head.content_type), bytes_type))
+    call_.method().add_bytes(body, request);
   return {};
 }
 
 KETTLINGAR_INLINE void Connection::dispatch() {
-  if (refused_.status != 0) return refuse(refused_);
+  if (request_.refused.status != 0) return refuse(request_.refused);
   enter(Phase::handling, Clock::time_point::max());
-  answer_began_ = total_sent_ + out_.size() - sent_;
-  request_.emplace(head_parser_.head(), peer_, *this, server_->executor);
-  ConnectionAccess::route(*request_, route_.method, route_.path, route_.authenticated);
-  request_->descriptors() = std::move(received_.owned);
-  received_ = {};
-  call_.emplace(*request_, style_.format, std::move(slots_));
+  request_.answer_began = transport_.total();
+  const Route& route = admission_.route();
+  call_.begin(*admission_.method(), head(), peer_, server_->executor);
+  Request& request = call_.request();
+  ConnectionAccess::route(request, route.method, route.path, route.authenticated);
+  if (!request_.descriptors.owned.empty()) request.descriptors() = std::move(request_.descriptors.owned);
+  request_.descriptors.truncated = false;
   std::optional<ErrorReply> reply;
+  ServedCall::Progress progress;
   try {
     if (const std::string_view slug = decode_arguments(reply); !slug.empty()) {
-      const std::size_t before = out_.size();
-      const int status = append_error(out_, style_, *reply);
-      log_request(status, slug, out_.size() - before);
+      const std::size_t before = transport_.out.size();
+      const int status = append_error(transport_.out.collected, request_.style, *reply);
+      log_request(status, slug, transport_.out.size() - before);
       return end_request();
     }
-    if (!answer_elsewhere(ConnectionAccess::arguments(*request_))) return close();
-    if (server_->host && !method_->is_builtin()) {
-      call_->pending = give_to_host(invoke_on_host());
-      return;
-    }
-    method_->invoke(*call_);
-    if (call_->stream || call_->pending.valid()) return;
-    if (released_) return end_released({});
-    answer_call();
+    if (!request.descriptors().empty() && !answer_elsewhere(ConnectionAccess::arguments(request))) return close();
+    // The handler may stop the service, or the service be stopped while it works.
+    progress = call_.run(transport_.out);
   } catch (...) {
-    if (released_) return end_released(std::current_exception());
-    answer_error(std::current_exception());
+    progress = call_.fail(std::current_exception(), transport_.out);
   }
-  end_request();
-}
-
-KETTLINGAR_INLINE void Connection::answer_call() {
-  const std::size_t before = out_.size();
-  try {
-    append_answer();
-  } catch (...) {
-    // Half an answer would garble the one that tells what went wrong.
-    out_.resize(before);
-    out_descriptors_.clear();
-    throw;
-  }
-}
-
-KETTLINGAR_INLINE void Connection::append_answer() {
-  const std::size_t before = out_.size();
-  // The handler may have stopped the service, or the service have been stopped while it worked.
-  if (server_->stopping()) style_.keep_alive = false;
-  if (call_->document) {
-    const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data, {},
-                      document_lines(style_.bare_lf))) {
-      throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
-    }
-    return log_request(document.status, "ok", out_.size() - before);
-  }
-  if (call_->raw) {
-    const std::string_view answer = call_->raw->bytes;
-    out_ += style_.without_body ? head_of(answer) : answer;
-    style_.keep_alive = false;
-    return log_request(200, "raw", out_.size() - before);
-  }
-  if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
-  if (!call_->descriptors.empty()) {
-    if (!peer_.over_unix_socket || target_) throw Error(500, "Cannot send file descriptors over TCP");
-    if (call_->descriptors.size() > server_->limits.descriptors) {
-      throw Error(500, "at most " + std::to_string(server_->limits.descriptors) + " descriptors fit into an answer");
-    }
-    out_descriptors_ = std::move(call_->descriptors);
-    out_descriptors_at_ = out_.size();
-  }
-  append_reply(out_, style_, 200, style_.content_type(), call_->body);
-  log_request(200, "ok", out_.size() - before);
-}
-
-KETTLINGAR_INLINE void Connection::answer_error(const std::exception_ptr& thrown) {
-  const ErrorReply reply = error_reply(thrown, route_.authenticated);
-  const std::size_t before = out_.size();
-  if (server_->stopping()) style_.keep_alive = false;
-  const int status = append_error(out_, style_, reply);
-  if (!reply.log.empty()) log_internal(std::string(route_.method) + ": " + log_escaped(reply.log));
-  log_request(status, reply.log.empty() ? "error" : "internal", out_.size() - before);
-}
-
-/// What the owner is told of a proxy that calls us by a name of its own.
-KETTLINGAR_COLD std::string Connection::refused_host() const {
-  const RequestHead& head = head_parser_.head();
-  const std::string host(!head.authority.empty() ? head.authority : head.host.value_or(std::string_view{}));
-  return "Host '" + host +
-         "' is not a name of this service; --worker-allow-hosts=" + std::string(http::host_name(host)) +
-         " makes it one";
+  after_progress(progress);
 }
 
 KETTLINGAR_INLINE void Connection::refuse(const Refusal& refusal) {
-  const std::size_t before = out_.size();
-  const bool post_only = method_ && method_->post_only();
+  std::string& out = transport_.out.collected;
+  ReplyStyle& style = request_.style;
+  const std::size_t before = out.size();
+  const bool post_only = admission_.method() && admission_.method()->post_only();
   const HeaderField allow{"Allow", post_only ? "POST, OPTIONS" : "GET, HEAD, POST, OPTIONS"};
+  const HeaderField accept{"Accept-Encoding", "identity"};
   switch (refusal.status) {
     case 200:
       if (refusal.slug == "explorer") {
-        append_explorer(out_, style_);
+        append_explorer(out, style);
         break;
       }
-      append_reply(out_, style_, 200, "text/plain", server_->proof(challenge(), socket_.native_handle()) + "\n");
+      append_reply(out, style, 200, "text/plain",
+                   server_->proof(admission_.challenge(), transport_.descriptor()) + "\n");
       break;
     case 302:
-      append_way_to_explorer(out_, style_, *server_, head_parser_.head());
+      append_way_to_explorer(out, style, *server_, head());
       break;
     case 204:
-      append_reply(out_, style_, 204, {}, {}, {&allow, 1});
-      break;
-    case 403:
-      append_error(out_, style_,
-                   plain_error(403, refusal.slug == "host" && route_.authenticated ? refused_host() : "Access Denied"));
+      append_reply(out, style, 204, {}, {}, {&allow, 1});
       break;
     case 405:
-      append_error(out_, style_, plain_error(405), {&allow, 1});
+      append_error(out, style, admission_.reply_to(refusal), {&allow, 1});
+      break;
+    case 415:
+      append_error(out, style, admission_.reply_to(refusal), {&accept, 1});
       break;
     case 429:
-      style_.keep_alive = false;
-      slowed_ = hearing_ != Hearing::slowly;  // that one has waited
-      append_error(out_, style_, plain_error(429, "Too many wrong tokens: wait a second"));
-      break;
-    case 415: {
-      const HeaderField accept{"Accept-Encoding", "identity"};
-      append_error(out_, style_, plain_error(415, "a body with Content-Encoding is not understood: send it as it is"),
-                   {&accept, 1});
-      break;
-    }
-    case 404: {
-      // The name that was asked for is not repeated: it comes from whoever made the caller ask.
-      const std::string similar = server_->methods.similar(route_.method);
-      ErrorReply unknown =
-          plain_error(404, route_.method.empty() ? "the path names no method" : std::string(no_such_method) + similar);
-      unknown.body["unknown_method"] = true;
-      append_error(out_, style_, unknown);
-      break;
-    }
+      style.keep_alive = false;
+      is_.answer_waits = !admission_.has_waited();
+      [[fallthrough]];
     default:
-      append_error(out_, style_, plain_error(refusal.status));
+      append_error(out, style, admission_.reply_to(refusal));
   }
-  log_request(refusal.status, refusal.slug, out_.size() - before);
+  log_request(refusal.status, refusal.slug, out.size() - before);
   end_request();
 }
 
 /// After a syntax error nothing that follows on the connection can be trusted to be a request.
 KETTLINGAR_INLINE void Connection::refuse_and_close(int status, std::string_view slug, std::string_view why) {
-  style_ = ReplyStyle{};
-  style_.bare_lf = head_parser_.head().bare_lf;
+  ReplyStyle& style = request_.style;
+  style = ReplyStyle{};
+  style.bare_lf = head().bare_lf;
   // As it stands there, for the parser may not have come so far; what may still become HEAD counts as HEAD. A few empty
   // lines may come first.
-  const std::string_view begun = input().substr((std::min)(input().find_first_not_of("\r\n"), input().size()));
+  const std::string_view input = transport_.input();
+  const std::string_view begun = input.substr((std::min)(input.find_first_not_of("\r\n"), input.size()));
   constexpr std::string_view head_method = "HEAD ";
-  style_.without_body = begun.starts_with(head_method) || (!begun.empty() && head_method.starts_with(begun));
-  const std::size_t before = out_.size();
-  append_error(out_, style_, plain_error(status, why));
-  log_request(status, slug, out_.size() - before);
+  style.without_body = begun.starts_with(head_method) || (!begun.empty() && head_method.starts_with(begun));
+  std::string& out = transport_.out.collected;
+  const std::size_t before = out.size();
+  append_error(out, style, plain_error(status, why));
+  log_request(status, slug, out.size() - before);
+  is_.asked_to_close = false;
   end_request();
 }
 
 KETTLINGAR_INLINE void Connection::log_request(int status, std::string_view slug, std::size_t bytes) {
   constexpr LogLevel level = LogLevel::debug;  // requests alone make no file grow
   Log& log = server_->log;
-  if (!log.wants(level) || (!ours() && !log.admit(level, slug))) return;
-  const bool parsed = head_size_ != 0;
+  const bool ours = admission_.ours();
+  if (!log.wants(level) || (!ours && !log.admit(level, slug))) return;
+  const bool parsed = request_.head_size != 0;
+  const Route& route = admission_.route();
   const auto microseconds =
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_start_).count();
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - request_.start).count();
   std::string line = "http " + std::to_string(status) + " ";
   line += slug;
   line += " " + peer_.address + " ";
-  line += parsed ? log_escaped(head_parser_.head().method) : "-";
+  line += parsed ? log_escaped(head().method) : "-";
   // A path whose token is wrong may still be most of the right one, so only routed paths are shown.
-  line += parsed && route_.authenticated ? " " + log_escaped(route_.path)
-          : parsed && method_            ? " /" + method_->name()
-                                         : " -";
+  line += parsed && route.authenticated   ? " " + log_escaped(route.path)
+          : parsed && admission_.method() ? " /" + admission_.method()->name()
+                                          : " -";
   line += " " + std::to_string(bytes) + " " + std::to_string(microseconds / 1000) + "." +
           std::to_string(microseconds % 1000 / 100) + "ms";
-  ours() ? log.write(level, line + log.left_out(slug)) : log.write_admitted(level, slug, std::move(line));
+  ours ? log.write(level, line + log.left_out(slug)) : log.write_admitted(level, slug, std::move(line));
 }
 
-/// What a caller is not told, or not all of it.
-KETTLINGAR_COLD void Connection::log_internal(const std::string& what) {
-  constexpr std::string_view slug = "internal";
-  Log& log = server_->log;
-  ours() ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
-}
-
-/// Forgets the request, whose answer is in `out_`, and makes ready for the next.
+/// Forgets the request, whose answer is ready to leave, and makes ready for the next.
 KETTLINGAR_INLINE void Connection::end_request() {
-  if (!style_.keep_alive) close_after_ = true;
-  timed_out_ = false;  // it came just in time
-  drop_descriptors();  // none is left for the next request, or for as long as the peer is lingered for
-  begin_ += head_size_ + body_.raw_size();
-  head_size_ = 0;
-  dropped_descriptors_ = false;
-  refused_ = {};
-  head_parser_.reset();
-  body_ = BodyReader(server_->limits);
-  if (call_) slots_ = std::move(call_->slots);
-  call_.reset();
-  request_.reset();
-  method_.reset();
-  route_ = Route{};
-  routed_.reset();
-  handing_over_ = false;
+  if (!request_.style.keep_alive) is_.close_after = true;
+  is_.timed_out = false;  // it came just in time
+  drop_descriptors();     // none is left for the next request, or for as long as the peer is lingered for
+  transport_.consume(request_.head_size + request_.body.raw_size());
+  request_.head_size = 0;
+  request_.dropped_descriptors = false;
+  request_.refused = {};
+  request_.parser.reset();
+  request_.body = BodyReader(server_->limits);
+  call_.end();
+  admission_.reset();
+  target_.handing_over = false;
+  is_.half_closed = false;
   if (phase_ != Phase::closed) phase_ = Phase::handling;
 }
 
@@ -16380,7 +17002,7 @@ KETTLINGAR_INLINE void Connection::end_request() {
 
 // ======== service/call_steps.ipp ========
 // SPDX-License-Identifier: MIT
-// service/call_steps.ipp: calls that take their time: awaited handlers, and generators with back-pressure.
+// service/call_steps.ipp: a connection while its call is served: streams at the pace of their reader, ends, silence.
 
 
 namespace kettlingar {
@@ -16391,80 +17013,119 @@ namespace detail {
 inline constexpr std::chrono::milliseconds stream_head_after{500};
 
 // When the caller vanishes while a Task is awaited, or the service stops, close() cancels what is awaited: calls that
-// nobody waits for must not pile up. A caller that has only closed its sending side gets `idle_timeout` for its answer.
-KETTLINGAR_INLINE Task<void> Connection::finish_call() {
-  if (!send_now()) co_await flush();
-  if (phase_ == Phase::closed) co_return;
-  if (call_->stream) {
-    co_await run_stream();
-    co_return;
+// nobody waits for must not pile up. What kept this is let go of then.
+KETTLINGAR_INLINE void Connection::call_goes_on() {
+  if (phase_ != Phase::closed) go_on();
+}
+
+KETTLINGAR_INLINE bool Connection::call_step() {
+  if (pace_.waits_for_room) return false;
+  if (call_.waiting()) {
+    // A stream that waits sends what its reader takes now, and looks again at its deadline.
+    if (!transport_.has_sent_all()) send_now();
+    return false;
   }
-  std::exception_ptr thrown;
-  watch_peer();
-  try {
-    co_await std::move(call_->pending);
-  } catch (...) {
-    thrown = std::current_exception();
+  if (call_.writer() != nullptr && server_->streams_full() && !server_->make_stream_room()) {
+    if (phase_ == Phase::closed) return false;
+    pace_.waits_for_room = true;
+    server_->await_stream_room(shared_from_this());
+    return false;
   }
-  if (phase_ == Phase::closed) {
-    log_request(0, "gone", 0);
-    co_return;
+  if (phase_ == Phase::closed) return false;
+  return after_progress(call_.proceed(transport_.out));
+}
+
+KETTLINGAR_COLD void Connection::room_found() {
+  pace_.waits_for_room = false;
+  if (phase_ != Phase::closed) go_on();
+}
+
+/// Whether something else can be done at once.
+KETTLINGAR_INLINE bool Connection::after_progress(ServedCall::Progress progress) {
+  if (phase_ == Phase::closed) return false;
+  if (call_.writer() != nullptr) {
+    if (phase_ == Phase::handling && progress != ServedCall::Progress::ended) {
+      hold_unsent(0);
+      pace_ = {};
+      turn_ = {};
+      pace_.comment_due = Clock::now() + server_->limits.event_keepalive;
+      enter(Phase::streaming, Clock::now() + stream_head_after);
+    }
+    return stream_progress(progress);
   }
-  if (released_) co_return end_released(thrown);
-  if (!thrown && call_->stream) co_return co_await run_stream();
-  try {
-    if (thrown) std::rethrow_exception(thrown);
-    answer_call();
-  } catch (...) {
-    answer_error(std::current_exception());
+  if (progress == ServedCall::Progress::ended) {
+    end_call();
+    return true;
+  }
+  if (!flush()) return false;
+  if (transport_.ended()) note_end_of_input();
+  return false;
+}
+
+KETTLINGAR_INLINE bool Connection::stream_progress(ServedCall::Progress progress) {
+  const bool ended = progress == ServedCall::Progress::ended;
+  // Others want to be served, and what there is to be read.
+  const bool pause = !ended && turn_.over();
+  if (progress == ServedCall::Progress::item && transport_.unsent() < flush_threshold && !pause && !server_->host)
+    return true;
+  const bool silent = transport_.has_sent_all();
+  if (!send_now()) {
+    pace_.unsent_since = Clock::now();
+    hold_unsent(transport_.out.collected.capacity());
+    if (ended) end_call();
+    if (phase_ != Phase::closed) static_cast<void>(flush());
+    return phase_ != Phase::writing && phase_ != Phase::closed;
+  }
+  if (phase_ == Phase::closed) return false;
+  if (ended) {
+    end_call();
+    return true;
+  }
+  if (is_.half_closed && !silent && phase_ == Phase::streaming) {
+    // A half-closed peer that reads on makes itself known by taking data.
+    enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
+  } else if (!silent && call_.writer()->wants_comments()) {
+    pace_.comment_due = Clock::now() + server_->limits.event_keepalive;
+    break_silence_later();
+  }
+  if (progress == ServedCall::Progress::item) {
+    server_->go_on_later(shared_from_this());
+  } else if (transport_.ended()) {
+    note_end_of_input();
+  }
+  return false;
+}
+
+/// The answer is there, or somebody else gives it.
+KETTLINGAR_INLINE void Connection::end_call() {
+  const ServedCall::Outcome& outcome = call_.outcome();
+  if (!outcome.internal.empty())
+    log_internal(std::string(admission_.route().method) + ": " + log_escaped(outcome.internal));
+  if (target_.passed_on) {
+    log_request(202, "passed-on", 0);
+    transport_.drop_unsent();
+    request_.style.keep_alive = false;
+  } else {
+    log_request(outcome.status, outcome.slug, static_cast<std::size_t>(transport_.total() - request_.answer_began));
   }
   end_request();
 }
 
-// On the host's thread. What they use is kept by give_to_host().
-KETTLINGAR_INLINE Task<void> Connection::invoke_on_host() {
-  method_->invoke(*call_);
-  if (call_->pending.valid()) co_await std::move(call_->pending);
-}
-KETTLINGAR_INLINE Task<void> Connection::resume_on_host() {
-  Turn turn;
-  host_step_ = call_->stream->resume(server_->host);
-  while (host_step_ == ItemStream::Step::waiting) {
-    co_await call_->stream->take_pending();
-    if (turn.over()) co_await let_others_run();
-    host_step_ = call_->stream->resume(server_->host);
-  }
-}
-
-/// A generator's locals are destroyed where they were made.
-KETTLINGAR_INLINE void Connection::drop_stream() {
-  if (!call_ || !call_->stream) return;
-  if (server_->host && (server_->running() || server_->stopping()))
-    post(server_->host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
-  call_->stream.reset();
-}
-
 /// Proxies give up on streams in which nothing comes for a while.
 KETTLINGAR_INLINE void Connection::break_silence_later() {
-  if (phase_ == Phase::streaming && writer_ != nullptr && writer_->wants_comments()) enter(phase_, comment_due_);
+  if (phase_ == Phase::streaming && call_.writer() != nullptr && call_.writer()->wants_comments())
+    enter(phase_, pace_.comment_due);
 }
 
+/// All streams together keep a bounded number of bytes for readers who are not ready.
 KETTLINGAR_INLINE void Connection::hold_unsent(std::size_t bytes) {
+  if (bytes == pace_.unsent) return;
   const bool was_full = server_->streams_full();
   server_->unsent += bytes;
-  server_->unsent -= unsent_;
-  unsent_ = bytes;
+  server_->unsent -= pace_.unsent;
+  pace_.unsent = bytes;
   // Who waits asks again at once.
   if (was_full && (phase_ == Phase::closed || !server_->streams_full())) server_->stream_room.expires_at(Clock::now());
-}
-
-/// All streams together keep a bounded number of bytes for readers who are not ready. They are woken in order; if the
-/// peer vanishes or the service stops here, close() ends the wait.
-KETTLINGAR_COLD Task<void> Connection::wait_for_room() {
-  while (phase_ != Phase::closed && !server_->make_stream_room()) {
-    watch_peer();
-    co_await expiry(server_->stream_room);
-  }
 }
 
 KETTLINGAR_COLD void Connection::end_slow_stream() {
@@ -16477,164 +17138,23 @@ KETTLINGAR_COLD void Connection::end_slow_stream() {
 /// connection if it has taken nothing for `write_timeout`.
 KETTLINGAR_INLINE void Connection::break_silence(Clock::time_point now) {
   const Limits& limits = server_->limits;
-  if (!writer_->head_written()) {
-    writer_->write_head_early();
-  } else if (out_.empty() && writer_->wants_comments() && comment_due_ <= now) {
-    writer_->write_comment();
-    comment_due_ = now + limits.event_keepalive;
+  StreamWriter& writer = *call_.writer();
+  if (!writer.head_written()) {
+    writer.write_head_early();
+  } else if (transport_.has_sent_all() && writer.wants_comments() && pace_.comment_due <= now) {
+    writer.write_comment();
+    pace_.comment_due = now + limits.event_keepalive;
   }
   if (send_now()) return;
-  if (stalled_at_ != total_sent_) {
-    stalled_at_ = total_sent_;
-    stalled_since_ = now;
+  if (pace_.stalled_at != transport_.total_sent()) {
+    pace_.stalled_at = transport_.total_sent();
+    pace_.stalled_since = now;
   }
   // Files are written to by flush() only.
-  const bool by_reader = !target_ || target_is_socket_;
-  if (by_reader && now - stalled_since_ >= limits.write_timeout) return cut_off();
+  const bool by_reader = !target_.descriptor || target_.is_socket;
+  if (by_reader && now - pace_.stalled_since >= limits.write_timeout) return cut_off();
   // Who takes nothing now may take it a little later.
   enter(phase_, now + (std::min)(limits.linger_timeout, limits.write_timeout));
-}
-
-/// Runs the generator to its next item, wait or end, and writes what came of it. On the host's thread it has come there
-/// already, or has thrown.
-KETTLINGAR_INLINE Connection::StreamState Connection::stream_step(StreamWriter& writer,
-                                                                  const std::exception_ptr& thrown) {
-  try {
-    if (thrown) std::rethrow_exception(thrown);
-    const ItemStream::Step step = server_->host ? host_step_ : call_->stream->resume(server_->executor);
-    if (released_ && step == ItemStream::Step::item) throw std::runtime_error("an item after the answer was passed on");
-    switch (step) {
-      case ItemStream::Step::item:
-        writer.write_item(*call_->stream);
-        return StreamState::going;
-      case ItemStream::Step::waiting:
-        return StreamState::waiting;
-      case ItemStream::Step::done:
-        if (!released_) writer.finish();
-        break;
-    }
-  } catch (...) {
-    if (released_) {
-      end_released(std::current_exception());
-      return StreamState::ended;
-    }
-    const std::string internal = writer.fail(std::current_exception());
-    if (!internal.empty()) log_internal(std::string(route_.method) + ": " + log_escaped(internal));
-  }
-  return StreamState::ended;
-}
-
-// The generator is resumed only from here, so it is suspended whenever its reader goes or the service ends; it is then
-// destroyed with the call, after what it awaited has been cancelled. A slow reader suspends this coroutine in flush(),
-// and with it the generator.
-KETTLINGAR_INLINE Task<void> Connection::run_stream() {
-  const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
-  // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
-  // may have written an end mark.
-  if (method_->takes_request()) style_.keep_alive = false;
-  StreamWriter writer(out_, style_, *call_->stream, route_.authenticated, wants_events);
-  writer_ = &writer;
-  comment_due_ = Clock::now() + server_->limits.event_keepalive;
-  enter(Phase::streaming, Clock::now() + stream_head_after);
-  std::size_t bytes = 0;
-  Turn turn;
-  StreamState state = StreamState::going;
-  if (style_.without_body) {
-    writer.finish_head_only();
-    state = StreamState::ended;
-  }
-  while (state != StreamState::ended && phase_ != Phase::closed) {
-    if (server_->streams_full()) {
-      co_await wait_for_room();
-      if (phase_ == Phase::closed) break;
-    }
-    std::exception_ptr thrown;
-    if (server_->host) {
-      watch_peer();
-      try {
-        co_await give_to_host(resume_on_host());
-      } catch (...) {
-        thrown = std::current_exception();
-      }
-      if (phase_ == Phase::closed) break;
-    }
-    state = stream_step(writer, thrown);
-    // Others want to be served, and what there is to be read.
-    const bool pause = state != StreamState::ended && turn.over();
-    if (state == StreamState::going && out_.size() < flush_threshold && !pause && !server_->host) continue;
-    bytes += out_.size();
-    const bool silent = out_.empty();
-    if (!send_now()) {
-      unsent_since_ = Clock::now();
-      hold_unsent(out_.capacity());
-      co_await flush();
-      // What was closed has its item until the generator is destroyed, with this connection.
-      if (phase_ != Phase::closed) hold_unsent(0);
-    }
-    if (phase_ == Phase::closed) break;
-    // A half-closed peer that reads on makes itself known by taking data.
-    if (half_closed_ && bytes != 0 && phase_ == Phase::streaming) {
-      enter(Phase::streaming, Clock::now() + server_->limits.linger_timeout);
-    } else if (!silent && writer.wants_comments()) {
-      comment_due_ = Clock::now() + server_->limits.event_keepalive;
-      break_silence_later();
-    }
-    if (state == StreamState::going || pause) co_await let_others_run();
-    if (state == StreamState::waiting && phase_ != Phase::closed) {
-      watch_peer();
-      co_await call_->stream->take_pending();
-    }
-  }
-  end_stream(writer, bytes);
-}
-
-KETTLINGAR_INLINE void Connection::end_stream(const StreamWriter& writer, std::size_t sent) {
-  writer_ = nullptr;
-  // The host's thread may still be at it; then it goes with the connection.
-  if (phase_ != Phase::closed || !server_->host) drop_stream();
-  if (phase_ == Phase::closed) return log_request(writer.status(), "gone", sent);
-  if (released_) return end_released({});
-  style_.keep_alive = style_.keep_alive && writer.keep_alive() && !server_->stopping();
-  log_request(writer.status(), "stream", sent + out_.size());
-  end_request();
-}
-
-/// Finds out while a handler works that its caller has gone.
-KETTLINGAR_INLINE void Connection::watch_peer() {
-  if (watching_ || half_closed_) return;
-  if (target_ && !target_is_socket_) return;
-  watching_ = true;
-  WhenReady look = [self = shared_from_this()](const asio::error_code& error) {
-    self->watching_ = false;
-    if (!error && self->call_) self->look_at_peer();
-  };
-  if (target_) {
-    target_watch_ = std::make_unique<Readiness>(server_->executor, target_.get(), Readiness::For::reading);
-    if (target_watch_->supported()) target_watch_->async_wait(std::move(look));
-  } else {
-    socket_.async_wait(StreamSocket::wait_read, std::move(look));
-  }
-}
-
-KETTLINGAR_INLINE void Connection::look_at_peer() {
-#if defined(POLLRDHUP)
-  constexpr short end_of_input = POLLRDHUP;
-#else
-  constexpr short end_of_input = 0;
-#endif
-  const int fd = answer_descriptor();
-  pollfd entry{fd, static_cast<short>(POLLIN | end_of_input), 0};
-  if (::poll(&entry, 1, 0) <= 0) return watch_peer();
-  if ((entry.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return close();
-  char byte = 0;
-  half_closed_ = (entry.revents & end_of_input) != 0 || ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-  const Limits& limits = server_->limits;
-  if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
-  // Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
-  // more to say (nc -N). Such a one gets what comes in time; every item that it takes renews that. Where the next
-  // request is here already, readiness tells nothing any more, so that is looked at again.
-  const bool patient = half_closed_ && phase_ == Phase::handling;
-  enter(phase_, Clock::now() + (patient ? limits.idle_timeout : limits.linger_timeout));
 }
 
 }  // namespace detail
@@ -16750,6 +17270,7 @@ KETTLINGAR_COLD void Server::open() {
   apply_settings();
   choose_token();
   try {
+    open_watch();
     open_files_and_listeners();
   } catch (...) {
     abandon();
@@ -16759,8 +17280,22 @@ KETTLINGAR_COLD void Server::open() {
   state_ = State::open;
 }
 
+/// For this process: a forked child has a set of its own.
+KETTLINGAR_COLD void Server::open_watch() {
+  try {
+    poller = std::make_unique<Poller>();
+    Fd copy(::fcntl(poller->descriptor(), F_DUPFD_CLOEXEC, 0));
+    if (!copy) throw_errno("cannot watch sockets");
+    watch_.assign(copy.get());
+    copy.release();
+  } catch (const std::system_error& error) {
+    throw StartError(error.what());
+  }
+}
+
 KETTLINGAR_COLD void Server::abandon() {
   close_listeners();
+  end_watch();
   url_.remove();
   socket_.remove();
   lock_.release();
@@ -16774,31 +17309,103 @@ KETTLINGAR_COLD void Server::announce() {
     lock_.publish(publication_);
     // Whoever can read it finds a service that answers.
     url_ = OwnedFile(url_file(settings), write_private_file(url_file(settings), full_url_));
+    for (const std::shared_ptr<Listener>& listener : listeners_) {
+      listener->ticket = poller->add(listener->socket.get(), *listener);
+      listener->watched = true;
+    }
   } catch (...) {
     abandon();
     throw;
   }
   state_ = State::running;
-  for (const std::shared_ptr<Listener>& listener : listeners_) accept_later(listener);
+  wait_for_sockets();
   log.write(LogLevel::info,
             "Started " + settings.app_name + "/" + settings.worker_name + (tcp_url_.empty() ? "" : " on " + tcp_url_));
 }
 
 KETTLINGAR_INLINE void Server::listen_on(Fd descriptor, bool over_unix_socket) {
-  auto listener = std::make_shared<Listener>(executor, over_unix_socket);
-  listener->socket.assign(descriptor.get());
-  descriptor.release();
-  listeners_.push_back(std::move(listener));
+  listeners_.push_back(std::make_shared<Listener>(*this, std::move(descriptor), over_unix_socket));
+  listeners_.back()->shared = listeners_.back();
 }
 
-KETTLINGAR_INLINE void Server::accept_later(const std::shared_ptr<Listener>& listener) {
+KETTLINGAR_INLINE void Server::wait_for_sockets() {
+  if (std::exchange(watching_, true)) return;
   with_reserve([&] {
-    listener->socket.async_wait(asio::posix::stream_descriptor::wait_read,
-                                WhenReady([self = shared_from_this(), listener](const asio::error_code& error) {
-                                  if (error == asio::error::operation_aborted || self->state_ != State::running) return;
-                                  error ? self->accept_after_pause(listener) : self->accept_batch(listener);
-                                }));
+    watch_.async_wait(asio::posix::stream_descriptor::wait_read,
+                      WhenReady([self = shared_from_this(), watch = watch_number_](const asio::error_code& error) {
+                        // What was begun in an earlier run of the service comes to nothing.
+                        if (error || watch != self->watch_number_) return;
+                        self->watching_ = false;
+                        self->serve_sockets();
+                      }));
   });
+}
+
+/// Behind everything else that is ready on the loop.
+KETTLINGAR_INLINE void Server::serve_sockets_later() {
+  if (serving_sockets_ || std::exchange(coming_back_, true)) return;
+  with_reserve([&] {
+    post(executor, [self = shared_from_this(), watch = watch_number_] {
+      if (watch != self->watch_number_) return;
+      self->coming_back_ = false;
+      self->serve_sockets();
+    });
+  });
+}
+
+/// Serves the sockets that are ready, and those that have let others go first.
+KETTLINGAR_INLINE void Server::serve_sockets() {
+  if (!poller) return;
+  serving_sockets_ = true;
+  bool more = true;
+  try {
+    more = serve_batch();
+  } catch (const std::bad_alloc&) {
+    // One connection has lost something; the others go on.
+  }
+  serving_sockets_ = false;
+  if (state_ == State::stopped) return end_watch();
+  more ? serve_sockets_later() : wait_for_sockets();
+}
+
+/// True if there is more that can be done now.
+KETTLINGAR_INLINE bool Server::serve_batch() {
+  bool more = !poller->has_next() && poller->collect();
+  bool any = false;
+  while ((!any || !budget_used_up()) && poller->next()) any = true;
+  std::vector<std::shared_ptr<Connection>> present = std::exchange(later_, {});
+  for (std::shared_ptr<Connection>& connection : present) {
+    if (any && budget_used_up()) {
+      later_.push_back(std::move(connection));
+    } else {
+      any = true;
+      connection->go_on();
+    }
+  }
+  // Those that were accepted before come first: they are to show the token before there are too many of them.
+  if (more && ++held_back_ < 8) return true;
+  held_back_ = 0;
+  for (std::size_t i = 0; i < listeners_.size() && !(any && budget_used_up()); ++i) {
+    if (std::exchange(listeners_[i]->more, false)) accept_batch(listeners_[i]);
+  }
+  more = more || poller->has_next() || !later_.empty();
+  for (const std::shared_ptr<Listener>& listener : listeners_) more = more || listener->more;
+  return more;
+}
+
+KETTLINGAR_INLINE void Server::go_on_later(std::shared_ptr<Connection> connection) {
+  later_.push_back(std::move(connection));
+  serve_sockets_later();
+}
+
+/// Nothing is open any more.
+KETTLINGAR_COLD void Server::end_watch() {
+  if (serving_sockets_) return;
+  if (watch_.is_open()) watch_.close();
+  ++watch_number_;
+  watching_ = coming_back_ = false;
+  poller.reset();
+  later_.clear();
 }
 
 /// When there is nothing to accept with, readiness would return at once, again and again.
@@ -16806,15 +17413,16 @@ KETTLINGAR_INLINE void Server::accept_after_pause(const std::shared_ptr<Listener
   with_reserve([&] {
     listener->pause.expires_after(std::chrono::milliseconds(100));
     when_expired(listener->pause, [self = shared_from_this(), listener](const asio::error_code& error) {
-      if (!error && self->state_ == State::running) self->accept_batch(listener);
+      if (!error) self->accept_batch(listener);
     });
   });
 }
 
-KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& listener) {
-  // A burst is taken in one go, but not so long that running connections notice.
-  for (int batch = 0; batch < 64; ++batch) {
-    Fd descriptor = accept_connection(listener->socket.native_handle());
+KETTLINGAR_INLINE void Server::accept_batch(std::shared_ptr<Listener> listener) {
+  if (state_ != State::running) return;
+  // A burst is taken in parts, so that running connections do not notice.
+  for (int batch = 0; batch < 16; ++batch) {
+    Fd descriptor = accept_connection(listener->socket.get());
     if (descriptor) {
       try {
         admit(std::move(descriptor), listener->over_unix_socket);
@@ -16824,19 +17432,22 @@ KETTLINGAR_INLINE void Server::accept_batch(const std::shared_ptr<Listener>& lis
       continue;
     }
     if (errno == ECONNABORTED || errno == EPROTO) continue;
-    if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return;
     // EMFILE, ENFILE, ENOBUFS, ENOMEM
     const int error = errno;
     accept_after_pause(listener);
-    return out_of_descriptors(listener->socket.native_handle(), error);
+    return out_of_descriptors(listener->socket.get(), error);
   }
-  accept_later(listener);
+  listener->more = true;
+  serve_sockets_later();
 }
 
 KETTLINGAR_COLD void Server::close_listeners() {
   for (const std::shared_ptr<Listener>& listener : listeners_) {
     listener->pause.cancel();
-    listener->socket.close();
+    if (poller && listener->watched) poller->remove(listener->socket.get(), listener->ticket);
+    listener->socket.reset();
+    listener->shared.reset();
   }
   listeners_.clear();
 }
@@ -16849,59 +17460,16 @@ KETTLINGAR_COLD void Server::out_of_descriptors(int listener, int error) {
   spare_ = Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
 
-/// Closes the oldest connection of a stranger, first of all one without a call; false if there is none.
-KETTLINGAR_COLD bool Server::push_out_stranger() {
-  Connection* oldest = nullptr;
-  for (Connection* stranger : strangers_) {
-    if (oldest == nullptr || stranger->busy() < oldest->busy() ||
-        (stranger->busy() == oldest->busy() && stranger->number() < oldest->number()))
-      oldest = stranger;
-  }
-  if (oldest != nullptr) oldest->close();
-  return oldest != nullptr;
-}
-
-/// Closes a stranger's connection, else the one that has been idle for longest; false if there is none.
-KETTLINGAR_COLD bool Server::make_room() {
-  if (push_out_stranger()) return true;
-  Connection* oldest = nullptr;
-  for (Connection* connection : connections_) {
-    if (connection->idle() && (oldest == nullptr || connection->deadline() < oldest->deadline())) oldest = connection;
-  }
-  if (oldest != nullptr) oldest->close();
-  return oldest != nullptr;
-}
-
-KETTLINGAR_COLD bool Server::make_stream_room() {
-  if (!streams_full()) return true;
-  const Clock::time_point now = Clock::now();
-  // As new ones are behind those that were there, nothing can be done before the time that was found last.
-  if (stream_room.expiry() > now) return false;
-  Connection* slowest = nullptr;
-  for (Connection* connection : connections_) {
-    if (connection->unsent() != 0 && (slowest == nullptr || connection->unsent_since() < slowest->unsent_since()))
-      slowest = connection;
-  }
-  const Clock::time_point due = slowest != nullptr ? slowest->unsent_since() + limits.stream_grace : now;
-  // One at a time: hold_unsent() says when its item has gone.
-  stream_room.expires_at(due > now ? due : Clock::time_point::max());
-  if (slowest != nullptr && due <= now) slowest->end_slow_stream();
-  return false;
-}
-
-/// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
-KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
-  const std::size_t all = (std::min)(limits.connections, descriptors_allow_);
-  const std::size_t strangers = (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, all / 2));
-  if (!over_unix_socket && strangers_.size() >= strangers) return push_out_stranger();
-  const std::size_t most = all - (over_unix_socket ? 0 : all / 8);
-  return open_ < most || make_room();
+KETTLINGAR_COLD void Server::log_internal(bool ours, const std::string& what) {
+  constexpr std::string_view slug = "internal";
+  ours ? log.write(LogLevel::error, std::string(slug) + ": " + what) : log.write_bounded(LogLevel::error, slug, what);
 }
 
 /// False if the connection was turned away.
 KETTLINGAR_INLINE bool Server::admit(Fd descriptor, bool over_unix_socket) {
   if (!room_for(over_unix_socket)) {
-    log.write_bounded(LogLevel::warning, "limit", "connection turned away, " + std::to_string(open_) + " are open");
+    log.write_bounded(LogLevel::warning, "limit",
+                      "connection turned away, " + std::to_string(connections_.open) + " are open");
     return false;
   }
   Peer peer;
@@ -16960,8 +17528,7 @@ KETTLINGAR_INLINE void Server::sweep() {
     close_local_calls(true);
   }
   if (local_deadline_ != Clock::time_point::max()) next = local_deadline_;
-  const std::vector<Connection*> present(connections_.begin(), connections_.end());
-  for (Connection* connection : present) {
+  for (const std::shared_ptr<Connection>& connection : connections_.all()) {
     try {
       if (connection->deadline() <= now) connection->expire(now);
     } catch (const std::bad_alloc&) {
@@ -16974,16 +17541,12 @@ KETTLINGAR_INLINE void Server::sweep() {
   if (next) look_at((std::max)(*next, now + std::chrono::milliseconds(10)));
 }
 
-KETTLINGAR_INLINE std::uint64_t Server::enter(Connection& connection) {
-  if (connection.stranger()) strangers_.insert(&connection);
-  try {
-    connections_.insert(&connection);
-  } catch (...) {
-    strangers_.erase(&connection);
-    throw;
-  }
-  ++open_;
-  return ++last_number_;
+KETTLINGAR_INLINE void Server::enter(Connection& connection) { connections_.insert(connection); }
+
+KETTLINGAR_INLINE void Server::closed(Connection& connection) {
+  connections_.remove(connection);
+  // What the host does for a call may take its time; the service does not wait for that.
+  if (host) leave(connection);
 }
 
 KETTLINGAR_COLD bool Server::count_wrong_tokens(int socket, int wrong, bool slowly) {
@@ -17004,7 +17567,8 @@ KETTLINGAR_COLD bool Server::count_wrong_tokens(int socket, int wrong, bool slow
 }
 
 KETTLINGAR_INLINE void Server::leave(Connection& connection) {
-  connections_.erase(&connection);
+  if (!std::exchange(connection.link_.present, false)) return;
+  --connections_.present;
   if (state_ == State::stopping) finish_if_empty();
 }
 
@@ -17017,8 +17581,7 @@ KETTLINGAR_COLD void Server::stop() {
   ::unlink(open_page_file(settings).c_str());
   lock_.release();
   log.write(LogLevel::info, "Stopped " + settings.app_name + "/" + settings.worker_name);
-  const std::vector<Connection*> present(connections_.begin(), connections_.end());
-  for (Connection* connection : present) connection->drain();
+  for (const std::shared_ptr<Connection>& connection : connections_.all()) connection->drain();
   close_local_calls(false);
   if (!local_calls_.empty()) look_at(local_deadline_ = Clock::now() + limits.drain_timeout);
   finish_if_empty();
@@ -17040,14 +17603,14 @@ KETTLINGAR_COLD void Server::kill() {
   if (state_ == State::open) abandon();
   stopped = nullptr;
   stop();
-  const std::vector<Connection*> present(connections_.begin(), connections_.end());
-  for (Connection* connection : present) connection->close();
+  for (const std::shared_ptr<Connection>& connection : connections_.all()) connection->close();
   close_local_calls(true);
 }
 
 KETTLINGAR_INLINE void Server::finish_if_empty() {
-  if (!connections_.empty() || !local_calls_.empty() || state_ != State::stopping) return;
+  if (connections_.present != 0 || !local_calls_.empty() || state_ != State::stopping) return;
   state_ = State::stopped;
+  end_watch();
   sweep_timer_.cancel();
   next_sweep_.reset();  // or a service that is started again would rely on it
   if (stopped) stopped();
@@ -17370,11 +17933,16 @@ KETTLINGAR_INLINE std::size_t Runner::poll_for(std::chrono::steady_clock::durati
     if (mode_ != Mode::polled) return 0;
     poller_ = std::this_thread::get_id();
   }
-  const auto end = std::chrono::steady_clock::now() + budget;
+  // Within what the loop does at once, the service looks at the clock, too.
+  struct Budget {
+    Server& server;
+    ~Budget() { server.budget_end = Clock::time_point::max(); }
+  } given{*server_};
+  server_->budget_end = Clock::now() + budget;
   std::size_t count = 0;
   while (own_loop_->poll_one() != 0) {
     ++count;
-    if (std::chrono::steady_clock::now() >= end) break;
+    if (server_->budget_used_up()) break;
   }
   return count;
 }
@@ -17583,6 +18151,8 @@ namespace detail {
 // SPDX-License-Identifier: MIT
 // service/openapi.ipp: what `openapi` answers: the methods of a service as an OpenAPI 3.1 document, for tools that make
 // clients and pages of one.
+
+#include <set>
 
 
 namespace kettlingar {
@@ -18511,8 +19081,9 @@ inline bool is_error(const json& value) { return value.is_object() && value.cont
 /// What a status and an error body, or the Location in a head, stand for. Never returns.
 [[noreturn]] void throw_reply(int status, const json& body, std::string location = {});
 
-/// The exception for `method`, from the `words` of a service, which does not repeat the name.
-UnknownMethod unknown_method(const std::string& method, std::string words);
+/// Throws what a call of `method` has come to: the service does not repeat the name, so this does. If the method itself
+/// has missed another one, that is told as it is.
+[[noreturn]] void throw_unknown(const UnknownMethod& error, const std::string& method);
 
 inline std::vector<NeededVariable> needed_variables(const json& body) {
   std::vector<NeededVariable> needed;
@@ -18550,10 +19121,12 @@ KETTLINGAR_COLD void throw_reply(int status, const json& body, std::string locat
   throw Error(status, text);
 }
 
-KETTLINGAR_COLD UnknownMethod unknown_method(const std::string& method, std::string words) {
+KETTLINGAR_COLD void throw_unknown(const UnknownMethod& error, const std::string& method) {
+  if (!error.method().empty()) throw error;
+  std::string words = error.what();
   if (const std::size_t at = words.find(no_such_method); at != words.npos)
     words.replace(at, no_such_method.size(), "no method '" + log_escaped(method) + "'");
-  return {method, words};
+  throw UnknownMethod(method, words);
 }
 
 KETTLINGAR_INLINE char* ResponseReader::prepare(std::size_t size) {
@@ -19822,8 +20395,7 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::advance() {
     throw;
   } catch (const UnknownMethod& error) {
     abandon();
-    if (!error.method().empty()) throw;
-    throw unknown_method(message_.method, error.what());
+    throw_unknown(error, message_.method);
   } catch (const UntrustedFile& error) {
     abandon();
     throw UntrustedService(error.what());
@@ -20418,18 +20990,19 @@ namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
 
+class StepEnd;
+
 /// One call and its answer, which is written and read as it would be on a wire. Owned by the Answer, by the step that
 /// is being made, and by the service while it runs the call. Steps are made one after the other; between them the
 /// caller reads what the last one has written.
-class LoopbackCall final : public LocalCall, public Caller, public std::enable_shared_from_this<LoopbackCall> {
+class LoopbackCall final : public LocalCall, public CallBringer, public std::enable_shared_from_this<LoopbackCall> {
  public:
   LoopbackCall(std::weak_ptr<Server> server, std::shared_ptr<LocalCalls> calls, CallMessage message)
       : server_(std::move(server)), calls_(std::move(calls)), message_(std::move(message)), reader_(limits_) {}
 
-  /// Runs the method until there is something to read. On the executor that handlers are to run on. `served`: by the
-  /// service, not by the caller.
-  static Task<void> step(std::shared_ptr<LoopbackCall> self, bool served);
-  asio::cancellation_slot cancellation() { return cancel_.slot(); }
+  /// Runs the method until there is something to read, which `end` is told then. On the executor that handlers are to
+  /// run on. `served`: by the service, not by the caller.
+  void step(const std::shared_ptr<StepEnd>& end, bool served, const asio::any_io_executor& executor);
 
   bool busy() const override { return stepping_; }
   void close() override { close(true); }
@@ -20441,20 +21014,26 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   /// What has been read: the result or an item, nothing at the end, or nothing yet.
   enum class Outcome { value, end, more };
   Outcome read(json& value);
-  /// The coroutine of the step has been destroyed by its loop.
-  void step_destroyed();
+  /// Nothing of the step is left, and it has not come to its end.
+  void step_lost();
   const ResponseReader& reader() const noexcept { return reader_; }
   DescriptorQueue& descriptors() noexcept { return descriptors_; }
   bool started() const noexcept { return started_; }
   bool answered() const noexcept { return answered_; }
 
  private:
-  void start(const asio::any_io_executor& executor);
-  void answer();
-  void answer_error(const std::exception_ptr& thrown);
+  ServedCall::Progress start();
+  void go_on(ServedCall::Progress progress, StepEnd& end);
+  void note_internal();
+  void leave();
   void drop();
 
-  bool gone() const override { return closed_; }
+  void call_goes_on() override;
+  bool passed_on() const override { return false; }
+  void attach(std::vector<Fd> descriptors) override { descriptors_ = DescriptorQueue(std::move(descriptors)); }
+  bool serving() const override;
+  std::shared_ptr<void> keep() override;
+  bool gone() const override { return false; }  // close() tells the request
   HandOver prepare_handover() override { throw Error(501, "a call within the process cannot be passed on"); }
   void released() override {}
   Socket take_connection(std::string*) override { throw Error(501, "a call within the process has no connection"); }
@@ -20463,16 +21042,20 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   const std::shared_ptr<LocalCalls> calls_;
   StepWait wait_;
   CallMessage message_;
+  // Of the service, as they were when it began:
+  asio::any_io_executor executor_;
+  asio::any_io_executor host_;
+  Limits service_limits_;
+
   RequestHead head_;
   std::string path_;
+  std::string body_;
   Peer peer_{"loopback", false, std::nullopt};
-  asio::cancellation_signal cancel_;
-  std::shared_ptr<const Method> method_;
-  std::optional<Request> request_;
-  std::optional<Call> call_;
   ReplyStyle style_;
-  std::optional<StreamWriter> writer_;
-  std::string out_;
+  std::optional<Admission> admission_;
+  std::optional<ServedCall> call_;
+  AnswerBytes out_;
+  std::weak_ptr<StepEnd> end_;  ///< of the step that is being made
   bool started_ = false;
   bool served_ = false;    ///< by the service
   bool known_ = false;     ///< to whoever closes calls at their end
@@ -20484,7 +21067,8 @@ class LoopbackCall final : public LocalCall, public Caller, public std::enable_s
   DescriptorQueue descriptors_;
 };
 
-/// Ends the wait for a step when that has ended, or when it will not come to an end.
+/// Ends the wait for a step when that has come to something, or when nothing of it is left: then the loop that ran the
+/// handler has gone, or the call was closed.
 class StepEnd {
  public:
   StepEnd(std::shared_ptr<LoopbackCall> call, std::shared_ptr<PlaceKey> key)
@@ -20493,7 +21077,7 @@ class StepEnd {
   StepEnd& operator=(const StepEnd&) = delete;
   ~StepEnd() {
     if (made_) return;  // by now the wait may be that for the next step
-    if (begun_) call_->step_destroyed();
+    if (begun_) call_->step_lost();
     call_->wait().finish("the loop that ran the handler has gone");
   }
   void begun() noexcept { begun_ = true; }
@@ -20508,44 +21092,119 @@ class StepEnd {
   std::shared_ptr<PlaceKey> key_;
 };
 
-KETTLINGAR_INLINE void LoopbackCall::start(const asio::any_io_executor& executor) {
-  const std::shared_ptr<Server> server = server_.lock();
-  started_ = true;
-  style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
-  method_ = server->methods.find(message_.method, true);
-  head_.method = "POST";  // what HTTP would say
-  path_ = "/" + message_.method;
-  request_.emplace(head_, peer_, *this, executor);
-  ConnectionAccess::route(*request_, message_.method, path_, true);
-  request_->descriptors() = std::move(message_.descriptors);
-  call_.emplace(*request_, style_.format);
-  if (!method_) {
-    const std::string similar = server->methods.similar(message_.method);
-    throw unknown_method(message_.method, std::string(no_such_method) + similar);
-  }
-  // Through the bytes, so that nothing arrives that could not be sent.
-  std::string body;
-  CodecError error = message_.arguments.append(style_.format, body);
-  if (!error) {
-    json& arguments = ConnectionAccess::arguments(*request_);
-    error = style_.format == Format::msgpack ? decode_msgpack(body, arguments, server->limits.depth)
-                                             : decode_json(body, arguments, server->limits.depth);
-  }
-  if (error) throw InvalidArgument(std::string(error.why));
-  method_->invoke(*call_);
+KETTLINGAR_INLINE std::shared_ptr<void> LoopbackCall::keep() { return end_.lock(); }
+
+KETTLINGAR_INLINE bool LoopbackCall::serving() const {
+  const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
+  return server && (server->running() || server->stopping());
 }
 
-/// What the handler holds goes where it ran.
-KETTLINGAR_INLINE void LoopbackCall::drop() {
-  call_.reset();
-  request_.reset();
-  method_.reset();
+/// The request that would have come over a connection, and what becomes of it.
+KETTLINGAR_INLINE ServedCall::Progress LoopbackCall::start() {
+  const std::shared_ptr<Server> server = server_.lock();
+  started_ = true;
+  service_limits_ = server->limits;
+  if (served_) host_ = server->host;
+  style_.format = message_.use_msgpack.value_or(true) ? Format::msgpack : Format::json;
+  head_.method = "POST";
+  path_ = (server->prefix().empty() ? "/" : "/" + server->prefix() + "/") + message_.method;
+  head_.path = head_.target = path_;
+  admission_.emplace(*server, peer_, *this, head_, -1);
+  admission_->trust_caller();
+  Refusal refused = admission_->decide();
+  if (refused.status != 0) {
+    append_error(out_.collected, style_, admission_->reply_to(refused));
+    return ServedCall::Progress::ended;
+  }
+  call_.emplace(*this, CallPlace{executor_, host_, service_limits_}, style_);
+  call_->begin(*admission_->method(), head_, peer_, executor_);
+  Request& request = call_->request();
+  const Route& route = admission_->route();
+  ConnectionAccess::route(request, route.method, route.path, route.authenticated);
+  try {
+    request.descriptors() = std::move(message_.descriptors);
+    if (request.descriptors().size() > service_limits_.descriptors)
+      throw Error(400, too_many_descriptors(service_limits_, "can come with a request"));
+    // Through the bytes, so that nothing arrives that could not be sent.
+    CodecError error = message_.arguments.append(style_.format, body_);
+    if (!error) error = call_->take_arguments(body_, style_.format, !admission_->routed());
+    if (error) throw InvalidArgument(std::string(error.why));
+    if (admission_->routed()) ConnectionAccess::arguments(request).update(admission_->routed()->arguments);
+  } catch (...) {
+    return call_->fail(std::current_exception(), out_);
+  }
+  return call_->run(out_);
+}
+
+KETTLINGAR_INLINE void LoopbackCall::step(const std::shared_ptr<StepEnd>& end, bool served,
+                                          const asio::any_io_executor& executor) {
+  end->begun();
+  // The service may have ended the call since the last step, or the caller may have gone.
+  if (closed_ || wait_.over()) {
+    wait_.finish("the service has stopped");
+    return end->made();
+  }
+  end_ = end;
+  stepping_ = true;
+  ServedCall::Progress progress = ServedCall::Progress::ended;
+  try {
+    if (started_) {
+      progress = call_->proceed(out_);
+    } else {
+      const LocalCalls::Inside inside(*calls_);
+      if (!inside) return close();
+      served_ = served;
+      executor_ = executor;
+      served ? server_.lock()->enter(shared_from_this()) : calls_->enter(shared_from_this());
+      known_ = true;
+      progress = start();
+    }
+  } catch (...) {
+    append_error(out_.collected, style_, error_reply(std::current_exception(), true));
+  }
+  go_on(progress, *end);
+}
+
+KETTLINGAR_INLINE void LoopbackCall::call_goes_on() {
+  const std::shared_ptr<StepEnd> end = end_.lock();
+  // What the handler has is for step_lost(): the host may be at work on it.
+  if (closed_) return leave();
+  go_on(call_->proceed(out_), *end);
+}
+
+/// Until there is something to read.
+KETTLINGAR_INLINE void LoopbackCall::go_on(ServedCall::Progress progress, StepEnd& end) {
+  while (progress == ServedCall::Progress::item && out_.empty() && !closed_) progress = call_->proceed(out_);
+  if (progress == ServedCall::Progress::waiting) return;
+  answered_ = progress == ServedCall::Progress::ended;
+  stepping_ = false;
+  if (answered_) note_internal();
+  if (answered_ || closed_) drop();
+  end.made();
+}
+
+KETTLINGAR_INLINE void LoopbackCall::note_internal() {
+  const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
+  if (server && call_ && !call_->outcome().internal.empty())
+    server->log_internal(true, message_.method + ": " + log_escaped(call_->outcome().internal));
+}
+
+/// Nobody has to wait for the call any more.
+KETTLINGAR_INLINE void LoopbackCall::leave() {
   if (!std::exchange(known_, false)) return;
   if (!served_) return calls_->leave(this);
   if (const std::shared_ptr<Server> server = server_.lock()) server->leave(*this);
 }
 
-KETTLINGAR_INLINE void LoopbackCall::step_destroyed() {
+/// What the handler holds goes where it ran.
+KETTLINGAR_INLINE void LoopbackCall::drop() {
+  if (call_) call_->end();
+  call_.reset();
+  admission_.reset();
+  leave();
+}
+
+KETTLINGAR_INLINE void LoopbackCall::step_lost() {
   std::unique_lock turn(calls_->turn, std::defer_lock);
   if (!served_) turn.lock();
   stepping_ = false;
@@ -20556,85 +21215,17 @@ KETTLINGAR_INLINE void LoopbackCall::close(bool cancel) {
   if (answered_ || std::exchange(closed_, true)) return;
   const auto self = shared_from_this();
   wait_.finish("the service has stopped");
-  if (request_) ConnectionAccess::cancel(*request_);
-  if (cancel) cancel_.emit(asio::cancellation_type::terminal);
+  if (call_) cancel ? call_->cancel() : call_->tell_handler();
   if (!stepping_) drop();
 }
 
-KETTLINGAR_INLINE void LoopbackCall::answer() {
-  if (call_->raw) {
-    out_ += call_->raw->bytes;
-  } else if (call_->document) {
-    const Result& document = *call_->document;
-    if (!append_reply(out_, style_, document.status, document.mime_type, document.data))
-      throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
-  } else {
-    if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
-    descriptors_ = DescriptorQueue(std::move(call_->descriptors));
-    append_reply(out_, style_, 200, style_.content_type(), call_->body);
-  }
-}
-
-KETTLINGAR_INLINE void LoopbackCall::answer_error(const std::exception_ptr& thrown) {
-  if (writer_) {
-    const std::string internal = writer_->fail(thrown);
-    // Readers of a stream of documents are not told.
-    const std::shared_ptr<Server> server = served_ ? server_.lock() : nullptr;
-    if (server && !internal.empty())
-      server->log.write(LogLevel::error, "internal: " + message_.method + ": " + log_escaped(internal));
-  } else {
-    out_.clear();  // half an answer, perhaps
-    append_error(out_, style_, error_reply(thrown, true));
-  }
-  answered_ = true;
-}
-
-// Whoever destroys the loop destroys this frame, and with it the call, at whatever it awaits.
-KETTLINGAR_INLINE Task<void> LoopbackCall::step(std::shared_ptr<LoopbackCall> self, bool served) {
-  LoopbackCall& c = *self;
-  // The service may have ended the call since the last step, or the caller may have gone.
-  if (c.closed_ || c.wait_.over()) co_return c.wait_.finish("the service has stopped");
-  const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  const std::shared_ptr<Server> server = served ? c.server_.lock() : nullptr;  // handlers may need it
-  std::exception_ptr thrown;
-  c.stepping_ = true;
-  try {
-    if (!c.started_) {
-      const LocalCalls::Inside inside(*c.calls_);
-      if (!inside) co_return c.close();
-      c.served_ = served;
-      served ? server->enter(self) : c.calls_->enter(self);
-      c.known_ = true;
-      c.start(executor);
-    }
-    if (!c.call_->stream) {
-      if (c.call_->pending.valid()) co_await std::move(c.call_->pending);
-      c.answer();
-      c.answered_ = true;
-    } else {
-      if (!c.writer_) c.writer_.emplace(c.out_, c.style_, *c.call_->stream, true, false);
-      Turn turn;
-      ItemStream::Step next = c.call_->stream->resume(executor);
-      while (next == ItemStream::Step::waiting) {
-        co_await c.call_->stream->take_pending();
-        if (turn.over()) co_await let_others_run();
-        next = c.call_->stream->resume(executor);
-      }
-      c.answered_ = next == ItemStream::Step::done;
-      c.answered_ ? c.writer_->finish() : c.writer_->write_item(*c.call_->stream);
-    }
-  } catch (...) {
-    thrown = std::current_exception();
-  }
-  c.stepping_ = false;
-  if (thrown && !c.closed_) c.answer_error(thrown);
-  if (c.answered_ || c.closed_) c.drop();
-}
-
 KETTLINGAR_INLINE LoopbackCall::Outcome LoopbackCall::read(json& value) {
-  std::memcpy(reader_.prepare(out_.size()), out_.data(), out_.size());
+  char* const room = reader_.prepare(out_.size());
+  std::memcpy(room, out_.collected.data(), out_.collected.size());
+  std::memcpy(room + out_.collected.size(), out_.large.data(), out_.large.size());
   reader_.received(out_.size());
-  out_.clear();
+  out_.collected.clear();
+  out_.large.clear();
   if (answered_) reader_.end_of_input();
   for (;;) {
     switch (reader_.advance()) {
@@ -20656,6 +21247,7 @@ class LoopbackAnswer final : public Answer {
  public:
   LoopbackAnswer(std::weak_ptr<Server> server, std::shared_ptr<LocalCalls> calls, CallMessage message)
       : calls_(std::move(calls)),
+        method_(message.method),
         call_(std::make_shared<LoopbackCall>(std::move(server), calls_, std::move(message))) {}
   ~LoopbackAnswer() override { abandon(); }
 
@@ -20683,6 +21275,7 @@ class LoopbackAnswer final : public Answer {
   void forget() noexcept;
 
   const std::shared_ptr<LocalCalls> calls_;
+  const std::string method_;
   const std::shared_ptr<LoopbackCall> call_;
   bool begun_ = false;
   bool served_ = false;   ///< by the service; otherwise the handler runs here
@@ -20727,6 +21320,9 @@ KETTLINGAR_INLINE bool LoopbackAnswer::read(std::optional<json>& value) {
       case LoopbackCall::Outcome::more:
         break;
     }
+  } catch (const UnknownMethod& error) {
+    abandon();
+    throw_unknown(error, method_);
   } catch (...) {
     abandon();
     throw;
@@ -20764,12 +21360,7 @@ KETTLINGAR_INLINE void LoopbackAnswer::begin_step() {
   const char* refused = calls_->begin(call_, served_, [&](const asio::any_io_executor& service) {
     const asio::any_io_executor& there = served_ ? service : handlers_;
     // Posted, for the step must not begin within this.
-    post(there, [there, end, call = call_, served = served_] {
-      end->begun();
-      spawn(
-          there, LoopbackCall::step(call, served), [end](const std::exception_ptr&) { end->made(); },
-          call->cancellation());
-    });
+    post(there, [there, end, call = call_, served = served_] { call->step(end, served, there); });
   });
   if (refused != nullptr) call_->wait().finish(refused);
 }
@@ -20990,7 +21581,6 @@ KETTLINGAR_COLD std::string general_help(const Server& server) {
 // SPDX-License-Identifier: MIT
 // cli/terminal.ipp: what others have said, on its way to a terminal, which would obey some of it.
 
-#include <sys/ioctl.h>
 #include <termios.h>
 
 

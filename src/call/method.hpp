@@ -23,9 +23,9 @@
 #include "convert.hpp"
 #include "request.hpp"
 #include "result.hpp"
-#include "type_info.hpp"
 #include "signature.hpp"
 #include "transfer.hpp"
+#include "type_info.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

@@ -86,8 +86,8 @@ KETTLINGAR_COLD bool Connection::flush_to_file() {
   return false;
 }
 
-/// With descriptors: if the call says so, sends its caller away and makes its first descriptor the one that gets the answer. False if the
-/// caller has gone. Throws InvalidArgument.
+/// Of a call with descriptors: if it says so, sends its caller away and makes the first one get the answer. False if
+/// the caller has gone. Throws InvalidArgument.
 KETTLINGAR_COLD bool Connection::answer_elsewhere(json& arguments) {
   std::vector<Fd>& descriptors = call_.request().descriptors();
   const auto key = arguments.find(reply_to_key);
