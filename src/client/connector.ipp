@@ -43,16 +43,18 @@ class Connector {
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
-  enum class Step { connected, unproven, want_read, want_write, pause };
-  /// `pause`: to be asked again in a few milliseconds. `unproven`: somebody listens, but has not proved to be the
-  /// service. Throws NotRunning if nobody listens, ConnectionError if the connection breaks, UntrustedService.
+  using Step = CallStep;
+  /// There is no Step::item. Throws NotRunning if nobody listens, ConnectionError if the connection breaks,
+  /// UntrustedService.
   Step step();
 
   /// After Step::want_read or want_write: the socket to wait for.
   int socket() const noexcept { return proof_ ? proof_->socket() : channel_.socket.get(); }
-  /// After Step::connected.
+  /// After Step::done: false if somebody listens, but has not proved to be the service.
+  bool connected() const noexcept { return connected_; }
+  /// If connected().
   Channel take() { return std::move(channel_); }
-  /// After Step::unproven.
+  /// If not.
   [[noreturn]] void refuse() const;
 
   Deadline deadline() const noexcept { return deadline_; }
@@ -79,6 +81,7 @@ class Connector {
   SocketAddress target_;
   Channel channel_;
   bool under_way_ = false;  ///< connect() has been called and goes on without us
+  bool connected_ = false;
   // Of the challenge. All of its time is that of connecting.
   std::string expected_;
   Limits limits_ = {.body_bytes = 1024};
@@ -150,21 +153,15 @@ KETTLINGAR_COLD void Connector::challenge() {
 
 KETTLINGAR_COLD Connector::Step Connector::prove() {
   try {
-    switch (proof_->step()) {
-      case Exchange::Step::want_read:
-        return Step::want_read;
-      case Exchange::Step::want_write:
-        return Step::want_write;
-      case Exchange::Step::done:
-        break;
-      case Exchange::Step::item:
-        const json answer = proof_->take();
-        const bool same = is_document(answer) && answer["data"] == expected_ && !proof_->answer().streaming();
-        auto channel = proof_->take_reusable();
-        if (!same || !channel) break;
-        channel_ = *std::move(channel);
-        proof_.reset();
-        return Step::connected;
+    const Step step = proof_->step();
+    if (step != Step::item) return step;
+    const json answer = proof_->take();
+    const bool same = is_document(answer) && answer["data"] == expected_ && !proof_->answer().streaming();
+    auto channel = proof_->take_reusable();
+    connected_ = same && channel;
+    if (connected_) {
+      channel_ = *std::move(channel);
+      proof_.reset();
     }
   } catch (const Error&) {
     // An answer, but none that only the service can give.
@@ -172,7 +169,7 @@ KETTLINGAR_COLD Connector::Step Connector::prove() {
     if (lock_is_stale(files_.lock)) throw files_.not_running();  // it has just been killed
     throw;
   }
-  return Step::unproven;
+  return Step::done;
 }
 
 KETTLINGAR_COLD void Connector::refuse() const {
@@ -195,7 +192,8 @@ KETTLINGAR_COLD Connector::Step Connector::step() {
     }
     if (error == 0 || error == EISCONN) {
       if (stage_ == Stage::local) require_ours(channel_.socket.get());
-      if (stage_ == Stage::local || address_.publication.key.empty()) return Step::connected;
+      connected_ = stage_ == Stage::local || address_.publication.key.empty();
+      if (connected_) return Step::done;
       challenge();
       continue;
     }

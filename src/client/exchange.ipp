@@ -29,6 +29,9 @@ class LostConnection : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
+/// What a step of a call, or of a connection on its way, has come to. `pause`: to be asked again in a few milliseconds.
+enum class CallStep { want_read, want_write, pause, item, done };
+
 /// A connection that is ready for a request. It belongs to the process in which it was made: a forked child lets go of
 /// its copy, and does nothing to the connection itself.
 struct Channel {
@@ -69,7 +72,7 @@ class Exchange {
   Exchange& operator=(const Exchange&) = delete;
   ~Exchange() { close(); }
 
-  enum class Step { want_read, want_write, item, done };
+  using Step = CallStep;
   /// Goes on as far as the socket allows, but for the first look for an answer: it will not be there yet. Throws
   /// LostConnection, ConnectionError for answers that are none or break off, and the Error that the service answered
   /// with.

@@ -108,7 +108,7 @@ class HttpAnswer final : public Answer {
 
  private:
   enum class Stage { start, starting, undoing, connecting, talking, over };
-  enum class Step { want_read, want_write, pause, item, done };
+  using Step = CallStep;
 
   Step advance();
   Step step();
@@ -288,23 +288,13 @@ KETTLINGAR_INLINE void HttpAnswer::finish() {
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
   try {
-    switch (exchange_->step()) {
-      case Exchange::Step::want_read:
-        return Step::want_read;
-      case Exchange::Step::want_write:
-        return Step::want_write;
-      case Exchange::Step::item:
-        item_ = exchange_->take();
-        if (!streaming()) {
-          finish();
-          stage_ = Stage::over;
-        }
-        return Step::item;
-      case Exchange::Step::done:
-        break;
+    const Step reached = exchange_->step();
+    if (reached == Step::item) item_ = exchange_->take();
+    if (reached == Step::done || (reached == Step::item && !streaming())) {
+      finish();
+      stage_ = Stage::over;
     }
-    finish();
-    return Step::done;
+    return reached;
   } catch (const LostConnection&) {
     if (!reused_) throw;
     message_.descriptors = exchange_->take_unsent_descriptors();
@@ -335,22 +325,19 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
 }
 
 KETTLINGAR_COLD HttpAnswer::Step HttpAnswer::connecting() {
-  Connector::Step reached = Connector::Step::unproven;
   try {
-    reached = connector_->step();
+    const Step reached = connector_->step();
+    if (reached != Step::done) return reached;
   } catch (const std::runtime_error&) {
     // Nothing has been sent so far: a service that was restarted just now is looked for again.
     if (endpoint_->is_at(place_)) throw;
   }
-  if (reached == Connector::Step::want_read) return Step::want_read;
-  if (reached == Connector::Step::want_write) return Step::want_write;
-  if (reached == Connector::Step::pause) return Step::pause;
   if (!endpoint_->is_at(place_)) {
     if (++moves_ > most_moves) throw endpoint_->files().not_running();
     stage_ = Stage::start;
     return step();
   }
-  if (reached == Connector::Step::unproven) connector_->refuse();
+  if (!connector_->connected()) connector_->refuse();
   talk_over(connector_->take(), false);
   return talk();
 }
