@@ -803,6 +803,9 @@ template <class Json>
 
 namespace detail {
 
+/// How values travel in one call.
+enum class Format { json, msgpack };
+
 /// A value that is not a list, a map or an ext value; its text or bytes are a view of the input. Most arguments and
 /// results are such values. They do not have to become a kt::json first, which saves time at run time and in compilers.
 struct Scalar {
@@ -1720,6 +1723,29 @@ std::string type_name() {
   }
 }
 
+/// Its address stands for the type F where there may be no RTTI.
+template <class F>
+inline constexpr char function_tag = 0;
+
+/// A member function with its object, as a handler.
+template <class Object, class Function>
+struct BoundMember {
+  Object* object;
+  Function function;
+
+  template <class... A>
+  decltype(auto) operator()(A&&... arguments) const {
+    return (object->*function)(std::forward<A>(arguments)...);
+  }
+};
+template <class Object, class Function>
+struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
+
+template <class F>
+inline constexpr bool is_bound_member = false;
+template <class Object, class Function>
+inline constexpr bool is_bound_member<BoundMember<Object, Function>> = true;
+
 /// `&MyKitten::add`, or a pointer to a plain function.
 template <class F>
 concept NamedFunction = (std::is_member_function_pointer_v<F> ||
@@ -2499,8 +2525,12 @@ class ConnectionAccess {
 
 // ======== call/method.hpp ========
 // SPDX-License-Identifier: MIT
-// call/method.hpp: functions as methods: parameters with names and defaults, binding, one erased call for every
-// handler form.
+// call/method.hpp: functions as methods: binding of arguments, one erased call for every handler form.
+
+
+// ======== call/argument.hpp ========
+// SPDX-License-Identifier: MIT
+// call/argument.hpp: what a program says of a method and its parameters: names, defaults, limits, marks.
 
 #include <initializer_list>
 
@@ -2617,6 +2647,14 @@ inline constexpr MethodMark read_only{MethodMark::reads_only};
 /// its name calls it as any other: this is no protection.
 inline constexpr MethodMark hidden{MethodMark::is_hidden};
 
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/method.hpp, continued ========
+
+namespace kettlingar {
+inline namespace v0_1 {
+
 namespace detail {
 
 /// What stands behind the description where a method is added: a parameter or a mark.
@@ -2634,9 +2672,6 @@ inline constexpr std::string_view positional_key = "_args";
 inline constexpr const char* reply_to_key = "reply_to_first_fd";
 /// The header line with which such a call says that whoever reads the answer does not insist on bare LF: `crlf`.
 inline constexpr std::string_view reply_line_ends = "Reply-Line-Ends";
-
-/// How values travel in one call.
-enum class Format { json, msgpack };
 
 /// Appends `value` to `out`; JSON ends with a line end, for line-based readers.
 template <class Json>
@@ -2971,29 +3006,6 @@ class Method {
   json (*result_schema_)() = &schema_for<json>;
 };
 
-/// Its address stands for the type F where there may be no RTTI.
-template <class F>
-inline constexpr char function_tag = 0;
-
-/// A member function with its object, as a handler.
-template <class Object, class Function>
-struct BoundMember {
-  Object* object;
-  Function function;
-
-  template <class... A>
-  decltype(auto) operator()(A&&... arguments) const {
-    return (object->*function)(std::forward<A>(arguments)...);
-  }
-};
-template <class Object, class Function>
-struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
-
-template <class F>
-inline constexpr bool is_bound_member = false;
-template <class Object, class Function>
-inline constexpr bool is_bound_member<BoundMember<Object, Function>> = true;
-
 template <class F, class Types>
 class Handler;
 
@@ -3214,6 +3226,7 @@ class Topic;
 namespace detail {
 
 class CommandLine;
+class Method;
 class Runner;
 class Server;
 
@@ -3300,22 +3313,18 @@ class Kitten {
   /// kt::hidden.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
-    static_assert(detail::HandlerCheck<F, A...>::done);
-    return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), false);
+    return add_method<F>(false, std::move(name), bound(std::move(handler)), std::move(doc), args...);
   }
   /// Without a description.
   template <class F, detail::IsArg First, detail::IsArg... A>
   Kitten& api(std::string name, F handler, First first, A... rest) {
-    static_assert(detail::HandlerCheck<F, First, A...>::done);
-    return api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
+    return add_method<F>(false, std::move(name), bound(std::move(handler)), {}, first, rest...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    static_assert(detail::HandlerCheck<F, A...>::done);
-    return add(
-        detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
-        false);
+    return add_method<F>(false, std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc),
+                         args...);
   }
 
   /// Adds a method that streams the events of a topic, from the call on; marks may follow.
@@ -3329,20 +3338,16 @@ class Kitten {
   /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
-    static_assert(detail::HandlerCheck<F, A...>::done);
-    return add(detail::make_method(std::move(name), bound(std::move(handler)), std::move(doc), args...), true);
+    return add_method<F>(true, std::move(name), bound(std::move(handler)), std::move(doc), args...);
   }
   template <class F, detail::IsArg First, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, First first, A... rest) {
-    static_assert(detail::HandlerCheck<F, First, A...>::done);
-    return public_api(std::move(name), std::move(handler), std::string(), std::move(first), std::move(rest)...);
+    return add_method<F>(true, std::move(name), bound(std::move(handler)), {}, first, rest...);
   }
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& public_api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    static_assert(detail::HandlerCheck<F, A...>::done);
-    return add(
-        detail::make_method(std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...),
-        true);
+    return add_method<F>(true, std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc),
+                         args...);
   }
 
   template <class T, std::same_as<MethodMark>... A>
@@ -3513,6 +3518,11 @@ class Kitten {
     } else {
       return handler;
     }
+  }
+  template <class F, class Callable, class... A>
+  Kitten& add_method(bool is_public, std::string name, Callable callable, std::string doc, const A&... args) {
+    static_assert(detail::HandlerCheck<F, A...>::done);
+    return add(detail::make_method(std::move(name), std::move(callable), std::move(doc), args...), is_public);
   }
   Kitten& add(std::unique_ptr<detail::Method> method, bool is_public);
   Kitten& set_fallback(std::unique_ptr<detail::Method> method, bool is_public);
@@ -3766,6 +3776,9 @@ inline ReplyTo reply_to(Request& request) { return ReplyTo(request); }
 
 namespace detail {
 
+class Method;
+struct Parameter;
+
 /// A call with converted arguments that has not begun.
 struct OutgoingCall {
   CallMessage message;
@@ -3776,9 +3789,7 @@ struct OutgoingCall {
 class CallBuilder {
  public:
   explicit CallBuilder(std::string_view method) { call_.message.method = method; }
-  explicit CallBuilder(const Method& method) : CallBuilder(std::string_view(method.name())) {
-    parameters_ = &method.parameters();
-  }
+  explicit CallBuilder(const Method& method);
 
   template <class A>
   void add(A&& value) {
@@ -19489,6 +19500,9 @@ class LostConnection : public ConnectionError {
   using ConnectionError::ConnectionError;
 };
 
+/// What a step of a call, or of a connection on its way, has come to. `pause`: to be asked again in a few milliseconds.
+enum class CallStep { want_read, want_write, pause, item, done };
+
 /// A connection that is ready for a request. It belongs to the process in which it was made: a forked child lets go of
 /// its copy, and does nothing to the connection itself.
 struct Channel {
@@ -19529,7 +19543,7 @@ class Exchange {
   Exchange& operator=(const Exchange&) = delete;
   ~Exchange() { close(); }
 
-  enum class Step { want_read, want_write, item, done };
+  using Step = CallStep;
   /// Goes on as far as the socket allows, but for the first look for an answer: it will not be there yet. Throws
   /// LostConnection, ConnectionError for answers that are none or break off, and the Error that the service answered
   /// with.
@@ -19750,16 +19764,18 @@ class Connector {
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
 
-  enum class Step { connected, unproven, want_read, want_write, pause };
-  /// `pause`: to be asked again in a few milliseconds. `unproven`: somebody listens, but has not proved to be the
-  /// service. Throws NotRunning if nobody listens, ConnectionError if the connection breaks, UntrustedService.
+  using Step = CallStep;
+  /// There is no Step::item. Throws NotRunning if nobody listens, ConnectionError if the connection breaks,
+  /// UntrustedService.
   Step step();
 
   /// After Step::want_read or want_write: the socket to wait for.
   int socket() const noexcept { return proof_ ? proof_->socket() : channel_.socket.get(); }
-  /// After Step::connected.
+  /// After Step::done: false if somebody listens, but has not proved to be the service.
+  bool connected() const noexcept { return connected_; }
+  /// If connected().
   Channel take() { return std::move(channel_); }
-  /// After Step::unproven.
+  /// If not.
   [[noreturn]] void refuse() const;
 
   Deadline deadline() const noexcept { return deadline_; }
@@ -19786,6 +19802,7 @@ class Connector {
   SocketAddress target_;
   Channel channel_;
   bool under_way_ = false;  ///< connect() has been called and goes on without us
+  bool connected_ = false;
   // Of the challenge. All of its time is that of connecting.
   std::string expected_;
   Limits limits_ = {.body_bytes = 1024};
@@ -19857,21 +19874,15 @@ KETTLINGAR_COLD void Connector::challenge() {
 
 KETTLINGAR_COLD Connector::Step Connector::prove() {
   try {
-    switch (proof_->step()) {
-      case Exchange::Step::want_read:
-        return Step::want_read;
-      case Exchange::Step::want_write:
-        return Step::want_write;
-      case Exchange::Step::done:
-        break;
-      case Exchange::Step::item:
-        const json answer = proof_->take();
-        const bool same = is_document(answer) && answer["data"] == expected_ && !proof_->answer().streaming();
-        auto channel = proof_->take_reusable();
-        if (!same || !channel) break;
-        channel_ = *std::move(channel);
-        proof_.reset();
-        return Step::connected;
+    const Step step = proof_->step();
+    if (step != Step::item) return step;
+    const json answer = proof_->take();
+    const bool same = is_document(answer) && answer["data"] == expected_ && !proof_->answer().streaming();
+    auto channel = proof_->take_reusable();
+    connected_ = same && channel;
+    if (connected_) {
+      channel_ = *std::move(channel);
+      proof_.reset();
     }
   } catch (const Error&) {
     // An answer, but none that only the service can give.
@@ -19879,7 +19890,7 @@ KETTLINGAR_COLD Connector::Step Connector::prove() {
     if (lock_is_stale(files_.lock)) throw files_.not_running();  // it has just been killed
     throw;
   }
-  return Step::unproven;
+  return Step::done;
 }
 
 KETTLINGAR_COLD void Connector::refuse() const {
@@ -19902,7 +19913,8 @@ KETTLINGAR_COLD Connector::Step Connector::step() {
     }
     if (error == 0 || error == EISCONN) {
       if (stage_ == Stage::local) require_ours(channel_.socket.get());
-      if (stage_ == Stage::local || address_.publication.key.empty()) return Step::connected;
+      connected_ = stage_ == Stage::local || address_.publication.key.empty();
+      if (connected_) return Step::done;
       challenge();
       continue;
     }
@@ -20136,7 +20148,7 @@ class HttpAnswer final : public Answer {
 
  private:
   enum class Stage { start, starting, undoing, connecting, talking, over };
-  enum class Step { want_read, want_write, pause, item, done };
+  using Step = CallStep;
 
   Step advance();
   Step step();
@@ -20316,23 +20328,13 @@ KETTLINGAR_INLINE void HttpAnswer::finish() {
 
 KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::talk() {
   try {
-    switch (exchange_->step()) {
-      case Exchange::Step::want_read:
-        return Step::want_read;
-      case Exchange::Step::want_write:
-        return Step::want_write;
-      case Exchange::Step::item:
-        item_ = exchange_->take();
-        if (!streaming()) {
-          finish();
-          stage_ = Stage::over;
-        }
-        return Step::item;
-      case Exchange::Step::done:
-        break;
+    const Step reached = exchange_->step();
+    if (reached == Step::item) item_ = exchange_->take();
+    if (reached == Step::done || (reached == Step::item && !streaming())) {
+      finish();
+      stage_ = Stage::over;
     }
-    finish();
-    return Step::done;
+    return reached;
   } catch (const LostConnection&) {
     if (!reused_) throw;
     message_.descriptors = exchange_->take_unsent_descriptors();
@@ -20363,22 +20365,19 @@ KETTLINGAR_INLINE HttpAnswer::Step HttpAnswer::step() {
 }
 
 KETTLINGAR_COLD HttpAnswer::Step HttpAnswer::connecting() {
-  Connector::Step reached = Connector::Step::unproven;
   try {
-    reached = connector_->step();
+    const Step reached = connector_->step();
+    if (reached != Step::done) return reached;
   } catch (const std::runtime_error&) {
     // Nothing has been sent so far: a service that was restarted just now is looked for again.
     if (endpoint_->is_at(place_)) throw;
   }
-  if (reached == Connector::Step::want_read) return Step::want_read;
-  if (reached == Connector::Step::want_write) return Step::want_write;
-  if (reached == Connector::Step::pause) return Step::pause;
   if (!endpoint_->is_at(place_)) {
     if (++moves_ > most_moves) throw endpoint_->files().not_running();
     stage_ = Stage::start;
     return step();
   }
-  if (reached == Connector::Step::unproven) connector_->refuse();
+  if (!connector_->connected()) connector_->refuse();
   talk_over(connector_->take(), false);
   return talk();
 }
@@ -20492,6 +20491,10 @@ KETTLINGAR_INLINE Task<std::optional<json>> HttpAnswer::async_next() {
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+KETTLINGAR_INLINE CallBuilder::CallBuilder(const Method& method) : CallBuilder(std::string_view(method.name())) {
+  parameters_ = &method.parameters();
+}
 
 KETTLINGAR_INLINE OutgoingCall CallBuilder::finish() {
   for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));

@@ -182,6 +182,29 @@ std::string type_name() {
   }
 }
 
+/// Its address stands for the type F where there may be no RTTI.
+template <class F>
+inline constexpr char function_tag = 0;
+
+/// A member function with its object, as a handler.
+template <class Object, class Function>
+struct BoundMember {
+  Object* object;
+  Function function;
+
+  template <class... A>
+  decltype(auto) operator()(A&&... arguments) const {
+    return (object->*function)(std::forward<A>(arguments)...);
+  }
+};
+template <class Object, class Function>
+struct Signature<BoundMember<Object, Function>> : Signature<Function> {};
+
+template <class F>
+inline constexpr bool is_bound_member = false;
+template <class Object, class Function>
+inline constexpr bool is_bound_member<BoundMember<Object, Function>> = true;
+
 /// `&MyKitten::add`, or a pointer to a plain function.
 template <class F>
 concept NamedFunction = (std::is_member_function_pointer_v<F> ||

@@ -15,8 +15,8 @@
 
 #include "../base/errors.hpp"
 #include "../base/version.hpp"
+#include "../call/argument.hpp"
 #include "../call/coroutine.hpp"
-#include "../call/method.hpp"
 #include "../call/request.hpp"
 #include "../call/transfer.hpp"
 #include "transport.hpp"
@@ -64,6 +64,9 @@ inline ReplyTo reply_to(Request& request) { return ReplyTo(request); }
 
 namespace detail {
 
+class Method;
+struct Parameter;
+
 /// A call with converted arguments that has not begun.
 struct OutgoingCall {
   CallMessage message;
@@ -74,9 +77,7 @@ struct OutgoingCall {
 class CallBuilder {
  public:
   explicit CallBuilder(std::string_view method) { call_.message.method = method; }
-  explicit CallBuilder(const Method& method) : CallBuilder(std::string_view(method.name())) {
-    parameters_ = &method.parameters();
-  }
+  explicit CallBuilder(const Method& method);
 
   template <class A>
   void add(A&& value) {

@@ -2,11 +2,16 @@
 // client/running_call.ipp: the bodies of running_call.hpp.
 #pragma once
 
+#include "../call/method.hpp"
 #include "running_call.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
+
+KETTLINGAR_INLINE CallBuilder::CallBuilder(const Method& method) : CallBuilder(std::string_view(method.name())) {
+  parameters_ = &method.parameters();
+}
 
 KETTLINGAR_INLINE OutgoingCall CallBuilder::finish() {
   for (Fd& fd : named_descriptors_) call_.message.descriptors.push_back(std::move(fd));

@@ -14,9 +14,9 @@
 #include "../base/limits.hpp"
 #include "../base/version.hpp"
 #include "../call/coroutine.hpp"
-#include "../call/method.hpp"
 #include "../call/transfer.hpp"
 #include "../os/passing.hpp"
+#include "../wire/codec.hpp"
 
 namespace kettlingar {
 inline namespace v0_1 {

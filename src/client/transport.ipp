@@ -2,6 +2,7 @@
 // client/transport.ipp: the bodies of transport.hpp.
 #pragma once
 
+#include "../call/method.hpp"
 #include "../wire/msgpack.ipp"
 #include "../wire/text.ipp"
 #include "transport.hpp"

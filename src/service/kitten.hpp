@@ -18,8 +18,9 @@
 
 #include "../base/limits.hpp"
 #include "../base/log.hpp"
-#include "../call/method.hpp"
+#include "../call/argument.hpp"
 #include "../call/request.hpp"
+#include "../call/signature.hpp"
 #include "../os/passing.hpp"
 #include "options.hpp"
 #include "settings.hpp"
@@ -40,6 +41,7 @@ class Topic;
 namespace detail {
 
 class CommandLine;
+class Method;
 class Runner;
 class Server;
 

@@ -103,6 +103,9 @@ template <class Json>
 
 namespace detail {
 
+/// How values travel in one call.
+enum class Format { json, msgpack };
+
 /// A value that is not a list, a map or an ext value; its text or bytes are a view of the input. Most arguments and
 /// results are such values. They do not have to become a kt::json first, which saves time at run time and in compilers.
 struct Scalar {
