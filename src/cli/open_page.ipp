@@ -45,12 +45,16 @@ namespace detail {
 KETTLINGAR_COLD std::string CommandLine::explorer_url(const ServiceAddress& address) {
   if (address.host == "unix-domain")
     throw NotFound("browsers need TCP, on which the service does not listen (--worker-use-tcp)");
-  json shown = false;
+  json shown;
   try {
     const char* const option = "worker_use_explorer";
-    shown = client().call<json>("config", arg("key") = option).at("config").value(option, json(false));
-  } catch (const InvalidArgument&) {
-    // It does not know the option.
+    const json reply = client().call<json>("config", arg("key") = option);
+    const bool told = reply.is_object() && reply.contains("config") && reply["config"].is_object();
+    if (told) shown = reply["config"].value(option, json());
+  } catch (const PermissionDenied&) {
+    throw;
+  } catch (const Error&) {
+    // It does not know the option, as those of other languages and versions.
   }
   if (shown != true) throw NotFound("the service has no explorer page (--worker-use-explorer)");
   return "http://" + address.host + ":" + std::to_string(address.port) +
