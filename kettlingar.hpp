@@ -2073,11 +2073,6 @@ json to_json_value(const T& value) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== call/schema.hpp ========
-// SPDX-License-Identifier: MIT
-// call/schema.hpp: what values of a C++ type look like as JSON, said as a JSON Schema of draft 2020-12.
-
-
 // ======== call/type_info.hpp ========
 // SPDX-License-Identifier: MIT
 // call/type_info.hpp: what can be done with the values of a parameter's type, without the type.
@@ -2126,116 +2121,6 @@ constexpr TypeInfo info_of_type() {
     info.normal = &normal_form<T>;
   }
   return info;
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== call/schema.hpp, continued ========
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-namespace detail {
-
-json schema_of_type(const char* type);
-/// Of a `long double` or `double`, or else of a `float`.
-json schema_of_real(bool is_double);
-json schema_of_integer(const IntegerRange& range);
-json schema_of_bytes();
-json schema_of_descriptor(const char* kind);
-/// Of an enumeration with these names; without any, `sample` is one of its values.
-json schema_of_names(const std::vector<std::string>& names, json (*sample)());
-json schema_or_null(json schema);
-json schema_of_list(json items, bool unique);
-json schema_of_array(json items, std::size_t size);
-json schema_of_map(json values);
-json schema_of_tuple(json schemas);
-json schema_of_any(json schemas);
-/// Refers to the definition of that class, which is made when it is first asked for.
-json schema_of_class(const ClassInfo& info);
-
-/// What nlohmann_json makes a list or map of, by its members.
-template <class T>
-concept Container = requires(const T& container) {
-  typename T::value_type;
-  container.begin();
-  container.end();
-}
-&&!std::is_same_v<typename T::value_type, char>;
-
-template <class... T>
-json schemas_for(const std::tuple<T...>*) {
-  json list = json::array();
-  (list.push_back(schema_for<T>()), ...);
-  return list;
-}
-template <class T, class U>
-json schemas_for(const std::pair<T, U>*) {
-  return schemas_for(static_cast<const std::tuple<T, U>*>(nullptr));
-}
-template <class... T>
-json schemas_for(const std::variant<T...>*) {
-  return schemas_for(static_cast<const std::tuple<T...>*>(nullptr));
-}
-
-/// The schema of arguments and results that are a T. Classes are references to definitions(), so that they are
-/// described once. What parameters take beside that, such as text for numbers, is not said.
-template <class T>
-json schema_for() {
-  if constexpr (std::is_void_v<T> || std::is_same_v<T, std::nullptr_t>) {
-    return schema_of_type("null");
-  } else if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> || std::is_same_v<T, Result> ||
-                       std::is_same_v<T, RawReply>) {
-    return json::object();  // anything
-  } else if constexpr (std::is_same_v<T, Event>) {
-    return schema_of_type("object");
-  } else if constexpr (std::is_same_v<T, bool>) {
-    return schema_of_type("boolean");
-  } else if constexpr (std::is_integral_v<T>) {
-    return schema_of_integer(integer_range<T>());
-  } else if constexpr (std::is_floating_point_v<T>) {
-    return schema_of_real(sizeof(T) >= sizeof(double));
-  } else if constexpr (PlainText<T>) {
-    return schema_of_type("string");
-  } else if constexpr (is_bytes<T>) {
-    return schema_of_bytes();
-  } else if constexpr (std::is_same_v<T, Fd>) {
-    return schema_of_descriptor("fd");
-  } else if constexpr (std::is_same_v<T, File>) {
-    return schema_of_descriptor("file");
-  } else if constexpr (std::is_same_v<T, Socket>) {
-    return schema_of_descriptor("socket");
-  } else if constexpr (is_instance<T, std::optional>) {
-    return schema_or_null(schema_for<typename T::value_type>());
-  } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
-    return schema_of_tuple(schemas_for(static_cast<const T*>(nullptr)));
-  } else if constexpr (is_instance<T, std::variant>) {
-    return schema_of_any(schemas_for(static_cast<const T*>(nullptr)));
-  } else if constexpr (std::is_enum_v<T>) {
-    json own = schema_of<T>();
-    return own.is_null() ? schema_of_names(choices_of<T>(), &sample_of<T>) : own;
-  } else if constexpr (Container<T>) {
-    using Item = typename T::value_type;
-    if (json own = schema_of<T>(); !own.is_null()) return own;
-    if constexpr (requires { typename T::mapped_type; }) {
-      if constexpr (std::is_constructible_v<std::string, typename T::key_type>) {
-        return schema_of_map(schema_for<typename T::mapped_type>());
-      } else {
-        using Pair = std::pair<typename T::key_type, typename T::mapped_type>;
-        return schema_of_list(schema_for<Pair>(), false);
-      }
-    } else if constexpr (requires { std::tuple_size<T>::value; }) {
-      return schema_of_array(schema_for<Item>(), std::tuple_size_v<T>);
-    } else {
-      // That of a set says whether it takes one.
-      constexpr bool unique = requires(T & set, const Item& item) { set.insert(item).second; };
-      return schema_of_list(schema_for<Item>(), unique);
-    }
-  } else {
-    return schema_of_class(class_info<T>);
-  }
 }
 
 }  // namespace detail
@@ -2394,6 +2279,128 @@ T take_result(const json& value, DescriptorQueue& queue) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== call/argument.hpp ========
+// SPDX-License-Identifier: MIT
+// call/argument.hpp: what a program says of a method and its parameters: names, defaults, limits, marks.
+
+#include <initializer_list>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+
+template <class T>
+concept DescriptorValue = holds_descriptors<std::remove_cvref_t<T>>;
+
+std::shared_ptr<const json> shared_value(const Scalar& scalar);
+std::shared_ptr<const json> shared_value(json value);
+
+}  // namespace detail
+
+/// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
+/// A name has letters, digits and `_`, which does not stand in front; it is not `reply_to_first_fd`, which callers use
+/// to say where the answer goes.
+///
+/// More can be said of a parameter, for callers to read and for the service to insist on:
+/// `kt::arg("count").doc("How often.").min(1).max(9) = 3`. Each returns the same parameter with that. A call with
+/// another value is answered with 400 and a sentence that says which ones there are, before the handler runs; of a
+/// list, that goes for each item, and null in place of an optional value is always taken. Where a method is added, it
+/// is std::invalid_argument if the type of the parameter has no such values, or the default is none of them.
+class Arg {
+ public:
+  explicit Arg(std::string name) : name_(std::move(name)) {}
+
+  /// What it is for, as `help METHOD` and `describe` say it.
+  Arg doc(const std::string& text) const;
+  /// The values that it can have, `{"calm", "wild"}` or a vector of them. Not for lists in lists, maps and structs.
+  Arg choices(std::initializer_list<json> values) const;
+  template <class T>
+  Arg choices(const std::vector<T>& values) const {
+    json list = json::array();
+    for (const T& value : values) list.push_back(detail::to_json_value(value));
+    return with("enum", std::move(list));
+  }
+  /// The least value that it can have, and the greatest. Only for numbers, or kt::json that is a number.
+  template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg min(T least)
+  const { return with("minimum", detail::scalar_of(least).value()); }
+  template <class T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg max(T greatest)
+  const { return with("maximum", detail::scalar_of(greatest).value()); }
+
+  /// The same parameter with a default; `nullptr` is the default of a std::optional.
+  template <class T>
+  requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
+    Arg with_default(name_);
+    with_default.facts_ = facts_;
+    if constexpr (detail::PlainArgument<T>) {
+      with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
+    } else {
+      with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
+    }
+    return with_default;
+  }
+
+  /// As an argument of a call: open files and sockets, which are given away, once. Throws InvalidArgument if one of
+  /// them is not open.
+  template <detail::DescriptorValue T>
+  Arg operator=(T&& value) const {
+    Arg with_descriptors(name_);
+    with_descriptors.facts_ = facts_;
+    with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
+    try {
+      with_descriptors.fallback_ =
+          detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
+    } catch (const std::system_error& error) {
+      detail::refuse_descriptors(error, "argument '" + name_ + "'");
+    }
+    return with_descriptors;
+  }
+
+  const std::string& name() const noexcept { return name_; }
+  /// Null if there is none.
+  const std::shared_ptr<const json>& fallback() const noexcept { return fallback_; }
+  /// What the value stands for; null if it has no descriptors.
+  const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
+  /// What else has been said of it, in the words of JSON Schema; null if nothing.
+  const std::shared_ptr<const json>& facts() const noexcept { return facts_; }
+
+ private:
+  Arg with(const char* fact, json value) const;
+
+  std::string name_;
+  std::shared_ptr<const json> fallback_;
+  std::shared_ptr<std::vector<Fd>> descriptors_;
+  std::shared_ptr<const json> facts_;
+};
+
+/// Names a parameter of a handler.
+inline Arg arg(std::string name) { return Arg(std::move(name)); }
+
+/// What is said of a method beside its parameters, in any place among them:
+/// `api("list", list, "Lists all.", kt::read_only, kt::arg("most") = 10)`.
+class MethodMark {
+ public:
+  enum Kind { reads_only, is_hidden };
+  constexpr explicit MethodMark(Kind kind) noexcept : kind_(kind) {}
+  constexpr Kind kind() const noexcept { return kind_; }
+
+ private:
+  Kind kind_;
+};
+
+/// The method changes nothing: whoever calls it for others need not ask them first. Callers are told so; the library
+/// cannot know whether it is true.
+inline constexpr MethodMark read_only{MethodMark::reads_only};
+/// The method is not offered: not in the list that `help` shows, nor where tools let choose from `describe`. Who knows
+/// its name calls it as any other: this is no protection.
+inline constexpr MethodMark hidden{MethodMark::is_hidden};
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== call/request.hpp ========
 // SPDX-License-Identifier: MIT
 // call/request.hpp: what a handler may know about the call it serves.
@@ -2520,577 +2527,6 @@ class ConnectionAccess {
 
 }  // namespace detail
 
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== call/method.hpp ========
-// SPDX-License-Identifier: MIT
-// call/method.hpp: functions as methods: binding of arguments, one erased call for every handler form.
-
-
-// ======== call/argument.hpp ========
-// SPDX-License-Identifier: MIT
-// call/argument.hpp: what a program says of a method and its parameters: names, defaults, limits, marks.
-
-#include <initializer_list>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-namespace detail {
-
-template <class T>
-concept DescriptorValue = holds_descriptors<std::remove_cvref_t<T>>;
-
-std::shared_ptr<const json> shared_value(const Scalar& scalar);
-std::shared_ptr<const json> shared_value(json value);
-
-}  // namespace detail
-
-/// Names a parameter, perhaps with a default: `kt::arg("count") = 1`. One for each parameter of a handler, in order.
-/// A name has letters, digits and `_`, which does not stand in front; it is not `reply_to_first_fd`, which callers use
-/// to say where the answer goes.
-///
-/// More can be said of a parameter, for callers to read and for the service to insist on:
-/// `kt::arg("count").doc("How often.").min(1).max(9) = 3`. Each returns the same parameter with that. A call with
-/// another value is answered with 400 and a sentence that says which ones there are, before the handler runs; of a
-/// list, that goes for each item, and null in place of an optional value is always taken. Where a method is added, it
-/// is std::invalid_argument if the type of the parameter has no such values, or the default is none of them.
-class Arg {
- public:
-  explicit Arg(std::string name) : name_(std::move(name)) {}
-
-  /// What it is for, as `help METHOD` and `describe` say it.
-  Arg doc(const std::string& text) const;
-  /// The values that it can have, `{"calm", "wild"}` or a vector of them. Not for lists in lists, maps and structs.
-  Arg choices(std::initializer_list<json> values) const;
-  template <class T>
-  Arg choices(const std::vector<T>& values) const {
-    json list = json::array();
-    for (const T& value : values) list.push_back(detail::to_json_value(value));
-    return with("enum", std::move(list));
-  }
-  /// The least value that it can have, and the greatest. Only for numbers, or kt::json that is a number.
-  template <class T>
-  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg min(T least)
-  const { return with("minimum", detail::scalar_of(least).value()); }
-  template <class T>
-  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) Arg max(T greatest)
-  const { return with("maximum", detail::scalar_of(greatest).value()); }
-
-  /// The same parameter with a default; `nullptr` is the default of a std::optional.
-  template <class T>
-  requires(!detail::DescriptorValue<T>) Arg operator=(const T& value) const {
-    Arg with_default(name_);
-    with_default.facts_ = facts_;
-    if constexpr (detail::PlainArgument<T>) {
-      with_default.fallback_ = detail::shared_value(detail::scalar_of(value));
-    } else {
-      with_default.fallback_ = detail::shared_value(detail::to_json_value(value));
-    }
-    return with_default;
-  }
-
-  /// As an argument of a call: open files and sockets, which are given away, once. Throws InvalidArgument if one of
-  /// them is not open.
-  template <detail::DescriptorValue T>
-  Arg operator=(T&& value) const {
-    Arg with_descriptors(name_);
-    with_descriptors.facts_ = facts_;
-    with_descriptors.descriptors_ = std::make_shared<std::vector<Fd>>();
-    try {
-      with_descriptors.fallback_ =
-          detail::shared_value(detail::put_value(std::forward<T>(value), *with_descriptors.descriptors_));
-    } catch (const std::system_error& error) {
-      detail::refuse_descriptors(error, "argument '" + name_ + "'");
-    }
-    return with_descriptors;
-  }
-
-  const std::string& name() const noexcept { return name_; }
-  /// Null if there is none.
-  const std::shared_ptr<const json>& fallback() const noexcept { return fallback_; }
-  /// What the value stands for; null if it has no descriptors.
-  const std::shared_ptr<std::vector<Fd>>& descriptors() const noexcept { return descriptors_; }
-  /// What else has been said of it, in the words of JSON Schema; null if nothing.
-  const std::shared_ptr<const json>& facts() const noexcept { return facts_; }
-
- private:
-  Arg with(const char* fact, json value) const;
-
-  std::string name_;
-  std::shared_ptr<const json> fallback_;
-  std::shared_ptr<std::vector<Fd>> descriptors_;
-  std::shared_ptr<const json> facts_;
-};
-
-/// Names a parameter of a handler.
-inline Arg arg(std::string name) { return Arg(std::move(name)); }
-
-/// What is said of a method beside its parameters, in any place among them:
-/// `api("list", list, "Lists all.", kt::read_only, kt::arg("most") = 10)`.
-class MethodMark {
- public:
-  enum Kind { reads_only, is_hidden };
-  constexpr explicit MethodMark(Kind kind) noexcept : kind_(kind) {}
-  constexpr Kind kind() const noexcept { return kind_; }
-
- private:
-  Kind kind_;
-};
-
-/// The method changes nothing: whoever calls it for others need not ask them first. Callers are told so; the library
-/// cannot know whether it is true.
-inline constexpr MethodMark read_only{MethodMark::reads_only};
-/// The method is not offered: not in the list that `help` shows, nor where tools let choose from `describe`. Who knows
-/// its name calls it as any other: this is no protection.
-inline constexpr MethodMark hidden{MethodMark::is_hidden};
-
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== call/method.hpp, continued ========
-
-namespace kettlingar {
-inline namespace v0_1 {
-
-namespace detail {
-
-/// What stands behind the description where a method is added: a parameter or a mark.
-struct MethodWord {
-  MethodWord(const Arg& the_argument) : argument(&the_argument) {}
-  MethodWord(const MethodMark& the_mark) : mark(&the_mark) {}
-
-  const Arg* argument = nullptr;
-  const MethodMark* mark = nullptr;
-};
-
-/// The key that holds positional arguments in a request's map.
-inline constexpr std::string_view positional_key = "_args";
-/// The key that says how much of the answer has been sent to the first descriptor of a call.
-inline constexpr const char* reply_to_key = "reply_to_first_fd";
-/// The header line with which such a call says that whoever reads the answer does not insist on bare LF: `crlf`.
-inline constexpr std::string_view reply_line_ends = "Reply-Line-Ends";
-
-/// Appends `value` to `out`; JSON ends with a line end, for line-based readers.
-template <class Json>
-CodecError encode(const Json& value, Format format, std::string& out) {
-  if (format == Format::msgpack) return encode_msgpack(value, out);
-  const CodecError error = encode_json(value, out);
-  if (!error) out += '\n';
-  return error;
-}
-
-CodecError encode(const Scalar& value, Format format, std::string& out);
-
-/// Appends a handler's result or item. nlohmann::json goes straight into the bytes, without becoming a kt::json first.
-template <class T>
-CodecError encode_result(const T& value, Format format, std::string& out) {
-  if constexpr (PlainValue<T>) {
-    return encode(scalar_of(value), format, out);
-  } else if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
-    return encode(value, format, out);
-  } else if constexpr (is_bytes<T> || is_instance<T, std::optional> || to_ordered_json<T>) {
-    return encode(to_json_value(value), format, out);
-  } else {
-    static_assert(to_plain_json<T>,
-                  "kettlingar: the type of a result must be one that nlohmann_json converts: see "
-                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
-    return encode(nlohmann::json(value), format, out);
-  }
-}
-
-/// True for what encode_result() takes.
-template <class T>
-inline constexpr bool can_be_item =
-    PlainValue<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> || is_bytes<T> ||
-    is_instance<T, std::optional> || to_ordered_json<T> || to_plain_json<T>;
-
-/// Makes sure that the bytes of an item are there in a format. With the mutex of `encoded` held, or before anybody else
-/// has it.
-template <class T>
-CodecError encode_shared(const T& value, EncodedItem& encoded, Format format) {
-  std::string& bytes = encoded.bytes[format == Format::msgpack ? 1 : 0];
-  if (!bytes.empty()) return {};
-  const CodecError error = encode_result(value, format, bytes);
-  if (error) bytes.clear();
-  return error;
-}
-
-/// Appends an item that other streams send, too, maybe on other threads: it is encoded once for each format.
-template <class T>
-CodecError append_shared(const T& value, EncodedItem& encoded, Format format, std::string& out) {
-  const std::lock_guard lock(encoded.mutex);
-  const CodecError error = encode_shared(value, encoded, format);
-  if (!error) out += encoded.bytes[format == Format::msgpack ? 1 : 0];
-  return error;
-}
-
-/// A running generator, whatever its item type.
-class ItemStream {
- public:
-  enum class Step { item, waiting, done };
-
-  virtual ~ItemStream() = default;
-  /// Runs the handler up to its next item, wait or end; rethrows what it threw.
-  virtual Step resume(const asio::any_io_executor& executor) = 0;
-  /// After Step::waiting: await this before the next resume().
-  virtual Task<void> take_pending() = 0;
-  /// After Step::item: appends the item. Not for documents and events.
-  virtual CodecError encode_item(Format format, std::string& out) const = 0;
-  /// After Step::item: the item as a value, for server-sent events.
-  virtual json item() const = 0;
-  /// After Step::item: the item if it is a document.
-  virtual const Result* document() const { return nullptr; }
-  /// After Step::item: the item if it is a part of a whole answer.
-  virtual const RawReply* raw() const { return nullptr; }
-  /// True if the items are kt::RawReply.
-  virtual bool is_raw_stream() const = 0;
-  /// True if the items are kt::Event.
-  virtual bool is_event_stream() const = 0;
-  /// True if the items are kt::Result: the content type is not known before the first one.
-  virtual bool is_document_stream() const = 0;
-};
-
-template <class T>
-class GeneratorStream final : public ItemStream {
-  static_assert(!holds_descriptors<T>, "kettlingar: open descriptors can be results, but not items of a stream");
-
- public:
-  explicit GeneratorStream(Generator<T> items) : items_(std::move(items)) {}
-
-  Step resume(const asio::any_io_executor& executor) override {
-    switch (items_.resume(executor)) {
-      case Generator<T>::Step::item:
-        return Step::item;
-      case Generator<T>::Step::waiting:
-        return Step::waiting;
-      case Generator<T>::Step::done:
-        break;
-    }
-    return Step::done;
-  }
-  Task<void> take_pending() override { return items_.take_pending(); }
-
-  CodecError encode_item(Format format, std::string& out) const override {
-    if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result> || std::is_same_v<T, RawReply>) {
-      return encode(item(), format, out);
-    } else if (EncodedItem* shared = items_.encoded()) {
-      return append_shared(items_.item(), *shared, format, out);
-    } else {
-      return encode_result(items_.item(), format, out);
-    }
-  }
-  json item() const override {
-    if constexpr (std::is_same_v<T, Event>) {
-      return items_.item().fields;
-    } else if constexpr (std::is_same_v<T, Result>) {
-      return json(items_.item().data);
-    } else if constexpr (std::is_same_v<T, RawReply>) {
-      return bytes(items_.item().bytes);
-    } else {
-      return to_json_value(items_.item());
-    }
-  }
-  const Result* document() const override {
-    if constexpr (std::is_same_v<T, Result>) {
-      return &items_.item();
-    } else {
-      return nullptr;
-    }
-  }
-  const RawReply* raw() const override {
-    if constexpr (std::is_same_v<T, RawReply>) {
-      return &items_.item();
-    } else {
-      return nullptr;
-    }
-  }
-  bool is_raw_stream() const override { return std::is_same_v<T, RawReply>; }
-  bool is_event_stream() const override { return std::is_same_v<T, Event>; }
-  bool is_document_stream() const override { return std::is_same_v<T, Result>; }
-
- private:
-  Generator<T> items_;
-};
-
-/// A parameter as callers see it.
-struct Parameter {
-  std::string name;
-  std::string type;  ///< empty: any
-  std::shared_ptr<const json> fallback;
-  bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
-  const TypeInfo* info = &type_info<json>;
-  std::shared_ptr<const json> facts = {};  ///< Arg::facts(), since validate() as the type has them
-
-  bool required() const noexcept { return !fallback; }
-};
-
-/// `int` of `int | None`.
-inline std::string_view base_type(const Parameter& parameter) {
-  return std::string_view(parameter.type).substr(0, parameter.type.find(' '));
-}
-
-class Method;
-
-/// Where the value of one parameter is: in the tree of arguments or a default, or still in the bytes of the body.
-struct Slot {
-  const json* value = nullptr;
-  std::optional<Scalar> scalar = {};
-
-  bool filled() const noexcept { return value != nullptr || scalar; }
-};
-
-/// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or
-/// something to await after which `body` or `document` is there.
-struct Call {
-  /// `room` gives the slots a buffer that has been used before.
-  Call(Request& the_request, Format the_format, std::vector<Slot> room = {})
-      : request(the_request), format(the_format), slots(std::move(room)) {}
-
-  /// Argument `i` as a T. Throws BadValue.
-  template <class T>
-  T take(std::size_t i) {
-    current = i;
-    const Slot& slot = slots[i];
-    if constexpr (holds_descriptors<T>) {  // never bound as a scalar
-      DescriptorQueue none;
-      return take_value<T>(*slot.value, claimed.empty() ? none : claimed[i]);
-    } else {
-      return slot.scalar ? from_scalar<T>(*slot.scalar) : from_json<T>(*slot.value);
-    }
-  }
-
-  template <class T>
-  void finish(T&& value) {
-    using Value = std::remove_cvref_t<T>;
-    if constexpr (std::is_same_v<Value, Result>) {
-      document = std::forward<T>(value);
-    } else if constexpr (std::is_same_v<Value, RawReply>) {
-      raw = std::forward<T>(value);
-    } else if constexpr (holds_descriptors<Value>) {
-      codec_error = encode(put_result(std::forward<T>(value), descriptors), format, body);
-    } else {
-      codec_error = encode_result(value, format, body);
-    }
-  }
-
-  Request& request;
-  Format format;
-  std::vector<Slot> slots;               ///< one for each parameter
-  std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
-  bool bound = false;                    ///< `slots` have been filled by Method::bind_scalars()
-  std::size_t current = 0;               ///< the argument being converted, for the error text
-  std::string body;                      ///< the encoded result
-  std::vector<Fd> descriptors;           ///< of the result, to be sent with it
-  CodecError codec_error;                ///< why the result could not be encoded
-  std::optional<Result> document;
-  std::optional<RawReply> raw;
-  std::unique_ptr<ItemStream> stream;
-  Task<void> pending;
-};
-
-// By value, so that the frame owns the Task; the Call lives in the frame of the connection that awaits this.
-template <class T>
-Task<void> finish_later(Task<T> task, Call* call) {
-  if constexpr (std::is_void_v<T>) {
-    co_await std::move(task);
-    call->finish(nullptr);
-  } else {
-    T value = co_await std::move(task);
-    call->finish(std::move(value));
-  }
-}
-
-/// A named function with everything `help`, `ping` and the binding of arguments need to know. Kept alive by whoever
-/// runs it.
-class Method {
- public:
-  Method(std::string name, std::string doc);
-  virtual ~Method();
-  Method(const Method&) = delete;
-  Method& operator=(const Method&) = delete;
-
-  const std::string& name() const noexcept { return name_; }
-  const std::string& doc() const noexcept { return doc_; }
-  const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
-  const std::string& returns() const noexcept { return returns_; }
-  bool streams() const noexcept { return streams_; }
-  bool is_public() const noexcept { return is_public_; }
-  bool is_builtin() const noexcept { return is_builtin_; }
-  bool post_only() const noexcept { return post_only_; }
-  bool takes_anything() const noexcept { return takes_anything_; }
-  /// True if the handler gets the kt::Request, and with it the connection of its caller.
-  bool takes_request() const noexcept { return takes_request_; }
-  bool is_read_only() const noexcept { return is_read_only_; }
-  bool is_hidden() const noexcept { return is_hidden_; }
-  /// True if open descriptors are among its arguments or results.
-  bool passes_descriptors() const noexcept;
-  /// Of a result, or of an item of the stream.
-  json result_schema() const { return result_schema_(); }
-  /// True if the handler is that function, or that member function: `function` points to one of the type that `tag`,
-  /// the address of its function_tag, stands for.
-  virtual bool is_function(const void*, const void*) const { return false; }
-
-  void set_public(bool value) noexcept { is_public_ = value; }
-  /// One of the library's own: cannot be replaced. `post_only` ones change the state of the service.
-  void set_builtin(bool post_only) noexcept {
-    is_builtin_ = true;
-    post_only_ = post_only;
-  }
-  /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
-  void set_takes_anything() noexcept { takes_anything_ = true; }
-  void set_read_only() noexcept { is_read_only_ = true; }
-
-  /// Binds a body in MessagePack without making a tree of it. False, with nothing of use in `slots`, if it is anything
-  /// else than a map of plain values that fit the parameters in number and name, or if the handler may ask for the
-  /// tree: decode it then. The bytes have to stay until the handler has its arguments.
-  bool bind_scalars(std::vector<Slot>& slots, std::string_view body) const;
-
-  /// Adds the arguments in the query of a target to those of the request, as a command line would have them: text,
-  /// which the parameters' types convert. A name may come again for a list only, and do without a value for a bool
-  /// only. Does nothing if the handler takes the request and nothing else: it reads Request::query(). Throws
-  /// InvalidArgument.
-  void add_query(std::string_view query, Request& request) const;
-  /// Makes a body of bytes the argument for the one parameter of bytes, or else of text, that has none yet. Throws
-  /// InvalidArgument if there are none or several.
-  void add_bytes(std::string_view body, Request& request) const;
-
-  /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
-  /// whatever a plain handler throws.
-  void invoke(Call& call) const;
-
-  /// For the programmer, at registration: throws std::invalid_argument if names clash, or a default, choice or bound
-  /// does not fit.
-  void validate();
-
- protected:
-  virtual void run(Call& call) const = 0;
-  /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
-  virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
-  /// The next one, as callers see it.
-  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false,
-                     const TypeInfo& info = type_info<json>);
-  /// Takes the marks, and adds the parameters, whose types follow one by one.
-  void add_words(std::span<const MethodWord> words);
-  void set_type(std::size_t parameter, std::string type, bool takes_descriptors, const TypeInfo& info);
-  void describe_as(std::string returns, bool streams = false, bool takes_request = false,
-                   bool gives_descriptors = false, json (*make_schema)() = &schema_for<json>);
-
- private:
-  void bind(Call& call) const;
-  void settle_facts(Parameter& parameter);
-  void check_limits(Call& call) const;
-  void add_query_argument(const std::string& name, std::string_view text, bool has_value, const Request& request,
-                          json& found) const;
-  [[noreturn]] void refuse_name(const std::string& name, const Request& request) const;
-  void claim_descriptors(Call& call) const;
-  std::string describe(const BadValue& bad, const Parameter& parameter, bool repeat) const;
-  std::size_t index_of(std::string_view parameter) const;
-
-  std::string name_;
-  std::string doc_;
-  std::vector<Parameter> parameters_;
-  std::string returns_;
-  bool streams_ = false;
-  bool is_public_ = false;
-  bool is_builtin_ = false;
-  bool post_only_ = false;
-  bool takes_anything_ = false;
-  bool takes_request_ = false;
-  bool gives_descriptors_ = false;
-  bool is_read_only_ = false;
-  bool is_hidden_ = false;
-  bool has_limits_ = false;  ///< there is a parameter with choices or bounds
-  json (*result_schema_)() = &schema_for<json>;
-};
-
-template <class F, class Types>
-class Handler;
-
-/// The few lines that know a handler's types. A copy of the callable is kept, so captures live as long as any call of
-/// it.
-template <class F, class... P>
-class Handler<F, std::tuple<P...>> final : public Method {
-  using Sig = Signature<F>;
-  using Return = std::remove_cvref_t<typename Sig::Return>;
-  using Value = typename Yielded<Return>::type;
-  static constexpr bool takes_request = Sig::Parameters::takes_request;
-
- public:
-  Handler(std::string name, F function, std::string doc, std::span<const MethodWord> words)
-      : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
-    add_words(words);
-    [[maybe_unused]] std::size_t i = 0;
-    (set_type(i++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>, type_info<Stored<P>>), ...);
-    describe_as(type_name<Value>(), is_generator<Return>, takes_request, holds_descriptors<Value>, &schema_for<Value>);
-  }
-  bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
-    if constexpr (is_bound_member<F>) {
-      using Function = decltype(function_.function);
-      return tag == &function_tag<Function> && *static_cast<const Function*>(function) == function_.function;
-    } else if constexpr (std::is_pointer_v<F>) {
-      return tag == &function_tag<F> && *static_cast<const F*>(function) == function_;
-    } else {
-      return false;
-    }
-  }
-
- protected:
-  void run(Call& call) const override { run_with(call, std::index_sequence_for<P...>{}); }
-  void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const override {
-    check_with(defaults, current, std::index_sequence_for<P...>{});
-  }
-
- private:
-  template <class T>
-  static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
-    current = i;
-    if (fallback == nullptr) return;
-    if constexpr (holds_descriptors<T>) {
-      DescriptorQueue none;
-      static_cast<void>(take_value<T>(*fallback, none));
-    } else {
-      static_cast<void>(from_json<T>(*fallback));
-    }
-  }
-  template <std::size_t... i>
-  void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
-                  std::index_sequence<i...>) const {
-    (check_default<Stored<P>>(defaults[i], i, current), ...);
-  }
-
-  template <std::size_t... i>
-  void run_with(Call& call, std::index_sequence<i...>) const {
-    std::tuple<Stored<P>...> values{call.take<Stored<P>>(i)...};
-    auto go = [&]() -> decltype(auto) {
-      if constexpr (takes_request) {
-        return function_(call.request,
-                         static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
-                             std::get<i>(values))...);
-      } else {
-        return function_(static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
-            std::get<i>(values))...);
-      }
-    };
-    if constexpr (is_generator<Return>) {
-      call.stream = std::make_unique<GeneratorStream<typename Return::value_type>>(go());
-    } else if constexpr (is_task<Return>) {
-      call.pending = finish_later(go(), &call);
-    } else if constexpr (std::is_void_v<Return>) {
-      go();
-      call.finish(nullptr);
-    } else {
-      call.finish(go());
-    }
-  }
-
-  // Calling must not change the handler for other calls, yet lambdas may be mutable.
-  mutable F function_;
-};
-
-}  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
 
@@ -3878,149 +3314,6 @@ class RunningCall {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== client/results.hpp ========
-// SPDX-License-Identifier: MIT
-// client/results.hpp: results and items as C++ values, and streams to iterate over.
-
-#include <iterator>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// The document that `value` is, or `value` as a document of JSON text.
-Result to_document(const json& value, const Answer& answer);
-
-/// `value`, which `answer` gave, as a T. Throws ResultError.
-template <class T>
-T as_result(json value, Answer& answer, const std::string& method) {
-  try {
-    if constexpr (std::is_same_v<T, json>) {
-      return value;
-    } else if constexpr (std::is_same_v<T, Result>) {
-      return to_document(value, answer);
-    } else if constexpr (std::is_same_v<T, Event>) {
-      return Event{std::move(value)};
-    } else {
-      if constexpr (std::is_same_v<T, std::string> || is_bytes<T>) {
-        if (is_document(value)) return take_value<T>(value["data"], answer.descriptors());
-      }
-      return take_result<T>(value, answer.descriptors());
-    }
-  } catch (const BadValue& bad) {
-    throw ResultError(method + ": unexpected result" + (bad.path.empty() ? "" : " in '" + bad.path + "'") + ": " +
-                      problem_of(bad));
-  }
-}
-
-/// The same for an item of a stream, which is over if that is no T.
-template <class T>
-T item_of(json value, RunningCall& call) {
-  try {
-    return as_result<T>(std::move(value), call.answer(), call.method());
-  } catch (...) {
-    call.end();
-    throw;
-  }
-}
-
-template <class T>
-T only_result(RunningCall& call) {
-  call.expect_one();
-  std::optional<json> value = call.next();
-  if constexpr (!std::is_void_v<T>)
-    return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
-}
-
-// By value: the frame owns what it needs.
-template <class T>
-Task<T> async_only_result(RunningCall call) {
-  call.expect_one();
-  std::optional<json> value = co_await call.async_next();
-  if constexpr (!std::is_void_v<T>)
-    co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
-}
-
-}  // namespace detail
-
-/// The items of a method that streams, as they come: `for (auto& item : kitty.stream<Purr>("purr", 10))`. The call is
-/// made when the first one is asked for. Destroying the stream before its end closes the connection, and so tells the
-/// service that nobody reads any further. A method that does not stream gives its result as the only item. For one
-/// thread at a time.
-template <class T>
-class [[nodiscard]] Stream {
- public:
-  using value_type = T;
-
-  explicit Stream(detail::RunningCall call) : call_(std::move(call)) {}
-
-  /// Waits for the next item; nothing at the end. Throws what the handler has thrown, also in the middle;
-  /// ConnectionError if the stream breaks off, which is all that an exception in the middle of a stream of documents
-  /// (kt::Result) can do; ResultError if the item is no T; NotRunning. After an exception nothing more comes, and the
-  /// call has ended.
-  std::optional<T> next() {
-    std::optional<json> item = call_.next();
-    if (!item) return std::nullopt;
-    return detail::item_of<T>(*std::move(item), call_);
-  }
-
-  class iterator {
-   public:
-    using iterator_category = std::input_iterator_tag;
-    using value_type = T;
-    using difference_type = std::ptrdiff_t;
-    using pointer = T*;
-    using reference = T&;
-
-    iterator() = default;
-    explicit iterator(Stream* stream) : stream_(stream) { ++*this; }
-    T& operator*() const { return *stream_->current_; }
-    T* operator->() const { return &*stream_->current_; }
-    iterator& operator++() {
-      stream_->current_.reset();  // after an exception there is none
-      stream_->current_ = stream_->next();
-      return *this;
-    }
-    void operator++(int) { ++*this; }
-    bool operator==(std::default_sentinel_t) const { return !stream_->current_; }
-
-   private:
-    Stream* stream_ = nullptr;
-  };
-  /// Waits for an item. All iterators belong to this very object, and are at the same item.
-  iterator begin() { return iterator(this); }
-  std::default_sentinel_t end() const noexcept { return {}; }
-
- private:
-  detail::RunningCall call_;
-  std::optional<T> current_;
-};
-
-/// The same for coroutines: `while (auto item = co_await items.next())`.
-template <class T>
-class [[nodiscard]] AsyncStream {
- public:
-  using value_type = T;
-
-  explicit AsyncStream(detail::RunningCall call) : call_(std::move(call)) {}
-
-  /// Like Stream::next(), on the executor of whoever awaits it. The stream must outlive the Task. Cancelling the wait
-  /// ends the stream. Where there always is another item, everything else on the executor has its turn every 2 ms.
-  Task<std::optional<T>> next() {
-    std::optional<json> item = co_await call_.async_next();
-    std::optional<T> result;
-    if (item) result = detail::item_of<T>(*std::move(item), call_);
-    co_return result;
-  }
-
- private:
-  detail::RunningCall call_;
-};
-
-}  // namespace v0_1
-}  // namespace kettlingar
-
 // ======== client/client.hpp ========
 // SPDX-License-Identifier: MIT
 // client/client.hpp: finds a service and calls it.
@@ -4206,6 +3499,566 @@ class ClientAccess {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+
+// ======== call/schema.hpp ========
+// SPDX-License-Identifier: MIT
+// call/schema.hpp: what values of a C++ type look like as JSON, said as a JSON Schema of draft 2020-12.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+
+json schema_of_type(const char* type);
+/// Of a `long double` or `double`, or else of a `float`.
+json schema_of_real(bool is_double);
+json schema_of_integer(const IntegerRange& range);
+json schema_of_bytes();
+json schema_of_descriptor(const char* kind);
+/// Of an enumeration with these names; without any, `sample` is one of its values.
+json schema_of_names(const std::vector<std::string>& names, json (*sample)());
+json schema_or_null(json schema);
+json schema_of_list(json items, bool unique);
+json schema_of_array(json items, std::size_t size);
+json schema_of_map(json values);
+json schema_of_tuple(json schemas);
+json schema_of_any(json schemas);
+/// Refers to the definition of that class, which is made when it is first asked for.
+json schema_of_class(const ClassInfo& info);
+
+/// What nlohmann_json makes a list or map of, by its members.
+template <class T>
+concept Container = requires(const T& container) {
+  typename T::value_type;
+  container.begin();
+  container.end();
+}
+&&!std::is_same_v<typename T::value_type, char>;
+
+template <class... T>
+json schemas_for(const std::tuple<T...>*) {
+  json list = json::array();
+  (list.push_back(schema_for<T>()), ...);
+  return list;
+}
+template <class T, class U>
+json schemas_for(const std::pair<T, U>*) {
+  return schemas_for(static_cast<const std::tuple<T, U>*>(nullptr));
+}
+template <class... T>
+json schemas_for(const std::variant<T...>*) {
+  return schemas_for(static_cast<const std::tuple<T...>*>(nullptr));
+}
+
+/// The schema of arguments and results that are a T. Classes are references to definitions(), so that they are
+/// described once. What parameters take beside that, such as text for numbers, is not said.
+template <class T>
+json schema_for() {
+  if constexpr (std::is_void_v<T> || std::is_same_v<T, std::nullptr_t>) {
+    return schema_of_type("null");
+  } else if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> || std::is_same_v<T, Result> ||
+                       std::is_same_v<T, RawReply>) {
+    return json::object();  // anything
+  } else if constexpr (std::is_same_v<T, Event>) {
+    return schema_of_type("object");
+  } else if constexpr (std::is_same_v<T, bool>) {
+    return schema_of_type("boolean");
+  } else if constexpr (std::is_integral_v<T>) {
+    return schema_of_integer(integer_range<T>());
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return schema_of_real(sizeof(T) >= sizeof(double));
+  } else if constexpr (PlainText<T>) {
+    return schema_of_type("string");
+  } else if constexpr (is_bytes<T>) {
+    return schema_of_bytes();
+  } else if constexpr (std::is_same_v<T, Fd>) {
+    return schema_of_descriptor("fd");
+  } else if constexpr (std::is_same_v<T, File>) {
+    return schema_of_descriptor("file");
+  } else if constexpr (std::is_same_v<T, Socket>) {
+    return schema_of_descriptor("socket");
+  } else if constexpr (is_instance<T, std::optional>) {
+    return schema_or_null(schema_for<typename T::value_type>());
+  } else if constexpr (is_instance<T, std::tuple> || is_instance<T, std::pair>) {
+    return schema_of_tuple(schemas_for(static_cast<const T*>(nullptr)));
+  } else if constexpr (is_instance<T, std::variant>) {
+    return schema_of_any(schemas_for(static_cast<const T*>(nullptr)));
+  } else if constexpr (std::is_enum_v<T>) {
+    json own = schema_of<T>();
+    return own.is_null() ? schema_of_names(choices_of<T>(), &sample_of<T>) : own;
+  } else if constexpr (Container<T>) {
+    using Item = typename T::value_type;
+    if (json own = schema_of<T>(); !own.is_null()) return own;
+    if constexpr (requires { typename T::mapped_type; }) {
+      if constexpr (std::is_constructible_v<std::string, typename T::key_type>) {
+        return schema_of_map(schema_for<typename T::mapped_type>());
+      } else {
+        using Pair = std::pair<typename T::key_type, typename T::mapped_type>;
+        return schema_of_list(schema_for<Pair>(), false);
+      }
+    } else if constexpr (requires { std::tuple_size<T>::value; }) {
+      return schema_of_array(schema_for<Item>(), std::tuple_size_v<T>);
+    } else {
+      // That of a set says whether it takes one.
+      constexpr bool unique = requires(T & set, const Item& item) { set.insert(item).second; };
+      return schema_of_list(schema_for<Item>(), unique);
+    }
+  } else {
+    return schema_of_class(class_info<T>);
+  }
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== call/method.hpp ========
+// SPDX-License-Identifier: MIT
+// call/method.hpp: functions as methods: binding of arguments, one erased call for every handler form.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+
+namespace detail {
+
+/// What stands behind the description where a method is added: a parameter or a mark.
+struct MethodWord {
+  MethodWord(const Arg& the_argument) : argument(&the_argument) {}
+  MethodWord(const MethodMark& the_mark) : mark(&the_mark) {}
+
+  const Arg* argument = nullptr;
+  const MethodMark* mark = nullptr;
+};
+
+/// The key that holds positional arguments in a request's map.
+inline constexpr std::string_view positional_key = "_args";
+/// The key that says how much of the answer has been sent to the first descriptor of a call.
+inline constexpr const char* reply_to_key = "reply_to_first_fd";
+/// The header line with which such a call says that whoever reads the answer does not insist on bare LF: `crlf`.
+inline constexpr std::string_view reply_line_ends = "Reply-Line-Ends";
+
+/// Appends `value` to `out`; JSON ends with a line end, for line-based readers.
+template <class Json>
+CodecError encode(const Json& value, Format format, std::string& out) {
+  if (format == Format::msgpack) return encode_msgpack(value, out);
+  const CodecError error = encode_json(value, out);
+  if (!error) out += '\n';
+  return error;
+}
+
+CodecError encode(const Scalar& value, Format format, std::string& out);
+
+/// Appends a handler's result or item. nlohmann::json goes straight into the bytes, without becoming a kt::json first.
+template <class T>
+CodecError encode_result(const T& value, Format format, std::string& out) {
+  if constexpr (PlainValue<T>) {
+    return encode(scalar_of(value), format, out);
+  } else if constexpr (std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json>) {
+    return encode(value, format, out);
+  } else if constexpr (is_bytes<T> || is_instance<T, std::optional> || to_ordered_json<T>) {
+    return encode(to_json_value(value), format, out);
+  } else {
+    static_assert(to_plain_json<T>,
+                  "kettlingar: the type of a result must be one that nlohmann_json converts: see "
+                  "NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE, or return kt::Result for a document");
+    return encode(nlohmann::json(value), format, out);
+  }
+}
+
+/// True for what encode_result() takes.
+template <class T>
+inline constexpr bool can_be_item =
+    PlainValue<T> || std::is_same_v<T, json> || std::is_same_v<T, nlohmann::json> || is_bytes<T> ||
+    is_instance<T, std::optional> || to_ordered_json<T> || to_plain_json<T>;
+
+/// Makes sure that the bytes of an item are there in a format. With the mutex of `encoded` held, or before anybody else
+/// has it.
+template <class T>
+CodecError encode_shared(const T& value, EncodedItem& encoded, Format format) {
+  std::string& bytes = encoded.bytes[format == Format::msgpack ? 1 : 0];
+  if (!bytes.empty()) return {};
+  const CodecError error = encode_result(value, format, bytes);
+  if (error) bytes.clear();
+  return error;
+}
+
+/// Appends an item that other streams send, too, maybe on other threads: it is encoded once for each format.
+template <class T>
+CodecError append_shared(const T& value, EncodedItem& encoded, Format format, std::string& out) {
+  const std::lock_guard lock(encoded.mutex);
+  const CodecError error = encode_shared(value, encoded, format);
+  if (!error) out += encoded.bytes[format == Format::msgpack ? 1 : 0];
+  return error;
+}
+
+/// A running generator, whatever its item type.
+class ItemStream {
+ public:
+  enum class Step { item, waiting, done };
+
+  virtual ~ItemStream() = default;
+  /// Runs the handler up to its next item, wait or end; rethrows what it threw.
+  virtual Step resume(const asio::any_io_executor& executor) = 0;
+  /// After Step::waiting: await this before the next resume().
+  virtual Task<void> take_pending() = 0;
+  /// After Step::item: appends the item. Not for documents and events.
+  virtual CodecError encode_item(Format format, std::string& out) const = 0;
+  /// After Step::item: the item as a value, for server-sent events.
+  virtual json item() const = 0;
+  /// After Step::item: the item if it is a document.
+  virtual const Result* document() const { return nullptr; }
+  /// After Step::item: the item if it is a part of a whole answer.
+  virtual const RawReply* raw() const { return nullptr; }
+  /// True if the items are kt::RawReply.
+  virtual bool is_raw_stream() const = 0;
+  /// True if the items are kt::Event.
+  virtual bool is_event_stream() const = 0;
+  /// True if the items are kt::Result: the content type is not known before the first one.
+  virtual bool is_document_stream() const = 0;
+};
+
+template <class T>
+class GeneratorStream final : public ItemStream {
+  static_assert(!holds_descriptors<T>, "kettlingar: open descriptors can be results, but not items of a stream");
+
+ public:
+  explicit GeneratorStream(Generator<T> items) : items_(std::move(items)) {}
+
+  Step resume(const asio::any_io_executor& executor) override {
+    switch (items_.resume(executor)) {
+      case Generator<T>::Step::item:
+        return Step::item;
+      case Generator<T>::Step::waiting:
+        return Step::waiting;
+      case Generator<T>::Step::done:
+        break;
+    }
+    return Step::done;
+  }
+  Task<void> take_pending() override { return items_.take_pending(); }
+
+  CodecError encode_item(Format format, std::string& out) const override {
+    if constexpr (std::is_same_v<T, Event> || std::is_same_v<T, Result> || std::is_same_v<T, RawReply>) {
+      return encode(item(), format, out);
+    } else if (EncodedItem* shared = items_.encoded()) {
+      return append_shared(items_.item(), *shared, format, out);
+    } else {
+      return encode_result(items_.item(), format, out);
+    }
+  }
+  json item() const override {
+    if constexpr (std::is_same_v<T, Event>) {
+      return items_.item().fields;
+    } else if constexpr (std::is_same_v<T, Result>) {
+      return json(items_.item().data);
+    } else if constexpr (std::is_same_v<T, RawReply>) {
+      return bytes(items_.item().bytes);
+    } else {
+      return to_json_value(items_.item());
+    }
+  }
+  const Result* document() const override {
+    if constexpr (std::is_same_v<T, Result>) {
+      return &items_.item();
+    } else {
+      return nullptr;
+    }
+  }
+  const RawReply* raw() const override {
+    if constexpr (std::is_same_v<T, RawReply>) {
+      return &items_.item();
+    } else {
+      return nullptr;
+    }
+  }
+  bool is_raw_stream() const override { return std::is_same_v<T, RawReply>; }
+  bool is_event_stream() const override { return std::is_same_v<T, Event>; }
+  bool is_document_stream() const override { return std::is_same_v<T, Result>; }
+
+ private:
+  Generator<T> items_;
+};
+
+/// A parameter as callers see it.
+struct Parameter {
+  std::string name;
+  std::string type;  ///< empty: any
+  std::shared_ptr<const json> fallback;
+  bool takes_descriptors = false;  ///< placeholders in its value stand for open descriptors
+  const TypeInfo* info = &type_info<json>;
+  std::shared_ptr<const json> facts = {};  ///< Arg::facts(), since validate() as the type has them
+
+  bool required() const noexcept { return !fallback; }
+};
+
+/// `int` of `int | None`.
+inline std::string_view base_type(const Parameter& parameter) {
+  return std::string_view(parameter.type).substr(0, parameter.type.find(' '));
+}
+
+class Method;
+
+/// Where the value of one parameter is: in the tree of arguments or a default, or still in the bytes of the body.
+struct Slot {
+  const json* value = nullptr;
+  std::optional<Scalar> scalar = {};
+
+  bool filled() const noexcept { return value != nullptr || scalar; }
+};
+
+/// One call on its way through a handler: arguments in, and out comes a result in `body`, a document, a stream, or
+/// something to await after which `body` or `document` is there.
+struct Call {
+  /// `room` gives the slots a buffer that has been used before.
+  Call(Request& the_request, Format the_format, std::vector<Slot> room = {})
+      : request(the_request), format(the_format), slots(std::move(room)) {}
+
+  /// Argument `i` as a T. Throws BadValue.
+  template <class T>
+  T take(std::size_t i) {
+    current = i;
+    const Slot& slot = slots[i];
+    if constexpr (holds_descriptors<T>) {  // never bound as a scalar
+      DescriptorQueue none;
+      return take_value<T>(*slot.value, claimed.empty() ? none : claimed[i]);
+    } else {
+      return slot.scalar ? from_scalar<T>(*slot.scalar) : from_json<T>(*slot.value);
+    }
+  }
+
+  template <class T>
+  void finish(T&& value) {
+    using Value = std::remove_cvref_t<T>;
+    if constexpr (std::is_same_v<Value, Result>) {
+      document = std::forward<T>(value);
+    } else if constexpr (std::is_same_v<Value, RawReply>) {
+      raw = std::forward<T>(value);
+    } else if constexpr (holds_descriptors<Value>) {
+      codec_error = encode(put_result(std::forward<T>(value), descriptors), format, body);
+    } else {
+      codec_error = encode_result(value, format, body);
+    }
+  }
+
+  Request& request;
+  Format format;
+  std::vector<Slot> slots;               ///< one for each parameter
+  std::vector<DescriptorQueue> claimed;  ///< for each parameter; empty if no descriptors came
+  bool bound = false;                    ///< `slots` have been filled by Method::bind_scalars()
+  std::size_t current = 0;               ///< the argument being converted, for the error text
+  std::string body;                      ///< the encoded result
+  std::vector<Fd> descriptors;           ///< of the result, to be sent with it
+  CodecError codec_error;                ///< why the result could not be encoded
+  std::optional<Result> document;
+  std::optional<RawReply> raw;
+  std::unique_ptr<ItemStream> stream;
+  Task<void> pending;
+};
+
+// By value, so that the frame owns the Task; the Call lives in the frame of the connection that awaits this.
+template <class T>
+Task<void> finish_later(Task<T> task, Call* call) {
+  if constexpr (std::is_void_v<T>) {
+    co_await std::move(task);
+    call->finish(nullptr);
+  } else {
+    T value = co_await std::move(task);
+    call->finish(std::move(value));
+  }
+}
+
+/// A named function with everything `help`, `ping` and the binding of arguments need to know. Kept alive by whoever
+/// runs it.
+class Method {
+ public:
+  Method(std::string name, std::string doc);
+  virtual ~Method();
+  Method(const Method&) = delete;
+  Method& operator=(const Method&) = delete;
+
+  const std::string& name() const noexcept { return name_; }
+  const std::string& doc() const noexcept { return doc_; }
+  const std::vector<Parameter>& parameters() const noexcept { return parameters_; }
+  const std::string& returns() const noexcept { return returns_; }
+  bool streams() const noexcept { return streams_; }
+  bool is_public() const noexcept { return is_public_; }
+  bool is_builtin() const noexcept { return is_builtin_; }
+  bool post_only() const noexcept { return post_only_; }
+  bool takes_anything() const noexcept { return takes_anything_; }
+  /// True if the handler gets the kt::Request, and with it the connection of its caller.
+  bool takes_request() const noexcept { return takes_request_; }
+  bool is_read_only() const noexcept { return is_read_only_; }
+  bool is_hidden() const noexcept { return is_hidden_; }
+  /// True if open descriptors are among its arguments or results.
+  bool passes_descriptors() const noexcept;
+  /// Of a result, or of an item of the stream.
+  json result_schema() const { return result_schema_(); }
+  /// True if the handler is that function, or that member function: `function` points to one of the type that `tag`,
+  /// the address of its function_tag, stands for.
+  virtual bool is_function(const void*, const void*) const { return false; }
+
+  void set_public(bool value) noexcept { is_public_ = value; }
+  /// One of the library's own: cannot be replaced. `post_only` ones change the state of the service.
+  void set_builtin(bool post_only) noexcept {
+    is_builtin_ = true;
+    post_only_ = post_only;
+  }
+  /// The handler reads Request::arguments() itself; nothing is bound, nothing is unknown.
+  void set_takes_anything() noexcept { takes_anything_ = true; }
+  void set_read_only() noexcept { is_read_only_ = true; }
+
+  /// Binds a body in MessagePack without making a tree of it. False, with nothing of use in `slots`, if it is anything
+  /// else than a map of plain values that fit the parameters in number and name, or if the handler may ask for the
+  /// tree: decode it then. The bytes have to stay until the handler has its arguments.
+  bool bind_scalars(std::vector<Slot>& slots, std::string_view body) const;
+
+  /// Adds the arguments in the query of a target to those of the request, as a command line would have them: text,
+  /// which the parameters' types convert. A name may come again for a list only, and do without a value for a bool
+  /// only. Does nothing if the handler takes the request and nothing else: it reads Request::query(). Throws
+  /// InvalidArgument.
+  void add_query(std::string_view query, Request& request) const;
+  /// Makes a body of bytes the argument for the one parameter of bytes, or else of text, that has none yet. Throws
+  /// InvalidArgument if there are none or several.
+  void add_bytes(std::string_view body, Request& request) const;
+
+  /// Binds the request's arguments, unless that has been done, and runs the handler. Throws InvalidArgument, and
+  /// whatever a plain handler throws.
+  void invoke(Call& call) const;
+
+  /// For the programmer, at registration: throws std::invalid_argument if names clash, or a default, choice or bound
+  /// does not fit.
+  void validate();
+
+ protected:
+  virtual void run(Call& call) const = 0;
+  /// Converts each default that is there; throws BadValue with `current` at the one that does not fit its parameter.
+  virtual void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const = 0;
+  /// The next one, as callers see it.
+  void add_parameter(const Arg& parameter, std::string type = {}, bool takes_descriptors = false,
+                     const TypeInfo& info = type_info<json>);
+  /// Takes the marks, and adds the parameters, whose types follow one by one.
+  void add_words(std::span<const MethodWord> words);
+  void set_type(std::size_t parameter, std::string type, bool takes_descriptors, const TypeInfo& info);
+  void describe_as(std::string returns, bool streams = false, bool takes_request = false,
+                   bool gives_descriptors = false, json (*make_schema)() = &schema_for<json>);
+
+ private:
+  void bind(Call& call) const;
+  void settle_facts(Parameter& parameter);
+  void check_limits(Call& call) const;
+  void add_query_argument(const std::string& name, std::string_view text, bool has_value, const Request& request,
+                          json& found) const;
+  [[noreturn]] void refuse_name(const std::string& name, const Request& request) const;
+  void claim_descriptors(Call& call) const;
+  std::string describe(const BadValue& bad, const Parameter& parameter, bool repeat) const;
+  std::size_t index_of(std::string_view parameter) const;
+
+  std::string name_;
+  std::string doc_;
+  std::vector<Parameter> parameters_;
+  std::string returns_;
+  bool streams_ = false;
+  bool is_public_ = false;
+  bool is_builtin_ = false;
+  bool post_only_ = false;
+  bool takes_anything_ = false;
+  bool takes_request_ = false;
+  bool gives_descriptors_ = false;
+  bool is_read_only_ = false;
+  bool is_hidden_ = false;
+  bool has_limits_ = false;  ///< there is a parameter with choices or bounds
+  json (*result_schema_)() = &schema_for<json>;
+};
+
+template <class F, class Types>
+class Handler;
+
+/// The few lines that know a handler's types. A copy of the callable is kept, so captures live as long as any call of
+/// it.
+template <class F, class... P>
+class Handler<F, std::tuple<P...>> final : public Method {
+  using Sig = Signature<F>;
+  using Return = std::remove_cvref_t<typename Sig::Return>;
+  using Value = typename Yielded<Return>::type;
+  static constexpr bool takes_request = Sig::Parameters::takes_request;
+
+ public:
+  Handler(std::string name, F function, std::string doc, std::span<const MethodWord> words)
+      : Method(std::move(name), std::move(doc)), function_(std::move(function)) {
+    add_words(words);
+    [[maybe_unused]] std::size_t i = 0;
+    (set_type(i++, type_name<Stored<P>>(), holds_descriptors<Stored<P>>, type_info<Stored<P>>), ...);
+    describe_as(type_name<Value>(), is_generator<Return>, takes_request, holds_descriptors<Value>, &schema_for<Value>);
+  }
+  bool is_function([[maybe_unused]] const void* tag, [[maybe_unused]] const void* function) const override {
+    if constexpr (is_bound_member<F>) {
+      using Function = decltype(function_.function);
+      return tag == &function_tag<Function> && *static_cast<const Function*>(function) == function_.function;
+    } else if constexpr (std::is_pointer_v<F>) {
+      return tag == &function_tag<F> && *static_cast<const F*>(function) == function_;
+    } else {
+      return false;
+    }
+  }
+
+ protected:
+  void run(Call& call) const override { run_with(call, std::index_sequence_for<P...>{}); }
+  void check_defaults(const std::vector<const json*>& defaults, std::size_t& current) const override {
+    check_with(defaults, current, std::index_sequence_for<P...>{});
+  }
+
+ private:
+  template <class T>
+  static void check_default(const json* fallback, std::size_t i, std::size_t& current) {
+    current = i;
+    if (fallback == nullptr) return;
+    if constexpr (holds_descriptors<T>) {
+      DescriptorQueue none;
+      static_cast<void>(take_value<T>(*fallback, none));
+    } else {
+      static_cast<void>(from_json<T>(*fallback));
+    }
+  }
+  template <std::size_t... i>
+  void check_with([[maybe_unused]] const std::vector<const json*>& defaults, [[maybe_unused]] std::size_t& current,
+                  std::index_sequence<i...>) const {
+    (check_default<Stored<P>>(defaults[i], i, current), ...);
+  }
+
+  template <std::size_t... i>
+  void run_with(Call& call, std::index_sequence<i...>) const {
+    std::tuple<Stored<P>...> values{call.take<Stored<P>>(i)...};
+    auto go = [&]() -> decltype(auto) {
+      if constexpr (takes_request) {
+        return function_(call.request,
+                         static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
+                             std::get<i>(values))...);
+      } else {
+        return function_(static_cast<std::conditional_t<std::is_lvalue_reference_v<P>, Stored<P>&, Stored<P>&&>>(
+            std::get<i>(values))...);
+      }
+    };
+    if constexpr (is_generator<Return>) {
+      call.stream = std::make_unique<GeneratorStream<typename Return::value_type>>(go());
+    } else if constexpr (is_task<Return>) {
+      call.pending = finish_later(go(), &call);
+    } else if constexpr (std::is_void_v<Return>) {
+      go();
+      call.finish(nullptr);
+    } else {
+      call.finish(go());
+    }
+  }
+
+  // Calling must not change the handler for other calls, yet lambdas may be mutable.
+  mutable F function_;
+};
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
 
 // ======== service/topic.hpp ========
 // SPDX-License-Identifier: MIT
@@ -4485,6 +4338,149 @@ class Topic {
 
  private:
   std::shared_ptr<detail::TopicState<T>> state_;
+};
+
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== client/results.hpp ========
+// SPDX-License-Identifier: MIT
+// client/results.hpp: results and items as C++ values, and streams to iterate over.
+
+#include <iterator>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The document that `value` is, or `value` as a document of JSON text.
+Result to_document(const json& value, const Answer& answer);
+
+/// `value`, which `answer` gave, as a T. Throws ResultError.
+template <class T>
+T as_result(json value, Answer& answer, const std::string& method) {
+  try {
+    if constexpr (std::is_same_v<T, json>) {
+      return value;
+    } else if constexpr (std::is_same_v<T, Result>) {
+      return to_document(value, answer);
+    } else if constexpr (std::is_same_v<T, Event>) {
+      return Event{std::move(value)};
+    } else {
+      if constexpr (std::is_same_v<T, std::string> || is_bytes<T>) {
+        if (is_document(value)) return take_value<T>(value["data"], answer.descriptors());
+      }
+      return take_result<T>(value, answer.descriptors());
+    }
+  } catch (const BadValue& bad) {
+    throw ResultError(method + ": unexpected result" + (bad.path.empty() ? "" : " in '" + bad.path + "'") + ": " +
+                      problem_of(bad));
+  }
+}
+
+/// The same for an item of a stream, which is over if that is no T.
+template <class T>
+T item_of(json value, RunningCall& call) {
+  try {
+    return as_result<T>(std::move(value), call.answer(), call.method());
+  } catch (...) {
+    call.end();
+    throw;
+  }
+}
+
+template <class T>
+T only_result(RunningCall& call) {
+  call.expect_one();
+  std::optional<json> value = call.next();
+  if constexpr (!std::is_void_v<T>)
+    return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
+}
+
+// By value: the frame owns what it needs.
+template <class T>
+Task<T> async_only_result(RunningCall call) {
+  call.expect_one();
+  std::optional<json> value = co_await call.async_next();
+  if constexpr (!std::is_void_v<T>)
+    co_return as_result<T>(value ? *std::move(value) : json(nullptr), call.answer(), call.method());
+}
+
+}  // namespace detail
+
+/// The items of a method that streams, as they come: `for (auto& item : kitty.stream<Purr>("purr", 10))`. The call is
+/// made when the first one is asked for. Destroying the stream before its end closes the connection, and so tells the
+/// service that nobody reads any further. A method that does not stream gives its result as the only item. For one
+/// thread at a time.
+template <class T>
+class [[nodiscard]] Stream {
+ public:
+  using value_type = T;
+
+  explicit Stream(detail::RunningCall call) : call_(std::move(call)) {}
+
+  /// Waits for the next item; nothing at the end. Throws what the handler has thrown, also in the middle;
+  /// ConnectionError if the stream breaks off, which is all that an exception in the middle of a stream of documents
+  /// (kt::Result) can do; ResultError if the item is no T; NotRunning. After an exception nothing more comes, and the
+  /// call has ended.
+  std::optional<T> next() {
+    std::optional<json> item = call_.next();
+    if (!item) return std::nullopt;
+    return detail::item_of<T>(*std::move(item), call_);
+  }
+
+  class iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = T;
+    using difference_type = std::ptrdiff_t;
+    using pointer = T*;
+    using reference = T&;
+
+    iterator() = default;
+    explicit iterator(Stream* stream) : stream_(stream) { ++*this; }
+    T& operator*() const { return *stream_->current_; }
+    T* operator->() const { return &*stream_->current_; }
+    iterator& operator++() {
+      stream_->current_.reset();  // after an exception there is none
+      stream_->current_ = stream_->next();
+      return *this;
+    }
+    void operator++(int) { ++*this; }
+    bool operator==(std::default_sentinel_t) const { return !stream_->current_; }
+
+   private:
+    Stream* stream_ = nullptr;
+  };
+  /// Waits for an item. All iterators belong to this very object, and are at the same item.
+  iterator begin() { return iterator(this); }
+  std::default_sentinel_t end() const noexcept { return {}; }
+
+ private:
+  detail::RunningCall call_;
+  std::optional<T> current_;
+};
+
+/// The same for coroutines: `while (auto item = co_await items.next())`.
+template <class T>
+class [[nodiscard]] AsyncStream {
+ public:
+  using value_type = T;
+
+  explicit AsyncStream(detail::RunningCall call) : call_(std::move(call)) {}
+
+  /// Like Stream::next(), on the executor of whoever awaits it. The stream must outlive the Task. Cancelling the wait
+  /// ends the stream. Where there always is another item, everything else on the executor has its turn every 2 ms.
+  Task<std::optional<T>> next() {
+    std::optional<json> item = co_await call_.async_next();
+    std::optional<T> result;
+    if (item) result = detail::item_of<T>(*std::move(item), call_);
+    co_return result;
+  }
+
+ private:
+  detail::RunningCall call_;
 };
 
 }  // namespace v0_1
@@ -8739,6 +8735,218 @@ inline Fd connect_socket(const SocketAddress& address, std::chrono::steady_clock
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== os/poller.ipp ========
+// SPDX-License-Identifier: MIT
+// os/poller.ipp: one watch over many sockets: epoll, or kqueue on BSD and macOS, edge-triggered.
+
+#if defined(__linux__)
+#include <sys/epoll.h>
+#else
+#include <sys/event.h>
+#endif
+
+#include <ctime>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Watches sockets for reading, writing and hang-up. Each is registered once; it tells of changes only, so whoever is
+/// told reads or writes until nothing more comes or goes, or remembers that there is more to do.
+///
+/// For one thread. It belongs to the process that made it: a forked child shares the kernel's set, and must neither
+/// collect from it nor change it. There nothing happens.
+class Poller {
+ public:
+  /// What has happened to a socket; several of them at once.
+  enum : unsigned {
+    readable = 1,
+    writable = 2,
+    ended = 4,  ///< the peer sends nothing more
+    broken = 8  ///< the connection is closed in both directions, or has failed
+  };
+
+  /// Is told of one socket. Not before add() has returned, and not after remove().
+  class Watcher {
+   public:
+    virtual void ready(unsigned what) = 0;
+
+   protected:
+    ~Watcher() = default;
+  };
+
+  /// A place in the set.
+  using Ticket = std::uint32_t;
+
+  /// Throws std::system_error.
+  Poller();
+
+  /// Readable when collect() would find something. For a loop to wait for.
+  int descriptor() const noexcept { return set_.get(); }
+
+  /// Begins to watch `fd`, which stays the caller's, and `watcher`, until remove(). Throws std::system_error for what
+  /// cannot be watched, as regular files, and std::bad_alloc.
+  Ticket add(int fd, Watcher& watcher);
+  /// Nothing more is told, not even what was collected before. To be called before `fd` is closed: as long as others
+  /// have the same open socket, the kernel would go on to watch it.
+  void remove(int fd, Ticket ticket) noexcept;
+
+  /// Fetches what has happened since, without waiting, at most `batch_size` sockets. Only when next() has none left.
+  /// Returns true if there may be more.
+  bool collect() noexcept;
+  /// Tells the watcher of the next one of the batch; false if there is none.
+  bool next();
+  bool has_next() const noexcept { return at_ < count_; }
+
+ private:
+  static constexpr std::size_t batch_size = 64;
+
+#if defined(__linux__)
+  using Event = epoll_event;
+#else
+  using Event = struct kevent;
+#endif
+  struct Place {
+    Watcher* watcher = nullptr;
+    std::uint32_t use = 0;  ///< so many times it has been given away: what is told of an earlier one is dropped
+  };
+
+  bool elsewhere() const noexcept { return process_ != ::getpid(); }
+  static std::uint64_t key_of(const Event& event) noexcept;
+  static unsigned what_of(const Event& event) noexcept;
+  int change(int fd, std::uint64_t key, bool add) noexcept;
+
+  Fd set_;
+  const pid_t process_ = ::getpid();
+  std::vector<Place> places_;
+  std::vector<Ticket> free_;
+  std::array<Event, batch_size> batch_;
+  std::size_t at_ = 0;
+  std::size_t count_ = 0;
+};
+
+#if defined(__linux__)
+
+KETTLINGAR_COLD Poller::Poller() : set_(::epoll_create1(EPOLL_CLOEXEC)) {
+  if (!set_) throw_errno("cannot watch sockets");
+}
+
+KETTLINGAR_INLINE std::uint64_t Poller::key_of(const Event& event) noexcept { return event.data.u64; }
+
+KETTLINGAR_INLINE unsigned Poller::what_of(const Event& event) noexcept {
+  unsigned what = 0;
+  if ((event.events & EPOLLIN) != 0) what |= readable;
+  if ((event.events & EPOLLOUT) != 0) what |= writable;
+  if ((event.events & EPOLLRDHUP) != 0) what |= ended;
+  if ((event.events & (EPOLLHUP | EPOLLERR)) != 0) what |= broken;
+  return what;
+}
+
+KETTLINGAR_INLINE int Poller::change(int fd, std::uint64_t key, bool add) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = key;
+  return ::epoll_ctl(set_.get(), add ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &event);
+}
+
+KETTLINGAR_INLINE bool Poller::collect() noexcept {
+  at_ = count_ = 0;
+  if (elsewhere()) return false;
+  const int n = ::epoll_wait(set_.get(), batch_.data(), static_cast<int>(batch_size), 0);
+  count_ = n > 0 ? static_cast<std::size_t>(n) : 0;
+  return count_ == batch_size || (n < 0 && errno == EINTR);
+}
+
+#else
+
+KETTLINGAR_COLD Poller::Poller() : set_(::kqueue()) {
+  if (!set_) throw_errno("cannot watch sockets");
+  ::fcntl(set_.get(), F_SETFD, FD_CLOEXEC);
+}
+
+KETTLINGAR_INLINE std::uint64_t Poller::key_of(const Event& event) noexcept {
+  return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(event.udata));
+}
+
+KETTLINGAR_INLINE unsigned Poller::what_of(const Event& event) noexcept {
+  unsigned what = event.filter == EVFILT_READ ? readable : writable;
+  if ((event.flags & EV_EOF) != 0) what |= event.filter == EVFILT_READ ? ended : broken;
+  if ((event.flags & EV_ERROR) != 0 || ((event.flags & EV_EOF) != 0 && event.fflags != 0)) what |= broken;
+  return what;
+}
+
+KETTLINGAR_INLINE int Poller::change(int fd, std::uint64_t key, bool add) noexcept {
+  void* const data = reinterpret_cast<void*>(static_cast<std::uintptr_t>(key));
+  std::array<struct kevent, 2> changes;
+  const auto flags = static_cast<unsigned short>(add ? EV_ADD | EV_CLEAR : EV_DELETE);
+  EV_SET(&changes[0], fd, EVFILT_READ, flags, 0, 0, data);
+  EV_SET(&changes[1], fd, EVFILT_WRITE, flags, 0, 0, data);
+  return ::kevent(set_.get(), changes.data(), 2, nullptr, 0, nullptr);
+}
+
+KETTLINGAR_INLINE bool Poller::collect() noexcept {
+  at_ = count_ = 0;
+  if (elsewhere()) return false;
+  const timespec at_once{};
+  const int n = ::kevent(set_.get(), nullptr, 0, batch_.data(), static_cast<int>(batch_size), &at_once);
+  count_ = n > 0 ? static_cast<std::size_t>(n) : 0;
+  return count_ == batch_size || (n < 0 && errno == EINTR);
+}
+
+#endif
+
+// A key has the ticket in its lower half and the use in the other; pointers of 32 bits have room for 65,536 sockets.
+inline constexpr unsigned poller_key_bits = sizeof(void*) >= 8 ? 32 : 16;
+inline constexpr std::uint64_t poller_key_mask = (std::uint64_t{1} << poller_key_bits) - 1;
+
+KETTLINGAR_INLINE Poller::Ticket Poller::add(int fd, Watcher& watcher) {
+  if (elsewhere()) throw_errno("cannot watch a socket of another process", EPERM);
+  if (free_.empty()) {
+    // Room for all tickets: remove() must not fail.
+    free_.reserve(places_.size() + 1);
+    free_.push_back(static_cast<Ticket>(places_.size()));
+    try {
+      places_.emplace_back();
+    } catch (...) {
+      free_.pop_back();
+      throw;
+    }
+  }
+  const Ticket ticket = free_.back();
+  Place& place = places_[ticket];
+  const std::uint64_t key = (std::uint64_t{place.use} & poller_key_mask) << poller_key_bits | ticket;
+  if (ticket > poller_key_mask || change(fd, key, true) != 0) throw_errno("cannot watch a descriptor");
+  free_.pop_back();
+  place.watcher = &watcher;
+  return ticket;
+}
+
+KETTLINGAR_INLINE void Poller::remove(int fd, Ticket ticket) noexcept {
+  Place& place = places_[ticket];
+  if (place.watcher == nullptr) return;
+  place.watcher = nullptr;
+  ++place.use;
+  free_.push_back(ticket);
+  if (!elsewhere()) change(fd, 0, false);
+}
+
+KETTLINGAR_INLINE bool Poller::next() {
+  while (at_ < count_) {
+    const Event& event = batch_[at_++];
+    const std::uint64_t key = key_of(event);
+    const Place& place = places_[key & poller_key_mask];
+    if (place.watcher == nullptr || (place.use & poller_key_mask) != key >> poller_key_bits) continue;
+    place.watcher->ready(what_of(event));
+    return true;
+  }
+  return false;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== os/peer_owner.ipp ========
 // SPDX-License-Identifier: MIT
 // os/peer_owner.ipp: whose a TCP connection from this machine is.
@@ -12908,6 +13116,366 @@ KETTLINGAR_COLD std::string StreamWriter::fail(const std::exception_ptr& thrown)
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== call/served_call.ipp ========
+// SPDX-License-Identifier: MIT
+// call/served_call.ipp: one call, from its bound arguments to the bytes of its answer, whoever brought it.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// The bytes of answers on their way. Small ones are collected; a large body stays where it was made, behind them, and
+/// has to leave before anything else is appended.
+struct AnswerBytes {
+  /// From here on a body is not worth copying.
+  static constexpr std::size_t large_size = 16 * 1024;
+
+  std::string collected;
+  std::string large;
+
+  std::size_t size() const noexcept { return collected.size() + large.size(); }
+  bool empty() const noexcept { return collected.empty() && large.empty(); }
+};
+
+/// Whoever brings a call: a connection, or a caller within the process.
+class CallBringer : public Caller {
+ public:
+  /// What the call waited for has come: ask it to proceed. On the service's executor.
+  virtual void call_goes_on() = 0;
+  /// True once somebody else has the answer, or the connection: nothing more is written.
+  virtual bool passed_on() const = 0;
+  /// Takes the open files of an answer that is being appended. Throws Error if they cannot be sent.
+  virtual void attach(std::vector<Fd> descriptors) = 0;
+  /// Whether the service still runs, so that the host's thread may be given something to do for it.
+  virtual bool serving() const = 0;
+  /// Keeps the bringer, and with it the call, while something of it runs.
+  virtual std::shared_ptr<void> keep() = 0;
+};
+
+/// Where handlers run, and within which limits.
+struct CallPlace {
+  const asio::any_io_executor& executor;  ///< the service's
+  const asio::any_io_executor& host;      ///< the host's, if they run there
+  const Limits& limits;
+};
+
+/// Why more open files than Limits::descriptors are refused, `where` they are.
+inline std::string too_many_descriptors(const Limits& limits, std::string_view where) {
+  return "at most " + std::to_string(limits.descriptors) + " descriptors " + std::string(where);
+}
+
+/// Runs a method for whoever brings the call, which asks for each step: proceed() appends the answer, or one item of
+/// it, or waits. So a bringer that has no room for more holds the handler up, by not asking.
+///
+/// Belongs to its bringer, which keeps itself alive while the call runs. On the service's thread.
+class ServedCall {
+ public:
+  enum class Progress {
+    item,     ///< of a stream, which may have more; or it is about to begin
+    waiting,  ///< CallBringer::call_goes_on() follows
+    ended     ///< the answer is complete, or is nothing to the bringer any more
+  };
+  /// How it has ended, for the log.
+  struct Outcome {
+    int status = 200;
+    std::string_view slug = "ok";
+    std::string internal = {};  ///< what the caller is not told
+  };
+
+  /// `style` is that of the answer; the end of it may change whether the connection can be kept.
+  ServedCall(CallBringer& bringer, CallPlace place, ReplyStyle& style)
+      : bringer_(bringer), place_(place), style_(style) {}
+  ServedCall(const ServedCall&) = delete;
+  ServedCall& operator=(const ServedCall&) = delete;
+
+  /// There is a call, from begin() to end().
+  bool active() const noexcept { return call_.has_value(); }
+  bool waiting() const noexcept { return waiting_; }
+  /// Of a call that streams, once it has begun to.
+  StreamWriter* writer() noexcept { return writer_ ? &*writer_ : nullptr; }
+  const Outcome& outcome() const noexcept { return outcome_; }
+  Request& request() noexcept { return *request_; }
+  const Method& method() const noexcept { return *method_; }
+
+  /// Makes the request that the handler sees. All of them outlive the call.
+  void begin(const Method& method, const RequestHead& head, const Peer& peer, const asio::any_io_executor& executor);
+  /// Takes the arguments in `body`, a map in that format, which outlives the call. `alone`: the request has no others,
+  /// so they may not even become a tree of values.
+  CodecError take_arguments(std::string_view body, Format format, bool alone);
+  bool bound() const noexcept { return call_->bound; }
+  /// The arguments are there: runs the handler. Throws nothing; what goes wrong is an answer, too.
+  Progress run(AnswerBytes& out);
+  /// After Progress::item, and after call_goes_on().
+  Progress proceed(AnswerBytes& out);
+  /// Appends an answer that says what went wrong.
+  Progress fail(const std::exception_ptr& thrown, AnswerBytes& out);
+  /// Nobody waits any more: cancels what the handler awaits. If the call waits, call_goes_on() still follows.
+  void cancel();
+  /// The same, where what the handler awaits is being destroyed.
+  void tell_handler();
+  /// Forgets the call. Not while it waits, unless nothing of it will run any more.
+  void end();
+
+ private:
+  void wait_for(Task<void> task);
+  Task<void> invoke_on_host();
+  Task<void> resume_on_host();
+  Progress begin_stream(AnswerBytes& out);
+  Progress stream_step();
+  void append_answer(AnswerBytes& out);
+  void append_document(const Result& document, AnswerBytes& out);
+  bool stays_where_it_is(const std::string& body) const noexcept {
+    return body.size() >= AnswerBytes::large_size && !style_.continued && !style_.without_body;
+  }
+  Progress finish(int status, std::string_view slug);
+  void drop_stream();
+
+  CallBringer& bringer_;
+  const CallPlace place_;
+  ReplyStyle& style_;
+  const Method* method_ = nullptr;  ///< its bringer keeps it, even if it is replaced meanwhile
+  std::optional<Request> request_;
+  std::optional<Call> call_;
+  std::optional<StreamWriter> writer_;
+  std::vector<Slot> slots_;  ///< the buffer of the last call
+  asio::cancellation_signal cancel_;
+  std::exception_ptr thrown_;                            ///< what it waited for ended with
+  ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
+  bool stepped_ = false;                                 ///< it has
+  bool waiting_ = false;
+  bool cancelled_ = false;
+  bool on_host_ = false;
+  Outcome outcome_;
+};
+
+inline ReplyStyle head_only(ReplyStyle style) noexcept {
+  style.without_body = true;
+  return style;
+}
+
+/// The part of a whole answer that a HEAD may see: up to its empty line.
+inline std::string_view head_of(std::string_view answer) {
+  for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
+    const std::string_view rest = answer.substr(at + 1);
+    if (rest.starts_with('\n')) return answer.substr(0, at + 2);
+    if (rest.starts_with("\r\n")) return answer.substr(0, at + 3);
+  }
+  return answer;
+}
+
+KETTLINGAR_INLINE void ServedCall::begin(const Method& method, const RequestHead& head, const Peer& peer,
+                                         const asio::any_io_executor& executor) {
+  method_ = &method;
+  cancelled_ = false;
+  request_.emplace(head, peer, bringer_, executor);
+  call_.emplace(*request_, style_.format, std::move(slots_));
+  on_host_ = place_.host && !method_->is_builtin();
+}
+
+/// What every way of writing arguments has to come to.
+inline CodecError check_arguments(const json& arguments) {
+  if (!arguments.is_object()) return {"bad-body", "arguments must be a map"};
+  const auto positional = arguments.find(positional_key);
+  if (positional != arguments.end() && !positional->is_array()) return {"bad-body", "_args must be a list"};
+  return {};
+}
+
+KETTLINGAR_INLINE CodecError ServedCall::take_arguments(std::string_view body, Format format, bool alone) {
+  json& arguments = ConnectionAccess::arguments(*request_);
+  const int depth = place_.limits.depth;
+  CodecError error;
+  if (format == Format::msgpack) {
+    call_->bound = alone && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
+    if (call_->bound) return {};
+    error = decode_msgpack(body, arguments, depth);
+  } else {
+    error = decode_json(body, arguments, depth);
+  }
+  return error ? error : check_arguments(arguments);
+}
+
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::run(AnswerBytes& out) {
+  try {
+    if (on_host_) {
+      wait_for(on_host(place_.host, invoke_on_host(), bringer_.keep(), place_.limits.host_timeout));
+    } else {
+      method_->invoke(*call_);
+      if (call_->pending.valid()) wait_for(std::move(call_->pending));
+    }
+  } catch (...) {
+    return fail(std::current_exception(), out);
+  }
+  return proceed(out);
+}
+
+// The frame that awaits belongs to the loop. What it uses is kept by the bringer, until `ended` has gone.
+KETTLINGAR_INLINE void ServedCall::wait_for(Task<void> task) {
+  WhenEnded ended = [this, kept = bringer_.keep()](const std::exception_ptr& thrown) {
+    waiting_ = false;
+    thrown_ = thrown;
+    bringer_.call_goes_on();
+  };
+  spawn(place_.executor, std::move(task), std::move(ended), cancel_.slot());
+  waiting_ = true;
+  if (cancelled_) cancel_.emit(asio::cancellation_type::terminal);  // while the handler ran
+}
+
+// On the host's thread. What they use is kept by on_host().
+KETTLINGAR_INLINE Task<void> ServedCall::invoke_on_host() {
+  method_->invoke(*call_);
+  if (call_->pending.valid()) co_await std::move(call_->pending);
+}
+KETTLINGAR_INLINE Task<void> ServedCall::resume_on_host() {
+  Turn turn;
+  host_step_ = call_->stream->resume(place_.host);
+  while (host_step_ == ItemStream::Step::waiting) {
+    co_await call_->stream->take_pending();
+    if (turn.over()) co_await let_others_run();
+    host_step_ = call_->stream->resume(place_.host);
+  }
+}
+
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::proceed(AnswerBytes& out) {
+  if (waiting_) return Progress::waiting;
+  try {
+    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+    if (call_->stream) return writer_ ? stream_step() : begin_stream(out);
+    if (bringer_.passed_on()) return finish(202, "passed-on");
+    append_answer(out);
+  } catch (...) {
+    return fail(std::current_exception(), out);
+  }
+  return Progress::ended;
+}
+
+/// Makes ready to stream, before the generator runs at all: its bringer may have no room yet.
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::begin_stream(AnswerBytes& out) {
+  const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
+  // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
+  // may have written an end mark.
+  if (method_->takes_request()) style_.keep_alive = false;
+  writer_.emplace(out.collected, style_, *call_->stream, request_->authenticated(), wants_events);
+  if (!style_.without_body) return Progress::item;
+  writer_->finish_head_only();
+  return finish(writer_->status(), "stream");
+}
+
+/// Runs the generator to its next item, wait or end, and writes what came of it. It is resumed only from here, so it is
+/// suspended whenever its reader is slow or has gone; it is destroyed with the call, after what it awaited has been
+/// cancelled.
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::stream_step() {
+  if (on_host_ && !std::exchange(stepped_, false)) {
+    wait_for(on_host(place_.host, resume_on_host(), bringer_.keep(), place_.limits.host_timeout));
+    stepped_ = true;
+    return Progress::waiting;
+  }
+  const ItemStream::Step step = on_host_ ? host_step_ : call_->stream->resume(request_->executor());
+  if (bringer_.passed_on() && step == ItemStream::Step::item)
+    throw std::runtime_error("an item after the answer was passed on");
+  switch (step) {
+    case ItemStream::Step::item:
+      writer_->write_item(*call_->stream);
+      return Progress::item;
+    case ItemStream::Step::waiting:
+      wait_for(call_->stream->take_pending());
+      return Progress::waiting;
+    case ItemStream::Step::done:
+      break;
+  }
+  if (bringer_.passed_on()) return finish(202, "passed-on");
+  writer_->finish();
+  return finish(writer_->status(), "stream");
+}
+
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::finish(int status, std::string_view slug) {
+  outcome_.status = status;
+  outcome_.slug = slug;
+  if (writer_) style_.keep_alive = style_.keep_alive && writer_->keep_alive();
+  return Progress::ended;
+}
+
+KETTLINGAR_INLINE void ServedCall::append_document(const Result& document, AnswerBytes& out) {
+  const bool large = stays_where_it_is(document.data);
+  if (!append_reply(out.collected, large ? head_only(style_) : style_, document.status, document.mime_type,
+                    document.data, {}, document_lines(style_.bare_lf))) {
+    throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
+  }
+  if (large && document.status != 204 && document.status != 304) out.large = std::move(call_->document->data);
+  finish(document.status, "ok");
+}
+
+KETTLINGAR_INLINE void ServedCall::append_answer(AnswerBytes& out) {
+  if (call_->document) return append_document(*call_->document, out);
+  if (call_->raw) {
+    const std::string_view answer = call_->raw->bytes;
+    out.collected += style_.without_body ? head_of(answer) : answer;
+    style_.keep_alive = false;
+    finish(200, "raw");
+    return;
+  }
+  if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
+  if (!call_->descriptors.empty()) {
+    if (call_->descriptors.size() > place_.limits.descriptors)
+      throw Error(500, too_many_descriptors(place_.limits, "fit into an answer"));
+    bringer_.attach(std::move(call_->descriptors));
+  }
+  const bool large = stays_where_it_is(call_->body);
+  append_reply(out.collected, large ? head_only(style_) : style_, 200, style_.content_type(), call_->body);
+  if (large) out.large = std::move(call_->body);
+  finish(200, "ok");
+}
+
+KETTLINGAR_INLINE ServedCall::Progress ServedCall::fail(const std::exception_ptr& thrown, AnswerBytes& out) {
+  if (bringer_.passed_on()) {
+    outcome_.internal = words_of(thrown);
+    return finish(202, "passed-on");
+  }
+  if (writer_) {
+    outcome_.internal = writer_->fail(thrown);
+    return finish(writer_->status(), "stream");
+  }
+  const ErrorReply reply = error_reply(thrown, request_->authenticated());
+  outcome_.internal = reply.log;
+  return finish(append_error(out.collected, style_, reply), reply.log.empty() ? "error" : "internal");
+}
+
+KETTLINGAR_INLINE void ServedCall::tell_handler() {
+  cancelled_ = true;
+  if (request_) ConnectionAccess::cancel(*request_);
+}
+
+KETTLINGAR_INLINE void ServedCall::cancel() {
+  tell_handler();
+  // Ends what a handler awaits, here or deeper down.
+  cancel_.emit(asio::cancellation_type::terminal);
+}
+
+KETTLINGAR_INLINE void ServedCall::end() {
+  drop_stream();
+  if (call_) slots_ = std::move(call_->slots);
+  writer_.reset();
+  call_.reset();
+  request_.reset();
+  method_ = nullptr;
+  stepped_ = false;
+  outcome_ = {};
+}
+
+/// A generator's locals are destroyed where they were made.
+KETTLINGAR_INLINE void ServedCall::drop_stream() {
+  if (!call_ || !call_->stream) return;
+  if (on_host_ && bringer_.serving())
+    post(place_.host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
+  call_->stream.reset();
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 
 // ======== service/method_help.ipp ========
 // SPDX-License-Identifier: MIT
@@ -14591,6 +15159,68 @@ KETTLINGAR_INLINE bool Token::in_headers(const RequestHead& head, int& wrong) co
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== service/route.ipp ========
+// SPDX-License-Identifier: MIT
+// service/route.ipp: where the path of a request leads: prefix, token, method.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Where a request's path leads, and whether the caller has shown the token.
+struct Route {
+  bool authenticated = false;
+  bool wrong_path = false;                  ///< the path begins with something that may have been meant as the token
+  int wrong_words = 0;                      ///< so many words of header lines may have been
+  std::string_view method{};                ///< empty: nowhere
+  std::string_view path{};                  ///< without prefix and token
+  std::size_t at = std::string_view::npos;  ///< where `path` begins in that of the head, if it is a part of it
+
+  /// The same in a head whose buffer has moved.
+  void rebase(const RequestHead& head) noexcept {
+    if (at == std::string_view::npos) return;
+    path = head.path.substr(at);
+    if (path.size() > 1) method = path.substr(1, path.find('/', 1) - 1);
+  }
+};
+
+/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
+/// `web_root`. Nobody has an empty token.
+inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
+  Route route;
+  std::size_t at = 0;
+  if (!prefix.empty()) {
+    // Whole components only: /prefixes is not below /prefix.
+    if (!head.path.starts_with('/') || !head.path.substr(1).starts_with(prefix)) return route;
+    at = 1 + prefix.size();
+  }
+  std::string_view path = head.path.substr(at);
+  if (!path.empty() && path.front() != '/') return route;
+  const std::string_view first = path.substr((std::min<std::size_t>)(1, path.size()), path.find('/', 1) - 1);
+  route.authenticated = token.matches(first);
+  if (route.authenticated) {
+    at += 1 + first.size();
+    path = head.path.substr(at);
+  } else {
+    route.wrong_path = !first.empty() && first.size() == token.text().size();
+    route.authenticated = token.in_headers(head, route.wrong_words);
+  }
+  // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
+  const bool token_again = route.authenticated && path.find(token.text()) != std::string_view::npos;
+  route.path = "/";
+  if (token_again) return route;
+  route.method = "web_root";
+  if (path.size() <= 1) return route;
+  route.at = at;
+  route.rebase(head);
+  return route;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== service/guess_throttle.ipp ========
 // SPDX-License-Identifier: MIT
 // service/guess_throttle.ipp: slows down who tries tokens, and nobody else.
@@ -14889,220 +15519,6 @@ KETTLINGAR_INLINE LocalCalls::Inside::~Inside() {
 // defines ASIO_HAS_CO_AWAIT, so it must come before Asio
 
 
-// ======== os/poller.ipp ========
-// SPDX-License-Identifier: MIT
-// os/poller.ipp: one watch over many sockets: epoll, or kqueue on BSD and macOS, edge-triggered.
-
-#if defined(__linux__)
-#include <sys/epoll.h>
-#else
-#include <sys/event.h>
-#endif
-
-#include <ctime>
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Watches sockets for reading, writing and hang-up. Each is registered once; it tells of changes only, so whoever is
-/// told reads or writes until nothing more comes or goes, or remembers that there is more to do.
-///
-/// For one thread. It belongs to the process that made it: a forked child shares the kernel's set, and must neither
-/// collect from it nor change it. There nothing happens.
-class Poller {
- public:
-  /// What has happened to a socket; several of them at once.
-  enum : unsigned {
-    readable = 1,
-    writable = 2,
-    ended = 4,  ///< the peer sends nothing more
-    broken = 8  ///< the connection is closed in both directions, or has failed
-  };
-
-  /// Is told of one socket. Not before add() has returned, and not after remove().
-  class Watcher {
-   public:
-    virtual void ready(unsigned what) = 0;
-
-   protected:
-    ~Watcher() = default;
-  };
-
-  /// A place in the set.
-  using Ticket = std::uint32_t;
-
-  /// Throws std::system_error.
-  Poller();
-
-  /// Readable when collect() would find something. For a loop to wait for.
-  int descriptor() const noexcept { return set_.get(); }
-
-  /// Begins to watch `fd`, which stays the caller's, and `watcher`, until remove(). Throws std::system_error for what
-  /// cannot be watched, as regular files, and std::bad_alloc.
-  Ticket add(int fd, Watcher& watcher);
-  /// Nothing more is told, not even what was collected before. To be called before `fd` is closed: as long as others
-  /// have the same open socket, the kernel would go on to watch it.
-  void remove(int fd, Ticket ticket) noexcept;
-
-  /// Fetches what has happened since, without waiting, at most `batch_size` sockets. Only when next() has none left.
-  /// Returns true if there may be more.
-  bool collect() noexcept;
-  /// Tells the watcher of the next one of the batch; false if there is none.
-  bool next();
-  bool has_next() const noexcept { return at_ < count_; }
-
- private:
-  static constexpr std::size_t batch_size = 64;
-
-#if defined(__linux__)
-  using Event = epoll_event;
-#else
-  using Event = struct kevent;
-#endif
-  struct Place {
-    Watcher* watcher = nullptr;
-    std::uint32_t use = 0;  ///< so many times it has been given away: what is told of an earlier one is dropped
-  };
-
-  bool elsewhere() const noexcept { return process_ != ::getpid(); }
-  static std::uint64_t key_of(const Event& event) noexcept;
-  static unsigned what_of(const Event& event) noexcept;
-  int change(int fd, std::uint64_t key, bool add) noexcept;
-
-  Fd set_;
-  const pid_t process_ = ::getpid();
-  std::vector<Place> places_;
-  std::vector<Ticket> free_;
-  std::array<Event, batch_size> batch_;
-  std::size_t at_ = 0;
-  std::size_t count_ = 0;
-};
-
-#if defined(__linux__)
-
-KETTLINGAR_COLD Poller::Poller() : set_(::epoll_create1(EPOLL_CLOEXEC)) {
-  if (!set_) throw_errno("cannot watch sockets");
-}
-
-KETTLINGAR_INLINE std::uint64_t Poller::key_of(const Event& event) noexcept { return event.data.u64; }
-
-KETTLINGAR_INLINE unsigned Poller::what_of(const Event& event) noexcept {
-  unsigned what = 0;
-  if ((event.events & EPOLLIN) != 0) what |= readable;
-  if ((event.events & EPOLLOUT) != 0) what |= writable;
-  if ((event.events & EPOLLRDHUP) != 0) what |= ended;
-  if ((event.events & (EPOLLHUP | EPOLLERR)) != 0) what |= broken;
-  return what;
-}
-
-KETTLINGAR_INLINE int Poller::change(int fd, std::uint64_t key, bool add) noexcept {
-  epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = key;
-  return ::epoll_ctl(set_.get(), add ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &event);
-}
-
-KETTLINGAR_INLINE bool Poller::collect() noexcept {
-  at_ = count_ = 0;
-  if (elsewhere()) return false;
-  const int n = ::epoll_wait(set_.get(), batch_.data(), static_cast<int>(batch_size), 0);
-  count_ = n > 0 ? static_cast<std::size_t>(n) : 0;
-  return count_ == batch_size || (n < 0 && errno == EINTR);
-}
-
-#else
-
-KETTLINGAR_COLD Poller::Poller() : set_(::kqueue()) {
-  if (!set_) throw_errno("cannot watch sockets");
-  ::fcntl(set_.get(), F_SETFD, FD_CLOEXEC);
-}
-
-KETTLINGAR_INLINE std::uint64_t Poller::key_of(const Event& event) noexcept {
-  return static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(event.udata));
-}
-
-KETTLINGAR_INLINE unsigned Poller::what_of(const Event& event) noexcept {
-  unsigned what = event.filter == EVFILT_READ ? readable : writable;
-  if ((event.flags & EV_EOF) != 0) what |= event.filter == EVFILT_READ ? ended : broken;
-  if ((event.flags & EV_ERROR) != 0 || ((event.flags & EV_EOF) != 0 && event.fflags != 0)) what |= broken;
-  return what;
-}
-
-KETTLINGAR_INLINE int Poller::change(int fd, std::uint64_t key, bool add) noexcept {
-  void* const data = reinterpret_cast<void*>(static_cast<std::uintptr_t>(key));
-  std::array<struct kevent, 2> changes;
-  const auto flags = static_cast<unsigned short>(add ? EV_ADD | EV_CLEAR : EV_DELETE);
-  EV_SET(&changes[0], fd, EVFILT_READ, flags, 0, 0, data);
-  EV_SET(&changes[1], fd, EVFILT_WRITE, flags, 0, 0, data);
-  return ::kevent(set_.get(), changes.data(), 2, nullptr, 0, nullptr);
-}
-
-KETTLINGAR_INLINE bool Poller::collect() noexcept {
-  at_ = count_ = 0;
-  if (elsewhere()) return false;
-  const timespec at_once{};
-  const int n = ::kevent(set_.get(), nullptr, 0, batch_.data(), static_cast<int>(batch_size), &at_once);
-  count_ = n > 0 ? static_cast<std::size_t>(n) : 0;
-  return count_ == batch_size || (n < 0 && errno == EINTR);
-}
-
-#endif
-
-// A key has the ticket in its lower half and the use in the other; pointers of 32 bits have room for 65,536 sockets.
-inline constexpr unsigned poller_key_bits = sizeof(void*) >= 8 ? 32 : 16;
-inline constexpr std::uint64_t poller_key_mask = (std::uint64_t{1} << poller_key_bits) - 1;
-
-KETTLINGAR_INLINE Poller::Ticket Poller::add(int fd, Watcher& watcher) {
-  if (elsewhere()) throw_errno("cannot watch a socket of another process", EPERM);
-  if (free_.empty()) {
-    // Room for all tickets: remove() must not fail.
-    free_.reserve(places_.size() + 1);
-    free_.push_back(static_cast<Ticket>(places_.size()));
-    try {
-      places_.emplace_back();
-    } catch (...) {
-      free_.pop_back();
-      throw;
-    }
-  }
-  const Ticket ticket = free_.back();
-  Place& place = places_[ticket];
-  const std::uint64_t key = (std::uint64_t{place.use} & poller_key_mask) << poller_key_bits | ticket;
-  if (ticket > poller_key_mask || change(fd, key, true) != 0) throw_errno("cannot watch a descriptor");
-  free_.pop_back();
-  place.watcher = &watcher;
-  return ticket;
-}
-
-KETTLINGAR_INLINE void Poller::remove(int fd, Ticket ticket) noexcept {
-  Place& place = places_[ticket];
-  if (place.watcher == nullptr) return;
-  place.watcher = nullptr;
-  ++place.use;
-  free_.push_back(ticket);
-  if (!elsewhere()) change(fd, 0, false);
-}
-
-KETTLINGAR_INLINE bool Poller::next() {
-  while (at_ < count_) {
-    const Event& event = batch_[at_++];
-    const std::uint64_t key = key_of(event);
-    const Place& place = places_[key & poller_key_mask];
-    if (place.watcher == nullptr || (place.use & poller_key_mask) != key >> poller_key_bits) continue;
-    place.watcher->ready(what_of(event));
-    return true;
-  }
-  return false;
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/server.ipp, continued ========
-
 namespace kettlingar {
 inline namespace v0_1 {
 namespace detail {
@@ -15337,449 +15753,10 @@ class Server : public std::enable_shared_from_this<Server> {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/connection.ipp ========
-// SPDX-License-Identifier: MIT
-// service/connection.ipp: one accepted connection: a state machine over its bytes, its requests and its deadlines.
-
-// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
-
-
-// ======== call/served_call.ipp ========
-// SPDX-License-Identifier: MIT
-// call/served_call.ipp: one call, from its bound arguments to the bytes of its answer, whoever brought it.
-
-// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// The bytes of answers on their way. Small ones are collected; a large body stays where it was made, behind them, and
-/// has to leave before anything else is appended.
-struct AnswerBytes {
-  /// From here on a body is not worth copying.
-  static constexpr std::size_t large_size = 16 * 1024;
-
-  std::string collected;
-  std::string large;
-
-  std::size_t size() const noexcept { return collected.size() + large.size(); }
-  bool empty() const noexcept { return collected.empty() && large.empty(); }
-};
-
-/// Whoever brings a call: a connection, or a caller within the process.
-class CallBringer : public Caller {
- public:
-  /// What the call waited for has come: ask it to proceed. On the service's executor.
-  virtual void call_goes_on() = 0;
-  /// True once somebody else has the answer, or the connection: nothing more is written.
-  virtual bool passed_on() const = 0;
-  /// Takes the open files of an answer that is being appended. Throws Error if they cannot be sent.
-  virtual void attach(std::vector<Fd> descriptors) = 0;
-  /// Whether the service still runs, so that the host's thread may be given something to do for it.
-  virtual bool serving() const = 0;
-  /// Keeps the bringer, and with it the call, while something of it runs.
-  virtual std::shared_ptr<void> keep() = 0;
-};
-
-/// Where handlers run, and within which limits.
-struct CallPlace {
-  const asio::any_io_executor& executor;  ///< the service's
-  const asio::any_io_executor& host;      ///< the host's, if they run there
-  const Limits& limits;
-};
-
-/// Why more open files than Limits::descriptors are refused, `where` they are.
-inline std::string too_many_descriptors(const Limits& limits, std::string_view where) {
-  return "at most " + std::to_string(limits.descriptors) + " descriptors " + std::string(where);
-}
-
-/// Runs a method for whoever brings the call, which asks for each step: proceed() appends the answer, or one item of
-/// it, or waits. So a bringer that has no room for more holds the handler up, by not asking.
-///
-/// Belongs to its bringer, which keeps itself alive while the call runs. On the service's thread.
-class ServedCall {
- public:
-  enum class Progress {
-    item,     ///< of a stream, which may have more; or it is about to begin
-    waiting,  ///< CallBringer::call_goes_on() follows
-    ended     ///< the answer is complete, or is nothing to the bringer any more
-  };
-  /// How it has ended, for the log.
-  struct Outcome {
-    int status = 200;
-    std::string_view slug = "ok";
-    std::string internal = {};  ///< what the caller is not told
-  };
-
-  /// `style` is that of the answer; the end of it may change whether the connection can be kept.
-  ServedCall(CallBringer& bringer, CallPlace place, ReplyStyle& style)
-      : bringer_(bringer), place_(place), style_(style) {}
-  ServedCall(const ServedCall&) = delete;
-  ServedCall& operator=(const ServedCall&) = delete;
-
-  /// There is a call, from begin() to end().
-  bool active() const noexcept { return call_.has_value(); }
-  bool waiting() const noexcept { return waiting_; }
-  /// Of a call that streams, once it has begun to.
-  StreamWriter* writer() noexcept { return writer_ ? &*writer_ : nullptr; }
-  const Outcome& outcome() const noexcept { return outcome_; }
-  Request& request() noexcept { return *request_; }
-  const Method& method() const noexcept { return *method_; }
-
-  /// Makes the request that the handler sees. All of them outlive the call.
-  void begin(const Method& method, const RequestHead& head, const Peer& peer, const asio::any_io_executor& executor);
-  /// Takes the arguments in `body`, a map in that format, which outlives the call. `alone`: the request has no others,
-  /// so they may not even become a tree of values.
-  CodecError take_arguments(std::string_view body, Format format, bool alone);
-  bool bound() const noexcept { return call_->bound; }
-  /// The arguments are there: runs the handler. Throws nothing; what goes wrong is an answer, too.
-  Progress run(AnswerBytes& out);
-  /// After Progress::item, and after call_goes_on().
-  Progress proceed(AnswerBytes& out);
-  /// Appends an answer that says what went wrong.
-  Progress fail(const std::exception_ptr& thrown, AnswerBytes& out);
-  /// Nobody waits any more: cancels what the handler awaits. If the call waits, call_goes_on() still follows.
-  void cancel();
-  /// The same, where what the handler awaits is being destroyed.
-  void tell_handler();
-  /// Forgets the call. Not while it waits, unless nothing of it will run any more.
-  void end();
-
- private:
-  void wait_for(Task<void> task);
-  Task<void> invoke_on_host();
-  Task<void> resume_on_host();
-  Progress begin_stream(AnswerBytes& out);
-  Progress stream_step();
-  void append_answer(AnswerBytes& out);
-  void append_document(const Result& document, AnswerBytes& out);
-  bool stays_where_it_is(const std::string& body) const noexcept {
-    return body.size() >= AnswerBytes::large_size && !style_.continued && !style_.without_body;
-  }
-  Progress finish(int status, std::string_view slug);
-  void drop_stream();
-
-  CallBringer& bringer_;
-  const CallPlace place_;
-  ReplyStyle& style_;
-  const Method* method_ = nullptr;  ///< its bringer keeps it, even if it is replaced meanwhile
-  std::optional<Request> request_;
-  std::optional<Call> call_;
-  std::optional<StreamWriter> writer_;
-  std::vector<Slot> slots_;  ///< the buffer of the last call
-  asio::cancellation_signal cancel_;
-  std::exception_ptr thrown_;                            ///< what it waited for ended with
-  ItemStream::Step host_step_ = ItemStream::Step::done;  ///< what a generator on the host's thread has come to
-  bool stepped_ = false;                                 ///< it has
-  bool waiting_ = false;
-  bool cancelled_ = false;
-  bool on_host_ = false;
-  Outcome outcome_;
-};
-
-inline ReplyStyle head_only(ReplyStyle style) noexcept {
-  style.without_body = true;
-  return style;
-}
-
-/// The part of a whole answer that a HEAD may see: up to its empty line.
-inline std::string_view head_of(std::string_view answer) {
-  for (std::size_t at = answer.find('\n'); at != std::string_view::npos; at = answer.find('\n', at + 1)) {
-    const std::string_view rest = answer.substr(at + 1);
-    if (rest.starts_with('\n')) return answer.substr(0, at + 2);
-    if (rest.starts_with("\r\n")) return answer.substr(0, at + 3);
-  }
-  return answer;
-}
-
-KETTLINGAR_INLINE void ServedCall::begin(const Method& method, const RequestHead& head, const Peer& peer,
-                                         const asio::any_io_executor& executor) {
-  method_ = &method;
-  cancelled_ = false;
-  request_.emplace(head, peer, bringer_, executor);
-  call_.emplace(*request_, style_.format, std::move(slots_));
-  on_host_ = place_.host && !method_->is_builtin();
-}
-
-/// What every way of writing arguments has to come to.
-inline CodecError check_arguments(const json& arguments) {
-  if (!arguments.is_object()) return {"bad-body", "arguments must be a map"};
-  const auto positional = arguments.find(positional_key);
-  if (positional != arguments.end() && !positional->is_array()) return {"bad-body", "_args must be a list"};
-  return {};
-}
-
-KETTLINGAR_INLINE CodecError ServedCall::take_arguments(std::string_view body, Format format, bool alone) {
-  json& arguments = ConnectionAccess::arguments(*request_);
-  const int depth = place_.limits.depth;
-  CodecError error;
-  if (format == Format::msgpack) {
-    call_->bound = alone && request_->descriptors().empty() && method_->bind_scalars(call_->slots, body);
-    if (call_->bound) return {};
-    error = decode_msgpack(body, arguments, depth);
-  } else {
-    error = decode_json(body, arguments, depth);
-  }
-  return error ? error : check_arguments(arguments);
-}
-
-KETTLINGAR_INLINE ServedCall::Progress ServedCall::run(AnswerBytes& out) {
-  try {
-    if (on_host_) {
-      wait_for(on_host(place_.host, invoke_on_host(), bringer_.keep(), place_.limits.host_timeout));
-    } else {
-      method_->invoke(*call_);
-      if (call_->pending.valid()) wait_for(std::move(call_->pending));
-    }
-  } catch (...) {
-    return fail(std::current_exception(), out);
-  }
-  return proceed(out);
-}
-
-// The frame that awaits belongs to the loop. What it uses is kept by the bringer, until `ended` has gone.
-KETTLINGAR_INLINE void ServedCall::wait_for(Task<void> task) {
-  WhenEnded ended = [this, kept = bringer_.keep()](const std::exception_ptr& thrown) {
-    waiting_ = false;
-    thrown_ = thrown;
-    bringer_.call_goes_on();
-  };
-  spawn(place_.executor, std::move(task), std::move(ended), cancel_.slot());
-  waiting_ = true;
-  if (cancelled_) cancel_.emit(asio::cancellation_type::terminal);  // while the handler ran
-}
-
-// On the host's thread. What they use is kept by on_host().
-KETTLINGAR_INLINE Task<void> ServedCall::invoke_on_host() {
-  method_->invoke(*call_);
-  if (call_->pending.valid()) co_await std::move(call_->pending);
-}
-KETTLINGAR_INLINE Task<void> ServedCall::resume_on_host() {
-  Turn turn;
-  host_step_ = call_->stream->resume(place_.host);
-  while (host_step_ == ItemStream::Step::waiting) {
-    co_await call_->stream->take_pending();
-    if (turn.over()) co_await let_others_run();
-    host_step_ = call_->stream->resume(place_.host);
-  }
-}
-
-KETTLINGAR_INLINE ServedCall::Progress ServedCall::proceed(AnswerBytes& out) {
-  if (waiting_) return Progress::waiting;
-  try {
-    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
-    if (call_->stream) return writer_ ? stream_step() : begin_stream(out);
-    if (bringer_.passed_on()) return finish(202, "passed-on");
-    append_answer(out);
-  } catch (...) {
-    return fail(std::current_exception(), out);
-  }
-  return Progress::ended;
-}
-
-/// Makes ready to stream, before the generator runs at all: its bringer may have no room yet.
-KETTLINGAR_INLINE ServedCall::Progress ServedCall::begin_stream(AnswerBytes& out) {
-  const bool wants_events = request_->header("Accept").value_or(std::string_view{}) == "text/event-stream";
-  // Readers of a stream that may be passed on have to wait for the end of the connection: each service in such a chain
-  // may have written an end mark.
-  if (method_->takes_request()) style_.keep_alive = false;
-  writer_.emplace(out.collected, style_, *call_->stream, request_->authenticated(), wants_events);
-  if (!style_.without_body) return Progress::item;
-  writer_->finish_head_only();
-  return finish(writer_->status(), "stream");
-}
-
-/// Runs the generator to its next item, wait or end, and writes what came of it. It is resumed only from here, so it is
-/// suspended whenever its reader is slow or has gone; it is destroyed with the call, after what it awaited has been
-/// cancelled.
-KETTLINGAR_INLINE ServedCall::Progress ServedCall::stream_step() {
-  if (on_host_ && !std::exchange(stepped_, false)) {
-    wait_for(on_host(place_.host, resume_on_host(), bringer_.keep(), place_.limits.host_timeout));
-    stepped_ = true;
-    return Progress::waiting;
-  }
-  const ItemStream::Step step = on_host_ ? host_step_ : call_->stream->resume(request_->executor());
-  if (bringer_.passed_on() && step == ItemStream::Step::item)
-    throw std::runtime_error("an item after the answer was passed on");
-  switch (step) {
-    case ItemStream::Step::item:
-      writer_->write_item(*call_->stream);
-      return Progress::item;
-    case ItemStream::Step::waiting:
-      wait_for(call_->stream->take_pending());
-      return Progress::waiting;
-    case ItemStream::Step::done:
-      break;
-  }
-  if (bringer_.passed_on()) return finish(202, "passed-on");
-  writer_->finish();
-  return finish(writer_->status(), "stream");
-}
-
-KETTLINGAR_INLINE ServedCall::Progress ServedCall::finish(int status, std::string_view slug) {
-  outcome_.status = status;
-  outcome_.slug = slug;
-  if (writer_) style_.keep_alive = style_.keep_alive && writer_->keep_alive();
-  return Progress::ended;
-}
-
-KETTLINGAR_INLINE void ServedCall::append_document(const Result& document, AnswerBytes& out) {
-  const bool large = stays_where_it_is(document.data);
-  if (!append_reply(out.collected, large ? head_only(style_) : style_, document.status, document.mime_type,
-                    document.data, {}, document_lines(style_.bare_lf))) {
-    throw std::runtime_error("bad-response: the document's MIME type or status cannot be sent");
-  }
-  if (large && document.status != 204 && document.status != 304) out.large = std::move(call_->document->data);
-  finish(document.status, "ok");
-}
-
-KETTLINGAR_INLINE void ServedCall::append_answer(AnswerBytes& out) {
-  if (call_->document) return append_document(*call_->document, out);
-  if (call_->raw) {
-    const std::string_view answer = call_->raw->bytes;
-    out.collected += style_.without_body ? head_of(answer) : answer;
-    style_.keep_alive = false;
-    finish(200, "raw");
-    return;
-  }
-  if (call_->codec_error) throw std::runtime_error("bad-response: " + std::string(call_->codec_error.why));
-  if (!call_->descriptors.empty()) {
-    if (call_->descriptors.size() > place_.limits.descriptors)
-      throw Error(500, too_many_descriptors(place_.limits, "fit into an answer"));
-    bringer_.attach(std::move(call_->descriptors));
-  }
-  const bool large = stays_where_it_is(call_->body);
-  append_reply(out.collected, large ? head_only(style_) : style_, 200, style_.content_type(), call_->body);
-  if (large) out.large = std::move(call_->body);
-  finish(200, "ok");
-}
-
-KETTLINGAR_INLINE ServedCall::Progress ServedCall::fail(const std::exception_ptr& thrown, AnswerBytes& out) {
-  if (bringer_.passed_on()) {
-    outcome_.internal = words_of(thrown);
-    return finish(202, "passed-on");
-  }
-  if (writer_) {
-    outcome_.internal = writer_->fail(thrown);
-    return finish(writer_->status(), "stream");
-  }
-  const ErrorReply reply = error_reply(thrown, request_->authenticated());
-  outcome_.internal = reply.log;
-  return finish(append_error(out.collected, style_, reply), reply.log.empty() ? "error" : "internal");
-}
-
-KETTLINGAR_INLINE void ServedCall::tell_handler() {
-  cancelled_ = true;
-  if (request_) ConnectionAccess::cancel(*request_);
-}
-
-KETTLINGAR_INLINE void ServedCall::cancel() {
-  tell_handler();
-  // Ends what a handler awaits, here or deeper down.
-  cancel_.emit(asio::cancellation_type::terminal);
-}
-
-KETTLINGAR_INLINE void ServedCall::end() {
-  drop_stream();
-  if (call_) slots_ = std::move(call_->slots);
-  writer_.reset();
-  call_.reset();
-  request_.reset();
-  method_ = nullptr;
-  stepped_ = false;
-  outcome_ = {};
-}
-
-/// A generator's locals are destroyed where they were made.
-KETTLINGAR_INLINE void ServedCall::drop_stream() {
-  if (!call_ || !call_->stream) return;
-  if (on_host_ && bringer_.serving())
-    post(place_.host, [stream = std::shared_ptr<ItemStream>(std::move(call_->stream))] {});
-  call_->stream.reset();
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/connection.ipp, continued ========
-
-// ======== service/admission.ipp ========
-// SPDX-License-Identifier: MIT
-// service/admission.ipp: who sends a request, what it is for, and whether it is served: Host, Origin, token, method.
-
-
-
 // ======== service/explorer.ipp ========
 // SPDX-License-Identifier: MIT
 // service/explorer.ipp: who gets the explorer page, and from where.
 
-
-// ======== service/route.ipp ========
-// SPDX-License-Identifier: MIT
-// service/route.ipp: where the path of a request leads: prefix, token, method.
-
-
-namespace kettlingar {
-inline namespace v0_1 {
-namespace detail {
-
-/// Where a request's path leads, and whether the caller has shown the token.
-struct Route {
-  bool authenticated = false;
-  bool wrong_path = false;                  ///< the path begins with something that may have been meant as the token
-  int wrong_words = 0;                      ///< so many words of header lines may have been
-  std::string_view method{};                ///< empty: nowhere
-  std::string_view path{};                  ///< without prefix and token
-  std::size_t at = std::string_view::npos;  ///< where `path` begins in that of the head, if it is a part of it
-
-  /// The same in a head whose buffer has moved.
-  void rebase(const RequestHead& head) noexcept {
-    if (at == std::string_view::npos) return;
-    path = head.path.substr(at);
-    if (path.size() > 1) method = path.substr(1, path.find('/', 1) - 1);
-  }
-};
-
-/// Splits `/prefix/TOKEN/method/...`; the token may be absent or stand in a header instead. An empty path is
-/// `web_root`. Nobody has an empty token.
-inline Route find_route(const RequestHead& head, const Token& token, std::string_view prefix) {
-  Route route;
-  std::size_t at = 0;
-  if (!prefix.empty()) {
-    // Whole components only: /prefixes is not below /prefix.
-    if (!head.path.starts_with('/') || !head.path.substr(1).starts_with(prefix)) return route;
-    at = 1 + prefix.size();
-  }
-  std::string_view path = head.path.substr(at);
-  if (!path.empty() && path.front() != '/') return route;
-  const std::string_view first = path.substr((std::min<std::size_t>)(1, path.size()), path.find('/', 1) - 1);
-  route.authenticated = token.matches(first);
-  if (route.authenticated) {
-    at += 1 + first.size();
-    path = head.path.substr(at);
-  } else {
-    route.wrong_path = !first.empty() && first.size() == token.text().size();
-    route.authenticated = token.in_headers(head, route.wrong_words);
-  }
-  // Whoever gets to see a path, handlers and the log among them, must not find the token in it.
-  const bool token_again = route.authenticated && path.find(token.text()) != std::string_view::npos;
-  route.path = "/";
-  if (token_again) return route;
-  route.method = "web_root";
-  if (path.size() <= 1) return route;
-  route.at = at;
-  route.rebase(head);
-  return route;
-}
-
-}  // namespace detail
-}  // namespace v0_1
-}  // namespace kettlingar
-
-// ======== service/explorer.ipp, continued ========
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -15863,7 +15840,11 @@ inline bool from_other_site(const RequestHead& head) {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/admission.ipp, continued ========
+// ======== service/admission.ipp ========
+// SPDX-License-Identifier: MIT
+// service/admission.ipp: who sends a request, what it is for, and whether it is served: Host, Origin, token, method.
+
+
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -16149,8 +16130,6 @@ KETTLINGAR_COLD std::string Admission::refused_host() const {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/connection.ipp, continued ========
-
 // ======== service/socket_transport.ipp ========
 // SPDX-License-Identifier: MIT
 // service/socket_transport.ipp: the bytes and descriptors of one connection: what has come, and what is to leave.
@@ -16384,7 +16363,12 @@ KETTLINGAR_INLINE void SocketTransport::drop_unsent() noexcept {
 }  // namespace v0_1
 }  // namespace kettlingar
 
-// ======== service/connection.ipp, continued ========
+// ======== service/connection.ipp ========
+// SPDX-License-Identifier: MIT
+// service/connection.ipp: one accepted connection: a state machine over its bytes, its requests and its deadlines.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
 
 namespace kettlingar {
 inline namespace v0_1 {
@@ -16579,6 +16563,503 @@ class Connection final : public std::enable_shared_from_this<Connection>, public
     bool was_stranger = false;
   } link_;  ///< of the list of the service
 };
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/connection_steps.ipp ========
+// SPDX-License-Identifier: MIT
+// service/connection_steps.ipp: the way of a connection: what comes, what leaves, deadlines, and its end.
+
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+KETTLINGAR_INLINE Connection::Connection(std::shared_ptr<Server> server, Fd descriptor, Peer peer)
+    : server_(std::move(server)),
+      peer_(std::move(peer)),
+      transport_(std::move(descriptor)),
+      request_(server_->limits),
+      admission_(*server_, peer_, *this, request_.parser.head(), transport_.descriptor()),
+      call_(*this, {server_->executor, server_->host, server_->limits}, request_.style) {}
+
+KETTLINGAR_INLINE Connection::~Connection() {
+  call_.end();
+  hold_descriptors(0);
+  hold_unsent(0);
+  server_->leave(*this);
+}
+
+KETTLINGAR_INLINE void Connection::start(std::shared_ptr<Server> server, Fd descriptor, Peer peer) {
+  const auto connection = std::make_shared<Connection>(std::move(server), std::move(descriptor), std::move(peer));
+  Connection& c = *connection;
+  c.ticket_ = c.server_->poller->add(c.transport_.descriptor(), c);
+  c.self_ = connection;
+  c.server_->enter(c);
+  c.enter(Phase::idle, Clock::now() + c.server_->limits.idle_timeout);
+  // Its request is there already, most likely.
+  c.transport_.note_readable();
+  c.server_->go_on_later(connection);
+}
+
+KETTLINGAR_INLINE void Connection::enter(Phase phase, Clock::time_point deadline) {
+  if (phase_ == Phase::closed) return;  // for good
+  phase_ = phase;
+  deadline_ = deadline;
+  if (deadline != Clock::time_point::max()) server_->look_at(deadline);
+}
+
+KETTLINGAR_INLINE void Connection::ready(unsigned what) {
+  const std::shared_ptr<Connection> self = shared_from_this();
+  // As long as all has been sent, room for more is no news.
+  if (what == Poller::writable && transport_.has_sent_all()) return;
+  if (target_.descriptor) {
+    if ((what & Poller::broken) != 0) return close();
+  } else {
+    if ((what & Poller::readable) != 0) transport_.note_readable();
+    if ((what & (Poller::ended | Poller::broken)) != 0) transport_.note_end();
+    // A peer that has gone altogether waits for no answer. What it has sent before is looked at.
+    if ((what & Poller::broken) != 0 && call_.active()) return close();
+  }
+  if ((what & Poller::ended) != 0) note_end_of_input();
+  take_steps();
+}
+
+/// Over TCP the end of input is all there is to see of a peer that has gone, and the same as one that only has nothing
+/// more to say (nc -N). Such a one gets what comes in time; every item that it takes renews that.
+KETTLINGAR_INLINE void Connection::note_end_of_input() {
+  if (phase_ != Phase::streaming && phase_ != Phase::handling) return;
+  if (!call_.active() || std::exchange(is_.half_closed, true)) return;
+  const Limits& limits = server_->limits;
+  enter(phase_, Clock::now() + (phase_ == Phase::handling ? limits.idle_timeout : limits.linger_timeout));
+}
+
+KETTLINGAR_INLINE void Connection::go_on() {
+  const std::shared_ptr<Connection> self = shared_from_this();
+  take_steps();
+}
+
+KETTLINGAR_INLINE void Connection::take_steps() {
+  done_ = phase_ == Phase::lingering ? done_ : 0;
+  try {
+    while (step()) {
+    }
+  } catch (...) {
+    // Out of memory, most likely: this connection ends, the service goes on.
+    if (phase_ != Phase::closed) log_internal(log_escaped(words_of(std::current_exception())));
+    close();
+  }
+}
+
+/// True if others, and the program, are to have their turn first; this goes on after them.
+KETTLINGAR_INLINE bool Connection::turn_over() {
+  if (done_ < flush_threshold && !server_->budget_used_up()) return false;
+  server_->go_on_later(shared_from_this());
+  return true;
+}
+
+/// Does one thing; false if there is nothing that can be done now.
+KETTLINGAR_INLINE bool Connection::step() {
+  switch (phase_) {
+    case Phase::closed:
+    case Phase::slowed:
+      return false;
+    case Phase::writing:
+      return go_on_writing();
+    case Phase::lingering:
+      return linger();
+    default:
+      break;
+  }
+  if (call_.active()) return call_step();
+  if (is_.answer_waits || is_.head_waits) {
+    if (is_.answer_waits || flush()) pause();
+    return false;
+  }
+  if (is_.close_after) return begin_end();
+  if (transport_.unsent() >= flush_threshold || !transport_.out.large.empty() || !transport_.out_descriptors.empty()) {
+    done_ += transport_.unsent();
+    return flush() && !turn_over();
+  }
+  switch (advance()) {
+    case Next::go_on:
+      // The next request may be here already, and its answer can leave with this one.
+      return !server_->budget_used_up() || (flush() && !turn_over());
+    case Next::read:
+      return flush() && transport_.may_receive() && !turn_over() && receive();
+    case Next::pause:
+      is_.head_waits = true;
+      break;
+    case Next::close:
+      is_.close_after = true;
+      break;
+  }
+  return true;
+}
+
+KETTLINGAR_INLINE Connection::Next Connection::at_head() {
+  const std::string_view input = transport_.input();
+  if (input.empty()) {
+    if (is_.end_of_input || (server_->stopping() && !transport_.has_unread())) return Next::close;
+    transport_.drop_input();
+    const auto patience = server_->limits.idle_timeout;
+    enter(Phase::idle, Clock::now() + (transport_.has_large_room() ? (std::min)(patience, give_back_after) : patience));
+    return Next::read;
+  }
+  if (phase_ != Phase::head) {
+    request_.start = Clock::now();
+    enter(Phase::head, request_.start + server_->limits.head_timeout);
+  }
+  const ParseResult result = request_.parser.parse(input);
+  if (result.status == Parse::bad) {
+    refuse_and_close(result.http_status, result.slug, result.why);
+    return Next::close;
+  }
+  if (result.status == Parse::need_more) return incomplete("head incomplete");
+  request_.head_size = result.consumed;
+  if (!admission_.may_be_read_now(request_.start)) return Next::pause;
+  begin_body();
+  return Next::go_on;
+}
+
+/// More is needed: wait for it, unless the time is up or the peer has said that nothing will come.
+KETTLINGAR_INLINE Connection::Next Connection::incomplete(std::string_view what) {
+  if (is_.timed_out) {
+    refuse_and_close(408, "timeout", what);
+  } else if (is_.end_of_input) {
+    log_request(0, "eof", 0);
+  } else {
+    return Next::read;
+  }
+  return Next::close;
+}
+
+KETTLINGAR_INLINE Connection::Next Connection::at_body() {
+  const std::size_t head_size = request_.head_size, size = transport_.input().size();
+  const ParseResult result = request_.body.advance(transport_.input_at(head_size), size - head_size);
+  if (result.status == Parse::bad) {
+    refuse_and_close(result.http_status, result.slug, result.why);
+    return Next::close;
+  }
+  if (result.status == Parse::need_more) return incomplete("body incomplete");
+  if ((!request_.descriptors.owned.empty() || request_.dropped_descriptors) &&
+      size != head_size + request_.body.raw_size()) {
+    // Descriptors come with the first byte of what was sent with them, which may be in either.
+    refuse_and_close(400, "fd-stray", "descriptors came between two requests");
+    return Next::close;
+  }
+  dispatch();
+  return Next::go_on;
+}
+
+/// One read; false if nothing has come.
+KETTLINGAR_INLINE bool Connection::receive() {
+  if (request_.head_size != 0 && request_.body.raw_size() > request_.body.body_size() + flush_threshold) {
+    const std::size_t at = request_.head_size;
+    transport_.shorten(at + request_.body.close_gap(transport_.input_at(at), transport_.input().size() - at));
+  }
+  transport_.make_room();
+  if (request_.head_size != 0) {
+    // Views of a complete head point into the room, which may have moved.
+    request_.parser.rebase(transport_.input());
+    admission_.rebase();
+  }
+  const std::size_t before = transport_.input().size(), descriptors = request_.descriptors.owned.size();
+  const SocketTransport::Received received =
+      peer_.over_unix_socket ? transport_.receive(request_.descriptors, server_->closer) : transport_.receive();
+  switch (received) {
+    case SocketTransport::Received::bytes:
+      done_ += transport_.input().size() - before;
+      if (peer_.over_unix_socket && phase_ != Phase::lingering) check_descriptors(descriptors);
+      return true;
+    case SocketTransport::Received::end:
+      is_.end_of_input = true;
+      return true;
+    case SocketTransport::Received::nothing:
+      break;
+    case SocketTransport::Received::failed:
+      close();
+      break;
+  }
+  return false;
+}
+
+/// Sends what goes without waiting. False if something is left.
+KETTLINGAR_INLINE bool Connection::send_now() {
+  if (transport_.has_sent_all()) return true;
+  if (target_.descriptor && !target_.is_socket) return false;
+  switch (transport_.send(answer_descriptor())) {
+    case SocketTransport::Sent::all:
+      return true;
+    case SocketTransport::Sent::some:
+    case SocketTransport::Sent::nothing:
+      return false;
+    case SocketTransport::Sent::failed:
+      break;
+  }
+#if defined(ETOOMANYREFS)
+  if (errno == ETOOMANYREFS && !transport_.out_descriptors.empty()) {
+    // More are on their way than the kernel allows this user; the answer has not begun, so it can be another.
+    transport_.drop_descriptor_answer();
+    append_error(transport_.out.collected, request_.style, plain_error(503, "too many descriptors are on their way"));
+    return send_now();
+  }
+#endif
+  close();
+  return true;
+}
+
+/// The same; what is left leaves when the reader is ready, and nothing else is done before. A reader that takes nothing
+/// for `write_timeout` is cut off.
+KETTLINGAR_INLINE bool Connection::flush() {
+  if (send_now()) return phase_ != Phase::closed;
+  phase_before_ = phase_;
+  deadline_before_ = deadline_;
+  enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
+  return target_.descriptor && !target_.is_socket && flush_to_file();
+}
+
+KETTLINGAR_INLINE bool Connection::go_on_writing() {
+  if (target_.writing) return false;
+  const std::uint64_t before = transport_.total_sent();
+  if (!send_now()) {
+    if (transport_.total_sent() != before) enter(Phase::writing, Clock::now() + server_->limits.write_timeout);
+    return target_.descriptor && !target_.is_socket && flush_to_file();
+  }
+  if (phase_ == Phase::closed) return false;
+  hold_unsent(0);
+  enter(phase_before_, phase_before_ == Phase::idle ? Clock::now() + server_->limits.idle_timeout : deadline_before_);
+  if (phase_ == Phase::streaming && is_.half_closed)
+    // A half-closed peer that reads on makes itself known by taking data.
+    enter(phase_, Clock::now() + server_->limits.linger_timeout);
+  if (transport_.ended()) note_end_of_input();
+  return true;
+}
+
+/// Everything has been answered: lets the peer read it before the connection goes. Were it to send anything that is not
+/// read, a plain close would make the kernel drop what it has not received yet (RFC 9112 9.6).
+KETTLINGAR_INLINE bool Connection::begin_end() {
+  if (!flush()) return false;
+  // Others may go on with a connection that was passed on: it must not be shut down.
+  if (is_.end_of_input || (is_.asked_to_close && transport_.is_done()) || target_.descriptor || target_.passed_on) {
+    close();
+    return false;
+  }
+  ::shutdown(transport_.descriptor(), SHUT_WR);
+  done_ = 0;
+  enter(Phase::lingering, Clock::now() + server_->limits.linger_timeout);
+  return true;
+}
+
+KETTLINGAR_INLINE bool Connection::linger() {
+  transport_.drop_input();
+  const bool more = transport_.may_receive() && receive();
+  drop_descriptors();
+  if (phase_ == Phase::closed) return false;
+  if (!is_.end_of_input && done_ < server_->limits.linger_bytes) return more;
+  close();
+  return false;
+}
+
+// A peer that goes while it waits here still takes up a connection until the time is over: those who guess get no more
+// guesses by hanging up.
+KETTLINGAR_COLD void Connection::pause() { enter(Phase::slowed, Clock::now() + server_->limits.guess_pause); }
+
+KETTLINGAR_COLD void Connection::go_on_after_pause() {
+  enter(Phase::handling, Clock::time_point::max());
+  is_.answer_waits = false;
+  if (std::exchange(is_.head_waits, false)) begin_body();
+  go_on();
+}
+
+KETTLINGAR_INLINE void Connection::expire(Clock::time_point now) {
+  const std::shared_ptr<Connection> self = shared_from_this();
+  if (drain_deadline_ <= now) return close();
+  deadline_ = Clock::time_point::max();
+  switch (phase_) {
+    case Phase::head:
+    case Phase::body:
+      is_.timed_out = true;  // it still gets its 408
+      return go_on();
+    case Phase::streaming:
+    case Phase::handling:
+      if (call_.writer() != nullptr && !target_.handing_over) {
+        break_silence(now);
+        if (phase_ == Phase::closed) return;
+      }
+      if (is_.half_closed) break;
+      if (deadline_ == Clock::time_point::max()) break_silence_later();
+      return;
+    case Phase::writing:
+      return cut_off();
+    case Phase::slowed:
+      return go_on_after_pause();
+    case Phase::idle:
+      if (!transport_.has_large_room() || server_->limits.idle_timeout <= give_back_after) break;
+      transport_.give_back_room();
+      return enter(Phase::idle, now + server_->limits.idle_timeout - give_back_after);
+    case Phase::lingering:
+    case Phase::closed:
+      break;
+  }
+  close();
+}
+
+/// Of a reader that takes nothing.
+KETTLINGAR_COLD void Connection::cut_off() {
+  server_->log.write_bounded(LogLevel::warning, "timeout", peer_.address + " takes nothing, closed");
+  close();
+}
+
+KETTLINGAR_INLINE void Connection::drain() {
+  if ((idle() && !transport_.has_unread()) || phase_ == Phase::slowed) return close();
+  request_.style.keep_alive = false;
+  drain_deadline_ = Clock::now() + server_->limits.drain_timeout;
+  server_->look_at(drain_deadline_);
+}
+
+KETTLINGAR_INLINE void Connection::unwatch() {
+  if (!ticket_) return;
+  server_->poller->remove(answer_descriptor(), *ticket_);
+  ticket_.reset();
+}
+
+KETTLINGAR_INLINE void Connection::close_socket() {
+  Fd socket(transport_.release().release(), server_->closer);
+  // One that others go on with is merely let go of.
+  if (!target_.passed_on && !target_.handing_over) close_connection(std::move(socket), server_->closer);
+}
+
+KETTLINGAR_INLINE void Connection::close() {
+  if (phase_ == Phase::closed) return;
+  const std::shared_ptr<Connection> self = std::exchange(self_, nullptr);
+  if (call_.active()) log_request(call_.writer() != nullptr ? call_.writer()->status() : 0, "gone", pace_.sent);
+  phase_ = Phase::closed;
+  deadline_ = drain_deadline_ = Clock::time_point::max();
+  unwatch();
+  if (pace_.waits_for_room) server_->await_no_stream_room(*this);
+  drop_descriptors();
+  transport_.drop_unsent();
+  transport_.out_descriptors.clear();
+  target_.descriptor.reset();
+  close_socket();
+  target_.cancel.emit(asio::cancellation_type::terminal);
+  call_.cancel();
+  server_->closed(*this);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== service/connection_list.ipp ========
+// SPDX-License-Identifier: MIT
+// service/connection_list.ipp: the open connections of a service, and which of them go when there is no room.
+
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+KETTLINGAR_INLINE void ConnectionList::insert(Connection& connection) {
+  auto& link = connection.link_;
+  // The oldest one is the last.
+  link.next = first_;
+  if (first_ != nullptr) first_->link_.previous = &connection;
+  first_ = &connection;
+  link.listed = true;
+  link.was_stranger = connection.stranger();
+  strangers += link.was_stranger;
+  link.present = true;
+  ++open;
+  ++present;
+}
+
+KETTLINGAR_INLINE void ConnectionList::remove(Connection& connection) {
+  auto& link = connection.link_;
+  if (!std::exchange(link.listed, false)) return;
+  (link.previous != nullptr ? link.previous->link_.next : first_) = link.next;
+  if (link.next != nullptr) link.next->link_.previous = link.previous;
+  strangers -= std::exchange(link.was_stranger, false);
+  --open;
+}
+
+KETTLINGAR_INLINE std::vector<std::shared_ptr<Connection>> ConnectionList::all() const {
+  std::vector<std::shared_ptr<Connection>> all;
+  all.reserve(open);
+  for (Connection* one = first_; one != nullptr; one = one->link_.next) all.push_back(one->shared_from_this());
+  return all;
+}
+
+template <class Fits, class Better>
+Connection* ConnectionList::best(Fits fits, Better better) const {
+  Connection* best = nullptr;
+  for (Connection* one = first_; one != nullptr; one = one->link_.next) {
+    if (fits(*one) && (best == nullptr || !better(*best, *one))) best = one;
+  }
+  return best;
+}
+
+/// Closes the oldest connection of a stranger, first of all one without a call; false if there is none.
+KETTLINGAR_COLD bool Server::push_out_stranger() {
+  Connection* oldest = connections_.best([](const Connection& one) { return one.stranger(); },
+                                         [](const Connection& a, const Connection& b) { return a.busy() < b.busy(); });
+  if (oldest != nullptr) oldest->close();
+  return oldest != nullptr;
+}
+
+/// Closes a stranger's connection, else the one that has been idle for longest; false if there is none.
+KETTLINGAR_COLD bool Server::make_room() {
+  if (push_out_stranger()) return true;
+  Connection* oldest =
+      connections_.best([](const Connection& one) { return one.idle(); },
+                        [](const Connection& a, const Connection& b) { return a.deadline() < b.deadline(); });
+  if (oldest != nullptr) oldest->close();
+  return oldest != nullptr;
+}
+
+KETTLINGAR_COLD bool Server::make_stream_room() {
+  if (!streams_full()) return true;
+  const Clock::time_point now = Clock::now();
+  // As new ones are behind those that were there, nothing can be done before the time that was found last.
+  if (stream_room.expiry() > now) return false;
+  Connection* slowest =
+      connections_.best([](const Connection& one) { return one.unsent() != 0; },
+                        [](const Connection& a, const Connection& b) { return a.unsent_since() < b.unsent_since(); });
+  const Clock::time_point due = slowest != nullptr ? slowest->unsent_since() + limits.stream_grace : now;
+  // One at a time: hold_unsent() says when its item has gone.
+  stream_room.expires_at(due > now ? due : Clock::time_point::max());
+  if (slowest != nullptr && due <= now) slowest->end_slow_stream();
+  return false;
+}
+
+KETTLINGAR_COLD void Server::await_stream_room(std::shared_ptr<Connection> connection) {
+  waiting_for_room_.push_back(std::move(connection));
+  if (std::exchange(awaits_room_, true)) return;
+  when_expired(stream_room, [self = shared_from_this()](const asio::error_code&) {
+    self->awaits_room_ = false;
+    // In order; the first ones may fill it again.
+    const auto waiting = std::exchange(self->waiting_for_room_, {});
+    for (const std::shared_ptr<Connection>& one : waiting) one->room_found();
+  });
+}
+
+KETTLINGAR_COLD void Server::await_no_stream_room(const Connection& connection) {
+  std::erase_if(waiting_for_room_, [&](const std::shared_ptr<Connection>& one) { return one.get() == &connection; });
+}
+
+/// Whether there is room for one more connection, or could be made. TCP leaves an eighth to the unix socket.
+KETTLINGAR_INLINE bool Server::room_for(bool over_unix_socket) {
+  const std::size_t all = (std::min)(limits.connections, descriptors_allow_);
+  const std::size_t strangers = (std::max<std::size_t>)(1, (std::min)(limits.stranger_connections, all / 2));
+  if (!over_unix_socket && connections_.strangers >= strangers) return push_out_stranger();
+  const std::size_t most = all - (over_unix_socket ? 0 : all / 8);
+  return connections_.open < most || make_room();
+}
 
 }  // namespace detail
 }  // namespace v0_1
