@@ -17,6 +17,7 @@
 #   make proxies    a service behind nginx and HAProxy, where one of them is installed
 #   make browser    a headless browser visits pages of a service, and of strangers who want something of it, and uses
 #                   the explorer page
+#   make agents     programs from npm use a service by what it tells of itself, where npm can get them
 #   make check-arch the tests on other kinds of machine: 32 bits, and emulated ones   ARCHES=s390x runs one
 #   make faults     failing calls and memory, short reads, kills, full disks, hostile crowds: half an hour
 #                   FORM=io only short reads, SEEDS='1 2' of these; FORM=thread a service with ThreadSanitizer
@@ -57,8 +58,8 @@ GNU_MAKE  := $(MAKE)
 export GNU_MAKE CXX CPPFLAGS CXXFLAGS LDFLAGS LDLIBS WARNINGS OWN_FLAGS DEPS_FLAGS ASAN TSAN BUILD_KEY TEST_ARGS
 export TARGETS SECONDS_EACH JOBS SEEDS
 
-.PHONY: all test unit demo header check asan tsan fuzz hostile interop proxies browser faults soak check-arch bench \
-  guard bench-compile bench-embed format clean FORCE
+.PHONY: all test unit demo header check asan tsan fuzz hostile interop proxies browser agents faults soak check-arch \
+  bench guard bench-compile bench-embed format clean FORCE
 .DELETE_ON_ERROR:
 
 all: $(EXAMPLES)
@@ -221,6 +222,9 @@ build/browser_explorer: tests/browser/explorer.cpp $(LIBRARY) build/deps.mk
 # BROWSER names one that is not found by itself.
 browser: build/browser_visit build/browser_explorer
 	@sh tests/browser/run || [ $$? = 77 ]
+
+agents: build/kitten
+	@sh tests/agents/run || [ $$? = 77 ]
 
 check-arch: build/deps.mk
 	@sh tests/arch/run

@@ -7681,9 +7681,10 @@ namespace detail {
 /// Builds a value from the events of nlohmann's parser, whose own builder looks up every key of a map in linear time.
 class JsonBuilder {
  public:
-  /// For a text of `size` bytes, in which `integers` have been cut, see cut_integers.
-  JsonBuilder(std::size_t size, const std::vector<std::string_view>& integers, int depth)
-      : size_(size), integers_(integers), depth_(depth) {}
+  /// For a text of `size` bytes, in which `integers` have been cut, see cut_integers. With `as_written`, maps that
+  /// stand for bytes or ext values stay maps.
+  JsonBuilder(std::size_t size, const std::vector<std::string_view>& integers, int depth, bool as_written)
+      : size_(size), integers_(integers), depth_(depth), as_written_(as_written) {}
 
   /// Hand out the value, or null and the error.
   CodecError finish(json& out);
@@ -7725,6 +7726,7 @@ class JsonBuilder {
   const std::vector<std::string_view>& integers_;
   std::size_t next_integer_ = 0;
   int depth_;
+  bool as_written_;
   std::vector<json> values_;         ///< a still empty list or map is followed by what will be moved into it
   std::vector<std::string> keys_;    ///< of those values that are in maps
   std::vector<std::size_t> starts_;  ///< places of the first values of the open lists and maps
@@ -7774,9 +7776,10 @@ KETTLINGAR_INLINE bool JsonBuilder::end_object() {
   if (!all_different(keys_.size() - first_key, key_at)) drop_duplicates(keys_.size() - first_key);
   const std::size_t count = values_.size() - first;
   json& slot = values_[first - 1];
-  if (count == 1 && (keys_.back() == "__base64__" || keys_.back() == "__bytes__")) {
+  const bool may_stand = count == 1 && !as_written_;
+  if (may_stand && (keys_.back() == "__base64__" || keys_.back() == "__bytes__")) {
     if (!unwrap(keys_.back(), values_.back(), slot)) return false;
-  } else if (const ExtType* type = count == 1 ? find_ext_type(keys_.back()) : nullptr) {
+  } else if (const ExtType* type = may_stand ? find_ext_type(keys_.back()) : nullptr) {
     if (!unwrap(*type, values_.back(), slot)) return false;
   } else {
     auto& object = *slot.get_ptr<json::object_t*>();
@@ -8031,13 +8034,13 @@ bool write_json(Appender& out, const Json& value, JsonStyle style, int depth) {
   return true;
 }
 
-}  // namespace detail
-
-KETTLINGAR_INLINE CodecError decode_json(std::string_view text, json& out, int depth) {
+/// As decode_json(); with `as_written`, `{"__base64__": "..."}` and the like stay maps, whatever is in them.
+CodecError decode_json_text(std::string_view text, json& out, int depth, bool as_written);
+KETTLINGAR_INLINE CodecError decode_json_text(std::string_view text, json& out, int depth, bool as_written) {
   std::string cut;
   std::vector<std::string_view> integers;
-  if (detail::has_long_integers(text)) text = cut = detail::cut_integers(text, integers);
-  detail::JsonBuilder builder(text.size(), integers, depth);
+  if (has_long_integers(text)) text = cut = cut_integers(text, integers);
+  JsonBuilder builder(text.size(), integers, depth, as_written);
   // nlohmann's lexer skips a byte order mark and takes NUL for the end of the text, whatever follows.
   if (text.starts_with("\xEF\xBB\xBF")) {
     builder.fail("JSON starts with a byte order mark");
@@ -8049,6 +8052,12 @@ KETTLINGAR_INLINE CodecError decode_json(std::string_view text, json& out, int d
     nlohmann::detail::parser<json, decltype(input)>(std::move(input)).sax_parse(&builder);
   }
   return builder.finish(out);
+}
+
+}  // namespace detail
+
+KETTLINGAR_INLINE CodecError decode_json(std::string_view text, json& out, int depth) {
+  return detail::decode_json_text(text, out, depth, false);
 }
 
 template <class Json>
@@ -22007,6 +22016,7 @@ inline constexpr Command commands[] = {
     {"openapi", "openapi", "The same for tools that make clients: an OpenAPI 3.1 document"},
     {"config", "config [...]", "Show or change the configuration of the running service"},
     {"open", "open [--print]", "Open its explorer page in a browser, or say where it is", true},
+    {"mcp", "mcp [<method>...]", "Offer methods as tools to the AI agent that has started this", true},
 };
 
 /// Null if there is no such command.
@@ -23079,6 +23089,8 @@ class CommandLine {
   std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
   ExitCode open_page();
+  ExitCode mcp();
+  void check_tools() const;
   std::string explorer_url(const ServiceAddress& address);
   ExitCode help();
   ExitCode openapi();
@@ -23347,6 +23359,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "restart") return restart();
     if (command_ == "openapi") return openapi();
     if (command_ == "open" && !server_.methods.named(command_)) return open_page();
+    if (command_ == "mcp" && !server_.methods.named(command_)) return mcp();
     return call();
   } catch (const NotRunning& error) {
     return fail(exit_code(error.state()), error.what());

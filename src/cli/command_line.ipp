@@ -90,6 +90,8 @@ class CommandLine {
   std::string stopped_text(bool stopped) const { return full_name() + (stopped ? ": Stopped\n" : ": Not running\n"); }
   ExitCode status();
   ExitCode open_page();
+  ExitCode mcp();
+  void check_tools() const;
   std::string explorer_url(const ServiceAddress& address);
   ExitCode help();
   ExitCode openapi();
@@ -358,6 +360,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "restart") return restart();
     if (command_ == "openapi") return openapi();
     if (command_ == "open" && !server_.methods.named(command_)) return open_page();
+    if (command_ == "mcp" && !server_.methods.named(command_)) return mcp();
     return call();
   } catch (const NotRunning& error) {
     return fail(exit_code(error.state()), error.what());

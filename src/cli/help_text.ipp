@@ -47,6 +47,7 @@ inline constexpr Command commands[] = {
     {"openapi", "openapi", "The same for tools that make clients: an OpenAPI 3.1 document"},
     {"config", "config [...]", "Show or change the configuration of the running service"},
     {"open", "open [--print]", "Open its explorer page in a browser, or say where it is", true},
+    {"mcp", "mcp [<method>...]", "Offer methods as tools to the AI agent that has started this", true},
 };
 
 /// Null if there is no such command.
