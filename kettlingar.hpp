@@ -24596,6 +24596,803 @@ KETTLINGAR_COLD ExitCode CommandLine::open_page() {
 }  // namespace detail
 }  // namespace v0_1
 }  // namespace kettlingar
+
+// ======== cli/mcp_messages.ipp ========
+// SPDX-License-Identifier: MIT
+// cli/mcp_messages.ipp: the messages of the Model Context Protocol: JSON-RPC 2.0, one object a line.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Revisions of the protocol: each request names the newest of them by itself, a handshake agrees on one of the others.
+inline constexpr const char* mcp_modern = "2026-07-28";
+inline constexpr const char* mcp_legacy[] = {"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"};
+inline constexpr const char* mcp_version_key = "io.modelcontextprotocol/protocolVersion";
+inline constexpr const char* mcp_server_key = "io.modelcontextprotocol/serverInfo";
+
+enum class McpFault {
+  parse = -32700,
+  invalid_request = -32600,
+  unknown_method = -32601,
+  invalid_params = -32602,
+  internal = -32603,
+  unsupported_version = -32022
+};
+
+/// What is wrong with a message. What goes wrong in a method is a result that says so instead, which models see.
+class McpError : public std::runtime_error {
+ public:
+  McpError(McpFault fault, const std::string& why, json more = nullptr)
+      : std::runtime_error(why), code(static_cast<int>(fault)), data(std::move(more)) {}
+
+  int code;
+  json data;
+};
+
+/// What another program sends. Whoever sends no id wants no answer.
+struct McpMessage {
+  json id = nullptr;  ///< as it came
+  bool has_id = false;
+  bool modern = false;
+  std::string method;  ///< empty for answers, of which we wait for none
+  json params = json::object();
+};
+
+/// null if `value` is no map, or has no such key.
+[[gnu::cold]] inline const json& member(const json& value, const char* key) {
+  static const json none;
+  const auto found = value.is_object() ? value.find(key) : value.end();
+  return found == value.end() ? none : *found;
+}
+
+[[gnu::cold]] inline std::string words_in(const json& value) {
+  return value.is_string() ? value.get_ref<const std::string&>() : std::string();
+}
+
+/// Other bytes and ext values are left as they are written, for the service to judge: who waits for an answer gets one.
+[[gnu::cold]] inline bool is_mcp_id(const json& id) { return id.is_string() || id.is_number() || id.is_binary(); }
+
+/// Deeper than any value that a service takes, for the same reason.
+inline constexpr int mcp_depth = 1000;
+
+/// Throws McpError; what is known of the message by then is in `message`.
+KETTLINGAR_COLD void read_mcp_message(std::string_view line, McpMessage& message) {
+  json whole;
+  if (const CodecError error = decode_json_text(line, whole, mcp_depth, true))
+    throw McpError(McpFault::parse, std::string(error.why));
+  if (whole.is_array()) throw McpError(McpFault::invalid_request, "one message a line, no list of them");
+  if (!whole.is_object()) throw McpError(McpFault::invalid_request, "a message is an object");
+  message.has_id = whole.contains("id");
+  const bool is_answer = whole.contains("result") || whole.contains("error");
+  if (is_answer && !whole.contains("method")) return;
+  message.method = words_in(member(whole, "method"));
+  if (message.has_id && !is_mcp_id(whole["id"]))
+    throw McpError(McpFault::invalid_request, "an id is a text or a number");
+  if (message.has_id) message.id = std::move(whole["id"]);
+  if (message.method.empty()) {
+    message.has_id = true;
+    throw McpError(McpFault::invalid_request, "a message needs a method");
+  }
+  if (member(whole, "jsonrpc") != "2.0")
+    throw McpError(McpFault::invalid_request, "a message says \"jsonrpc\": \"2.0\"");
+  if (!whole.contains("params")) return;
+  if (!whole["params"].is_object()) throw McpError(McpFault::invalid_params, "params is an object");
+  message.params = std::move(whole["params"]);
+  message.modern = !member(member(message.params, "_meta"), mcp_version_key).is_null();
+}
+
+/// Throws McpError where the message is of a revision that nobody here knows.
+KETTLINGAR_COLD void require_mcp_version(const McpMessage& message) {
+  if (!message.modern) return;
+  const json& wanted = message.params["_meta"][mcp_version_key];
+  if (wanted == mcp_modern) return;
+  json more = json::object();
+  json& known = more["supported"] = json::array();
+  known.push_back(mcp_modern);
+  for (const char* version : mcp_legacy) known.push_back(version);
+  more["requested"] = wanted;
+  throw McpError(McpFault::unsupported_version, "unsupported protocol version", std::move(more));
+}
+
+/// What a handshake agrees on.
+KETTLINGAR_COLD const char* agreed_mcp_version(const json& wanted) {
+  for (const char* version : mcp_legacy) {
+    if (wanted == version) return version;
+  }
+  return mcp_legacy[0];
+}
+
+/// A message as it is sent, with its line feed.
+KETTLINGAR_COLD std::string mcp_line(const json& fields) {
+  json message = json::object();
+  message["jsonrpc"] = "2.0";
+  message.update(fields);
+  std::string line;
+  if (const CodecError error = encode_json(message, line, JsonStyle::compact, mcp_depth))
+    throw McpError(McpFault::internal, std::string(error.why));
+  return line + "\n";
+}
+
+KETTLINGAR_COLD std::string mcp_error_line(const json& id, const McpError& error) {
+  json fields = json::object();
+  fields["id"] = id;
+  json& fault = fields["error"] = json::object();
+  fault["code"] = error.code;
+  fault["message"] = error.what();
+  if (!error.data.is_null()) fault["data"] = error.data;
+  return mcp_line(fields);
+}
+
+KETTLINGAR_COLD std::string mcp_notification_line(const char* method, json params) {
+  json fields = json::object();
+  fields["method"] = method;
+  fields["params"] = std::move(params);
+  return mcp_line(fields);
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/mcp_tools.ipp ========
+// SPDX-License-Identifier: MIT
+// cli/mcp_tools.ipp: methods as tools of an agent, and results as what a model can read.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// How much of a stream a model gets to see: it may have no end.
+struct McpLimits {
+  std::size_t items = 200;
+  std::size_t bytes = 64 * 1024;
+  std::chrono::seconds time{20};
+  std::size_t message_bytes = 1000;  ///< of an item, while it is on its way
+};
+inline constexpr McpLimits mcp_limits{};
+
+/// Why no agent can call a method of a manifest; empty if it can.
+[[gnu::cold]] inline std::string no_tool(const json& method) {
+  if (member(method, "builtin") == true) return "is built in";
+  if (member(method, "hidden") == true) return "is hidden";
+  if (member(method, "descriptors") == true) return "takes or gives open files, which no agent can pass";
+  return {};
+}
+
+/// Schemas of classes come along: a tool has to be understood by itself.
+[[gnu::cold]] inline void add_definitions(json& schema, const json& known) {
+  std::vector<std::string> names;
+  add_references(schema, names);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const json& one = member(known, names[i].c_str());
+    add_references(one, names);
+    schema["$defs"][names[i]] = one;
+  }
+}
+
+[[gnu::cold]] inline json mcp_input_schema(const json& method, const json& known) {
+  json schema = json::object();
+  schema["type"] = "object";
+  json& fields = schema["properties"] = json::object();
+  json required = json::array();
+  for (const json& argument : member(method, "args")) {
+    const std::string name = words_in(member(argument, "name"));
+    json& field = fields[name] = argument.value("schema", json::object());
+    if (argument.contains("default") && !field.contains("default")) field["default"] = argument["default"];
+    const std::string doc = words_in(member(argument, "doc"));
+    if (!doc.empty()) field["description"] = doc;
+    if (member(argument, "required") == true) required.push_back(name);
+  }
+  if (!required.empty()) schema["required"] = std::move(required);
+  schema["additionalProperties"] = false;
+  add_definitions(schema, known);
+  return schema;
+}
+
+[[gnu::cold]] inline json mcp_tool(const json& method, const json& known) {
+  json tool = json::object();
+  tool["name"] = method["name"];
+  tool["description"] = words_in(member(method, "doc"));
+  tool["inputSchema"] = mcp_input_schema(method, known);
+  // What is not said counts as changing and destroying things, anywhere in the world.
+  json& hints = tool["annotations"] = json::object();
+  if (member(method, "read_only") == true) hints["readOnlyHint"] = true;
+  hints["openWorldHint"] = false;
+  return tool;
+}
+
+/// Those methods of a manifest that are tools: all, or those in `only`.
+KETTLINGAR_COLD json mcp_offered(const json& manifest, const std::vector<std::string>& only) {
+  json offered = json::array();
+  for (const json& method : member(manifest, "methods")) {
+    const std::string name = words_in(member(method, "name"));
+    const bool wanted = only.empty() || std::find(only.begin(), only.end(), name) != only.end();
+    if (wanted && !name.empty() && no_tool(method).empty()) offered.push_back(method);
+  }
+  return offered;
+}
+
+KETTLINGAR_COLD json mcp_tool_list(const json& manifest, const std::vector<std::string>& only) {
+  json tools = json::array();
+  for (const json& method : mcp_offered(manifest, only)) tools.push_back(mcp_tool(method, member(manifest, "$defs")));
+  return tools;
+}
+
+/// The method of that name. Throws McpError if it is no tool.
+KETTLINGAR_COLD json mcp_method(const json& offered, const std::string& name) {
+  std::vector<std::string> names;
+  for (const json& method : offered) {
+    if (method["name"] == name) return method;
+    names.push_back(words_in(method["name"]));
+  }
+  throw McpError(McpFault::invalid_params, "no tool '" + log_escaped(name) + "'" + suggestion(name, names));
+}
+
+[[gnu::cold]] inline json text_content(std::string text) {
+  json block = json::object();
+  block["type"] = "text";
+  block["text"] = std::move(text);
+  return block;
+}
+
+[[gnu::cold]] inline std::string compact_json(const json& value) {
+  std::string text;
+  if (const CodecError error = encode_json(value, text, JsonStyle::compact)) throw ResultError(std::string(error.why));
+  return text;
+}
+
+/// A document as the client gives it.
+[[gnu::cold]] inline json document_content(const json& document, const std::string& uri) {
+  const std::string type = words_in(document["mimetype"]);
+  const json& data = document["data"];
+  const std::string bytes = is_plain_bytes(data) ? std::string(chars(data.get_binary())) : plain_text(data);
+  const bool is_text = type.starts_with("text/") || type.starts_with("application/json");
+  if (is_text && is_utf8(bytes)) return text_content(bytes);
+  std::string base64;
+  append_base64(base64, bytes);
+  json block = json::object();
+  for (const char* kind : {"image", "audio"}) {
+    if (!type.starts_with(std::string(kind) + "/")) continue;
+    block["type"] = kind;
+    block["data"] = std::move(base64);
+    block["mimeType"] = type;
+    return block;
+  }
+  block["type"] = "resource";
+  json& resource = block["resource"] = json::object();
+  resource["uri"] = uri;
+  resource["mimeType"] = type;
+  resource["blob"] = std::move(base64);
+  return block;
+}
+
+[[gnu::cold]] inline json mcp_result(json content, bool is_error) {
+  json result = json::object();
+  result["content"] = json::array();
+  result["content"].push_back(std::move(content));
+  result["isError"] = is_error;
+  return result;
+}
+
+/// The result of a call that gives one.
+KETTLINGAR_COLD json mcp_result_of(json value, const std::string& uri) {
+  if (is_document(value)) return mcp_result(document_content(value, uri), false);
+  if (value.is_object()) value.erase("_format");
+  json result = mcp_result(text_content(compact_json(value)), false);
+  if (value.is_object()) result["structuredContent"] = std::move(value);
+  return result;
+}
+
+/// What went wrong, in words after which a model can try again.
+KETTLINGAR_COLD std::string mcp_sentence(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const NeedInfo& need) {
+    std::string text = need.what();
+    for (const NeededVariable& variable : need.needed())
+      text += "\nCall again with '" + variable.name + "' (" + variable.type + ")" +
+              (variable.comment.empty() ? "" : ": " + variable.comment);
+    return text;
+  } catch (...) {
+    return words_of(thrown);
+  }
+}
+
+/// `text` without what is beyond `most` bytes, or half a character there.
+[[gnu::cold]] inline std::string beginning_of(std::string text, std::size_t most) {
+  if (text.size() <= most) return text;
+  text.resize(most);
+  text.resize(text.size() - unfinished(text));
+  return text + "...";
+}
+
+/// The items of a stream on their way into a result.
+class McpItems {
+ public:
+  /// False if there is no room for it.
+  bool add(const std::string& line);
+  /// The last item that was added is `line`, the `count()`th.
+  std::size_t count() const noexcept { return count_; }
+  /// The text that is there, with a last line that says why it is not all.
+  std::string text(const std::string& why) const;
+  /// Why add() had no room.
+  std::string why_full() const;
+
+ private:
+  std::string lines_;
+  std::size_t count_ = 0;
+  bool cut_ = false;
+};
+
+KETTLINGAR_COLD bool McpItems::add(const std::string& line) {
+  if (count_ == mcp_limits.items || cut_) return false;
+  if (lines_.size() + line.size() + 1 > mcp_limits.bytes) {
+    cut_ = true;
+    if (count_ == 0) lines_ = beginning_of(line, mcp_limits.bytes) + "\n";
+    return false;
+  }
+  lines_ += line + "\n";
+  ++count_;
+  return true;
+}
+
+KETTLINGAR_COLD std::string McpItems::why_full() const {
+  return "more than " +
+         (cut_ ? std::to_string(mcp_limits.bytes / 1024) + " KiB" : std::to_string(mcp_limits.items) + " items");
+}
+
+KETTLINGAR_COLD std::string McpItems::text(const std::string& why) const {
+  std::string text = lines_;
+  const std::string items = std::to_string(count_) + (count_ == 1 ? " item" : " items");
+  if (!why.empty()) return text + "(cut here, after " + items + ": " + why + ")";
+  if (text.empty()) return "(no items)";
+  text.pop_back();
+  return text;
+}
+
+/// An item as a line.
+KETTLINGAR_COLD std::string mcp_item_line(json item, const std::string& content_type) {
+  if (is_document(item)) {
+    json data = std::move(item["data"]);
+    item = std::move(data);
+  }
+  if (item.is_object()) item.erase("_format");
+  if (!is_plain_bytes(item) || !content_type.starts_with("text/")) return compact_json(item);
+  std::string text;
+  append_utf8(text, chars(item.get_binary()));
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/mcp.ipp ========
+// SPDX-License-Identifier: MIT
+// cli/mcp.ipp: `mcp`: an agent on standard input and output, for which the methods of the service are tools.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+#include <list>
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// What an agent is told of a service, and how much it may send.
+struct McpOffer {
+  std::string app;
+  std::string worker;
+  std::string description;
+  std::vector<std::string> only;  ///< methods that are tools; empty: all that can be
+  std::size_t longest_line = 0;
+};
+
+/// Between an agent and a service: reads messages, makes calls, writes what comes of them. All on one thread, and
+/// nothing waits for anything else: requests are served side by side, answered in the order in which they end.
+class McpBridge {
+ public:
+  McpBridge(Client client, McpOffer offer) : client_(std::move(client)), offer_(std::move(offer)) {}
+
+  /// Until the end of standard input; calls that are running then have another second. Throws ConnectionError if
+  /// standard output cannot be written to.
+  void run();
+
+ private:
+  struct Call {
+    explicit Call(const asio::any_io_executor& executor) : timer(executor) {}
+
+    McpMessage message;
+    asio::cancellation_signal cancel;
+    asio::steady_timer timer;
+    bool wanted = true;    ///< by the agent
+    bool expired = false;  ///< there is no more time for items
+    bool streams = false;
+    bool by_number = true;  ///< `progress` is that of an item
+    double progress = 0;
+  };
+
+  static constexpr std::size_t most_calls = 100;
+  static constexpr std::size_t most_unsent = 16 * 1024 * 1024;  ///< before nothing more is read
+  static constexpr std::chrono::seconds grace{1};
+
+  Task<void> read();
+  void take(std::string_view block);
+  void take_line(std::string_view line);
+  void handle(McpMessage message);
+  void answer_at_once(const McpMessage& message);
+  void cancelled(const json& id);
+  void begin(McpMessage message);
+  Task<void> serve(Call& call);
+  Task<json> list();
+  Task<json> use(Call& call);
+  Task<void> collect(Call& call, CallMessage message, json& result);
+  void limit_time(Call& call);
+  void report(Call& call, const json& item, const std::string& line, std::size_t number);
+  json server_info() const;
+  void respond(const McpMessage& message, json result);
+  void send(std::string_view line);
+  void begin_writing();
+  Task<void> write();
+  void stop_if_done();
+  void stop();
+
+  Client client_;
+  McpOffer offer_;
+  Fd in_ = Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+  Fd out_ = Fd(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
+  std::string line_;  ///< the part of it that is there
+  bool skips_ = false;
+  std::string unsent_;
+  bool reading_ = true;
+  bool writing_ = false;
+  std::string broken_;  ///< why nothing can be written any more
+  asio::cancellation_signal stop_reading_;
+  asio::cancellation_signal stop_writing_;
+  asio::io_context loop_{1};
+  asio::steady_timer end_{loop_};
+  std::list<Call> calls_;
+};
+
+KETTLINGAR_COLD void McpBridge::run() {
+  const auto ended = [this](const std::exception_ptr&) {
+    reading_ = false;
+    if (!line_.empty() && broken_.empty()) take_line(std::exchange(line_, {}));
+    end_.expires_after(grace);
+    when_expired(end_, [this](const asio::error_code& error) {
+      if (!error) stop();
+    });
+    stop_if_done();
+  };
+  spawn(loop_.get_executor(), read(), ended, stop_reading_.slot());
+  loop_.run();
+  if (!broken_.empty()) throw ConnectionError("cannot write to standard output: " + broken_);
+}
+
+KETTLINGAR_COLD Task<void> McpBridge::read() {
+  for (;;) {
+    const std::string block = co_await async_read_some(in_);
+    if (block.empty()) co_return;
+    take(block);
+    while (unsent_.size() > most_unsent) co_await sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+KETTLINGAR_COLD void McpBridge::take(std::string_view block) {
+  for (;;) {
+    const std::size_t end = block.find('\n');
+    const std::string_view part = block.substr(0, end);
+    if (!skips_ && line_.size() + part.size() > offer_.longest_line) {
+      skips_ = true;
+      std::string().swap(line_);
+      send(mcp_error_line(nullptr, McpError(McpFault::parse,
+                                            "a line has more than " + std::to_string(offer_.longest_line) + " bytes")));
+    }
+    if (!skips_) line_ += part;
+    if (end == std::string_view::npos) return;
+    if (!skips_) take_line(line_);
+    line_.clear();
+    skips_ = false;
+    block.remove_prefix(end + 1);
+  }
+}
+
+KETTLINGAR_COLD void McpBridge::take_line(std::string_view line) {
+  if (line.find_first_not_of(" \t\r") == std::string_view::npos) return;
+  McpMessage message;
+  message.has_id = true;  // of what cannot be read nobody knows better
+  try {
+    read_mcp_message(line, message);
+    if (message.method.empty()) return;
+    require_mcp_version(message);
+    handle(message);
+  } catch (const McpError& error) {
+    if (message.has_id) send(mcp_error_line(message.id, error));
+  }
+}
+
+KETTLINGAR_COLD void McpBridge::handle(McpMessage message) {
+  if (message.method == "notifications/cancelled") return cancelled(member(message.params, "requestId"));
+  if (!message.has_id) return;
+  const bool asks_service = message.method == "tools/list" || message.method == "tools/call";
+  asks_service ? begin(std::move(message)) : answer_at_once(message);
+}
+
+KETTLINGAR_COLD json McpBridge::server_info() const {
+  json info = json::object();
+  info["name"] = offer_.app;
+  info["version"] = library_version();
+  return info;
+}
+
+KETTLINGAR_COLD void McpBridge::answer_at_once(const McpMessage& message) {
+  json result = json::object();
+  if (message.method == "ping") return respond(message, result);
+  if (message.modern && message.method == "initialize")
+    throw McpError(McpFault::unknown_method, std::string("there is no initialize in ") + mcp_modern + "; it is for " +
+                                                 mcp_legacy[0] + " and before");
+  const bool discovers = message.modern && message.method == "server/discover";
+  if (!discovers && message.method != "initialize")
+    throw McpError(McpFault::unknown_method, "no method '" + log_escaped(message.method) + "'");
+  if (discovers) {
+    result["supportedVersions"] = json::array();
+    result["supportedVersions"].push_back(mcp_modern);
+  } else {
+    result["protocolVersion"] = agreed_mcp_version(member(message.params, "protocolVersion"));
+  }
+  result["capabilities"]["tools"] = json::object();
+  if (!discovers) result["serverInfo"] = server_info();
+  if (!offer_.description.empty()) result["instructions"] = offer_.description;
+  if (discovers) {
+    result["ttlMs"] = 0;
+    result["cacheScope"] = "private";
+  }
+  respond(message, std::move(result));
+}
+
+KETTLINGAR_COLD void McpBridge::cancelled(const json& id) {
+  for (Call& call : calls_) {
+    if (!call.wanted || call.message.id != id) continue;
+    call.wanted = false;
+    call.cancel.emit(asio::cancellation_type::terminal);
+  }
+}
+
+KETTLINGAR_COLD void McpBridge::begin(McpMessage message) {
+  if (calls_.size() >= most_calls)
+    throw McpError(McpFault::internal, std::to_string(most_calls) + " requests are running: wait for some of them");
+  Call& call = calls_.emplace_back(loop_.get_executor());
+  call.message = std::move(message);
+  const auto ended = [this, &call](const std::exception_ptr&) {
+    calls_.remove_if([&](const Call& other) { return &other == &call; });
+    stop_if_done();
+  };
+  spawn(loop_.get_executor(), serve(call), ended, call.cancel.slot());
+}
+
+KETTLINGAR_COLD Task<void> McpBridge::serve(Call& call) {
+  const McpMessage& message = call.message;
+  const bool lists = message.method == "tools/list";
+  json result;
+  std::exception_ptr thrown;
+  try {
+    if (lists) {
+      result = co_await list();
+    } else {
+      result = co_await use(call);
+    }
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  call.timer.cancel();
+  if (!call.wanted) co_return;
+  try {
+    if (thrown && lists) throw McpError(McpFault::internal, mcp_sentence(thrown));
+    if (thrown) std::rethrow_exception(thrown);
+    respond(message, std::move(result));
+  } catch (const McpError& error) {
+    send(mcp_error_line(message.id, error));
+  } catch (...) {
+    respond(message, mcp_result(text_content(mcp_sentence(std::current_exception())), true));
+  }
+}
+
+KETTLINGAR_COLD Task<json> McpBridge::list() {
+  const json manifest = co_await client_.async_call<json>("describe");
+  json result = json::object();
+  result["tools"] = mcp_tool_list(manifest, offer_.only);
+  result["ttlMs"] = 0;
+  result["cacheScope"] = "private";
+  co_return result;
+}
+
+KETTLINGAR_COLD Task<json> McpBridge::use(Call& call) {
+  const json& given = member(call.message.params, "arguments");
+  if (!member(call.message.params, "name").is_string())
+    throw McpError(McpFault::invalid_params, "tools/call needs the name of a tool");
+  if (!given.is_null() && !given.is_object()) throw McpError(McpFault::invalid_params, "arguments is an object");
+  CallMessage message;
+  message.method = call.message.params["name"].get<std::string>();
+  // What is written as bytes is left to the service.
+  message.use_msgpack = false;
+  const json manifest = co_await client_.async_call<json>("describe");
+  const json method = mcp_method(mcp_offered(manifest, offer_.only), message.method);
+  for (const auto& [name, value] : given.items()) {
+    if (name == positional_key) throw InvalidArgument(message.method + ": arguments are given by name");
+    message.arguments.set(name, value);
+  }
+  call.streams = member(method, "stream") == true;
+  if (call.streams) limit_time(call);
+  json result;
+  co_await collect(call, std::move(message), result);
+  co_return result;
+}
+
+/// There is no waiting for the next item of a stream for ever.
+KETTLINGAR_COLD void McpBridge::limit_time(Call& call) {
+  call.timer.expires_after(mcp_limits.time);
+  when_expired(call.timer, [&call](const asio::error_code& error) {
+    if (error) return;
+    call.expired = true;
+    call.cancel.emit(asio::cancellation_type::terminal);
+  });
+}
+
+KETTLINGAR_COLD Task<void> McpBridge::collect(Call& call, CallMessage message, json& result) {
+  const std::string uri = "kettlingar:" + offer_.app + "/" + offer_.worker + "/" + message.method;
+  McpItems items;
+  std::string why;
+  std::exception_ptr thrown;
+  try {
+    const auto answer = ClientAccess::transport(client_).start(std::move(message));
+    for (;;) {
+      std::optional<json> item = co_await answer->async_next();
+      if (!item) break;
+      if (!answer->streaming()) {
+        result = mcp_result_of(*std::move(item), uri);
+        co_return;
+      }
+      call.streams = true;
+      const std::string line = mcp_item_line(*item, answer->content_type());
+      if (!items.add(line)) {
+        why = items.why_full();
+        break;
+      }
+      report(call, *item, line, items.count());
+    }
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  if (call.expired) {
+    why = "no more than " + std::to_string(mcp_limits.time.count()) + " s are waited for";
+    thrown = nullptr;
+  }
+  if (thrown && items.count() == 0) std::rethrow_exception(thrown);
+  if (thrown) why = mcp_sentence(thrown);
+  result = call.streams ? mcp_result(text_content(items.text(why)), thrown != nullptr) : mcp_result_of(nullptr, uri);
+}
+
+/// An item on its way: how far the call has come, or how many items there are.
+KETTLINGAR_COLD void McpBridge::report(Call& call, const json& item, const std::string& line, std::size_t number) {
+  const json& token = member(member(call.message.params, "_meta"), "progressToken");
+  if (token.is_null()) return;
+  const json& part = member(item, "progress");
+  if (number == 1) call.by_number = !part.is_number();
+  const double progress = call.by_number ? static_cast<double>(number) : part.is_number() ? part.get<double>() : 0;
+  // It has to grow.
+  if (number > 1 && !(progress > call.progress)) return;
+  call.progress = progress;
+  json params = json::object();
+  params["progressToken"] = token;
+  call.by_number ? params["progress"] = number : params["progress"] = progress;
+  if (!call.by_number) params["total"] = 1;
+  params["message"] = beginning_of(line, mcp_limits.message_bytes);
+  send(mcp_notification_line("notifications/progress", std::move(params)));
+}
+
+KETTLINGAR_COLD void McpBridge::respond(const McpMessage& message, json result) {
+  if (message.modern) {
+    result["resultType"] = "complete";
+    result["_meta"][mcp_server_key] = server_info();
+  } else {
+    result.erase("ttlMs");
+    result.erase("cacheScope");
+  }
+  json fields = json::object();
+  fields["id"] = message.id;
+  fields["result"] = std::move(result);
+  send(mcp_line(fields));
+}
+
+KETTLINGAR_COLD void McpBridge::send(std::string_view line) {
+  if (!broken_.empty()) return;
+  unsent_ += line;
+  if (!writing_) begin_writing();
+}
+
+KETTLINGAR_COLD void McpBridge::begin_writing() {
+  writing_ = true;
+  const auto ended = [this](const std::exception_ptr& thrown) {
+    writing_ = false;
+    if (thrown) {
+      broken_ = words_of(thrown);
+      stop();
+    } else if (!unsent_.empty()) {
+      return begin_writing();  // that came as it ended
+    }
+    stop_if_done();
+  };
+  spawn(loop_.get_executor(), write(), ended, stop_writing_.slot());
+}
+
+KETTLINGAR_COLD Task<void> McpBridge::write() {
+  while (!unsent_.empty()) {
+    std::string lines = std::exchange(unsent_, {});
+    co_await async_write_all(out_, std::move(lines));
+  }
+}
+
+KETTLINGAR_COLD void McpBridge::stop_if_done() {
+  if (reading_ || writing_ || !calls_.empty()) return;
+  end_.cancel();
+}
+
+/// Whatever still runs ends, and with it run().
+KETTLINGAR_COLD void McpBridge::stop() {
+  constexpr auto all = asio::cancellation_type::terminal;
+  for (Call& call : calls_) {
+    call.wanted = false;
+    call.cancel.emit(all);
+  }
+  stop_reading_.emit(all);
+  stop_writing_.emit(all);
+}
+
+/// The methods that are named have to be some that an agent can use, as far as this program knows.
+KETTLINGAR_COLD void CommandLine::check_tools() const {
+  for (const std::string& word : words_) {
+    if (word.starts_with("-")) throw InvalidArgument("Unrecognized option: " + word + "; usage: mcp [<method>...]");
+    const auto method = is_own_service() ? server_.methods.named(word) : nullptr;
+    if (method) {
+      if (const std::string why = no_tool(described_method(*method)); !why.empty())
+        throw InvalidArgument("'" + word + "' " + why);
+    } else if (looks_like_typo(word)) {
+      throw InvalidArgument("no method '" + word + "'" + suggestion(word, known_words()));
+    }
+  }
+}
+
+KETTLINGAR_COLD ExitCode CommandLine::mcp() {
+  check_tools();
+  std::shared_ptr<StartPlan> plan;
+  if (is_own_service()) {
+    plan = std::make_shared<StartPlan>();
+    plan->how.program = executable_path(argv0_);
+    plan->how.command_prefix = server_.command_prefix;
+    plan->words = differing_options(server_.options);
+    plan->name = full_name();
+  }
+  McpOffer offer;
+  offer.app = server_.settings.app_name;
+  offer.worker = server_.settings.worker_name;
+  if (is_own_service()) offer.description = server_.description;
+  offer.only = words_;
+  // Of more than that a service would not take the arguments.
+  offer.longest_line = server_.limits.body_bytes + 64 * 1024;
+  if (::isatty(STDIN_FILENO) == 1)
+    note(full_name() + ": Ready for messages of the Model Context Protocol, one a line; Ctrl-D ends this");
+  McpBridge(ClientAccess::make(server_.settings, client_options(), {}, std::move(plan)), std::move(offer)).run();
+  return ExitCode::fine;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
 #endif
 
 #pragma pop_macro("min")

@@ -230,6 +230,9 @@
 #include "cli/file_arguments.ipp"
 #include "cli/method_commands.ipp"
 #include "cli/open_page.ipp"
+#include "cli/mcp_messages.ipp"
+#include "cli/mcp_tools.ipp"
+#include "cli/mcp.ipp"
 #endif
 
 #pragma pop_macro("min")
