@@ -282,6 +282,36 @@ TEST_SUITE("cli") {
     }
   }
 
+  TEST_CASE("help of a method tells all of it before a service runs, describe the same for programs from then on") {
+    const Program monitor("sysmon");
+    const Ran help = monitor("help watch");
+    CHECK(help.code == 0);
+    CHECK(help.out.starts_with(
+        "/watch [--interval=1.0] [--count=<int>]\n\nHow the machine is doing, again and again.\n"));
+    CHECK(contains(help.out,
+                   "\n  interval  float, default 1.0, from 0.01 to 86400.0\n            Seconds between two looks.\n"));
+    CHECK(contains(help.out, "\nProcess:\n  cpu        float\n"));
+    CHECK(contains(help.out, "\nStreams its results (Snapshot) as they come.\n\nChanges nothing.\n"));
+    CHECK(monitor("watch --help").out == help.out);
+    CHECK(json::parse(monitor("--json help watch").out) == help.out);
+    const Ran early = monitor("describe watch");
+    CHECK(early.code == 1);
+    CHECK(contains(early.err, "Not running"));
+    REQUIRE(monitor("start").code == 0);
+    CHECK(monitor("help watch").out == help.out);
+    const json one = json::parse(monitor("describe watch").out);
+    REQUIRE(one["methods"].size() == 1);
+    CHECK(one["methods"][0]["name"] == "watch");
+    CHECK(one["methods"][0]["args"][0]["schema"].dump() ==
+          R"({"type":"number","format":"double","minimum":0.01,"maximum":86400.0})");
+    CHECK(one["$defs"].contains("Process"));
+    CHECK(json::parse(monitor("--json describe --method=watch").out) == one);
+    CHECK(json::parse(monitor("describe").out)["methods"].size() > 1);
+    const Ran typo = monitor("describe wach");
+    CHECK(typo.code == 3);
+    CHECK(contains(typo.err, "describe: no method 'wach' (did you mean 'watch'?)"));
+  }
+
   TEST_CASE("a stream that fails prints its items, then its error") {
     const Program monitor("sysmon");
     REQUIRE(monitor("start").code == 0);
