@@ -22017,6 +22017,7 @@ inline constexpr Command commands[] = {
     {"config", "config [...]", "Show or change the configuration of the running service"},
     {"open", "open [--print]", "Open its explorer page in a browser, or say where it is", true},
     {"mcp", "mcp [<method>...]", "Offer methods as tools to the AI agent that has started this", true},
+    {"completion", "completion <shell>", "Print what makes bash, zsh or fish complete its lines", true},
 };
 
 /// Null if there is no such command.
@@ -22912,6 +22913,444 @@ KETTLINGAR_COLD void Output::clear_progress() {
 }  // namespace v0_1
 }  // namespace kettlingar
 
+// ======== cli/completion_scripts.ipp ========
+// SPDX-License-Identifier: MIT
+// cli/completion_scripts.ipp: how bash, zsh and fish ask a program what can be typed. %NAME% is that of the program,
+// %FUNC% the same as part of an identifier, %LEAD% the words that lead to the service in a larger program.
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+// None of them evaluates what has been typed or what the program answers.
+inline constexpr const char* bash_script = R"sh(# %NAME% in bash (4.4 or later). To keep it, write it to
+#   ~/.local/share/bash-completion/completions/%NAME%
+# For this shell only: source <(%NAME% completion bash)
+_%FUNC%_complete() {
+  local left=${COMP_LINE:0:COMP_POINT} rest word i cut= at= line value directive
+  local -a words=() lines=()
+  # Together again what bash splits at = and the like: what no blank stands before.
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    rest=${left#"${left%%[![:blank:]]*}"}
+    [[ ${#word} -le ${#rest} ]] || word=$rest
+    if ((i > 0)) && [[ $rest == "$left" ]]; then words[-1]+=$word; else words+=("$word"); fi
+    left=${rest#"$word"}
+  done
+  words=("${words[@]//[\"\'\\]/}")
+  local program=${words[0]} current=${words[-1]} breaks=${COMP_WORDBREAKS//[^=:@]/}
+  [[ $program != '~/'* ]] || program=$HOME/${program:2}
+  [[ $breaks && $current == *[$breaks]* ]] && cut=${current%"${current##*[$breaks]}"}
+  COMPREPLY=()
+  mapfile -t lines < <("$program" %LEAD%__complete "${words[@]:1}" 2>/dev/null)
+  ((${#lines[@]})) || return 0
+  directive=${lines[-1]}
+  unset 'lines[-1]'
+  [[ $directive != *nospace* ]] || compopt -o nospace
+  for line in "${lines[@]}"; do
+    value=${line%%$'\t'*}
+    value=${value#"$cut"}
+    [[ ${COMP_WORDS[COMP_CWORD]} == [\"\']* ]] || printf -v value %q "$value"
+    COMPREPLY+=("$value")
+  done
+  if [[ $directive == *files* ]]; then
+    compopt -o filenames
+    rest=${current#"$cut"}
+    [[ $rest != --*=* ]] || { at=${rest%%=*}=; rest=${rest#*=}; }
+    [[ $rest != @* ]] || { at+=@; rest=${rest:1}; }
+    mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -P "$at" -f -- "$rest")
+  fi
+}
+complete -F _%FUNC%_complete %NAME%
+)sh";
+
+inline constexpr const char* zsh_script = R"sh(#compdef %NAME%
+# %NAME% in zsh. To keep it, write it to a file _%NAME% in a directory of $fpath.
+# For this shell only: source <(%NAME% completion zsh)
+_%FUNC%() {
+  local -a lines values shown options
+  local line directive program=${(Q)words[1]/#\~\//$HOME/}
+  lines=("${(@f)$("$program" %LEAD%__complete "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
+  directive=${lines[-1]}
+  for line in "${(@)lines[1,-2]}"; do
+    values+=("${line%%$'\t'*}")
+    shown+=("${${line%$'\t'}/$'\t'/  -- }")
+  done
+  [[ $directive != *nospace* ]] || options=(-S '')
+  (( ${#values} == 0 )) || compadd "${options[@]}" -l -d shown -a values
+  if [[ $directive == *files* ]]; then
+    [[ $PREFIX != --*=* ]] || compset -P '--*='
+    compset -P '@'
+    _files
+  fi
+}
+if [[ $funcstack[1] == _%FUNC% ]]; then _%FUNC% "$@"; else compdef _%FUNC% %NAME%; fi
+)sh";
+
+inline constexpr const char* fish_script = R"sh(# %NAME% in fish. To keep it, write it to
+#   ~/.config/fish/completions/%NAME%.fish
+# For this shell only: %NAME% completion fish | source
+function __%FUNC%_complete
+    set -l words (commandline -opc)
+    set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
+    set -e words[1]
+    set -l current (string unescape -- (commandline -ct))
+    set -l lines ($program %LEAD%__complete $words "$current" 2>/dev/null)
+    set -q lines[1]; or return
+    set -l directive $lines[-1]
+    set -e lines[-1]
+    printf '%s\n' $lines
+    if string match -q '*files*' -- $directive
+        set -l start (string match -r '^(?:--[^=]*=)?@?' -- "$current")
+        set -l rest (string sub -s (math 1 + (string length -- "$start")) -- "$current")
+        for path in (__fish_complete_path "$rest")
+            echo $start$path
+        end
+    end
+end
+complete -c %NAME% -f -k -a '(__%FUNC%_complete)'
+)sh";
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
+// ======== cli/completion.ipp ========
+// SPDX-License-Identifier: MIT
+// cli/completion.ipp: what can stand in place of the last word of a command line, for the shell scripts of
+// completion_scripts.ipp.
+
+// defines ASIO_HAS_CO_AWAIT, so it must come before Asio
+
+
+namespace kettlingar {
+inline namespace v0_1 {
+namespace detail {
+
+/// Answers one press of a key: starts nothing, writes no files, and waits for the running service for 150 ms at most.
+class Completion {
+ public:
+  explicit Completion(Server& server) : server_(server), own_app_(server.settings.app_name) {}
+
+  /// `words` are those behind the name of the program, without quotes; the last one is to be completed. Lines
+  /// `value TAB description`, where a value is a whole word, and one last line `:` with directives: `nospace`, the word
+  /// goes on, and `files`, names of files can stand there, too.
+  std::string lines(std::vector<std::string> words);
+
+ private:
+  void complete(std::vector<std::string> words);
+  void learn(std::vector<std::string> words);
+  void offer(const std::string& value, std::string_view description = {});
+  void offer_commands();
+  void offer_methods();
+  void offer_options();
+  void offer_flags(const Command& command);
+  void offer_arguments(const json& method, const std::vector<std::string>& given);
+  void offer_values(const std::string& before, const json& schema, const json& fallback);
+  void offer_values_of_option(const std::string& name, const std::string& before);
+  void offer_configuration(const std::vector<std::string>& given);
+  const json* entry(const char* list, const std::string& name) const;
+
+  Server& server_;
+  const std::string own_app_;
+  json facts_ = json::object();  ///< what `describe` says
+  std::string last_;
+  std::string out_;
+  bool nospace_ = false, files_ = false;
+};
+
+/// `--sleep-time=`.
+[[gnu::cold]] inline std::string option_word(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return "--" + name + "=";
+}
+
+/// The name in `--name=value`, as options and arguments have it.
+[[gnu::cold]] inline std::string name_in_word(std::string_view word) {
+  return word.starts_with("--") ? option_name(word.substr(2, word.find('=') - 2)) : std::string();
+}
+
+KETTLINGAR_COLD std::string Completion::lines(std::vector<std::string> words) {
+  if (words.empty()) words.emplace_back();
+  last_ = words.back();
+  words.pop_back();
+  try {
+    complete(std::move(words));
+  } catch (const std::exception&) {
+    // There is nobody to tell: a message would stand in the middle of what is being typed.
+  }
+  std::string directives = ":";
+  if (nospace_) directives += "nospace";
+  if (files_) directives += nospace_ ? ",files" : "files";
+  return out_ + directives + "\n";
+}
+
+/// Asks the running service, which may have more methods than this program, and other values of options.
+KETTLINGAR_COLD void Completion::learn(std::vector<std::string> words) {
+  words.push_back("help");  // a command, so that all before it are options
+  server_.options.adopt();
+  try {
+    configure(server_.options, server_.settings, words, true);
+  } catch (const std::exception&) {
+    // What is wrong before the word is told when the line is run.
+  }
+  normalise(server_.settings);
+  if (server_.settings.app_name == own_app_) facts_ = manifest(server_, std::nullopt);
+  ClientOptions options;
+  options.use_tcp = false;
+  options.timeouts.connect = std::chrono::milliseconds(50);
+  options.timeouts.first_byte = options.timeouts.idle = options.timeouts.total = std::chrono::milliseconds(100);
+  try {
+    json told = ClientAccess::make(server_.settings, options).call("describe");
+    if (told.is_object()) facts_ = std::move(told);
+  } catch (const std::exception&) {
+    // It does not run, hangs, or is one of Python's.
+  }
+}
+
+KETTLINGAR_COLD void Completion::complete(std::vector<std::string> words) {
+  for (const std::string& prefix : server_.command_prefix) {
+    if (words.empty()) return offer(prefix);
+    if (words.front() != prefix) return;
+    words.erase(words.begin());
+  }
+  auto command = std::find_if(words.begin(), words.end(),
+                              [](const std::string& word) { return word == "--" || !word.starts_with("-"); });
+  learn(std::vector<std::string>(words.begin(), command));
+  const bool method_only = command != words.end() && *command == "--";
+  if (method_only) ++command;
+  if (command == words.end()) {
+    if (method_only) return offer_methods();
+    return last_.starts_with("-") ? offer_options() : offer_commands();
+  }
+  const std::string name = *command;
+  const std::vector<std::string> given(command + 1, words.end());
+  const Command* const known = method_only ? nullptr : find_command(name);
+  if (known == nullptr || (known->yields && entry("methods", name) != nullptr)) {
+    if (const json* const method = entry("methods", name)) offer_arguments(*method, given);
+  } else if (name == "mcp") {
+    offer_methods();
+  } else if (name == "help" || name == "describe") {
+    if (!given.empty()) return;
+    if (name == "help") offer_commands();
+    if (name == "describe") offer_methods();
+  } else if (name == "config") {
+    offer_configuration(given);
+  } else if (name == "completion") {
+    for (const char* shell : {"bash", "zsh", "fish"}) offer(shell);
+  } else {
+    offer_flags(*known);
+  }
+}
+
+KETTLINGAR_COLD void Completion::offer(const std::string& value, std::string_view description) {
+  constexpr std::size_t columns = 60;
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; };
+  // One that cannot be on a line is not a choice.
+  if (!value.starts_with(last_) || value.empty() || std::any_of(value.begin(), value.end(), is_control)) return;
+  std::string text = fitting(description.substr(0, description.find('\n')), columns);
+  std::replace_if(text.begin(), text.end(), is_control, ' ');
+  nospace_ = nospace_ || value.ends_with('=') || value.ends_with('@');
+  out_ += value + "\t" + text + "\n";
+}
+
+KETTLINGAR_COLD const json* Completion::entry(const char* list, const std::string& name) const {
+  const auto found = facts_.find(list);
+  if (found == facts_.end()) return nullptr;
+  for (const json& one : *found) {
+    if (one.value("name", "") == name) return &one;
+  }
+  return nullptr;
+}
+
+KETTLINGAR_COLD void Completion::offer_commands() {
+  for (const Command& command : commands) {
+    if (!command.yields || entry("methods", std::string(command.name)) == nullptr)
+      offer(std::string(command.name), command.text);
+  }
+  offer_methods();
+}
+
+KETTLINGAR_COLD void Completion::offer_methods() {
+  const auto methods = facts_.find("methods");
+  if (methods == facts_.end()) return;
+  for (const json& method : *methods) {
+    if (!method.value("hidden", false) && !method.value("builtin", false) && method.value("name", "") != "web_root")
+      offer(method.value("name", ""), method.value("doc", ""));
+  }
+}
+
+KETTLINGAR_COLD void Completion::offer_options() {
+  if (const std::size_t equals = last_.find('='); equals != std::string::npos)
+    return offer_values_of_option(name_in_word(last_), last_.substr(0, equals + 1));
+  for (const Option& option : server_.options.all()) offer(option_word(option.name), option.help);
+  offer("--json", "Print JSON");
+  offer("--raw", "Print the value as it came");
+  offer("--tcp", "Avoid the unix socket");
+  offer("--json-rpc", "Speak JSON instead of msgpack");
+  offer("--help", "What there is");
+  offer("--version", "The version of the library");
+}
+
+/// What the usage of a command has in brackets, and options, which may stand behind it, too.
+KETTLINGAR_COLD void Completion::offer_flags(const Command& command) {
+  std::string_view usage = command.usage;
+  for (std::size_t at; (at = usage.find("[--")) != std::string_view::npos;) {
+    usage.remove_prefix(at + 1);
+    offer(std::string(usage.substr(0, usage.find(']'))));
+  }
+  if (last_.starts_with("-")) offer_options();
+}
+
+KETTLINGAR_COLD void Completion::offer_values(const std::string& before, const json& schema, const json& fallback) {
+  const auto type = schema.find("type");
+  if (type != schema.end() && (*type == "boolean" || (type->is_array() && is_in(*type, "boolean")))) {
+    offer(before + "true");
+    offer(before + "false");
+    return;
+  }
+  if (schema.contains("enum")) {
+    for (const json& choice : schema["enum"]) {
+      if (!choice.is_null()) offer(before + plain_text(choice));
+    }
+    return;
+  }
+  const bool bytes = schema.contains("properties") && schema["properties"].contains("__base64__");
+  const std::string& word = last_;
+  if (bytes && word.size() > before.size() && word[before.size()] == '@') {
+    files_ = true;
+  } else if (bytes) {
+    offer(before + "@", "The content of a file");
+    offer(before + "-", "What comes on standard input");
+  } else if (schema.contains("x-kettlingar-descriptor")) {
+    files_ = true;
+  } else if (!fallback.is_null() && !fallback.is_structured()) {
+    offer(before + plain_text(fallback), "The default");
+  }
+}
+
+KETTLINGAR_COLD void Completion::offer_values_of_option(const std::string& name, const std::string& before) {
+  const Option* const option = server_.options.find(name);
+  if (option == nullptr) return;
+  if (name.ends_with("_file") || name.ends_with("_dir") || name == "worker_config") {
+    files_ = true;
+    if (name == "worker_config") offer(before + "yes", "The default file");
+    return;
+  }
+  if (name == "worker_log_level") {
+    for (const NamedLevel& level : log_levels) offer(before + level.name);
+    return;
+  }
+  const json schema = option->type == "bool" ? schema_of_type("boolean") : json::object();
+  offer_values(before, schema, option->secret ? json(nullptr) : json(option->text(option->fallback)));
+}
+
+KETTLINGAR_COLD void Completion::offer_arguments(const json& method, const std::vector<std::string>& given) {
+  const json& args = method.at("args");
+  std::vector<std::string> named;
+  std::size_t position = 0;
+  bool only_positional = false;
+  for (const std::string& word : given) {
+    if (word == "--" && !only_positional) {
+      only_positional = true;
+    } else if (word.starts_with("--") && !only_positional) {
+      named.push_back(name_in_word(word));
+    } else {
+      ++position;
+    }
+  }
+  const std::size_t equals = last_.find('=');
+  if (!only_positional && last_.starts_with("--") && equals != std::string::npos) {
+    const std::string name = name_in_word(last_);
+    for (const json& arg : args) {
+      if (arg.at("name") == name)
+        return offer_values(last_.substr(0, equals + 1), arg.at("schema"), arg.value("default", json(nullptr)));
+    }
+    return;
+  }
+  if (position < args.size() && (only_positional || !last_.starts_with("--"))) {
+    const json& arg = args[position];
+    offer_values("", arg.at("schema"), arg.value("default", json(nullptr)));
+  }
+  if (only_positional || (!last_.empty() && !last_.starts_with("-"))) return;
+  for (std::size_t i = position; i < args.size(); ++i) {
+    const std::string name = args[i].value("name", "");
+    if (std::find(named.begin(), named.end(), name) == named.end()) offer(option_word(name), args[i].value("doc", ""));
+  }
+}
+
+KETTLINGAR_COLD void Completion::offer_configuration(const std::vector<std::string>& given) {
+  std::string key;
+  for (const std::string& word : given) {
+    if (name_in_word(word) == "key") key = option_name(word.substr(word.find('=') + 1));
+  }
+  const std::size_t equals = last_.find('=');
+  if (equals == std::string::npos) {
+    if (!last_.empty() && !last_.starts_with("-")) return;
+    const json* const config = entry("methods", "config");
+    if (config != nullptr) offer_arguments(*config, given);
+    return;
+  }
+  const std::string before = last_.substr(0, equals + 1);
+  const std::string asked = name_in_word(last_);
+  if (asked == "key" || asked == "reset") {
+    const auto options = facts_.find("options");
+    if (options == facts_.end()) return;
+    for (const json& option : *options) offer(before + option.value("name", ""), option.value("help", ""));
+  } else if (asked == "val") {
+    const json* const option = entry("options", key);
+    if (option != nullptr && option->contains("value") && !(*option)["value"].is_structured())
+      offer(before + plain_text((*option)["value"]), "As it is now");
+    offer_values_of_option(key, before);
+  } else if (asked == "save") {
+    offer(before + "yes", "To the default file");
+    files_ = true;
+  }
+}
+
+/// The script for `shell`, for a program that is called `name`. Throws InvalidArgument.
+KETTLINGAR_COLD std::string completion_script(const std::string& shell, const std::string& name,
+                                              const std::vector<std::string>& prefix) {
+  const char* script = shell == "bash"   ? bash_script
+                       : shell == "zsh"  ? zsh_script
+                       : shell == "fish" ? fish_script
+                                         : nullptr;
+  if (script == nullptr) throw InvalidArgument("completion is for bash, zsh or fish; usage: completion <shell>");
+  std::string identifier;
+  for (const char c : name) {
+    const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (!word && c != '-' && c != '_' && c != '.' && c != '+')
+      throw InvalidArgument("shells complete the lines of programs whose names are letters, digits and - _ . + only");
+    identifier += word ? c : '_';
+  }
+  std::string leading;  // words that lead here, so that it is this program that answers
+  for (const std::string& word : prefix) leading += "'" + word + "' ";
+  std::string out;
+  for (std::string_view rest = script; !rest.empty();) {
+    const std::size_t at = (std::min)(rest.find('%'), rest.size());
+    out += rest.substr(0, at);
+    rest.remove_prefix(at);
+    if (rest.starts_with("%NAME%")) {
+      out += name;
+    } else if (rest.starts_with("%FUNC%")) {
+      out += identifier;
+    } else if (rest.starts_with("%LEAD%")) {
+      out += leading;
+    } else {
+      out += rest.substr(0, 1);
+      rest.remove_prefix((std::min<std::size_t>)(1, rest.size()));
+      continue;
+    }
+    rest.remove_prefix(6);
+  }
+  return out;
+}
+
+}  // namespace detail
+}  // namespace v0_1
+}  // namespace kettlingar
+
 // ======== cli/prompt.ipp ========
 // SPDX-License-Identifier: MIT
 // cli/prompt.ipp: asks the person at the terminal what a method needs to know.
@@ -23094,6 +23533,7 @@ class CommandLine {
   std::string explorer_url(const ServiceAddress& address);
   ExitCode help();
   ExitCode openapi();
+  ExitCode print_completion_script();
   ExitCode call();
   void call_once(json typed, const json& defaults);
   std::string words_of(const Error& error) const;
@@ -23171,6 +23611,10 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   try {
     restore_secrets(all_words_);
     take_prefix();
+    if (!all_words_.empty() && all_words_.front() == "__complete") {
+      write_all(STDOUT_FILENO, Completion(server_).lines({all_words_.begin() + 1, all_words_.end()}));
+      return static_cast<int>(ExitCode::fine);
+    }
     words_ = all_words_;
     const auto command =
         std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
@@ -23360,6 +23804,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "openapi") return openapi();
     if (command_ == "open" && !server_.methods.named(command_)) return open_page();
     if (command_ == "mcp" && !server_.methods.named(command_)) return mcp();
+    if (command_ == "completion" && !server_.methods.named(command_)) return print_completion_script();
     return call();
   } catch (const NotRunning& error) {
     return fail(exit_code(error.state()), error.what());
@@ -24274,6 +24719,12 @@ KETTLINGAR_COLD ExitCode CommandLine::openapi() {
   }
   require_no_words();
   Output(style_).print(openapi_document(server_), false);
+  return ExitCode::fine;
+}
+
+KETTLINGAR_COLD ExitCode CommandLine::print_completion_script() {
+  const std::string shell = words_.size() == 1 ? words_.front() : std::string();
+  say(completion_script(shell, argv0_.substr(argv0_.rfind('/') + 1), server_.command_prefix));
   return ExitCode::fine;
 }
 

@@ -221,6 +221,8 @@
 #include "cli/python_text.ipp"
 #include "cli/python_format.ipp"
 #include "cli/output.ipp"
+#include "cli/completion_scripts.ipp"
+#include "cli/completion.ipp"
 #include "cli/prompt.ipp"
 #include "cli/command_line.ipp"
 #include "cli/end_signals.ipp"

@@ -23,6 +23,7 @@
 #include "../service/hidden_words.ipp"
 #include "../service/kitten.hpp"
 #include "../service/settings.ipp"
+#include "completion.ipp"
 #include "help_text.ipp"
 #include "output.ipp"
 
@@ -95,6 +96,7 @@ class CommandLine {
   std::string explorer_url(const ServiceAddress& address);
   ExitCode help();
   ExitCode openapi();
+  ExitCode print_completion_script();
   ExitCode call();
   void call_once(json typed, const json& defaults);
   std::string words_of(const Error& error) const;
@@ -172,6 +174,10 @@ KETTLINGAR_COLD int CommandLine::run(int argc, char** argv) {
   try {
     restore_secrets(all_words_);
     take_prefix();
+    if (!all_words_.empty() && all_words_.front() == "__complete") {
+      write_all(STDOUT_FILENO, Completion(server_).lines({all_words_.begin() + 1, all_words_.end()}));
+      return static_cast<int>(ExitCode::fine);
+    }
     words_ = all_words_;
     const auto command =
         std::find_if(words_.begin(), words_.end(), [](const std::string& word) { return !word.starts_with("-"); });
@@ -361,6 +367,7 @@ KETTLINGAR_COLD ExitCode CommandLine::dispatch() {
     if (command_ == "openapi") return openapi();
     if (command_ == "open" && !server_.methods.named(command_)) return open_page();
     if (command_ == "mcp" && !server_.methods.named(command_)) return mcp();
+    if (command_ == "completion" && !server_.methods.named(command_)) return print_completion_script();
     return call();
   } catch (const NotRunning& error) {
     return fail(exit_code(error.state()), error.what());

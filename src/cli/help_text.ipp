@@ -48,6 +48,7 @@ inline constexpr Command commands[] = {
     {"config", "config [...]", "Show or change the configuration of the running service"},
     {"open", "open [--print]", "Open its explorer page in a browser, or say where it is", true},
     {"mcp", "mcp [<method>...]", "Offer methods as tools to the AI agent that has started this", true},
+    {"completion", "completion <shell>", "Print what makes bash, zsh or fish complete its lines", true},
 };
 
 /// Null if there is no such command.

@@ -74,6 +74,12 @@ KETTLINGAR_COLD ExitCode CommandLine::openapi() {
   return ExitCode::fine;
 }
 
+KETTLINGAR_COLD ExitCode CommandLine::print_completion_script() {
+  const std::string shell = words_.size() == 1 ? words_.front() : std::string();
+  say(completion_script(shell, argv0_.substr(argv0_.rfind('/') + 1), server_.command_prefix));
+  return ExitCode::fine;
+}
+
 /// What services of other programs have is not known here, whatever ours has of that name.
 KETTLINGAR_COLD std::shared_ptr<const Method> CommandLine::known_method(const std::string& name) const {
   const bool builtin = name == "ping" || name == "help" || name == "config" || name == "quitquitquit";
