@@ -68,17 +68,20 @@ class McpBridge {
   };
 
   static constexpr std::size_t most_calls = 100;
+  static constexpr std::size_t kept = 1024;                     ///< bytes at each end of a line that is too long
   static constexpr std::size_t most_unsent = 16 * 1024 * 1024;  ///< before nothing more is read
   static constexpr std::chrono::seconds grace{1};
 
   Task<void> read();
   void take(std::string_view block);
+  void end_line();
   void take_line(std::string_view line);
   void handle(McpMessage message);
   void answer_at_once(const McpMessage& message);
   void cancelled(const json& id);
   void begin(McpMessage message);
   Task<void> serve(Call& call);
+  Task<json> manifest();
   Task<json> list();
   Task<json> use(Call& call);
   Task<void> collect(Call& call, CallMessage message, json& result);
@@ -96,8 +99,9 @@ class McpBridge {
   McpOffer offer_;
   Fd in_ = Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
   Fd out_ = Fd(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
-  std::string line_;  ///< the part of it that is there
-  bool skips_ = false;
+  std::string line_;    ///< the part of it that is there
+  bool skips_ = false;  ///< it is too long: only its last bytes are there, and its first ones
+  std::string head_;
   std::string unsent_;
   bool reading_ = true;
   bool writing_ = false;
@@ -112,7 +116,7 @@ class McpBridge {
 KETTLINGAR_COLD void McpBridge::run() {
   const auto ended = [this](const std::exception_ptr&) {
     reading_ = false;
-    if (!line_.empty() && broken_.empty()) take_line(std::exchange(line_, {}));
+    if (!line_.empty() && broken_.empty()) end_line();
     end_.expires_after(grace);
     when_expired(end_, [this](const asio::error_code& error) {
       if (!error) stop();
@@ -139,17 +143,21 @@ KETTLINGAR_COLD void McpBridge::take(std::string_view block) {
     const std::string_view part = block.substr(0, end);
     if (!skips_ && line_.size() + part.size() > offer_.longest_line) {
       skips_ = true;
-      std::string().swap(line_);
-      send(mcp_error_line(nullptr, McpError(McpFault::parse,
-                                            "a line has more than " + std::to_string(offer_.longest_line) + " bytes")));
+      head_ = (line_ + std::string(part.substr(0, kept))).substr(0, kept);
     }
-    if (!skips_) line_ += part;
+    line_ += part;
+    if (skips_ && line_.size() > kept) std::string(line_.end() - kept, line_.end()).swap(line_);
     if (end == std::string_view::npos) return;
-    if (!skips_) take_line(line_);
-    line_.clear();
-    skips_ = false;
+    end_line();
     block.remove_prefix(end + 1);
   }
+}
+
+KETTLINGAR_COLD void McpBridge::end_line() {
+  const std::string line = std::exchange(line_, {});
+  if (!std::exchange(skips_, false)) return take_line(line);
+  const std::string limit = std::to_string(offer_.longest_line);
+  send(mcp_error_line(mcp_id_in(head_, line), McpError(McpFault::parse, "a line has more than " + limit + " bytes")));
 }
 
 KETTLINGAR_COLD void McpBridge::take_line(std::string_view line) {
@@ -252,10 +260,27 @@ KETTLINGAR_COLD Task<void> McpBridge::serve(Call& call) {
   }
 }
 
+/// Asked for anew each time: the service may be another one by now.
+KETTLINGAR_COLD Task<json> McpBridge::manifest() {
+  bool has_none = false;
+  json found;
+  try {
+    found = co_await client_.async_call<json>("describe");
+  } catch (const NotFound&) {
+    has_none = true;
+  }
+  if (has_none) {
+    const Arg docs = arg("docs") = true;
+    const json pong = co_await client_.async_call<json>("ping", docs);
+    found = manifest_of_pong(pong);
+  }
+  co_return found;
+}
+
 KETTLINGAR_COLD Task<json> McpBridge::list() {
-  const json manifest = co_await client_.async_call<json>("describe");
+  const json found = co_await manifest();
   json result = json::object();
-  result["tools"] = mcp_tool_list(manifest, offer_.only);
+  result["tools"] = mcp_tool_list(found, offer_.only);
   result["ttlMs"] = 0;
   result["cacheScope"] = "private";
   co_return result;
@@ -270,8 +295,8 @@ KETTLINGAR_COLD Task<json> McpBridge::use(Call& call) {
   message.method = call.message.params["name"].get<std::string>();
   // What is written as bytes is left to the service.
   message.use_msgpack = false;
-  const json manifest = co_await client_.async_call<json>("describe");
-  const json method = mcp_method(mcp_offered(manifest, offer_.only), message.method);
+  const json found = co_await manifest();
+  const json method = mcp_method(mcp_offered(found, offer_.only), message.method);
   for (const auto& [name, value] : given.items()) {
     if (name == positional_key) throw InvalidArgument(message.method + ": arguments are given by name");
     message.arguments.set(name, value);

@@ -94,6 +94,23 @@ KETTLINGAR_COLD void read_mcp_message(std::string_view line, McpMessage& message
   message.modern = !member(member(message.params, "_meta"), mcp_version_key).is_null();
 }
 
+/// The id in the first or the last bytes of a message that is too long to be read, so that who waits for its answer
+/// gets one; null if it is not there. A part that is whole by itself begins or ends at a comma between two members.
+KETTLINGAR_COLD json mcp_id_in(std::string_view head, std::string_view tail) {
+  const auto id_of = [](const std::string& text) {
+    json part;
+    if (decode_json_text(text, part, mcp_depth, true)) return json();
+    const json& id = member(part, "id");
+    return is_mcp_id(id) ? id : json();
+  };
+  json id;
+  for (std::size_t i = head.find(','); id.is_null() && i != std::string_view::npos; i = head.find(',', i + 1))
+    id = id_of(std::string(head.substr(0, i)) + "}");
+  for (std::size_t i = tail.find(','); id.is_null() && i != std::string_view::npos; i = tail.find(',', i + 1))
+    id = id_of("{" + std::string(tail.substr(i + 1)));
+  return id;
+}
+
 /// Throws McpError where the message is of a revision that nobody here knows.
 KETTLINGAR_COLD void require_mcp_version(const McpMessage& message) {
   if (!message.modern) return;

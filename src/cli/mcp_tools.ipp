@@ -81,6 +81,28 @@ inline constexpr McpLimits mcp_limits{};
   return tool;
 }
 
+/// The manifest of a service that has no `describe`, as far as its `ping` knows: a Python one.
+KETTLINGAR_COLD json manifest_of_pong(const json& pong) {
+  json manifest = json::object();
+  json& methods = manifest["methods"] = json::array();
+  for (const auto& [name, entry] : member(pong, "methods").items()) {
+    json method = json::object();
+    method["name"] = name;
+    method["doc"] = words_in(member(entry, "help"));
+    method["builtin"] = name == "ping" || name == "help" || name == "config" || name == "quitquitquit";
+    method["stream"] = member(entry, "is_generator");
+    json& args = method["args"] = json::array();
+    for (const char* kind : {"args", "options"}) {
+      for (const auto& [argument, type] : member(entry, kind).items()) {
+        args.push_back(json::object());
+        args.back()["name"] = argument;
+      }
+    }
+    methods.push_back(std::move(method));
+  }
+  return manifest;
+}
+
 /// Those methods of a manifest that are tools: all, or those in `only`.
 KETTLINGAR_COLD json mcp_offered(const json& manifest, const std::vector<std::string>& only) {
   json offered = json::array();

@@ -483,6 +483,15 @@ TEST_SUITE("cli/mcp") {
     const json error = agent.hear()["error"];
     CHECK(error["code"] == -32700);
     CHECK(contains(error["message"].get<std::string>(), "a line has more than"));
+    // Who waits for the answer gets it, wherever the id is, outside of what looks like it.
+    const std::string huge(4 << 20, 'x');
+    agent.say("{\"jsonrpc\":\"2.0\",\"id\":\"a,b\",\"method\":\"" + huge + ",\\\"id\\\":3}\"}\n");
+    CHECK(agent.hear()["id"] == "a,b");
+    agent.say("{\"method\":\"tools/call\",\"params\":{\"id\":1,\"x\":\"" + huge +
+              "\",\"id\":2},\"jsonrpc\":\"2.0\",\"id\":17}\n");
+    CHECK(agent.hear()["id"] == 17);
+    agent.say("{\"params\":{\"x\":\"" + huge + "\",\"id\":2},\"jsonrpc\":\"2.0\",\"method\":\"ping\"}\n");
+    CHECK(agent.hear()["id"] == nullptr);
     for (const char byte : std::string("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}\r\n")) agent.say({&byte, 1});
     CHECK(agent.hear()["id"] == 2);
     agent.call(3, "echo", {{"value", block.substr(0, 100000)}});
@@ -535,6 +544,34 @@ TEST_SUITE("cli/mcp") {
     CHECK(agent.result()["isError"] == false);
     CHECK(agent.ends() == 0);
     CHECK(kitten("status").code == 0);
+  }
+
+  TEST_CASE("a service that has no describe tells its tools by ping, as Python ones do") {
+    Scripted python([](Scripted::Talk& talk) {
+      for (std::string request = talk.request(); !request.empty(); request = talk.request()) {
+        if (contains(request, "/describe ")) {
+          talk.say("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 9\r\n\r\nNot Found");
+        } else if (contains(request, "/ping ")) {
+          talk.answer(
+              "{\"pong\":true,\"methods\":{\"ping\":{},\"greet\":{\"args\":{\"name\":\"str\"},\"options\":{\"loud\":"
+              "null},"
+              "\"returns\":null,\"is_generator\":false,\"help\":\"Says hello.\"}}}");
+        } else {
+          talk.answer(contains(request, "\"name\":\"you\"") ? "\"hello you\"" : "\"who?\"");
+        }
+      }
+    });
+    Program kitten("kitten");
+    Agent agent(kitten.path() + " --app-name=python --worker-name=worker --app-state-dir=" + python.dir.path() +
+                " mcp");
+    agent.ask(1, "tools/list");
+    const json tools = agent.result()["tools"];
+    REQUIRE(tools.size() == 1);
+    CHECK(tools[0]["name"] == "greet");
+    CHECK(tools[0]["description"] == "Says hello.");
+    CHECK(tools[0]["inputSchema"]["properties"] == json({{"name", json::object()}, {"loud", json::object()}}));
+    agent.call(2, "greet", {{"name", "you"}});
+    CHECK(agent.text() == "\"hello you\"");
   }
 
   TEST_CASE("a service that cannot be reached is a sentence, not the end") {
