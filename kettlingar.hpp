@@ -2749,18 +2749,21 @@ class Kitten {
   /// kt::hidden.
   template <class F, detail::IsArg... A>
   Kitten& api(std::string name, F handler, std::string doc = {}, A... args) {
-    return add_method<F>(false, std::move(name), bound(std::move(handler)), std::move(doc), args...);
+    static_assert(detail::HandlerCheck<F, A...>::done);
+    return add_method(false, std::move(name), bound(std::move(handler)), std::move(doc), args...);
   }
   /// Without a description.
   template <class F, detail::IsArg First, detail::IsArg... A>
   Kitten& api(std::string name, F handler, First first, A... rest) {
-    return add_method<F>(false, std::move(name), bound(std::move(handler)), {}, first, rest...);
+    static_assert(detail::HandlerCheck<F, First, A...>::done);
+    return add_method(false, std::move(name), bound(std::move(handler)), {}, first, rest...);
   }
   /// Adds a method of another object, which must outlive the service: `api("stretch", gymnast, &Gymnast::stretch)`.
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    return add_method<F>(false, std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc),
-                         args...);
+    static_assert(detail::HandlerCheck<F, A...>::done);
+    return add_method(false, std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc),
+                      args...);
   }
 
   /// Adds a method that streams the events of a topic, from the call on; marks may follow.
@@ -2774,16 +2777,18 @@ class Kitten {
   /// page, on this machine.
   template <class F, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, std::string doc = {}, A... args) {
-    return add_method<F>(true, std::move(name), bound(std::move(handler)), std::move(doc), args...);
+    static_assert(detail::HandlerCheck<F, A...>::done);
+    return add_method(true, std::move(name), bound(std::move(handler)), std::move(doc), args...);
   }
   template <class F, detail::IsArg First, detail::IsArg... A>
   Kitten& public_api(std::string name, F handler, First first, A... rest) {
-    return add_method<F>(true, std::move(name), bound(std::move(handler)), {}, first, rest...);
+    static_assert(detail::HandlerCheck<F, First, A...>::done);
+    return add_method(true, std::move(name), bound(std::move(handler)), {}, first, rest...);
   }
   template <class Object, detail::MemberFunction F, detail::IsArg... A>
   Kitten& public_api(std::string name, Object& object, F handler, std::string doc = {}, A... args) {
-    return add_method<F>(true, std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc),
-                         args...);
+    static_assert(detail::HandlerCheck<F, A...>::done);
+    return add_method(true, std::move(name), detail::BoundMember<Object, F>{&object, handler}, std::move(doc), args...);
   }
 
   template <class T, std::same_as<MethodMark>... A>
@@ -2955,9 +2960,8 @@ class Kitten {
       return handler;
     }
   }
-  template <class F, class Callable, class... A>
+  template <class Callable, class... A>
   Kitten& add_method(bool is_public, std::string name, Callable callable, std::string doc, const A&... args) {
-    static_assert(detail::HandlerCheck<F, A...>::done);
     return add(detail::make_method(std::move(name), std::move(callable), std::move(doc), args...), is_public);
   }
   Kitten& add(std::unique_ptr<detail::Method> method, bool is_public);

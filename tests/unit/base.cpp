@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/log.ipp"
 #include "base/suggest.ipp"
 #include "support.hpp"
 
@@ -18,7 +19,7 @@ TEST_SUITE("base") {
   TEST_CASE("a log line has date, time, process, level and service in front, and no line end") {
     std::string line;
     kt::LogLevel given{};
-    kt::Log log;
+    kt::detail::Log log;
     log.set_name("Kitty");
     CHECK_FALSE(log.wants(kt::LogLevel::error));  // there is no sink
     log.write(kt::LogLevel::error, "text");
@@ -59,7 +60,7 @@ TEST_SUITE("base") {
 
   TEST_CASE("a log line of a forked process has its own number, though it is of the same second") {
     std::string line;
-    kt::Log log;
+    kt::detail::Log log;
     log.set_sink([&](kt::LogLevel, std::string_view text) { line = text; });
     log.write(kt::LogLevel::info, "parent");
     const pid_t child = ::fork();
@@ -74,7 +75,7 @@ TEST_SUITE("base") {
 
   TEST_CASE("log lines that strangers can cause are limited, and the rest is counted") {
     std::string last;
-    kt::Log log;
+    kt::detail::Log log;
     log.set_sink([&](kt::LogLevel, std::string_view line) { last = line; });
     int admitted = 0;
     while (log.admit(kt::LogLevel::warning, "flood")) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "base/log.ipp"
 #include "services.hpp"
 #include "support.hpp"
 
@@ -60,7 +61,7 @@ TEST_SUITE("service/log") {
 
   TEST_CASE("lines about strangers have a bound for the day, and what was left out is counted (161)") {
     std::string written;
-    kt::Log log;
+    kt::detail::Log log;
     log.set_sink([&](kt::LogLevel, std::string_view line) { written += std::string(line) + "\n"; });
     log.set_bounds(1'000'000, 10'000);
     int admitted = 0;
@@ -77,7 +78,7 @@ TEST_SUITE("service/log") {
 
     // The number of lines that were left out is told in the next one of that kind.
     written.clear();
-    kt::Log slow;
+    kt::detail::Log slow;
     slow.set_sink([&](kt::LogLevel, std::string_view line) { written += std::string(line) + "\n"; });
     slow.set_bounds(1, 10'000);
     CHECK(eventually([&] {
