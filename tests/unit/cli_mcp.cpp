@@ -13,8 +13,8 @@ class Agent {
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawn_file_actions_adddup2(&actions, input.reader.get(), 0);
     ::posix_spawn_file_actions_adddup2(&actions, output.writer.get(), 1);
-    std::string line = "exec " + command;
-    char* argv[] = {const_cast<char*>("sh"), const_cast<char*>("-c"), line.data(), nullptr};
+    std::string script = "exec " + command;
+    char* argv[] = {const_cast<char*>("sh"), const_cast<char*>("-c"), script.data(), nullptr};
     REQUIRE(::posix_spawn(&child_, "/bin/sh", &actions, nullptr, argv, environ) == 0);
     ::posix_spawn_file_actions_destroy(&actions);
     to_ = std::move(input.writer);
