@@ -9670,13 +9670,21 @@ inline std::string home_directory() {
     throw UntrustedFile("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
 }
 
+/// Throws StartError if `path` is there and no regular file: writing it anew would put a file in the place of a device,
+/// or of a link.
+[[gnu::cold]] inline void require_regular_if_there(const std::string& path) {
+  FileInfo info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    throw StartError("cannot write " + path + ": it is not a regular file");
+}
+
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. It has to
 /// be in a trusted directory. Returns which file it is now. One writer at a time. Throws StartError.
 [[gnu::cold]] inline FileId write_private_file(const std::string& path, std::string_view content) {
   const std::string whole = absolute_path(path);
   if (trusted_directory(whole.substr(0, whole.rfind('/') + 1), 0, path).empty())
     throw StartError("cannot write " + path + ": " + std::strerror(errno));
-  const std::string temporary = path + ".tmp";
+  const std::string temporary = path + ".kettlingar.tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   FileInfo info{};
@@ -18953,11 +18961,9 @@ void change_list(Options& options, const std::string& key, Change change) {
 [[gnu::cold]] inline void save_config(Server& server, const std::string& where) {
   const std::string path = saved_file(server, where);
   if (path.empty()) return;
-  FileInfo info{};
-  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
-    throw InvalidArgument("config: " + path + " is not a regular file");
   const std::string lines = server.options.file_lines();
   try {
+    require_regular_if_there(path);
     trusted_directory(path.substr(0, path.rfind('/')), 0700);
     write_private_file(path, lines);
   } catch (const StartError& error) {
@@ -24824,6 +24830,7 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
     if (!is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
     lines += Options::file_line(name, value, false);
   }
+  require_regular_if_there(path);
   write_private_file(path, lines);
   note(full_name() + ": Saved to " + path + ", without secrets");
 }
@@ -25097,7 +25104,7 @@ struct McpMessage {
 
 /// null if `value` is no map, or has no such key.
 [[gnu::cold]] inline const json& member(const json& value, const char* key) {
-  static const json none;
+  static const json& none = *new json;  // never destroyed: nothing of ours runs at exit
   const auto found = value.is_object() ? value.find(key) : value.end();
   return found == value.end() ? none : *found;
 }

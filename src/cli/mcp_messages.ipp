@@ -53,7 +53,7 @@ struct McpMessage {
 
 /// null if `value` is no map, or has no such key.
 [[gnu::cold]] inline const json& member(const json& value, const char* key) {
-  static const json none;
+  static const json& none = *new json;  // never destroyed: nothing of ours runs at exit
   const auto found = value.is_object() ? value.find(key) : value.end();
   return found == value.end() ? none : *found;
 }

@@ -172,6 +172,7 @@ KETTLINGAR_COLD void CommandLine::save_config(const std::string& path) const {
     if (!is_option_name(name)) throw ConnectionError("'" + name + "' cannot be an option");
     lines += Options::file_line(name, value, false);
   }
+  require_regular_if_there(path);
   write_private_file(path, lines);
   note(full_name() + ": Saved to " + path + ", without secrets");
 }

@@ -68,13 +68,21 @@ inline std::string home_directory() {
     throw UntrustedFile("cannot use " + path + ": others can write to it (try: chmod go-w " + path + ")");
 }
 
+/// Throws StartError if `path` is there and no regular file: writing it anew would put a file in the place of a device,
+/// or of a link.
+[[gnu::cold]] inline void require_regular_if_there(const std::string& path) {
+  FileInfo info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    throw StartError("cannot write " + path + ": it is not a regular file");
+}
+
 /// Writes a file that only its owner can read, whole or not at all: temporary file beside it, fsync, rename. It has to
 /// be in a trusted directory. Returns which file it is now. One writer at a time. Throws StartError.
 [[gnu::cold]] inline FileId write_private_file(const std::string& path, std::string_view content) {
   const std::string whole = absolute_path(path);
   if (trusted_directory(whole.substr(0, whole.rfind('/') + 1), 0, path).empty())
     throw StartError("cannot write " + path + ": " + std::strerror(errno));
-  const std::string temporary = path + ".tmp";
+  const std::string temporary = path + ".kettlingar.tmp";
   ::unlink(temporary.c_str());  // left by a process that was killed here
   Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   FileInfo info{};

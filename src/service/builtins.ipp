@@ -144,11 +144,9 @@ void change_list(Options& options, const std::string& key, Change change) {
 [[gnu::cold]] inline void save_config(Server& server, const std::string& where) {
   const std::string path = saved_file(server, where);
   if (path.empty()) return;
-  FileInfo info{};
-  if (::lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
-    throw InvalidArgument("config: " + path + " is not a regular file");
   const std::string lines = server.options.file_lines();
   try {
+    require_regular_if_there(path);
     trusted_directory(path.substr(0, path.rfind('/')), 0700);
     write_private_file(path, lines);
   } catch (const StartError& error) {

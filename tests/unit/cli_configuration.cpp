@@ -160,6 +160,26 @@ TEST_SUITE("cli/configuration") {
     CHECK(timer("stop").code == 0);
   }
 
+  TEST_CASE("config --save=FILE takes the place of files only, and of none beside it") {
+    const Program kitten("kitten");
+    REQUIRE(kitten("start").code == 0);
+    const std::string fifo = kitten.state / "fifo", link = kitten.state / "link", file = kitten.state / "notes";
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    std::filesystem::create_symlink("nowhere", link);
+    for (const std::string& path : {fifo, link}) {
+      const Ran ran = kitten("config --save=" + path);
+      CHECK(ran.code == 1);
+      CHECK_MESSAGE(contains(ran.err, "cannot write " + path + ": it is not a regular file"), ran.err);
+    }
+    CHECK(std::filesystem::is_fifo(fifo));
+    CHECK(std::filesystem::is_symlink(link));
+    write_file(file, "old");
+    write_file(file + ".tmp", "precious");
+    CHECK(kitten("config --save=" + file).code == 0);
+    CHECK(contains(contents(file), "--sleep_time="));
+    CHECK(contents(file + ".tmp") == "precious");
+  }
+
   TEST_CASE("a name behind config shows that option, and a change that counts later says so") {
     const Program kitten("kitten");
     REQUIRE(kitten("start").code == 0);
