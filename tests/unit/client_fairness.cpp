@@ -33,6 +33,7 @@ struct Busy : Home {
     });
     kitten.api("nothing", [] {});
   }
+  ~Busy() { kitten.stop(); }  // while `ended`, which the streams refer to, is there
   std::vector<kt::Client> clients() {
     std::vector<kt::Client> all;
     kt::ClientOptions over_tcp{.use_unix_socket = false};
